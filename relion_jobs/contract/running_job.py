@@ -1,0 +1,42 @@
+"""What a task is given while it runs; the runner implements it, tasks only call it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+
+class RunningJob(Protocol):
+    """The job directory that a task works in, and its line to the person who waits for it.
+
+    Attributes
+    ----------
+    project
+        Absolute project directory; also the working directory of the process.
+    directory
+        Job directory relative to the project, e.g. ``DynaMight/job002``.
+    is_continue
+        True where the job ran before and this is a press of "Continue!".
+    """
+
+    project: Path
+    directory: Path
+    is_continue: bool
+
+    def report(self, sentence: str) -> None:
+        """Write one line to run.out and the terminal."""
+
+    def warn(self, sentence: str) -> None:
+        """Write one line to run.err and the terminal: something the user should know, though the task goes on."""
+
+    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Say how far a stage is; rate and time left are worked out by the runner, `figures` are shown behind them."""
+
+    def check_abort(self) -> None:
+        """Raise JobAborted if the abort mark is there or a signal has come. Call it at least once per batch."""
+
+    def abort_requested(self) -> bool:
+        """True if `check_abort` would raise: write a checkpoint first, then call it."""
+
+    def add_output(self, path: Path, label: str) -> None:
+        """Register a file of the job directory as an output node of the pipeline (RELION_OUTPUT_NODES.star)."""
