@@ -1,0 +1,6 @@
+"""Cryo-EM in torch, shared by the job types; knows none of them.
+
+In the order in which data flows: `particles` (STAR -> ParticleTable), `particle_images` (stacks -> images), `ctf`, `rotations`,
+`fourier` (the only caller of torch.fft), `masks`, `volumes` (maps with a pixel size), `checkpoints`, `devices`.
+`conventions` says once which axes, signs and units all of them use.
+"""

@@ -1,0 +1,288 @@
+"""Fourier transforms of centred images and maps, shells and FSC; the only caller of torch.fft.
+
+Conventions (zero frequency in the corner, phases counted from voxel N // 2, no normalisation) are those of `conventions`.
+Everything is differentiable, works on any device and keeps the precision of its input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from relion_jobs.contract.errors import UserError
+
+_IMAGE_AXES = (-2, -1)
+_VOLUME_AXES = (-3, -2, -1)
+
+
+def rfft2(images: Tensor) -> Tensor:
+    """Transform real images, centre at pixel N // 2, into half-plane spectra.
+
+    Parameters
+    ----------
+    images : (..., N, N) real
+
+    Returns
+    -------
+    (..., N, N // 2 + 1) complex, zero frequency at [0, 0]; its value there is the sum of the image.
+    """
+    _check_cubic(images, _IMAGE_AXES)
+    return torch.fft.rfftn(torch.fft.ifftshift(images, dim=_IMAGE_AXES), dim=_IMAGE_AXES)
+
+
+def irfft2(spectra: Tensor, box: int) -> Tensor:
+    """Invert `rfft2`: (..., N, N // 2 + 1) complex -> (..., N, N) real, N = `box`."""
+    _check_half(spectra, box, _IMAGE_AXES)
+    return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box), dim=_IMAGE_AXES), dim=_IMAGE_AXES)
+
+
+def rfft3(volumes: Tensor) -> Tensor:
+    """Transform real volumes (..., N, N, N) [z, y, x], centre at voxel N // 2, into (..., N, N, N // 2 + 1)."""
+    _check_cubic(volumes, _VOLUME_AXES)
+    return torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=_VOLUME_AXES), dim=_VOLUME_AXES)
+
+
+def irfft3(spectra: Tensor, box: int) -> Tensor:
+    """Invert `rfft3`: (..., N, N, N // 2 + 1) complex -> (..., N, N, N) real, N = `box`."""
+    _check_half(spectra, box, _VOLUME_AXES)
+    return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box, box), dim=_VOLUME_AXES), dim=_VOLUME_AXES)
+
+
+def frequencies_2d(
+    box: int, pixel_size_angstroms: float, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Frequencies of a half-plane spectrum.
+
+    Returns
+    -------
+    (N, N // 2 + 1, 2) in 1/angstrom, last axis (kx, ky)
+    """
+    full, half = _axis_frequencies(box, pixel_size_angstroms, device, dtype)
+    ky, kx = torch.meshgrid(full, half, indexing="ij")
+    return torch.stack((kx, ky), dim=-1)
+
+
+def frequencies_3d(
+    box: int, pixel_size_angstroms: float, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Frequencies of a half-space spectrum: (N, N, N // 2 + 1, 3) in 1/angstrom, last axis (kx, ky, kz)."""
+    full, half = _axis_frequencies(box, pixel_size_angstroms, device, dtype)
+    kz, ky, kx = torch.meshgrid(full, full, half, indexing="ij")
+    return torch.stack((kx, ky, kz), dim=-1)
+
+
+def shells_2d(box: int, *, device: torch.device | str | None = None) -> Tensor:
+    """Shell of each pixel of a half-plane spectrum: round(N |k|), (N, N // 2 + 1) int64; corners lie beyond N // 2."""
+    cycles = frequencies_2d(box, 1.0 / box, device=device, dtype=torch.float64)
+    return cycles.norm(dim=-1).round().long()
+
+
+def shells_3d(box: int, *, device: torch.device | str | None = None) -> Tensor:
+    """Shell of each voxel of a half-space spectrum: round(N |k|), (N, N, N // 2 + 1) int64; corners lie beyond N // 2."""
+    cycles = frequencies_3d(box, 1.0 / box, device=device, dtype=torch.float64)
+    return cycles.norm(dim=-1).round().long()
+
+
+def half_plane_weights(
+    box: int, ndim: int, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """How many terms of the full transform each term of the half transform stands for.
+
+    Parameters
+    ----------
+    box
+        N.
+    ndim
+        2 for images, 3 for volumes.
+
+    Returns
+    -------
+    (N, N // 2 + 1) or (N, N, N // 2 + 1): 1 on the column kx = 0 and, for an even box, on the Nyquist column; 2 elsewhere. They sum to N**ndim.
+    """
+    if ndim not in (2, 3):
+        raise ValueError(f"ndim is {ndim}, expected 2 or 3")
+    row = torch.full((box // 2 + 1,), 2.0, device=device, dtype=dtype)
+    row[0] = 1
+    if box % 2 == 0:
+        row[-1] = 1
+    return row.expand((box,) * (ndim - 1) + row.shape).contiguous()
+
+
+def shell_average(values: Tensor, shells: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Weighted mean of `values` over each shell up to N // 2.
+
+    Parameters
+    ----------
+    values : (..., *S) real, S the shape of `shells`
+    shells : S int64, from `shells_2d` or `shells_3d`
+    weights : broadcastable to S, default `half_plane_weights`; a shell without weight gives 0
+
+    Returns
+    -------
+    (..., N // 2 + 1)
+    """
+    if weights is None:
+        weights = half_plane_weights(shells.shape[0], shells.ndim, device=values.device, dtype=values.dtype)
+    weights = weights.to(values.dtype).expand(shells.shape)
+    totals = shell_sum(values * weights, shells)
+    counts = shell_sum(weights, shells)
+    return torch.where(counts > 0, totals / counts.clamp_min(torch.finfo(values.dtype).tiny), torch.zeros_like(totals))
+
+
+def shell_sum(values: Tensor, shells: Tensor) -> Tensor:
+    """Sum of `values` (..., *S) over each shell of `shells` (S int64) up to N // 2: (..., N // 2 + 1). No weights are applied."""
+    if values.shape[values.ndim - shells.ndim :] != shells.shape:
+        raise ValueError(f"values have shape {tuple(values.shape)}, expected (..., {', '.join(map(str, shells.shape))})")
+    n_shells = shells.shape[0] // 2 + 1
+    index = shells.reshape(-1).clamp_max(n_shells)  # corners go to one more bin, which is dropped
+    flat = values.reshape(*values.shape[: values.ndim - shells.ndim], -1)
+    totals = flat.new_zeros(*flat.shape[:-1], n_shells + 1)
+    return totals.index_add(-1, index, flat)[..., :n_shells]
+
+
+def crop_spectrum_2d(spectra: Tensor, box: int) -> Tensor:
+    """Keep the low frequencies of images: (..., N, N // 2 + 1) -> (..., M, M // 2 + 1), M = `box` <= N.
+
+    Values are kept, so grey values of the smaller image are (N / M)**2 times larger; multiply by (M / N)**2 to keep them instead.
+    On the Nyquist lines of an even M the values of +M/2 are dropped in favour of those of -M/2, as everywhere in a discrete transform.
+    """
+    rows = _rows(spectra.shape[-2], box, spectra.device, "crop")
+    return spectra[..., rows, : box // 2 + 1]
+
+
+def crop_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
+    """Keep the low frequencies of volumes: (..., N, N, N // 2 + 1) -> (..., M, M, M // 2 + 1); values are kept, as in `crop_spectrum_2d`."""
+    rows = _rows(spectra.shape[-2], box, spectra.device, "crop")
+    return spectra[..., rows, :, : box // 2 + 1][..., rows, :]
+
+
+def pad_spectrum_2d(spectra: Tensor, box: int) -> Tensor:
+    """Add zero high frequencies to images: (..., M, M // 2 + 1) -> (..., N, N // 2 + 1), N = `box` >= M.
+
+    The adjoint of `crop_spectrum_2d`. Values are kept; multiply by (N / M)**2 to keep grey values.
+    """
+    small = spectra.shape[-2]
+    rows = _rows(box, small, spectra.device, "pad")
+    padded = spectra.new_zeros(*spectra.shape[:-2], box, box // 2 + 1)
+    padded[..., rows, : small // 2 + 1] = spectra
+    return padded
+
+
+def pad_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
+    """Add zero high frequencies to volumes: (..., M, M, M // 2 + 1) -> (..., N, N, N // 2 + 1); the adjoint of `crop_spectrum_3d`."""
+    small = spectra.shape[-2]
+    rows = _rows(box, small, spectra.device, "pad")
+    padded = spectra.new_zeros(*spectra.shape[:-3], box, box, box // 2 + 1)
+    padded[..., rows[:, None], rows[None, :], : small // 2 + 1] = spectra
+    return padded
+
+
+def shift_phases(shifts_angstroms: Tensor, frequencies: Tensor) -> Tensor:
+    """Factors on spectra that move images by +shift.
+
+    Parameters
+    ----------
+    shifts_angstroms : (b, D), x first
+    frequencies : (*S, D) 1/angstrom, from `frequencies_2d` (D = 2) or `frequencies_3d` (D = 3)
+
+    Returns
+    -------
+    (b, *S) complex, exp(-2 pi i k.s)
+    """
+    if shifts_angstroms.ndim != 2 or shifts_angstroms.shape[-1] != frequencies.shape[-1]:
+        raise ValueError(f"shifts have shape {tuple(shifts_angstroms.shape)}, expected (b, {frequencies.shape[-1]})")
+    angles = torch.tensordot(shifts_angstroms, frequencies.to(shifts_angstroms.dtype), dims=([-1], [-1])) * (-2 * math.pi)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def fsc(volume_a: Tensor, volume_b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Fourier shell correlation of two volumes, or ring correlation of two images.
+
+    Parameters
+    ----------
+    volume_a, volume_b : (N, N, N) or (N, N) real
+    mask : same shape, multiplied to both first
+
+    Returns
+    -------
+    (N // 2 + 1,) in -1..1; 0 in a shell where one of the two has no power
+    """
+    if volume_a.shape != volume_b.shape or volume_a.ndim not in (2, 3):
+        raise ValueError(
+            f"volumes have shapes {tuple(volume_a.shape)} and {tuple(volume_b.shape)}, expected the same cube or square"
+        )
+    if mask is not None:
+        volume_a, volume_b = volume_a * mask, volume_b * mask
+    transform, shells_of = (rfft3, shells_3d) if volume_a.ndim == 3 else (rfft2, shells_2d)
+    a, b = transform(volume_a), transform(volume_b)
+    shells = shells_of(volume_a.shape[-1], device=a.device)
+    weights = half_plane_weights(volume_a.shape[-1], volume_a.ndim, device=a.device, dtype=volume_a.dtype)
+    cross = shell_sum((a * b.conj()).real * weights, shells)
+    power = (shell_sum(a.abs().square() * weights, shells) * shell_sum(b.abs().square() * weights, shells)).sqrt()
+    return torch.where(power > 0, cross / power.clamp_min(torch.finfo(power.dtype).tiny), torch.zeros_like(cross))
+
+
+def resolution_at(curve: Tensor, box: int, pixel_size_angstroms: float, threshold: float = 0.143) -> float:
+    """Resolution at which an FSC curve first falls below a threshold, interpolated between shells.
+
+    Parameters
+    ----------
+    curve : (N // 2 + 1,)
+    box
+        N.
+    pixel_size_angstroms
+        Pixel size.
+    threshold
+        0.143 for half maps, 0.5 against a known map.
+
+    Returns
+    -------
+    Angstroms; Nyquist (N pixels / (N // 2)) if the curve never falls below it, the box length if it does in the first shell.
+    """
+    values = [float(v) for v in curve]
+    if len(values) != box // 2 + 1:
+        raise ValueError(f"the curve has {len(values)} shells, expected {box // 2 + 1} for box {box}")
+    length = box * pixel_size_angstroms
+    for shell in range(1, len(values)):
+        if not values[shell] >= threshold:  # a NaN counts as lost
+            before = values[shell - 1] if shell > 1 else 1.0
+            step = (before - threshold) / (before - values[shell]) if math.isfinite(values[shell]) else 0.0
+            return length / max(shell - 1 + step, 1.0)
+    return length / (len(values) - 1)
+
+
+def _axis_frequencies(
+    box: int, pixel_size: float, device: torch.device | str | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Frequencies along a full axis (N,) and along the half axis (N // 2 + 1,), 1/angstrom."""
+    if box < 2 or not pixel_size > 0:
+        raise UserError(
+            f"box {box} with pixel size {pixel_size} A has no Fourier transform; expected a box of at least 2 and a positive pixel size."
+        )
+    full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size
+    half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size
+    return full.to(dtype), half.to(dtype)
+
+
+def _rows(large: int, small: int, device: torch.device, verb: str) -> Tensor:
+    """Rows of a spectrum of box `large` that a spectrum of box `small` has, in the order of the small one."""
+    if small > large:
+        raise ValueError(f"cannot {verb} between boxes {small} and {large}: expected the first not above the second")
+    positive = (small + 1) // 2
+    row = torch.arange(small, device=device)
+    return torch.where(row < positive, row, row + (large - small))
+
+
+def _check_cubic(array: Tensor, axes: tuple[int, ...]) -> None:
+    if array.ndim < len(axes) or len({array.shape[axis] for axis in axes}) != 1:
+        raise ValueError(f"array has shape {tuple(array.shape)}, expected (..., {', '.join('N' * len(axes))})")
+
+
+def _check_half(spectra: Tensor, box: int, axes: tuple[int, ...]) -> None:
+    expected = (*(box,) * (len(axes) - 1), box // 2 + 1)
+    if spectra.shape[-len(axes) :] != expected:
+        raise ValueError(
+            f"spectrum has shape {tuple(spectra.shape)}, expected (..., {', '.join(map(str, expected))}) for box {box}"
+        )
