@@ -1,0 +1,143 @@
+"""Maps in MRC files, with their pixel size: read, checked, written whole."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.common.whole_files import written_whole
+from relion_jobs.contract.errors import UserError
+
+_PIXEL_SIZE_TOLERANCE = 0.005  # relative; RELION keeps six digits, other programs round to two or three
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A cubic map.
+
+    Attributes
+    ----------
+    data : (N, N, N) float32, indexed [z, y, x]
+    pixel_size_angstroms
+        Edge of a voxel.
+    """
+
+    data: Tensor
+    pixel_size_angstroms: float
+
+    @property
+    def box(self) -> int:
+        """N."""
+        return self.data.shape[-1]
+
+
+def read_volume(path: Path | str) -> Volume:
+    """Read a cubic map of mode 0, 1, 2, 6 or 12 (float16), either byte order.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, not cubic, without a pixel size or holds a value that is not a number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"The map {path} does not exist; give the path of an MRC file, relative to the project directory.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what mrcfile warns of is checked below, in words
+            with mrcfile.open(path, mode="r", permissive=True) as file:
+                header, data, voxel = file.header, file.data, file.voxel_size
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(
+            f"The map {path} cannot be read as an MRC file ({error}); expected a map that RELION can open."
+        ) from error
+    if data is None:
+        raise UserError(
+            f"The map {path} is damaged: its header (mode {int(header.mode)}) does not fit its length; write it again."
+        )
+    _check_header(path, data, header)
+    pixel_size = _pixel_size(path, data, voxel)
+    if np.iscomplexobj(data):
+        raise UserError(f"The map {path} has mode {int(header.mode)} (complex); expected mode 0, 1, 2, 6 or 12.")
+    volume = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+    if not bool(torch.isfinite(volume).all()):
+        z, y, x = torch.nonzero(~torch.isfinite(volume))[0].tolist()
+        raise UserError(f"The map {path} holds a value that is not a number at voxel x={x}, y={y}, z={z}; write it again.")
+    return Volume(volume, pixel_size)
+
+
+def write_volume(path: Path | str, data: Tensor, pixel_size_angstroms: float) -> None:
+    """Write a cubic map as float32 (mode 2), whole or not at all; RELION, ChimeraX and mrcfile read it.
+
+    Parameters
+    ----------
+    path
+        File to write or replace.
+    data : (N, N, N) real, indexed [z, y, x]
+    pixel_size_angstroms
+        Edge of a voxel; the cell is N times as long, the origin is at the first voxel, as RELION writes it.
+
+    Raises
+    ------
+    UserError, JobFailed
+        The file cannot be written.
+    """
+    if data.ndim != 3 or len(set(data.shape)) != 1:
+        raise ValueError(f"volume has shape {tuple(data.shape)}, expected (N, N, N)")
+    values = data.detach().to("cpu", torch.float32).numpy()
+    with written_whole(path) as temporary, mrcfile.new(temporary, overwrite=True) as file:
+        file.set_data(values)
+        file.set_volume()
+        file.voxel_size = pixel_size_angstroms
+
+
+def check_map(volume: Volume, box: int, pixel_size_angstroms: float, name: str) -> None:
+    """Refuse a map whose box or pixel size is not that of the particles.
+
+    Parameters
+    ----------
+    volume
+        The map.
+    box, pixel_size_angstroms
+        Box and pixel size of the particles.
+    name
+        What the map is, for the sentence: "Reference map run_class001.mrc".
+
+    Raises
+    ------
+    UserError
+        They differ.
+    """
+    same_pixel = abs(volume.pixel_size_angstroms / pixel_size_angstroms - 1) <= _PIXEL_SIZE_TOLERANCE
+    if volume.box != box or not same_pixel:
+        raise UserError(
+            f"{name} has box {volume.box} and pixel size {volume.pixel_size_angstroms:.4g} A, but the particles have box {box} and "
+            f"pixel size {pixel_size_angstroms:.4g} A; rescale the map (relion_image_handler --rescale_angpix, --new_box)."
+        )
+
+
+def _check_header(path: Path, data: np.ndarray, header: np.recarray) -> None:
+    if data.ndim != 3 or len(set(data.shape)) != 1:
+        shape = " x ".join(str(n) for n in reversed(data.shape))
+        raise UserError(f"The map {path} is {shape} voxels; expected a cube (as many in x, y and z).")
+    axes = (int(header.mapc), int(header.mapr), int(header.maps))
+    if axes not in ((1, 2, 3), (0, 0, 0)):
+        raise UserError(f"The map {path} stores its axes in the order {axes}; expected (1, 2, 3): x fastest, then y, then z.")
+
+
+def _pixel_size(path: Path, data: np.ndarray, voxel: np.recarray) -> float:
+    sizes = [float(voxel.x), float(voxel.y), float(voxel.z)]
+    if not all(np.isfinite(sizes)) or min(sizes) <= 0 or max(sizes) / min(sizes) > 1 + _PIXEL_SIZE_TOLERANCE:
+        text = " x ".join(f"{size:.4g}" for size in sizes)
+        raise UserError(
+            f"The map {path} has a pixel size of {text} A in its header; expected one positive size for x, y and z "
+            f"(set it with relion_image_handler --i MAP --o NEW --force_header_angpix SIZE)."
+        )
+    # the header keeps the cell length in float32; seven digits are what it can tell
+    return float(f"{sizes[0] * data.shape[-1]:.7g}") / data.shape[-1]
