@@ -1,0 +1,160 @@
+"""Arms that hinge or bend: the path of every atom between the ends of each motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from jobtypes.simulate.helices import Array
+from jobtypes.simulate.molecule import Arm, Molecule
+from relion_jobs.contract.errors import UserError
+
+STEPS = 41
+LARGEST_TURN_DEGREES = 150.0
+
+
+@dataclass(frozen=True)
+class MovingModel:
+    """Atoms on known paths, one coordinate in 0..1 per independent motion.
+
+    Parameters
+    ----------
+    elements
+        (n,) element letters.
+    path
+        (g, n, 3) float32 A: positions at g equally spaced values of the coordinate that drives the atom.
+    driver
+        (n,) which coordinate drives the atom; -1: none.
+    is_alpha_carbon, part, residue
+        (n,) labels.
+    """
+
+    elements: NDArray[np.str_]
+    path: NDArray[np.float32]
+    driver: NDArray[np.int64]
+    is_alpha_carbon: NDArray[np.bool_]
+    part: NDArray[np.int64]
+    residue: NDArray[np.int64]
+
+    @property
+    def motions(self) -> int:
+        """Number of independent motions."""
+        return int(self.driver.max()) + 1
+
+    @property
+    def fluctuation(self) -> NDArray[np.float32]:
+        """(n,) rms distance of each atom from its mean along the path, A."""
+        away = self.path - self.path.mean(0)
+        return np.sqrt((away**2).sum(2).mean(0))
+
+    def positions(self, coordinates: Array, atoms: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Conformations, linear between the steps of the path.
+
+        Parameters
+        ----------
+        coordinates
+            (b, motions), clipped to 0..1.
+        atoms
+            Indices of the atoms wanted; None: all.
+
+        Returns
+        -------
+        (b, n, 3) float32 A.
+        """
+        coordinates = np.asarray(coordinates, float)
+        path = self.path if atoms is None else self.path[:, atoms]
+        driver = self.driver if atoms is None else self.driver[atoms]
+        result = np.repeat(path[:1], len(coordinates), axis=0)
+        for motion in range(coordinates.shape[1]):
+            driven = np.flatnonzero(driver == motion)
+            if len(driven) == 0:
+                continue
+            place = np.clip(coordinates[:, motion], 0, 1) * (len(path) - 1)
+            before = np.minimum(place.astype(int), len(path) - 2)
+            share = (place - before).astype(np.float32)[:, None, None]
+            mine = path[:, driven]
+            result[:, driven] = (1 - share) * mine[before] + share * mine[before + 1]
+        return result
+
+
+def make_motion(molecule: Molecule, *, motions: int, kind: str, amplitude_angstroms: float) -> MovingModel:
+    """Let the arms of a molecule move.
+
+    Arm number i follows motion i modulo `motions`, so that every motion has an arm.
+
+    Parameters
+    ----------
+    molecule
+        The molecule halfway.
+    motions
+        0, 1 or 2 independent motions.
+    kind
+        ``hinge``: an arm turns as a whole about the point where it is joined; ``bend``: it curves along its length.
+    amplitude_angstroms
+        Distance between the ends of the motion, averaged over the moving atoms.
+
+    Raises
+    ------
+    UserError
+        The arms are too short for the amplitude, or there are fewer arms than motions.
+    """
+    if motions > len(molecule.arms):
+        raise UserError(f"nr_motions is {motions} but the molecule has {len(molecule.arms)} arms; give nr_arms at least {motions}.")
+    path = np.repeat(molecule.positions[None].astype(np.float32), STEPS if motions else 2, axis=0)
+    driver = np.full(len(molecule.positions), -1, dtype=np.int64)
+    for number, arm in enumerate(molecule.arms if motions else ()):
+        atoms = np.flatnonzero(molecule.part == number + 1)
+        driver[atoms] = number % motions
+        path[:, atoms] = arm_path(molecule.positions[atoms], arm, kind=kind, amplitude_angstroms=amplitude_angstroms)
+    return MovingModel(molecule.elements, path, driver, molecule.is_alpha_carbon, molecule.part, molecule.residue)
+
+
+def arm_path(positions: Array, arm: Arm, *, kind: str, amplitude_angstroms: float) -> Array:
+    """Path (STEPS, n, 3) of an arm that swings by the same angle to both sides of `positions` (n, 3)."""
+    turn = {"hinge": hinged, "bend": bent}[kind]
+    limit = np.deg2rad(LARGEST_TURN_DEGREES)
+
+    def excess(angle: float) -> float:
+        ends = turn(positions, arm, angle / 2) - turn(positions, arm, -angle / 2)
+        return float(np.linalg.norm(ends, axis=1).mean()) - amplitude_angstroms
+
+    if excess(limit) < 0:
+        longest = excess(limit) + amplitude_angstroms
+        raise UserError(
+            f"amplitude is {amplitude_angstroms:g} A, but these arms reach no more than {longest:.0f} A by a {kind}; give less, or longer arms "
+            f"(larger arm_share or fewer arms)."
+        )
+    angle = brentq(excess, 0.0, limit)
+    return np.stack([turn(positions, arm, angle * (share - 0.5)) for share in np.linspace(0, 1, STEPS)])
+
+
+def hinged(positions: Array, arm: Arm, angle: float) -> Array:
+    """Turn atoms (n, 3) by `angle` radians about the arm's axis through its hinge."""
+    side = np.cross(arm.axis, arm.direction)
+    x, y, z = coordinates(positions, arm)
+    along = z * np.cos(angle) - y * np.sin(angle)
+    across = z * np.sin(angle) + y * np.cos(angle)
+    return arm.hinge + x[:, None] * arm.axis + across[:, None] * side + along[:, None] * arm.direction
+
+
+def bent(positions: Array, arm: Arm, angle: float) -> Array:
+    """Bend the arm into an arc whose tangent has turned by `angle` radians at its end; the cross-sections stay plane."""
+    side = np.cross(arm.axis, arm.direction)
+    x, y, z = coordinates(positions, arm)
+    length = float(z.max())
+    turned = angle * z / length
+    # sin(a)/a and (1 - cos(a))/a of the arc, safe at zero angle
+    centre_along = z * np.sinc(turned / np.pi)
+    centre_across = z * np.sin(turned / 2) * np.sinc(turned / (2 * np.pi))
+    along = centre_along - y * np.sin(turned)
+    across = centre_across + y * np.cos(turned)
+    return arm.hinge + x[:, None] * arm.axis + across[:, None] * side + along[:, None] * arm.direction
+
+
+def coordinates(positions: Array, arm: Arm) -> tuple[Array, Array, Array]:
+    """Coordinates of atoms (n, 3) in the arm's frame: along its axis, across, along its direction."""
+    from_hinge = positions - arm.hinge
+    return from_hinge @ arm.axis, from_hinge @ np.cross(arm.axis, arm.direction), from_hinge @ arm.direction
