@@ -65,7 +65,7 @@ def read_volume(path: Path | str) -> Volume:
     pixel_size = _pixel_size(path, data, voxel)
     if np.iscomplexobj(data):
         raise UserError(f"The map {path} has mode {int(header.mode)} (complex); expected mode 0, 1, 2, 6 or 12.")
-    volume = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+    volume = torch.from_numpy(np.array(data, dtype=np.float32, order="C"))
     if not bool(torch.isfinite(volume).all()):
         z, y, x = torch.nonzero(~torch.isfinite(volume))[0].tolist()
         raise UserError(f"The map {path} holds a value that is not a number at voxel x={x}, y={y}, z={z}; write it again.")

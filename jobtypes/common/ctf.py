@@ -1,0 +1,116 @@
+"""The contrast transfer function of RELION: what the microscope multiplies a projection's spectrum with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from jobtypes.common.aberrations import even_zernike_phases
+
+_ANGSTROMS_PER_MILLIMETRE = 1e7
+
+
+@dataclass(frozen=True)
+class CtfParameters:
+    """CTF of b images.
+
+    Attributes
+    ----------
+    voltage_kilovolts, spherical_aberration_millimetres, amplitude_contrast, defocus_u_angstroms, defocus_v_angstroms, \
+defocus_angle_degrees, phase_shift_degrees, bfactor_square_angstroms, scale_factor : (b,)
+        As in RELION's columns of these names; defocus is positive for underfocus, its angle is from x to y.
+    even_zernikes : (b, n) or None
+        Coefficients of rlnEvenZernike, radians.
+    premultiplied : (b,) bool or None
+        True where the stored image was already multiplied by its CTF (rlnCtfDataAreCtfPremultiplied).
+    """
+
+    voltage_kilovolts: Tensor
+    spherical_aberration_millimetres: Tensor
+    amplitude_contrast: Tensor
+    defocus_u_angstroms: Tensor
+    defocus_v_angstroms: Tensor
+    defocus_angle_degrees: Tensor
+    phase_shift_degrees: Tensor
+    bfactor_square_angstroms: Tensor
+    scale_factor: Tensor
+    even_zernikes: Tensor | None = None
+    premultiplied: Tensor | None = None
+
+    def __len__(self) -> int:
+        """b."""
+        return len(self.defocus_u_angstroms)
+
+    def to(self, target: torch.device | torch.dtype | str) -> CtfParameters:
+        """Move to a device or turn into a precision."""
+        keep = isinstance(target, torch.dtype)
+        return self._each(lambda values: values if keep and not values.is_floating_point() else values.to(target))
+
+    def select(self, rows: Tensor | slice) -> CtfParameters:
+        """Keep some images: an index, a mask or a slice of the b rows."""
+        return self._each(lambda values: values[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> CtfParameters:
+        present = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) is not None}
+        return replace(self, **{name: change(values) for name, values in present.items()})
+
+
+def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
+    """Factor between a projection's spectrum and that of the stored image.
+
+    Parameters
+    ----------
+    parameters
+        Of b images.
+    frequencies : (N, N // 2 + 1, 2) in 1/angstrom, from `fourier.frequencies_2d`
+
+    Returns
+    -------
+    (b, N, N // 2 + 1) in the precision of the parameters. -sin(gamma) with the scale and B-factor of the image; its value at zero
+    frequency is +amplitude contrast. Its square where the stored image is premultiplied, so that image = ctf * projection always holds.
+
+    Source: gamma = pi lambda k.D k - pi/2 Cs lambda^3 k^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations, Rohou & Grigorieff
+    (2015), J. Struct. Biol. 192, 216, eqs. 2-4, with the sign of RELION: ctf = sin of this.
+    """
+    if frequencies.shape[-1:] != (2,):
+        raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (N, N // 2 + 1, 2)")
+    column = lambda values: values[:, None, None]  # noqa: E731 - (b,) -> (b, 1, 1)
+    frequencies = frequencies.to(parameters.defocus_u_angstroms.dtype)
+    square = frequencies.square().sum(-1)  # (N, N // 2 + 1)
+    wavelength = wavelength_angstroms(parameters.voltage_kilovolts)
+    cs_angstroms = parameters.spherical_aberration_millimetres * _ANGSTROMS_PER_MILLIMETRE
+    contrast = parameters.amplitude_contrast
+    phase = column(math.pi * wavelength) * _defocus_form(parameters, frequencies)  # (b, N, N // 2 + 1)
+    phase = phase - column(0.5 * math.pi * cs_angstroms * wavelength**3) * square.square()
+    phase = phase + column(
+        torch.deg2rad(parameters.phase_shift_degrees) + torch.atan2(contrast, (1 - contrast.square()).clamp_min(0).sqrt())
+    )
+    if parameters.even_zernikes is not None and parameters.even_zernikes.shape[-1]:
+        phase = phase - even_zernike_phases(parameters.even_zernikes, frequencies)
+    values = (
+        phase.sin() * column(parameters.scale_factor) * torch.exp(-0.25 * column(parameters.bfactor_square_angstroms) * square)
+    )
+    if parameters.premultiplied is not None:
+        values = torch.where(column(parameters.premultiplied), values.square(), values)
+    return values
+
+
+def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:
+    """Wavelength of electrons, relativistic; the constants are those of RELION (2e-6 off CODATA), so that curves agree to the last ring."""
+    volts = voltage_kilovolts * 1e3
+    return 12.2643247 / torch.sqrt(volts * (1 + 0.978466e-6 * volts))
+
+
+def _defocus_form(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
+    """k.D k of the astigmatic defocus D: mean k^2 + half difference (cos 2a (kx^2 - ky^2) + sin 2a 2 kx ky), (b, N, N // 2 + 1)."""
+    kx, ky = frequencies.unbind(-1)
+    mean = (parameters.defocus_u_angstroms + parameters.defocus_v_angstroms) / 2
+    half_difference = (parameters.defocus_u_angstroms - parameters.defocus_v_angstroms) / 2
+    double_angle = 2 * torch.deg2rad(parameters.defocus_angle_degrees)
+    along = (half_difference * double_angle.cos())[:, None, None] * (kx.square() - ky.square())
+    across = (half_difference * double_angle.sin())[:, None, None] * (2 * kx * ky)
+    return mean[:, None, None] * (kx.square() + ky.square()) + along + across
