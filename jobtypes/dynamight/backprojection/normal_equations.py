@@ -1,0 +1,184 @@
+"""The least-squares problem of a deformed reconstruction: (sum_m D_m* T_m D_m + prior) V = sum_m D_m* b_m.
+
+image_i = C_i P_i D_m(i) V + noise, with D_m the deformation of the bin that particle i belongs to. T_m = sum_i P_i* C_i^2 P_i is a
+convolution, and b_m = sum_i P_i* C_i y_i a map, so that their cost does not depend on the number of particles. With one bin and
+no deformation this is an ordinary CTF-weighted reconstruction on the absolute scale of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from jobtypes.common.fourier import half_plane_weights, irfft3, rfft3, shell_average, shell_sum, shells_3d
+from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
+from jobtypes.dynamight.backprojection.convolution import convolve_padded, optimal_circulant
+from jobtypes.dynamight.backprojection.warp import Deformation, Identity
+
+# Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights fall
+# to 1/1000 of it; a fifth of that keeps the scale of the map within 2e-4 of that of the data.
+WEAKEST_PRIOR = 2e-4
+
+
+class BinSums(Protocol):
+    """The sums of one half, bin by bin."""
+
+    def __len__(self) -> int: ...
+
+    def numerator(self, m: int) -> Tensor:
+        """b_m, (N, N, N)."""
+
+    def kernel(self, m: int) -> Tensor:
+        """Spectrum of the kernel of T_m, (2N, 2N, N + 1)."""
+
+
+class TotalSums:
+    """All bins as one: the sums of the rigid reconstruction."""
+
+    def __init__(self, sums: BinSums) -> None:
+        self._numerator = sums.numerator(0).clone()
+        self._kernel = sums.kernel(0).clone()
+        for m in range(1, len(sums)):
+            self._numerator += sums.numerator(m)
+            self._kernel += sums.kernel(m)
+
+    def __len__(self) -> int:
+        return 1
+
+    def numerator(self, m: int) -> Tensor:
+        """Sum of all b_m."""
+        return self._numerator
+
+    def kernel(self, m: int) -> Tensor:
+        """Sum of all kernels."""
+        return self._kernel
+
+
+class Reconstruction:
+    """Solves for the map of one half.
+
+    Parameters
+    ----------
+    sums
+        b_m and T_m of each bin, any device.
+    total
+        Their sum, which preconditions the problem and scales its prior.
+    deformations
+        D_m of each bin; None: rigid.
+    after_bin
+        Called after every bin of every iteration: progress and abort.
+    """
+
+    def __init__(
+        self,
+        sums: BinSums,
+        total: TotalSums,
+        deformations: Sequence[Deformation] | None = None,
+        *,
+        after_bin: Callable[[], None] | None = None,
+    ) -> None:
+        self.sums: BinSums = total if deformations is None else sums
+        self.deformations: Sequence[Deformation] = [Identity()] if deformations is None else deformations
+        if len(self.sums) != len(self.deformations):
+            raise ValueError(f"{len(self.sums)} bins but {len(self.deformations)} deformations")
+        self._after_bin = after_bin or (lambda: None)
+        right = total.numerator(0)
+        self.box = right.shape[0]
+        self._power = optimal_circulant(total.kernel(0), self.box)  # (N, N, N // 2 + 1)
+        self._shells = shells_3d(self.box, device=right.device)
+        self._inside = 2 * self._shells < self.box
+        self.shell_weight = shell_average(self._power, self._shells)  # (N // 2 + 1,)
+
+    def right_side(self) -> Tensor:
+        """sum_m D_m* b_m, (N, N, N)."""
+        return self._over_bins(lambda m, deformation: deformation.pull(self.sums.numerator(m)))
+
+    def solve(
+        self,
+        *,
+        noise_to_signal: Tensor | None = None,
+        start: Tensor | None = None,
+        iterations: int = 10,
+        tolerance: float = 1e-3,
+        after_iteration: Callable[[int, float], None] | None = None,
+    ) -> Solution:
+        """Solve for the map.
+
+        Parameters
+        ----------
+        noise_to_signal : (N // 2 + 1,)
+            Prior of each shell in units of the data's mean weight there, (1 - FSC) / FSC of maps made of these data; None: the
+            weakest prior that keeps the problem well posed, the same whatever the other half holds.
+        start, iterations, tolerance, after_iteration
+            As in `conjugate_gradients.solve`.
+        """
+        ratio = torch.full_like(self.shell_weight, WEAKEST_PRIOR)
+        if noise_to_signal is not None:
+            ratio = torch.maximum(noise_to_signal.to(ratio), ratio)
+        ratio = torch.cat((ratio, ratio[-1:]))
+        weight = torch.cat((self.shell_weight, self.shell_weight[-1:]))
+        prior = (ratio * weight)[self._shells.clamp_max(len(ratio) - 1)]
+        inverse = torch.where(self._inside, 1 / (self._power + prior).clamp_min(1e-30), torch.zeros_like(prior))
+
+        def operator(volume: Tensor) -> Tensor:
+            result = irfft3(rfft3(volume) * prior, self.box)
+            return result + self._over_bins(
+                lambda m, deformation: deformation.pull(convolve_padded(deformation.push(volume), self.sums.kernel(m)))
+            )
+
+        def precondition(volume: Tensor) -> Tensor:
+            return irfft3(rfft3(volume) * inverse, self.box)
+
+        return solve(
+            operator,
+            self.right_side(),
+            precondition=precondition,
+            start=start,
+            iterations=iterations,
+            tolerance=tolerance,
+            after_iteration=after_iteration,
+        )
+
+    def _over_bins(self, term: Callable[[int, Deformation], Tensor]) -> Tensor:
+        total = term(0, self.deformations[0])
+        total = total.clone() if len(self.deformations) > 1 else total
+        self._after_bin()
+        for m in range(1, len(self.deformations)):
+            total += term(m, self.deformations[m])
+            self._after_bin()
+        return total
+
+
+def noise_to_signal(fsc: Tensor, *, smallest_fsc: float = 1e-3) -> Tensor:
+    """(1 - FSC) / FSC, the prior of `Reconstruction.solve`; beyond the first shell that falls below 0 nothing is believed.
+
+    Source: Scheres 2012 (RELION): SSNR = FSC / (1 - FSC) of half maps gives the prior of maps from as many data.
+    """
+    believed = fsc.clone()
+    lost = torch.nonzero(fsc <= 0).flatten()
+    if len(lost):
+        believed[int(lost[0]) :] = 0
+    believed = believed.clamp(smallest_fsc, 1.0)
+    believed[0] = 1.0
+    return (1 - believed) / believed
+
+
+def wiener_filter(volume: Tensor, fsc: Tensor) -> Tensor:
+    """Map of all data, filtered by its half-map FSC: each shell times 2 FSC / (1 + FSC), nothing beyond the first FSC <= 0."""
+    box = volume.shape[0]
+    ratio = noise_to_signal(fsc, smallest_fsc=1e-6)
+    gain = 2 / (2 + ratio)
+    gain = torch.cat((torch.where(ratio < 1e5, gain, torch.zeros_like(gain)), gain.new_zeros(1)))
+    shells = shells_3d(box, device=volume.device).clamp_max(len(gain) - 1)
+    return irfft3(rfft3(volume) * gain.to(volume)[shells], box)
+
+
+def shell_power(volume: Tensor) -> Tensor:
+    """Mean squared amplitude of each shell of a map: (N // 2 + 1,)."""
+    box = volume.shape[0]
+    shells = shells_3d(box, device=volume.device)
+    weights = half_plane_weights(box, 3, device=volume.device, dtype=volume.dtype)
+    return shell_sum(rfft3(volume).abs().square() * weights, shells) / shell_sum(weights, shells).clamp_min(1)
