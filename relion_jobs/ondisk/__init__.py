@@ -1,0 +1,14 @@
+"""Files of a project and the types that they hold.
+
+atomic           write a file whole or not at all; errors of the disk in words
+star             control STAR files, as RELION reads and writes them
+pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
+job_star         job.star <-> JobRequest
+names            names that RELION and a shell can bear, paths that stay in the project
+locks            RELION's project lock, and one process per job
+project          find, create and change a project
+job_directory    one job directory: marks, notes, output nodes
+nodes_directory  .Nodes/, what RELION's browse buttons show
+gui_settings     .gui_*job.star, the defaults of the next job in RELION's GUI
+site             site.yaml: queue template, GPUs, plugin folders
+"""

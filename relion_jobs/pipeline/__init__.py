@@ -1,0 +1,8 @@
+"""The graph of jobs and files, pure: no files, no clock, no processes.
+
+graph     Pipeline: processes, nodes, edges, next job number; every change returns a new Pipeline
+foreign   tables and columns that others wrote, kept without understanding them
+alias     the rules for the second name of a job
+status    which status may follow which
+schedule  which scheduled job may start now, which must wait, and why
+"""
