@@ -1,0 +1,13 @@
+"""DynaMight flexibility: one deformation of one consensus per particle, and a map sharpened by them.
+
+Source of the idea: Schwab, Kimanius, Burt, Dendooven and Scheres, "DynaMight: estimating molecular motions with improved
+reconstruction from cryo-EM images", Nature Methods 21, 2024. The networks, the likelihood and the reconstruction are ours.
+
+job.yaml, job.py, options.py   what the job asks
+model/                         what the tasks share
+forward_deformations/          particles -> model of each half set
+inverse_deformations/          model -> map from a state back to the consensus
+backprojection/                particles, model -> deformed half maps
+visualization/                 model -> states, motions, pictures
+outputs.py, export.py          files for people and for other programs
+"""

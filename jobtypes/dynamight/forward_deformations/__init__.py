@@ -1,0 +1,11 @@
+"""Task "forward deformations": fits the model of each half set to its images. In the order the data flows:
+
+seeding     consensus map -> starting model
+schedule    what each epoch does: resolution, weights, learning rates
+losses      likelihood, strain
+neighbours  pairs of Gaussians whose distance the strain keeps
+noise       noise spectra from residuals
+training    one epoch of one half set
+stop_rule   when held-out particles stop improving
+task        the story: read, seed, train, save
+"""

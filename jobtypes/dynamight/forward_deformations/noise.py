@@ -1,0 +1,45 @@
+"""Noise spectra of the masked images, from residuals."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.model.observations import Band, Observations
+
+
+class ShellPower:
+    """Running mean of squared moduli per optics group and shell: (groups, shells)."""
+
+    def __init__(self, n_groups: int, band: Band) -> None:
+        self.n_shells = int(band.shells.max()) + 1
+        self.total = torch.zeros(n_groups, self.n_shells, dtype=torch.float64, device=band.shells.device)
+        self.count = torch.zeros_like(self.total)
+        self.band = band
+
+    def add(self, terms: Tensor, group: Tensor) -> None:
+        """Add the terms (b, q) of images of optics groups (b,)."""
+        shells = self.band.shells[: terms.shape[1]]
+        power = (terms.real.square() + terms.imag.square()).double()
+        per_shell = power.new_zeros(len(terms), self.n_shells).index_add_(1, shells, power)
+        counts = torch.bincount(shells, minlength=self.n_shells).double()
+        self.total.index_add_(0, group, per_shell)
+        self.count.index_add_(0, group, counts.expand(len(terms), -1))
+
+    def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:
+        """Old (groups, shells) noise power moved by `share` towards the mean, where there is one."""
+        mean = (self.total / self.count.clamp(min=1)).to(noise_power)
+        seen = self.count > 0
+        return torch.where(seen, (1 - share) * noise_power + share * mean, noise_power)
+
+
+def image_power(observations: Observations, n_groups: int, n_images: int = 2000) -> Tensor:
+    """(groups, shells) mean power of the first images: the first guess of the noise, of which the signal is a small part."""
+    power = ShellPower(n_groups, observations.band)
+    spectra, group = observations.spectra[:n_images], observations.group[:n_images]
+    for part in torch.arange(len(spectra)).split(256):
+        power.add(spectra[part].to(observations.device), group[part].to(observations.device))
+    everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)
+    # shell 0 is not in the band, and a group may have no image among the first
+    everything = torch.where(everything > 0, everything, everything[everything > 0].mean())
+    return power.update(everything.float().expand(n_groups, -1))

@@ -1,0 +1,61 @@
+"""What each epoch of the forward training does, as a pure function of its number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
+VISITS_OF_A_HALF = 72_000
+FEWEST_EPOCHS, MOST_EPOCHS = 12, 80
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch.
+
+    Attributes
+    ----------
+    deforms
+        False during the warm-up, when only the consensus is fitted.
+    resolution_angstroms
+        Fourier terms beyond it are left out.
+    kl_weight
+        Weight of the Kullback-Leibler term.
+    learning_rate
+        Factor on all learning rates.
+    """
+
+    deforms: bool
+    resolution_angstroms: float
+    kl_weight: float
+    learning_rate: float
+
+
+def default_epochs(n_training: int) -> int:
+    """Epochs for a half set of `n_training` particles."""
+    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, math.ceil(VISITS_OF_A_HALF / n_training)))
+
+
+def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -> EpochPlan:
+    """Plan of epoch 0 .. n_epochs - 1.
+
+    The consensus alone is fitted in the first twentieth. Resolution grows from 16 A over the first third, so that large
+    motions are found before fine detail can trap them. The weight of the prior stays low until a third, then grows to its
+    full value at two thirds: with the full weight from the start the latents collapse. The learning rate falls in the last quarter.
+    """
+    progress = epoch / max(1, n_epochs - 1) if n_epochs > 1 else 1.0
+    coarse = max(16.0, highest_resolution_angstroms)
+    growth = _ramp(progress, 0.0, 0.3)
+    # evenly in frequency, not in wavelength
+    resolution = 1 / ((1 - growth) / coarse + growth / highest_resolution_angstroms)
+    return EpochPlan(
+        deforms=epoch >= max(1, round(0.05 * n_epochs)) or n_epochs < 3,
+        resolution_angstroms=resolution,
+        kl_weight=0.02 + 0.48 * _ramp(progress, 0.35, 0.7),
+        learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
+    )
+
+
+def _ramp(x: float, start: float, end: float) -> float:
+    return min(1.0, max(0.0, (x - start) / (end - start)))

@@ -1,0 +1,135 @@
+"""Consensus map -> starting model of a half set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jobtypes.common.fourier import frequencies_3d, irfft3, rfft3
+from jobtypes.dynamight.model.displacement import DisplacementField
+from jobtypes.dynamight.model.encoder import Encoder, probe_points
+from jobtypes.dynamight.model.gaussians import GaussianModel, automatic_threshold, seed_positions
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.observations import Observations
+from jobtypes.dynamight.model.poses import RefinedPoses
+from jobtypes.dynamight.model.projection import Projector
+from relion_jobs.contract.errors import UserError
+
+# All that a half set may know of the consensus map: the two halves share it.
+SEED_RESOLUTION_ANGSTROMS = 15.0
+# One residue weighs 110 Da on average; proteins hold 1.21 A^3 per Da (partial specific volume 0.73 ml/g).
+RESIDUE_VOLUME_ANGSTROMS3 = 133.0
+PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS = 7.0, 14.0
+POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS = 0.015, 0.3
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What both halves start from: the low-passed consensus map and the level of its surface.
+
+    Attributes
+    ----------
+    density
+        (N, N, N) map low-passed to `SEED_RESOLUTION_ANGSTROMS`.
+    threshold
+        Density above which Gaussians are placed.
+    pixel_size_angstroms
+        Voxel size.
+    """
+
+    density: Tensor
+    threshold: float
+    pixel_size_angstroms: float
+
+    @property
+    def volume_angstroms3(self) -> float:
+        """Volume above the threshold."""
+        return int((self.density > self.threshold).sum()) * self.pixel_size_angstroms**3
+
+    @property
+    def n_residues(self) -> float:
+        """Residues of protein that fill the volume."""
+        return self.volume_angstroms3 / RESIDUE_VOLUME_ANGSTROMS3
+
+
+def make_seed(consensus: Tensor, pixel_size: float, threshold: float | None, radius_angstroms: float) -> Seed:
+    """Low-pass the consensus map (N, N, N) and find or check its threshold, inside a sphere of the particle's radius.
+
+    Raises
+    ------
+    UserError
+        The threshold lies above every voxel of the low-passed map, or the map holds no positive density.
+    """
+    box = consensus.shape[0]
+    squared = frequencies_3d(box, pixel_size).square().sum(-1)
+    falloff = torch.exp(-0.5 * squared * SEED_RESOLUTION_ANGSTROMS**2 / 2)  # 0.78 of the amplitude at twice the resolution
+    density = irfft3(rfft3(consensus) * falloff, box)
+    axis = (torch.arange(box) - box // 2) * pixel_size
+    inside = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) <= radius_angstroms**2
+    density = torch.where(inside, density, density.new_zeros(()))
+    highest = float(density.max())
+    if highest <= 0:
+        raise UserError("The consensus map has no positive density inside the particle diameter; protein must be positive.")
+    if threshold is None:
+        threshold = automatic_threshold(density, inside)
+    elif threshold >= highest:
+        raise UserError(
+            f"The initial threshold {threshold:g} lies above every voxel of the consensus map low-passed to "
+            f"{SEED_RESOLUTION_ANGSTROMS:g} A, whose highest value is {highest:.4g}; leave it empty to have one found."
+        )
+    return Seed(density, float(threshold), pixel_size)
+
+
+def seed_model(
+    seed: Seed,
+    observations: Observations,
+    projector: Projector,
+    *,
+    n_gaussians: int,
+    n_widths: int,
+    n_latent: int,
+    n_fields: int,
+    noise_power: Tensor,
+    generator: torch.Generator,
+) -> HalfModel:
+    """A model of one half set that has seen the low-passed map and this half's images only."""
+    positions = seed_positions(seed.density, seed.threshold, n_gaussians, seed.pixel_size_angstroms, generator)
+    spacing = (seed.volume_angstroms3 / n_gaussians) ** (1 / 3)
+    with torch.random.fork_rng(devices=[]):
+        # layers draw their starting weights from the global generator
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        model = HalfModel(
+            GaussianModel(positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=n_widths),
+            DisplacementField(n_latent=n_latent, n_fields=n_fields, box_length_angstroms=observations.band.box_length_angstroms),
+            Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), n_latent),
+            RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
+            noise_power.cpu(),
+        )
+    model = model.to(observations.device)
+    model.field.set_anchors(model.gaussians.positions, model.gaussians.amplitudes)
+    _fit_scale(model, observations, projector)
+    return model
+
+
+@torch.no_grad()
+def _fit_scale(model: HalfModel, observations: Observations, projector: Projector, n_images: int = 256) -> None:
+    """Set the amplitudes so that projections fit the first images best, at low resolution."""
+    band = observations.band
+    n_terms = band.n_terms(SEED_RESOLUTION_ANGSTROMS)
+    above, below = 0.0, 0.0
+    for index in torch.arange(min(n_images, len(observations))).split(32):
+        batch = observations.batch(index)
+        predicted = batch.ctf[:, :n_terms] * model.project(
+            model.gaussians.positions[None], batch.matrices, batch.shifts, projector, n_terms
+        )
+        precision = model.precision(batch, band, n_terms)
+        above += float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())
+        below += float((predicted.abs().square() * precision).sum())
+    if above <= 0:
+        raise UserError(
+            "The images do not correlate with the consensus map; check that the particles are white on black and that their "
+            "poses belong to this map."
+        )
+    model.gaussians.log_scale += torch.log(torch.tensor(above / below))

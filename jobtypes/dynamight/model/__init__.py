@@ -1,0 +1,12 @@
+"""What the tasks share, in the order the data flows.
+
+observations   a half set's images as band-limited spectra with CTF and pose, read once
+gaussians      the consensus: Gaussians with positions, amplitudes and widths
+displacement   latent -> displacement at any point of space (a sum of basis fields)
+projection     points and amplitudes -> image spectra
+poses          each particle's refined pose, with its prior
+encoder        image spectra -> posterior of the latent
+half_model     all of these for one half set; prediction of an image
+result         a finished (or interrupted) training as the later tasks see it
+inverse_displacement   deformed position, latent -> consensus position
+"""

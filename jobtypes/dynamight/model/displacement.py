@@ -1,0 +1,123 @@
+"""Latent -> displacement of every point of space, as a sum of basis fields.
+
+u(x; z) = sum_k a_k(z) U_k(x)
+
+The fields U_k (the trunk) are evaluated once per step for all points, the coefficients a_k (the branch) once per particle, so
+that a batch of displacements is one matrix product. Source: branch and trunk networks of Lu et al. 2021 (DeepONet).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+
+# Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
+TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
+
+
+class DisplacementField(nn.Module):
+    """The deformation of one half set.
+
+    Parameters
+    ----------
+    n_latent
+        Latent dimensions d.
+    n_fields
+        Basis fields K.
+    box_length_angstroms
+        Longest wavelength of the positional encoding is twice this.
+    width
+        Neurons per hidden layer of trunk and branch.
+    shortest_wavelength_angstroms
+        Shortest wavelength of the positional encoding: fields vary smoothly below it.
+    """
+
+    wavelengths: Tensor
+    anchors: Tensor
+    anchor_weights: Tensor
+
+    def __init__(
+        self, *, n_latent: int, n_fields: int, box_length_angstroms: float, width: int = 64, shortest_wavelength_angstroms: float = 40.0
+    ) -> None:
+        super().__init__()
+        n_wavelengths = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_wavelength_angstroms)))
+        self.register_buffer("wavelengths", box_length_angstroms * 2.0 ** (1 - torch.arange(n_wavelengths, dtype=torch.float32)))
+        self.n_fields = n_fields
+        self.trunk = _perceptron(6 * n_wavelengths, width, 3, 3 * n_fields)
+        self.branch = _perceptron(n_latent, width, 2, n_fields)
+        # the points and weights that define "no rigid motion of the whole"
+        self.register_buffer("anchors", torch.zeros(0, 3))
+        self.register_buffer("anchor_weights", torch.zeros(0))
+
+    def set_anchors(self, positions: Tensor, weights: Tensor) -> None:
+        """Remove from now on the rigid motion of these points (n, 3) A, weighted by (n,), from every field."""
+        self.anchors, self.anchor_weights = positions.detach().clone(), weights.detach().clone()
+
+    def coefficients(self, latent: Tensor) -> Tensor:
+        """a_k of latents (b, d): (b, K), zero at latent zero, so that the consensus is the state of latent zero."""
+        return self.branch(latent) - self.branch(torch.zeros_like(latent[:1]))
+
+    def raw_basis(self, points: Tensor) -> Tensor:
+        """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A."""
+        phase = 2 * math.pi * points[:, :, None] / self.wavelengths  # (m, 3, w)
+        encoding = torch.cat((phase.sin(), phase.cos()), dim=2).flatten(1)
+        return self.trunk(encoding).view(-1, self.n_fields, 3).transpose(0, 1)
+
+    def basis_at_gaussians(self, positions: Tensor) -> Tensor:
+        """U_k at the Gaussians (n, 3) A: (K, n, 3) A, without their rigid motion. Differentiable."""
+        raw = self.raw_basis(positions)
+        if len(self.anchors) != len(positions):
+            return raw
+        motions = rigid_motions(positions.detach(), positions.detach(), self.anchor_weights)
+        return raw - remove_share(raw, motions, motions, self.anchor_weights)
+
+    def basis(self, points: Tensor, chunk: int = 65536) -> Tensor:
+        """U_k at any points (m, 3) A: (K, m, 3) A, without rigid motion and fading out away from the Gaussians. No gradient."""
+        with torch.no_grad():
+            at_anchors = self.raw_basis(self.anchors)
+            own = rigid_motions(self.anchors, self.anchors, self.anchor_weights)
+            parts = []
+            for part in points.split(chunk):
+                raw = self.raw_basis(part)
+                elsewhere = rigid_motions(part, self.anchors, self.anchor_weights)
+                raw = raw - remove_share(at_anchors, own, elsewhere, self.anchor_weights)
+                parts.append(raw * self.taper(part)[:, None])
+            return torch.cat(parts, dim=1)
+
+    def taper(self, points: Tensor) -> Tensor:
+        """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""
+        distance, _ = cKDTree(self.anchors.cpu().numpy()).query(
+            points.cpu().numpy(), distance_upper_bound=TAPER_END_ANGSTROMS, workers=torch.get_num_threads()
+        )
+        outside = (distance - TAPER_START_ANGSTROMS) / (TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS)
+        factor = 0.5 + 0.5 * np.cos(np.pi * np.clip(outside, 0, 1))
+        return torch.from_numpy(factor).to(points)
+
+
+def rigid_motions(points: Tensor, centre_of: Tensor, weights: Tensor) -> Tensor:
+    """The six infinitesimal rigid motions (three shifts, three rotations about a weighted centre) at points: (6, m, 3)."""
+    centre = (weights[:, None] * centre_of).sum(0) / weights.sum()
+    axes = torch.eye(3, dtype=points.dtype, device=points.device)
+    shifts = axes[:, None].expand(3, len(points), 3)
+    rotations = torch.cross(axes[:, None].expand(3, len(points), 3), (points - centre).expand(3, -1, 3), dim=2)
+    return torch.cat((shifts, rotations / 100.0))  # about 100 A of radius: shifts and rotations of one magnitude
+
+
+def remove_share(fields: Tensor, motions: Tensor, elsewhere: Tensor, weights: Tensor) -> Tensor:
+    """Weighted least-squares fit of fields (K, n, 3) by motions (6, n, 3), evaluated `elsewhere` (6, m, 3): (K, m, 3)."""
+    w = weights[:, None]
+    normal = torch.einsum("inc,jnc->ij", motions * w, motions)
+    normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=fields.dtype, device=fields.device)
+    right = torch.einsum("inc,knc->ik", motions * w, fields)
+    return torch.einsum("ik,imc->kmc", torch.linalg.solve(normal, right), elsewhere)
+
+
+def _perceptron(n_in: int, width: int, n_hidden: int, n_out: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for layer in range(n_hidden):
+        layers += [nn.Linear(n_in if layer == 0 else width, width), nn.ELU()]
+    return nn.Sequential(*layers, nn.Linear(width, n_out))

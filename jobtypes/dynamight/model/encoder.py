@@ -1,0 +1,81 @@
+"""Image -> posterior of the latent, read in the molecule's own frame.
+
+What a particle tells about its conformation is the difference between its image and the projection of the consensus. The
+encoder back-projects that difference, filtered by the CTF, to fixed probe points in and around the molecule: a probe reads the
+pixel that it projects to. The same part of the molecule thus meets the same input neurons whatever the viewing direction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Posterior mean and log variance from the probe readings.
+
+    Parameters
+    ----------
+    probes_angstroms
+        (p, 3) probe points.
+    n_latent
+        Latent dimensions d.
+    width
+        Neurons per hidden layer.
+    """
+
+    probes: Tensor
+
+    def __init__(self, probes_angstroms: Tensor, n_latent: int, width: int = 128, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("probes", probes_angstroms)
+        self.network = nn.Sequential(
+            nn.Linear(len(probes_angstroms) + 6, width), nn.ELU(), nn.Dropout(dropout), nn.Linear(width, width), nn.ELU()
+        )
+        self.mean = nn.Linear(width, n_latent)
+        self.log_variance = nn.Linear(width, n_latent)
+
+    def forward(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior of a batch.
+
+        Parameters
+        ----------
+        difference
+            (b, M, M) filtered difference images, their standard deviation about 1, centred at pixel M // 2.
+        pixels_per_angstrom
+            Scale of these images.
+        matrices, shifts
+            (b, 3, 3) and (b, 2) poses.
+
+        Returns
+        -------
+        tuple
+            Mean and log variance, each (b, d).
+        """
+        view = matrices[:, 2]  # (b, 3) viewing direction in the molecule's frame
+        products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3)]  # even in the direction, as a projection is
+        readings = self.read(difference, pixels_per_angstrom, matrices, shifts)
+        hidden = self.network(torch.cat((readings, products), dim=1))
+        return self.mean(hidden), self.log_variance(hidden)
+
+    def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> Tensor:
+        """(b, p) value of the difference images where each probe projects to."""
+        size = difference.shape[-1]
+        xy = self.probes @ matrices[:, :2].transpose(1, 2) + shifts[:, None]  # (b, p, 2) A
+        pixel = xy * pixels_per_angstrom + size // 2
+        grid = (2 * pixel + 1) / size - 1  # grid_sample's coordinates with align_corners=False
+        return nn.functional.grid_sample(difference[:, None], grid[:, None], align_corners=False)[:, 0, 0]
+
+
+def probe_points(positions: Tensor, spacing_angstroms: float, margin_angstroms: float) -> Tensor:
+    """A body-centred grid of points within a margin of the Gaussians (n, 3): (p, 3), in A."""
+    from scipy.spatial import cKDTree
+
+    low = positions.min(0).values - margin_angstroms
+    high = positions.max(0).values + margin_angstroms
+    edge = spacing_angstroms * 2 ** (1 / 3)  # two points per cubic cell
+    axes = [torch.arange(float(a), float(b) + edge, edge) for a, b in zip(low, high, strict=True)]
+    grid = torch.cartesian_prod(*axes)
+    grid = torch.cat((grid, grid + edge / 2))
+    distance, _ = cKDTree(positions.numpy()).query(grid.numpy(), distance_upper_bound=margin_angstroms)
+    return grid[torch.from_numpy(distance <= margin_angstroms)]

@@ -1,0 +1,98 @@
+"""Everything that is learned from one half set, and its prediction of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jobtypes.common.fourier import irfft2
+from jobtypes.dynamight.model.displacement import DisplacementField
+from jobtypes.dynamight.model.encoder import Encoder
+from jobtypes.dynamight.model.gaussians import GaussianModel
+from jobtypes.dynamight.model.observations import Band, ObservedBatch
+from jobtypes.dynamight.model.poses import RefinedPoses
+from jobtypes.dynamight.model.projection import Projector
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Normal posterior of the latents of a batch: mean and log variance, each (b, d)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw per particle, (b, d)."""
+        noise = torch.randn(self.mean.shape, generator=generator).to(self.mean)
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+    def divergence(self) -> Tensor:
+        """(b,) Kullback-Leibler divergence from the standard normal prior (Kingma and Welling 2014, appendix B)."""
+        return -0.5 * (1 + self.log_variance - self.mean.square() - self.log_variance.exp()).sum(1)
+
+
+class HalfModel(nn.Module):
+    """Gaussians, displacement field, encoder and poses of one half set.
+
+    Attributes
+    ----------
+    noise_power
+        (groups, shells) expected squared modulus of a Fourier term of the masked noise, per optics group and shell.
+    """
+
+    noise_power: Tensor
+
+    def __init__(
+        self, gaussians: GaussianModel, field: DisplacementField, encoder: Encoder, poses: RefinedPoses, noise_power: Tensor
+    ) -> None:
+        super().__init__()
+        self.gaussians, self.field, self.encoder, self.poses = gaussians, field, encoder, poses
+        self.register_buffer("noise_power", noise_power)
+
+    def displacement(self, latent: Tensor, points: Tensor | None = None) -> Tensor:
+        """Displacements (b, m, 3) in A of points (m, 3) in A, the Gaussians by default, at latents (b, d)."""
+        positions = self.gaussians.positions
+        basis = self.field.basis_at_gaussians(positions) if points is None else self.field.basis(points)
+        return combine(self.field.coefficients(latent), basis)
+
+    def project(
+        self, positions: Tensor, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int
+    ) -> Tensor:
+        """Fourier terms (b, q) of the projections of Gaussians at positions (b or 1, n, 3), CTF not applied."""
+        xy = positions @ matrices[:, :2].transpose(1, 2) + shifts[:, None]  # (b, n, 2)
+        terms = projector(xy, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)
+        transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
+        return (terms * transfer).sum(1)
+
+    def precision(self, batch: ObservedBatch, band: Band, n_terms: int) -> Tensor:
+        """(b, q) inverse noise power of each term."""
+        return 1 / self.noise_power[batch.group][:, band.shells[:n_terms]]
+
+    def encode(self, batch: ObservedBatch, projector: Projector, n_terms: int) -> Posterior:
+        """Posterior of the latents of a batch, from their Fourier terms up to `n_terms` and their input poses."""
+        with torch.no_grad():
+            matrices, shifts, _ = self.poses(batch.index, batch.matrices, batch.shifts)
+            consensus = self.project(self.gaussians.positions[None], matrices, shifts, projector, n_terms)
+            difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
+            # CTF / noise amplitude: every term counts by its signal to noise ratio
+            difference = difference * batch.ctf[:, :n_terms] * self.precision(batch, projector.band, n_terms).sqrt()
+            images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
+        return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts))
+
+
+def combine(coefficients: Tensor, basis: Tensor) -> Tensor:
+    """Sum of basis fields (K, m, 3) with coefficients (b, K): (b, m, 3)."""
+    k, m, _ = basis.shape
+    return (coefficients @ basis.reshape(k, 3 * m)).view(-1, m, 3)
+
+
+def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:
+    """Images (b, M, M) of Fourier terms (b, q), normalised to a variance of 1 for terms of unit power, and their pixels per A."""
+    harmonics = band.harmonics[:n_terms]
+    size = 2 * int(harmonics.abs().max()) + 2
+    plane = terms.new_zeros(len(terms), size * (size // 2 + 1))
+    plane[:, (harmonics[:, 1] % size) * (size // 2 + 1) + harmonics[:, 0]] = terms
+    images = irfft2(plane.view(-1, size, size // 2 + 1), size)
+    return images * (size**2 / (2 * n_terms) ** 0.5), size / band.box_length_angstroms

@@ -1,0 +1,165 @@
+"""A half set's particle images as the training sees them: band-limited spectra, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.common.ctf import ctf
+from jobtypes.common.fourier import frequencies_2d, half_plane_weights, rfft2
+from jobtypes.common.masks import soft_circle
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import ParticleTable
+from jobtypes.common.rotations import euler_matrices
+
+
+class Band:
+    """The Fourier terms of an image up to a resolution, in order of their radius: a coarser resolution is a prefix.
+
+    Attributes
+    ----------
+    harmonics
+        (Q, 2) integer frequencies kx >= 0, ky of the half plane, as multiples of 1 / box length.
+    frequencies
+        (Q, 2) in 1/A. squared_frequencies (Q,) in 1/A^2.
+    shells
+        (Q,) integer radius.
+    weights
+        (Q,) 1 for a term that stands for itself and its conjugate, 1/2 where both are in the half plane: a sum with these
+        weights counts every independent term of a real image once.
+    """
+
+    def __init__(self, box: int, pixel_size: float, resolution_angstroms: float) -> None:
+        self.box, self.pixel_size = box, pixel_size
+        self.box_length_angstroms = box * pixel_size
+        grid = frequencies_2d(box, pixel_size).reshape(-1, 2).double()
+        harmonics = (grid * self.box_length_angstroms).round().long()
+        radius = harmonics.double().norm(dim=1)
+        # the Nyquist row and column of an even box hold sums of two frequencies; leave them out
+        limit = min(self.box_length_angstroms / resolution_angstroms, (box - 1) // 2)
+        kept = torch.nonzero((radius <= limit) & (radius > 0)).squeeze(1)
+        order = torch.sort(radius[kept], stable=True).indices
+        self.index = kept[order]  # (Q,) into the flattened half plane
+        self.harmonics = harmonics[self.index]
+        self.radius = radius[self.index].float()
+        self.frequencies = grid[self.index].float()
+        self.squared_frequencies = self.frequencies.square().sum(1)
+        self.shells = self.radius.round().long()
+        self.weights = half_plane_weights(box, 2).reshape(-1)[self.index].float() / 2
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def n_terms(self, resolution_angstroms: float) -> int:
+        """Number of leading terms up to a resolution."""
+        limit = self.box_length_angstroms / resolution_angstroms + 1e-6
+        return max(1, int(torch.searchsorted(self.radius, torch.tensor(limit), right=True)))
+
+    def resolution(self, n_terms: int) -> float:
+        """Resolution of the first `n_terms` terms, in A."""
+        return self.box_length_angstroms / float(self.radius[n_terms - 1])
+
+    def to(self, device: torch.device) -> Band:
+        """Move all tables to a device."""
+        for name in ("index", "harmonics", "radius", "frequencies", "squared_frequencies", "shells", "weights"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+
+@dataclass(frozen=True)
+class ObservedBatch:
+    """A batch of observed particles on the compute device.
+
+    Attributes
+    ----------
+    index
+        (b,) position of each particle in its half's `Observations`.
+    spectra
+        (b, Q) complex Fourier terms of the masked images, unnormalised, phase origin at the box centre.
+    ctf
+        (b, Q) contrast transfer, squared where the data are premultiplied.
+    matrices
+        (b, 3, 3) input rotations. shifts (b, 2) input shift of the projection in A.
+    group
+        (b,) optics group.
+    """
+
+    index: Tensor
+    spectra: Tensor
+    ctf: Tensor
+    matrices: Tensor
+    shifts: Tensor
+    group: Tensor
+
+
+class Observations:
+    """All particles of one half set.
+
+    Images are read once, masked with a soft circle, transformed and cropped to the band. The spectra stay in memory or, where
+    `scratch` names a file, in a memory-mapped file.
+
+    Parameters
+    ----------
+    table, rows
+        The particles, and the (n_h,) rows of this half.
+    band
+        Fourier terms to keep.
+    images
+        Reader of the stacks.
+    mask
+        (N, N) soft mask of the images.
+    device
+        Where batches go.
+    """
+
+    def __init__(self, table: ParticleTable, rows: np.ndarray, band: Band, mask: Tensor, device: torch.device) -> None:
+        self.table, self.rows, self.band, self.mask, self.device = table, rows, band, mask, device
+        self.matrices = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()  # (n_h, 3, 3)
+        self.shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()  # (n_h, 2)
+        self.group = torch.from_numpy(np.asarray(table.optics_group[rows])).long()
+        self.spectra = torch.empty(0, len(band), dtype=torch.complex64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, images: ParticleImages, after_batch: Callable[[int], None], batch_size: int = 256) -> None:
+        """Read all images; `after_batch` is called with the number of images read so far."""
+        self.spectra = torch.empty(len(self.rows), len(self.band), dtype=torch.complex64)
+        index = self.band.index.cpu()
+        for start in range(0, len(self.rows), batch_size):
+            rows = self.rows[start : start + batch_size]
+            spectra = rfft2(images.read(rows) * self.mask).flatten(1)  # (b, N * (N // 2 + 1))
+            self.spectra[start : start + len(rows)] = spectra[:, index]
+            after_batch(start + len(rows))
+
+    def batch(self, index: Tensor) -> ObservedBatch:
+        """The particles at `index` (b,), all Fourier terms of the band."""
+        device = self.device
+        parameters = self.table.ctf_parameters(self.rows[index.numpy()])
+        return ObservedBatch(
+            index=index,
+            spectra=self.spectra[index].to(device),
+            ctf=ctf(parameters, self.band.frequencies.cpu()).float().to(device),
+            matrices=self.matrices[index].to(device),
+            shifts=self.shifts[index].to(device),
+            group=self.group[index].to(device),
+        )
+
+
+def image_mask(box: int, pixel_size: float, diameter_angstroms: float | None, edge_angstroms: float) -> tuple[Tensor, float]:
+    """Soft circular mask of the images and the diameter it has.
+
+    Without a diameter the mask is as large as the box allows, its soft edge included.
+
+    Returns
+    -------
+    tuple
+        (N, N) mask; diameter of its flat part in A.
+    """
+    largest = box * pixel_size - 2 * edge_angstroms
+    diameter = min(diameter_angstroms or largest, largest)
+    return soft_circle(box, diameter / 2 / pixel_size, edge_angstroms / pixel_size), diameter

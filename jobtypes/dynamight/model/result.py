@@ -1,0 +1,191 @@
+"""A training as the later tasks see it: both halves' models, latents and poses, read from one checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.dynamight.model.displacement import DisplacementField
+from jobtypes.dynamight.model.encoder import Encoder
+from jobtypes.dynamight.model.gaussians import GaussianModel
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.poses import RefinedPoses
+from relion_jobs.contract.errors import UserError
+
+KIND, FORMAT_VERSION = "dynamight forward deformations", 1
+CHECKPOINTS = Path("forward_deformations/checkpoints")
+FINAL = "checkpoint_final.pth"
+
+
+@dataclass(frozen=True)
+class HalfResult:
+    """One half set after training; every tensor is on the device asked for.
+
+    Attributes
+    ----------
+    half
+        1 or 2.
+    model
+        In evaluation mode, without gradients.
+    rows
+        (n_h,) 0-based rows of the particle STAR file, held-out ones too.
+    held_out
+        (n_h,) True for particles that trained nothing.
+    latent_mean, latent_log_variance
+        (n_h, d) posterior of each particle.
+    angles_matrices
+        (n_h, 3, 3) refined rotations A, r_image = A r_map.
+    shifts_angstroms
+        (n_h, 2) refined shifts of the projection.
+    rms_displacement
+        (n_h,) rms displacement over the Gaussians of each particle, A.
+    """
+
+    half: int
+    model: HalfModel
+    rows: np.ndarray
+    held_out: np.ndarray
+    latent_mean: Tensor
+    latent_log_variance: Tensor
+    angles_matrices: Tensor
+    shifts_angstroms: Tensor
+    rms_displacement: Tensor
+
+
+@dataclass(frozen=True)
+class ForwardResult:
+    """Both half sets after training.
+
+    Attributes
+    ----------
+    halves
+        Keys 1 and 2.
+    identity
+        Names this very checkpoint: an inverse trained on it keeps the name.
+    box, pixel_size_angstroms
+        Of the particles.
+    star_file, mask_file, particle_diameter_angstroms, soft_edge_angstroms
+        As the training used them; paths relative to the project directory.
+    epoch
+        Epochs done.
+    path
+        The checkpoint file.
+    """
+
+    halves: dict[int, HalfResult]
+    identity: str
+    box: int
+    pixel_size_angstroms: float
+    star_file: str
+    mask_file: str | None
+    particle_diameter_angstroms: float
+    soft_edge_angstroms: float
+    epoch: int
+    path: Path
+
+
+def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
+    """The checkpoint that a task should use: the one named, or the last one of the job.
+
+    Raises
+    ------
+    UserError
+        The file named is not there or belongs to another job, or the job has no checkpoint yet.
+    """
+    folder = Path(job_directory) / CHECKPOINTS
+    if checkpoint_file:
+        path = Path(checkpoint_file)
+        if not path.is_file():
+            raise UserError(f"Checkpoint file {checkpoint_file} does not exist; leave fn_checkpoint empty to take the last one.")
+        if folder.resolve() not in path.resolve().parents:
+            raise UserError(f"Checkpoint file {checkpoint_file} belongs to another job; this job's are in {folder}/.")
+        return path
+    if (folder / FINAL).is_file():
+        return folder / FINAL
+    numbered = sorted(folder.glob("[0-9]*.pth"), key=lambda path: int(path.stem))
+    if not numbered:
+        raise UserError(f"There is no checkpoint in {folder}/; run the forward deformations of this job first.")
+    return numbered[-1]
+
+
+def load_forward_result(job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu") -> ForwardResult:
+    """Read a job's checkpoint.
+
+    Parameters
+    ----------
+    job_directory
+        Relative to the project directory or absolute.
+    checkpoint_file
+        Value of `fn_checkpoint`; empty: the last one.
+    device
+        Where the models and tensors go.
+
+    Raises
+    ------
+    UserError
+        No checkpoint, a damaged one, one of another job, kind or format version.
+    """
+    path = checkpoint_path(Path(job_directory), checkpoint_file)
+    content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
+    settings = content["settings"]
+    return ForwardResult(
+        halves={int(half): _half_result(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()},
+        identity=content["identity"],
+        box=settings["box"],
+        pixel_size_angstroms=settings["pixel_size_angstroms"],
+        star_file=settings["star_file"],
+        mask_file=settings["mask_file"],
+        particle_diameter_angstroms=settings["particle_diameter_angstroms"],
+        soft_edge_angstroms=settings["soft_edge_angstroms"],
+        epoch=content["epoch"],
+        path=path,
+    )
+
+
+def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel:
+    """A model of the shapes in a state dict, with that state."""
+    n_latent, n_fields = settings["n_latent"], settings["n_fields"]
+    positions = state["gaussians.positions"]
+    model = HalfModel(
+        GaussianModel(positions, amplitude=1.0, width_angstroms=1.0, n_widths=len(state["gaussians.log_widths"])),
+        DisplacementField(n_latent=n_latent, n_fields=n_fields, box_length_angstroms=settings["box"] * settings["pixel_size_angstroms"]),
+        Encoder(state["encoder.probes"], n_latent),
+        RefinedPoses(
+            len(state["poses.corrections.weight"]), settings["pose_prior_radians"], settings["pose_prior_angstroms"]
+        ),
+        torch.zeros_like(state["noise_power"]),
+    )
+    model.field.set_anchors(state["field.anchors"], state["field.anchor_weights"])
+    model.load_state_dict(state)
+    return model
+
+
+@torch.no_grad()
+def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
+    model = build_model(part["model"], settings).to(device).eval().requires_grad_(False)
+    latent_mean = part["latent_mean"].to(device)
+    matrices, shifts, _ = model.poses(
+        torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
+    )
+    # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
+    basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
+    gram = basis @ basis.T / len(model.gaussians.positions)
+    coefficients = model.field.coefficients(latent_mean)
+    power = ((coefficients @ gram) * coefficients).sum(1).clamp(min=0)
+    return HalfResult(
+        half=half,
+        model=model,
+        rows=part["rows"].numpy(),
+        held_out=part["held_out"].numpy(),
+        latent_mean=latent_mean,
+        latent_log_variance=part["latent_log_variance"].to(device),
+        angles_matrices=matrices,
+        shifts_angstroms=shifts,
+        rms_displacement=power.sqrt(),
+    )

@@ -1,0 +1,55 @@
+"""Typed options of the forward deformations, built once from parsed job.star values. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from relion_jobs.contract.options import Value
+
+
+@dataclass(frozen=True)
+class ForwardOptions:
+    """Options of task "forward deformations"; see job.yaml for their meaning.
+
+    Those in `FREE_ON_RESUME` may change when a training goes on; the others are part of what was learned.
+    """
+
+    fn_star: str
+    fn_map: str
+    nr_gaussians: int
+    initial_threshold: float | None
+    reg_factor: float
+    fn_mask: str | None
+    particle_diameter: float | None
+    soft_edge: float
+    n_latent_dimensions: int
+    n_basis_fields: int
+    n_gaussian_widths: int
+    n_training_epochs: int | None
+    training_batch_size: int
+    learning_rate: float
+    highest_resolution: float | None
+    refine_poses: bool
+    seed: int
+    gpu_id: str
+    nr_threads: int
+    do_preload: bool
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Value]) -> ForwardOptions:
+        """Pick this task's options out of all parsed values of the job."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, Value]:
+        """Plain values, for a checkpoint."""
+        return asdict(self)
+
+    def differences(self, earlier: Mapping[str, Value]) -> list[str]:
+        """Names of the options that a resumed training may not change but that differ from an earlier run's."""
+        now = self.as_dict()
+        return [name for name in now if name not in FREE_ON_RESUME and now[name] != earlier.get(name)]
+
+
+# how long and where a training runs does not change what it means
+FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload"})
