@@ -21,7 +21,7 @@ class CtfParameters:
     Attributes
     ----------
     voltage_kilovolts, spherical_aberration_millimetres, amplitude_contrast, defocus_u_angstroms, defocus_v_angstroms, \
-defocus_angle_degrees, phase_shift_degrees, bfactor_square_angstroms, scale_factor : (b,)
+defocus_angle_degrees, phase_shift_degrees, bfactor, scale_factor : (b,)
         As in RELION's columns of these names; defocus is positive for underfocus, its angle is from x to y.
     even_zernikes : (b, n) or None
         Coefficients of rlnEvenZernike, radians.
@@ -36,13 +36,13 @@ defocus_angle_degrees, phase_shift_degrees, bfactor_square_angstroms, scale_fact
     defocus_v_angstroms: Tensor
     defocus_angle_degrees: Tensor
     phase_shift_degrees: Tensor
-    bfactor_square_angstroms: Tensor
+    bfactor: Tensor
     scale_factor: Tensor
     even_zernikes: Tensor | None = None
     premultiplied: Tensor | None = None
 
     def __len__(self) -> int:
-        """b."""
+        """Return b."""
         return len(self.defocus_u_angstroms)
 
     def to(self, target: torch.device | torch.dtype | str) -> CtfParameters:
@@ -91,9 +91,7 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     )
     if parameters.even_zernikes is not None and parameters.even_zernikes.shape[-1]:
         phase = phase - even_zernike_phases(parameters.even_zernikes, frequencies)
-    values = (
-        phase.sin() * column(parameters.scale_factor) * torch.exp(-0.25 * column(parameters.bfactor_square_angstroms) * square)
-    )
+    values = phase.sin() * column(parameters.scale_factor) * torch.exp(-0.25 * column(parameters.bfactor) * square)
     if parameters.premultiplied is not None:
         values = torch.where(column(parameters.premultiplied), values.square(), values)
     return values

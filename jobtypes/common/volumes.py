@@ -33,7 +33,7 @@ class Volume:
 
     @property
     def box(self) -> int:
-        """N."""
+        """Return N."""
         return self.data.shape[-1]
 
 

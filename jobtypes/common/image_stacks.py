@@ -1,0 +1,134 @@
+"""Image stacks (.mrcs) on disk: the header, and images mapped into memory."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relion_jobs.contract.errors import UserError
+
+_HEADER_BYTES = 1024
+_TYPE_OF_MODE = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_LARGEST_AXIS = 1 << 20  # a larger one means that the bytes are in the other order
+
+
+@dataclass(frozen=True)
+class StackLayout:
+    """What the header of a stack says.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape
+        (slices, rows, columns).
+    dtype
+        Type and byte order of a pixel.
+    offset
+        First byte of the first image.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    offset: int
+
+    def map(self) -> NDArray:
+        """Map the images into memory, read only."""
+        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+
+
+def read_layout(path: Path, name: str) -> StackLayout:
+    """Read the header of a stack, 1024 bytes, whatever its length.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        What the STAR file calls it, for messages.
+
+    Raises
+    ------
+    UserError
+        The stack is missing, of an unknown kind or shorter than its header says.
+    """
+    try:
+        with open(path, "rb") as file:
+            header, length = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise UserError(
+            f"The image stack {name} does not exist (looked for {path}); restore it or correct rlnImageName."
+        ) from None
+    except OSError as error:
+        raise UserError(f"The image stack {name} cannot be read: {error.strerror} ({path}).") from error
+    if len(header) < _HEADER_BYTES:
+        raise UserError(
+            f"The image stack {name} is truncated: {length} bytes, less than its header of {_HEADER_BYTES}; write it again."
+        )
+    layout = _parse(path, name, header)
+    expected = layout.offset + int(np.prod(layout.shape, dtype=np.int64)) * layout.dtype.itemsize
+    if length < expected:
+        raise UserError(
+            f"The image stack {name} is truncated: {length} bytes, but {layout.shape[0]} images of {layout.shape[2]} x {layout.shape[1]} need "
+            f"{expected}; write it again (extract the particles again)."
+        )
+    return layout
+
+
+class OpenStacks:
+    """The stacks in use, mapped into memory; the ones not used for longest are let go, so that thousands of stacks do no harm.
+
+    Parameters
+    ----------
+    paths, names
+        Files, and what the STAR file calls them.
+    limit
+        Most stacks mapped at a time.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], names: tuple[str, ...], *, limit: int = 256) -> None:
+        self._paths, self._names, self._limit = paths, names, limit
+        self._maps: OrderedDict[int, NDArray] = OrderedDict()
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the maps behind: worker processes open their own."""
+        return {"paths": self._paths, "names": self._names, "limit": self._limit}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(state["paths"], state["names"], limit=state["limit"])  # type: ignore[misc, arg-type]
+
+    def images(self, stack: int) -> NDArray:
+        """Return the (slices, rows, columns) map of a stack; safe to call from several threads."""
+        with self._lock:
+            images = self._maps.get(stack)
+            if images is None:
+                images = read_layout(self._paths[stack], self._names[stack]).map()
+                self._maps[stack] = images
+                if len(self._maps) > self._limit:
+                    self._maps.popitem(last=False)
+            self._maps.move_to_end(stack)
+            return images
+
+
+def _parse(path: Path, name: str, header: bytes) -> StackLayout:
+    for order in "<>":
+        columns, rows, slices, mode = np.frombuffer(header, dtype=f"{order}i4", count=4).tolist()
+        extended = int(np.frombuffer(header, dtype=f"{order}i4", count=1, offset=92)[0])
+        if 0 <= mode < 1 << 16 and 0 < columns <= _LARGEST_AXIS and 0 < rows <= _LARGEST_AXIS and slices > 0 and extended >= 0:
+            break
+    else:
+        raise UserError(
+            f"The image stack {name} is no MRC file: its header gives neither a size nor a mode that exists; write it again."
+        )
+    if mode not in _TYPE_OF_MODE:
+        raise UserError(f"The image stack {name} has MRC mode {mode}; expected 0, 1, 2, 6 or 12 (float16).")
+    dtype = np.dtype(f"{order}{_TYPE_OF_MODE[mode]}")
+    return StackLayout(path, (slices, rows, columns), dtype, _HEADER_BYTES + extended)

@@ -1,0 +1,124 @@
+"""What a particle STAR file must hold, each failure one sentence with column, row and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, HALVES, ORIGIN_COLUMNS
+from jobtypes.common.star_tables import StarTable
+from relion_jobs.contract.errors import BadStarFile, UserError
+
+_REFINED = "give the run_data.star of a Refine3D job"
+_REQUIRED = {
+    "rlnImageName": _REFINED,
+    "rlnOpticsGroup": "convert it with relion_convert_star --i OLD --o NEW",
+    **dict.fromkeys(EULER_ANGLE_COLUMNS, _REFINED),
+    **dict.fromkeys(("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"), "run CtfFind and extract the particles with its CTF"),
+}
+_HELICAL = ("rlnHelicalTubeID", "rlnHelicalTrackLength", "rlnHelicalTrackLengthAngst", "rlnAnglePsiFlipRatio")
+
+
+def find_tables(path: Path, tables: dict[str, StarTable]) -> tuple[StarTable, StarTable]:
+    """Return data_particles and data_optics, or say what the file is instead."""
+    if "particles" in tables and "optics" in tables:
+        if len(tables["particles"]) == 0:
+            raise UserError(f"{path}: data_particles has no rows; {_REFINED}.")
+        return tables["particles"], tables["optics"]
+    old = any("rlnImageName" in table.columns for table in tables.values())
+    if old:
+        raise UserError(
+            f"{path} has no data_optics table, so RELION before 3.1 wrote it; convert it with relion_convert_star --i {path} --o NEW."
+        )
+    found = ", ".join(f"data_{name}" for name in tables) or "no table"
+    raise UserError(f"{path} is no particle STAR file: found {found}, expected data_optics and data_particles; {_REFINED}.")
+
+
+def refuse_foreign_data(tables: dict[str, StarTable]) -> None:
+    """Refuse tilt series and helices, whose particles are not independent single images."""
+    particles = tables["particles"]
+    tomography = next((name for table in tables.values() for name in table.columns if name.startswith("rlnTomo")), None)
+    if tomography is not None:
+        raise UserError(
+            f"{particles.path} holds tilt-series data (column _{tomography}), not supported; expected single particles."
+        )
+    helical = next((name for name in particles.columns if name in _HELICAL), None)
+    if helical is not None:
+        raise UserError(f"{particles.path} holds helical segments (column _{helical}), not supported; expected single particles.")
+
+
+def require_columns(particles: StarTable) -> None:
+    """Refuse a table without a column that is needed."""
+    for column, remedy in _REQUIRED.items():
+        if column not in particles.columns:
+            raise BadStarFile(f"{particles.path}: data_particles has no column _{column}; {remedy}.")
+    pixels = next((name for name in ("rlnOriginX", "rlnOriginY") if name in particles.columns), None)
+    if pixels is not None and not any(name in particles.columns for name in ORIGIN_COLUMNS):
+        raise UserError(
+            f"{particles.path}: origins are in pixels (column _{pixels}), as before RELION 3.1; convert it with relion_convert_star."
+        )
+
+
+def split_image_names(particles: StarTable, names: NDArray) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
+    """Split "k@stack" names: stack paths in order of appearance, (n,) stack of each particle, (n,) 0-based slice of each."""
+    numbers = np.empty(len(names), dtype=np.int64)
+    stack_of = np.empty(len(names), dtype=np.int64)
+    stacks: dict[str, int] = {}
+    for row, name in enumerate(names):
+        number, separator, stack = name.partition("@")
+        if not (separator and stack and number.isascii() and number.isdigit() and int(number) > 0):
+            raise BadStarFile(
+                f"{particles.path}: column _rlnImageName of data_particles is {name!r} in {particles.where(row)}; "
+                f"expected NUMBER@STACK with a number from 1, such as 000001@Extract/job002/particles.mrcs."
+            )
+        numbers[row] = int(number) - 1
+        stack_of[row] = stacks.setdefault(stack, len(stacks))
+    return tuple(stacks), stack_of, numbers
+
+
+def checked_halves(particles: StarTable, values: NDArray[np.float64], copy_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rlnRandomSubset as int64, refusing other values than 1 and 2 and images with copies in both halves."""
+    bad = np.flatnonzero(~np.isin(values, HALVES))
+    if len(bad):
+        raise BadStarFile(
+            f"{particles.path}: column _rlnRandomSubset of data_particles is {values[bad[0]]:g} in {particles.where(int(bad[0]))}; "
+            f"expected 1 or 2 (without the column the halves are drawn)."
+        )
+    half = values.astype(np.int64)
+    lowest = np.full(int(copy_of.max()) + 1, 3)
+    np.minimum.at(lowest, copy_of, half)
+    split = np.flatnonzero(half != lowest[copy_of])
+    if len(split):
+        twin = int(np.flatnonzero((copy_of == copy_of[split[0]]) & (half != half[split[0]]))[0])
+        raise UserError(
+            f"{particles.path}: the same image is in half 1 and in half 2 (_rlnRandomSubset of data_particles, {particles.where(twin)} and "
+            f"{particles.where(int(split[0]))}), so the halves are not independent; give all copies of an image the same half, "
+            f"or remove the column and they are drawn anew."
+        )
+    return half
+
+
+def refuse_empty_half(path: Path, half: NDArray[np.int64]) -> None:
+    """Refuse a file of which one half has no particles."""
+    for number in HALVES:
+        if not np.any(half == number):
+            raise UserError(
+                f"{path}: no particle is in half {number} (_rlnRandomSubset of data_particles); expected particles in both halves, "
+                f"or no such column, and they are drawn."
+            )
+
+
+def group_indices(particles: StarTable, values: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each particle the index of its optics group, refusing numbers that data_optics does not have."""
+    order = np.argsort(numbers)
+    place = np.minimum(np.searchsorted(numbers[order], values), len(numbers) - 1)
+    index = order[place]
+    bad = np.flatnonzero(numbers[index] != values)
+    if len(bad):
+        raise BadStarFile(
+            f"{particles.path}: column _rlnOpticsGroup of data_particles is {values[bad[0]]:g} in {particles.where(int(bad[0]))}; "
+            f"expected a group of data_optics ({', '.join(map(str, numbers))})."
+        )
+    return index
