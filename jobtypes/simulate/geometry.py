@@ -1,0 +1,80 @@
+"""Poses: RELION's angles and origins, true ones and ones with errors.
+
+RELION: r_image = A(rot, tilt, psi) r_map, and the projection is moved by -origin. Built on scipy's rotations, not on
+`jobtypes.common.rotations`, so that a mistake there shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Poses of p particles.
+
+    Parameters
+    ----------
+    matrices
+        (p, 3, 3); r_image = A r_map.
+    origins_angstroms
+        (p, 2) x y, as in rlnOriginXAngst and rlnOriginYAngst.
+    """
+
+    matrices: Array
+    origins_angstroms: Array
+
+    @property
+    def angles_degrees(self) -> Array:
+        """(p, 3) rot, tilt, psi."""
+        return angles_of(self.matrices)
+
+    def as_columns(self) -> Array:
+        """(p, 5) rot, tilt, psi in degrees, origin x, y in A."""
+        return np.concatenate([self.angles_degrees, self.origins_angstroms], axis=1)
+
+
+def matrices_of(angles_degrees: Array) -> Array:
+    """Rotation matrices A (p, 3, 3) of RELION angles rot, tilt, psi (p, 3)."""
+    # A turns the frame, scipy's matrices turn the vectors: the transpose
+    return Rotation.from_euler("ZYZ", angles_degrees, degrees=True).as_matrix().transpose(0, 2, 1)
+
+
+def angles_of(matrices: Array) -> Array:
+    """RELION angles rot, tilt, psi (p, 3) of rotation matrices A (p, 3, 3)."""
+    rot = np.arctan2(matrices[:, 2, 1], matrices[:, 2, 0])
+    tilt = np.arctan2(np.hypot(matrices[:, 2, 0], matrices[:, 2, 1]), matrices[:, 2, 2])
+    psi = np.arctan2(matrices[:, 1, 2], -matrices[:, 0, 2])
+    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+
+
+def random_poses(particles: int, rng: np.random.Generator, *, shift_range_angstroms: float) -> Poses:
+    """Uniform directions and origins that are normal with standard deviation `shift_range_angstroms` / 2, cut at the range."""
+    matrices = Rotation.random(particles, random_state=rng).as_matrix()
+    origins = rng.normal(0, shift_range_angstroms / 2, (particles, 2))
+    return Poses(matrices, np.clip(origins, -shift_range_angstroms, shift_range_angstroms))
+
+
+def with_errors(poses: Poses, rng: np.random.Generator, *, angle_degrees: float, shift_angstroms: float) -> Poses:
+    """Poses as a refinement would find them.
+
+    Parameters
+    ----------
+    poses
+        The true ones.
+    rng
+        Errors.
+    angle_degrees
+        Standard deviation of the turn about each axis of the image frame.
+    shift_angstroms
+        Standard deviation of each origin coordinate.
+    """
+    turn = Rotation.from_rotvec(rng.normal(0, np.deg2rad(angle_degrees), (len(poses.matrices), 3))).as_matrix()
+    errors = rng.normal(0, shift_angstroms, poses.origins_angstroms.shape)
+    return Poses(turn @ poses.matrices, poses.origins_angstroms + errors)

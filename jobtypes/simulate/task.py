@@ -1,0 +1,154 @@
+"""The story of one simulation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from jobtypes.common import fourier
+from jobtypes.common.masks import raised_cosine
+from jobtypes.common.volumes import write_volume
+from jobtypes.common.whole_files import written_whole
+from jobtypes.simulate import dataset
+from jobtypes.simulate.files import write_particles_star, write_stack
+from jobtypes.simulate.job import CONSENSUS_MAP, HALF_MAPS, MASK_MAP, OUTPUTS, PARTICLES_STAR, PICTURE
+from jobtypes.simulate.motion import MovingModel
+from jobtypes.simulate.options import SimulationOptions, read_values
+from jobtypes.simulate.pictures import draw
+from jobtypes.simulate.reconstruct import SliceInsertion, merged_signal_to_noise
+from jobtypes.simulate.truth import FOLDER, Truth, write_truth
+from relion_jobs.contract.options import Value
+from relion_jobs.contract.running_job import RunningJob
+
+PARTICLES_PER_STACK = 1000
+RECORD = "simulation.json"
+MASK_LOW_PASS_ANGSTROMS = 15.0
+MASK_LEVEL = 0.06
+MASK_EXTENSION_ANGSTROMS = 9.0
+MASK_EDGE_PIXELS = 5.0
+
+
+def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
+    """The plan in sentences; UserError where the options contradict each other or the molecule leaves the box."""
+    options = read_values(values)
+    model = dataset.draw_model(options)
+    size = options.nr_particles * options.box_size**2 * (2 if options.float16 else 4) / 1e6
+    return [
+        describe(options, model),
+        f"{options.nr_particles} images of {options.box_size} pixels ({options.angpix:g} A per pixel), {size:.0f} MB, go to {job_directory}.",
+    ]
+
+
+def run(values: Mapping[str, Value], job: RunningJob) -> None:
+    """Simulate: molecule, particles, stacks, rigid maps, truth, pictures; particles.star comes last."""
+    options = read_values(values)
+    torch.set_num_threads(options.nr_threads)
+    model = dataset.draw_model(options)
+    job.report(describe(options, model))
+    particles = dataset.draw_particles(options)
+    maker = dataset.ImageMaker(options, model, particles)
+    maker.calibrate()
+    directory = job.project / job.directory
+    names, sums, examples = draw_stacks(maker, job, directory)
+    job.report("Reconstructing rigid half maps at the observed poses.")
+    maps = rigid_maps(sums)
+    for name, volume in {CONSENSUS_MAP: maps["consensus"], HALF_MAPS[1]: maps["half1"], HALF_MAPS[2]: maps["half2"]}.items():
+        write_volume(directory / name, volume, options.angpix)
+    write_volume(directory / MASK_MAP, solvent_mask(maps["consensus"], options.angpix), options.angpix)
+    job.check_abort()
+    truth = Truth(
+        model, maker.renderer, particles.coordinates, particles.half, particles.true.as_columns(), particles.consensus_coordinates
+    )
+    write_truth(directory / FOLDER, truth, {half: sums[half].volume(1) for half in (1, 2)})
+    record(directory / RECORD, options, maker)
+    draw(directory / PICTURE, maker, consensus=maps["consensus"], halves=(maps["half1"], maps["half2"]), examples=examples)
+    write_particles_star(
+        directory / PARTICLES_STAR,
+        names,
+        poses=particles.observed,
+        optics=particles.optics,
+        half=particles.half,
+        box=options.box_size,
+        pixel_size_angstroms=options.angpix,
+    )
+    for name, label in OUTPUTS:
+        job.add_output(Path(name), label)
+    job.report(f"Done: {job.directory / PARTICLES_STAR}; the known motion is in {job.directory / FOLDER}, a picture in {job.directory / PICTURE}.")
+
+
+def draw_stacks(
+    maker: dataset.ImageMaker, job: RunningJob, directory: Path
+) -> tuple[list[str], dict[int, SliceInsertion], NDArray[np.float32]]:
+    """Draw and write all images: their names, the sums of both halves (kind 0 the data, kind 1 without motion), the first 8 images."""
+    options = maker.options
+    generator = dataset.noise_generator(options.seed)
+    sums = {half: SliceInsertion(options.box_size, kinds=2) for half in (1, 2)}
+    names: list[str] = []
+    examples: list[NDArray[np.float32]] = []
+    for number, stack in enumerate(dataset.chunks(0, options.nr_particles, PARTICLES_PER_STACK), 1):
+        images = []
+        for rows in dataset.chunks(stack.start, stack.stop, maker.chunk):
+            job.check_abort()
+            drawn = maker.images(rows, generator)
+            dataset.insert(sums, maker, rows, drawn)
+            images.append(drawn[0].numpy())
+            job.progress("drawing particles", rows.stop, options.nr_particles, "particles")
+        pixels = np.concatenate(images)
+        name = f"Particles/particles_{number:03d}.mrcs"
+        write_stack(directory / name, pixels, options.angpix, float16=options.float16)
+        names += [f"{place:06d}@{(job.directory / name).as_posix()}" for place in range(1, len(pixels) + 1)]
+        examples = examples or [pixels[:8]]
+    return names, sums, examples[0]
+
+
+def rigid_maps(sums: dict[int, SliceInsertion]) -> dict[str, Tensor]:
+    """Unregularised half maps and the Wiener-filtered map of all particles, (N, N, N) each."""
+    halves = {half: sums[half].volume(0) for half in (1, 2)}
+    both = SliceInsertion(sums[1].box, kinds=sums[1].kinds)
+    both.sums = sums[1].sums + sums[2].sums
+    consensus = both.volume(0, signal_to_noise=merged_signal_to_noise(halves[1], halves[2]))
+    return {"half1": halves[1], "half2": halves[2], "consensus": consensus}
+
+
+def solvent_mask(volume: Tensor, pixel_size_angstroms: float) -> Tensor:
+    """A mask such as MaskCreate makes: the largest piece of the low-passed map above a level, extended, with a soft edge."""
+    box = volume.shape[0]
+    frequency = fourier.frequencies_3d(box, pixel_size_angstroms).norm(dim=-1)
+    spectrum = fourier.rfft3(volume) * torch.exp(-((frequency * MASK_LOW_PASS_ANGSTROMS) ** 2))
+    smooth = fourier.irfft3(spectrum, box).numpy()
+    pieces, _ = ndimage.label(smooth > MASK_LEVEL * smooth.max())
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    outside = pieces != int(sizes.argmax())
+    distance = torch.from_numpy(ndimage.distance_transform_edt(outside))
+    return raised_cosine(distance, MASK_EXTENSION_ANGSTROMS / pixel_size_angstroms, MASK_EDGE_PIXELS).float()
+
+
+def record(path: Path, options: SimulationOptions, maker: dataset.ImageMaker) -> None:
+    """Write down what was simulated."""
+    numbers = asdict(options) | {"atoms": len(maker.model.elements), "moving_atoms": len(maker.moving), "density_amplitude": maker.renderer.amplitude}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def describe(options: SimulationOptions, model: MovingModel) -> str:
+    """One sentence on what is simulated."""
+    moving = model.driver >= 0
+    if moving.any():
+        ends = float(np.linalg.norm(model.path[-1] - model.path[0], axis=1)[moving].mean())
+        motions = "one motion" if model.motions == 1 else f"{model.motions} independent motions"
+        move = f"{motions} of {moving.mean():.0%} of the atoms, {ends:.1f} A between the ends on average"
+    else:
+        move = "no motion"
+    return (
+        f"A core of {options.core_mass:g} kDa with {options.nr_arms} arms ({len(model.elements)} pseudo-atoms), {move}; "
+        f"signal-to-noise ratio {options.snr:g}, {options.noise} noise."
+    )
