@@ -107,7 +107,7 @@ class SliceGrid:
         return irfft3(spectrum, self.size)[inner, inner, inner] / attenuation(self.size, self.grid.device)[inner, inner, inner]
 
     def kernel(self) -> Tensor:
-        """Spectrum (2N, 2N, N + 1), real and >= 0, of the kernel with which sum P* C^2 P convolves a map.
+        """Spectrum (2N, 2N, N + 1), real, of the kernel with which sum P* C^2 P convolves a map.
 
         Towards the corners of the doubled box the kernel is not known well (the interpolation's aliases are as large as
         the kernel itself), and there it only joins voxels at opposite ends of the box: it is faded out.
@@ -115,7 +115,7 @@ class SliceGrid:
         spectrum = _hermitian(self.grid[:, 2].to(torch.complex64), self.size)
         kernel = irfft3(spectrum, self.size)
         kernel = kernel / attenuation(self.size, kernel.device) * _fade(self.size, kernel.device)
-        return rfft3(kernel).real.clamp_min(0).contiguous()
+        return rfft3(kernel).real.contiguous()
 
 
 def slices_of(volume: Tensor, plane: SlicePlane) -> Tensor:
