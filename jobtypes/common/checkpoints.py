@@ -14,6 +14,7 @@ from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 
 _KIND, _VERSION, _CONTENTS = "kind", "format_version", "contents"
+_ZIP = b"PK\x03\x04"  # torch.save writes a zip archive; without this torch would try formats of old
 _PLAIN = (torch.Tensor, bool, int, float, str, bytes, type(None))
 
 
@@ -62,12 +63,15 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
     """
     path = Path(path)
     try:
+        with open(path, "rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                raise EOFError("no torch archive")
         stored = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise UserError(f"The checkpoint {path} does not exist; give another, or leave it empty to use the last.") from None
     except OSError as error:
         raise UserError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, AttributeError, UnicodeError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise UserError(
             f"The checkpoint {path} is damaged or was not written by this program; choose an earlier one of the same job."
         ) from error
@@ -77,7 +81,8 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
         raise UserError(f"The checkpoint {path} is of {stored[_KIND]}; expected one of {kind}.")
     if stored[_VERSION] != version:
         raise UserError(
-            f"The checkpoint {path} has format {stored[_VERSION]}, but this program reads format {version}; use the program that wrote it."
+            f"The checkpoint {path} has format {stored[_VERSION]}, but this program reads format {version}; use the "
+            f"program that wrote it."
         )
     return dict(stored[_CONTENTS])
 

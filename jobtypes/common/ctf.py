@@ -71,10 +71,11 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     Returns
     -------
     (b, N, N // 2 + 1) in the precision of the parameters. -sin(gamma) with the scale and B-factor of the image; its value at zero
-    frequency is +amplitude contrast. Its square where the stored image is premultiplied, so that image = ctf * projection always holds.
+    frequency is +amplitude contrast. Its square where the stored image is premultiplied, so that image = ctf * projection
+    always holds.
 
-    Source: gamma = pi lambda k.D k - pi/2 Cs lambda^3 k^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations, Rohou & Grigorieff
-    (2015), J. Struct. Biol. 192, 216, eqs. 2-4, with the sign of RELION: ctf = sin of this.
+    Source: gamma = pi lambda k.D k - pi/2 Cs lambda^3 k^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations, Rohou &
+    Grigorieff (2015), J. Struct. Biol. 192, 216, eqs. 2-4, with the sign of RELION: ctf = sin of this.
     """
     if frequencies.shape[-1:] != (2,):
         raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (N, N // 2 + 1, 2)")
@@ -98,7 +99,7 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
 
 
 def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:
-    """Wavelength of electrons, relativistic; the constants are those of RELION (2e-6 off CODATA), so that curves agree to the last ring."""
+    """Wavelength of electrons, relativistic, with RELION's constants (5e-6 off CODATA), so that curves agree to the last ring."""
     volts = voltage_kilovolts * 1e3
     return 12.2643247 / torch.sqrt(volts * (1 + 0.978466e-6 * volts))
 

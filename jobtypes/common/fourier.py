@@ -99,7 +99,8 @@ def half_plane_weights(
 
     Returns
     -------
-    (N, N // 2 + 1) or (N, N, N // 2 + 1): 1 on the column kx = 0 and, for an even box, on the Nyquist column; 2 elsewhere. They sum to N**ndim.
+    (N, N // 2 + 1) or (N, N, N // 2 + 1): 1 on the column kx = 0 and, for an even box, on the Nyquist column; 2 elsewhere.
+    They sum to N**ndim.
     """
     if ndim not in (2, 3):
         raise ValueError(f"ndim is {ndim}, expected 2 or 3")
@@ -146,14 +147,15 @@ def crop_spectrum_2d(spectra: Tensor, box: int) -> Tensor:
     """Keep the low frequencies of images: (..., N, N // 2 + 1) -> (..., M, M // 2 + 1), M = `box` <= N.
 
     Values are kept, so grey values of the smaller image are (N / M)**2 times larger; multiply by (M / N)**2 to keep them instead.
-    On the Nyquist lines of an even M the values of +M/2 are dropped in favour of those of -M/2, as everywhere in a discrete transform.
+    On the Nyquist lines of an even M the values of +M/2 are dropped in favour of those of -M/2, as everywhere in a discrete
+    transform.
     """
     rows = _rows(spectra.shape[-2], box, spectra.device, "crop")
     return spectra[..., rows, : box // 2 + 1]
 
 
 def crop_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
-    """Keep the low frequencies of volumes: (..., N, N, N // 2 + 1) -> (..., M, M, M // 2 + 1); values are kept, as in `crop_spectrum_2d`."""
+    """Keep the low frequencies of volumes: (..., N, N, N // 2 + 1) -> (..., M, M, M // 2 + 1), as `crop_spectrum_2d`."""
     rows = _rows(spectra.shape[-2], box, spectra.device, "crop")
     return spectra[..., rows, :, : box // 2 + 1][..., rows, :]
 
@@ -171,7 +173,7 @@ def pad_spectrum_2d(spectra: Tensor, box: int) -> Tensor:
 
 
 def pad_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
-    """Add zero high frequencies to volumes: (..., M, M, M // 2 + 1) -> (..., N, N, N // 2 + 1); the adjoint of `crop_spectrum_3d`."""
+    """Add zero high frequencies to volumes: (..., M, M, M // 2 + 1) -> (..., N, N, N // 2 + 1), as `pad_spectrum_2d`."""
     small = spectra.shape[-2]
     rows = _rows(box, small, spectra.device, "pad")
     padded = spectra.new_zeros(*spectra.shape[:-3], box, box, box // 2 + 1)
@@ -259,7 +261,8 @@ def _axis_frequencies(
     """Frequencies along a full axis (N,) and along the half axis (N // 2 + 1,), 1/angstrom."""
     if box < 2 or not pixel_size > 0:
         raise UserError(
-            f"box {box} with pixel size {pixel_size} A has no Fourier transform; expected a box of at least 2 and a positive pixel size."
+            f"box {box} with pixel size {pixel_size} A has no Fourier transform; expected a box of at least 2 and a "
+            f"positive pixel size."
         )
     full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size
     half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size

@@ -76,7 +76,8 @@ def read_layout(path: Path, name: str) -> StackLayout:
     expected = layout.offset + int(np.prod(layout.shape, dtype=np.int64)) * layout.dtype.itemsize
     if length < expected:
         raise UserError(
-            f"The image stack {name} is truncated: {length} bytes, but {layout.shape[0]} images of {layout.shape[2]} x {layout.shape[1]} need "
+            f"The image stack {name} is truncated: {length} bytes, but {layout.shape[0]} images of {layout.shape[2]} x "
+            f"{layout.shape[1]} need "
             f"{expected}; write it again (extract the particles again)."
         )
     return layout

@@ -80,8 +80,10 @@ class OpticsGroups:
         ]
         if other:
             raise UserError(
-                f"{path}: optics group {', '.join(other)} differs from the first, {self.names[first]} ({box} px of {pixel_size:.6g} A); "
-                f"re-extract all particles with one box and pixel size, or select one group (relion_star_handler --select rlnOpticsGroup)."
+                f"{path}: optics group {', '.join(other)} differs from the first, {self.names[first]} ({box} px of "
+                f"{pixel_size:.6g} A); "
+                f"re-extract all particles with one box and pixel size, or select one group (relion_star_handler --select "
+                f"rlnOpticsGroup)."
             )
         return box, pixel_size
 
@@ -142,15 +144,18 @@ def _refuse_impossible(table: StarTable, numbers: dict[str, NDArray[np.float64]]
             )
     if np.any(numbers.get("rlnImageDimensionality", np.array([2])) != 2):
         raise UserError(
-            f"{table.path}: the particles are 3D subtomograms (rlnImageDimensionality is not 2); expected 2D single-particle images."
+            f"{table.path}: the particles are 3D subtomograms (rlnImageDimensionality is not 2); expected 2D "
+            f"single-particle images."
         )
     if len(np.unique(numbers["rlnOpticsGroup"])) != len(table):
         raise BadStarFile(f"{table.path}: data_optics gives one rlnOpticsGroup number twice; expected each once.")
     for column, identity in _MAGNIFICATION.items():
         if np.any(np.abs(numbers.get(column, np.array([identity])) - identity) > 1e-6):
             raise UserError(
-                f"{table.path}: column _{column} of data_optics holds an anisotropic magnification, which is not supported; re-extract or "
-                f"refine the particles without the magnification matrix, or set it to 1 0 0 1 if its effect is below a pixel at the box edge."
+                f"{table.path}: column _{column} of data_optics holds an anisotropic magnification, which is not "
+                f"supported; re-extract or "
+                f"refine the particles without the magnification matrix, or set it to 1 0 0 1 if its effect is below a "
+                f"pixel at the box edge."
             )
 
 
@@ -165,7 +170,8 @@ def _vectors(table: StarTable, column: str) -> NDArray[np.float64]:
             rows.append([float(part) for part in parts])
         except ValueError:
             raise BadStarFile(
-                f"{table.path}: column _{column} of data_optics is {text!r} in {table.where(row)}; expected a list like [0,0.5,1]."
+                f"{table.path}: column _{column} of data_optics is {text!r} in {table.where(row)}; expected a list like "
+                f"[0,0.5,1]."
             ) from None
     vectors = np.zeros((len(rows), max(map(len, rows))))
     for vector, values in zip(vectors, rows, strict=True):

@@ -30,7 +30,8 @@ def find_tables(path: Path, tables: dict[str, StarTable]) -> tuple[StarTable, St
     old = any("rlnImageName" in table.columns for table in tables.values())
     if old:
         raise UserError(
-            f"{path} has no data_optics table, so RELION before 3.1 wrote it; convert it with relion_convert_star --i {path} --o NEW."
+            f"{path} has no data_optics table, so RELION before 3.1 wrote it; convert it with relion_convert_star --i "
+            f"{path} --o NEW."
         )
     found = ", ".join(f"data_{name}" for name in tables) or "no table"
     raise UserError(f"{path} is no particle STAR file: found {found}, expected data_optics and data_particles; {_REFINED}.")
@@ -57,7 +58,8 @@ def require_columns(particles: StarTable) -> None:
     pixels = next((name for name in ("rlnOriginX", "rlnOriginY") if name in particles.columns), None)
     if pixels is not None and not any(name in particles.columns for name in ORIGIN_COLUMNS):
         raise UserError(
-            f"{particles.path}: origins are in pixels (column _{pixels}), as before RELION 3.1; convert it with relion_convert_star."
+            f"{particles.path}: origins are in pixels (column _{pixels}), as before RELION 3.1; convert it with "
+            f"relion_convert_star."
         )
 
 
@@ -83,7 +85,8 @@ def checked_halves(particles: StarTable, values: NDArray[np.float64], copy_of: N
     bad = np.flatnonzero(~np.isin(values, HALVES))
     if len(bad):
         raise BadStarFile(
-            f"{particles.path}: column _rlnRandomSubset of data_particles is {values[bad[0]]:g} in {particles.where(int(bad[0]))}; "
+            f"{particles.path}: column _rlnRandomSubset of data_particles is {values[bad[0]]:g} in "
+            f"{particles.where(int(bad[0]))}; "
             f"expected 1 or 2 (without the column the halves are drawn)."
         )
     half = values.astype(np.int64)
@@ -93,7 +96,8 @@ def checked_halves(particles: StarTable, values: NDArray[np.float64], copy_of: N
     if len(split):
         twin = int(np.flatnonzero((copy_of == copy_of[split[0]]) & (half != half[split[0]]))[0])
         raise UserError(
-            f"{particles.path}: the same image is in half 1 and in half 2 (_rlnRandomSubset of data_particles, {particles.where(twin)} and "
+            f"{particles.path}: the same image is in half 1 and in half 2 (_rlnRandomSubset of data_particles, "
+            f"{particles.where(twin)} and "
             f"{particles.where(int(split[0]))}), so the halves are not independent; give all copies of an image the same half, "
             f"or remove the column and they are drawn anew."
         )
@@ -105,7 +109,8 @@ def refuse_empty_half(path: Path, half: NDArray[np.int64]) -> None:
     for number in HALVES:
         if not np.any(half == number):
             raise UserError(
-                f"{path}: no particle is in half {number} (_rlnRandomSubset of data_particles); expected particles in both halves, "
+                f"{path}: no particle is in half {number} (_rlnRandomSubset of data_particles); expected particles in "
+                f"both halves, "
                 f"or no such column, and they are drawn."
             )
 
@@ -118,7 +123,8 @@ def group_indices(particles: StarTable, values: NDArray[np.float64], numbers: ND
     bad = np.flatnonzero(numbers[index] != values)
     if len(bad):
         raise BadStarFile(
-            f"{particles.path}: column _rlnOpticsGroup of data_particles is {values[bad[0]]:g} in {particles.where(int(bad[0]))}; "
+            f"{particles.path}: column _rlnOpticsGroup of data_particles is {values[bad[0]]:g} in "
+            f"{particles.where(int(bad[0]))}; "
             f"expected a group of data_optics ({', '.join(map(str, numbers))})."
         )
     return index

@@ -20,7 +20,8 @@ from relion_jobs.contract.errors import UserError
 class ParticleImages:
     """The images of a particle table.
 
-    Beam tilt and odd Zernikes of the optics groups shift phases of the image; `read` turns them back, which changes neither the noise nor
+    Beam tilt and odd Zernikes of the optics groups shift phases of the image; `read` turns them back, which changes neither
+    the noise nor
     any amplitude, so that everything behind it sees image = ctf * projection. Safe to read from several threads and processes.
 
     Parameters
@@ -58,7 +59,8 @@ class ParticleImages:
             slices, rows, columns = read_layout(self._paths[stack], name).shape
             if (rows, columns) != (box, box):
                 raise UserError(
-                    f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} (rlnImageSize of "
+                    f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
+                    f"(rlnImageSize of "
                     f"data_optics); extract the particles again or correct the STAR file."
                 )
             if last[stack] >= slices:
@@ -82,7 +84,8 @@ class ParticleImages:
         Raises
         ------
         UserError
-            A stack cannot be read, or an image is constant or holds a value that is not a number; the sentence names the particle.
+            A stack cannot be read, or an image is constant or holds a value that is not a number; the sentence names the
+            particle.
         """
         rows = np.atleast_1d(np.asarray(rows))
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64, copy=False)
@@ -111,7 +114,8 @@ class ParticleImages:
             what = f"is constant (every pixel {low[bad[0]]:g})" if finite[bad[0]] else "holds a value that is not a number"
             row = int(rows[bad[0]])
             raise UserError(
-                f"{self._where(row)}, image {self.table.image_name(row)}, {what}; remove this particle from the STAR file or extract it again."
+                f"{self._where(row)}, image {self.table.image_name(row)}, {what}; remove this particle from the STAR file "
+                f"or extract it again."
             )
 
     def _where(self, row: int) -> str:

@@ -1,7 +1,7 @@
 """Particles of a RELION refinement: a STAR file of RELION 3.1 to 5, checked, as arrays.
 
-`read_particles` -> ParticleTable; `held_out` draws particles that nothing is trained on; `write_particles` writes rows back as RELION
-wrote them, with new columns. What the columns mean is checked in `particle_checks`.
+`read_particles` -> ParticleTable; `held_out` draws particles that nothing is trained on; `write_particles` writes rows back as
+RELION wrote them, with new columns. What the columns mean is checked in `particle_checks`.
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
 
     Notes
     -----
-    The optics table and any other table of the file are written as they were read. Where the halves were drawn (`half_is_given` False) they
-    are written as rlnRandomSubset.
+    The optics table and any other table of the file are written as they were read. Where the halves were drawn
+    (`half_is_given` False) they are written as rlnRandomSubset.
 
     Raises
     ------

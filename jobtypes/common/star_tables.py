@@ -1,7 +1,7 @@
 """The tables of a STAR file as text: fast and without loss, for a million particles.
 
-Every row keeps the very bytes that RELION wrote, and only the columns that are asked for are turned into numbers (starfile turns all of
-them into numbers and back: `'` becomes `"`, 007 becomes 7, 1e-9 becomes 0.000000, and a million rows take minutes).
+Every row keeps the very bytes that RELION wrote, and only the columns that are asked for are turned into numbers (starfile
+turns all of them into numbers and back: `'` becomes `"`, 007 becomes 7, 1e-9 becomes 0.000000, and a million rows take minutes).
 Control files (job.star, pipelines) have a reader of their own in relion_jobs.ondisk.star.
 """
 
@@ -202,7 +202,8 @@ def _read_table(
     if len(bad):
         row = int(bad[0])
         raise BadStarFile(
-            f"{path}: row {row + 1} of data_{name} (line {line + row}) has {counts[row]} values; expected {len(columns)}, one per column."
+            f"{path}: row {row + 1} of data_{name} (line {line + row}) has {counts[row]} values; expected {len(columns)}, "
+            f"one per column."
         )
     table = StarTable(path, name, tuple(columns), content, starts, ends, line)
     return table, int(ends[-1]) + 1 if len(ends) else position, line + len(table)

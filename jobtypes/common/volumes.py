@@ -117,7 +117,8 @@ def check_map(volume: Volume, box: int, pixel_size_angstroms: float, name: str) 
     same_pixel = abs(volume.pixel_size_angstroms / pixel_size_angstroms - 1) <= _PIXEL_SIZE_TOLERANCE
     if volume.box != box or not same_pixel:
         raise UserError(
-            f"{name} has box {volume.box} and pixel size {volume.pixel_size_angstroms:.4g} A, but the particles have box {box} and "
+            f"{name} has box {volume.box} and pixel size {volume.pixel_size_angstroms:.4g} A, but the particles have box "
+            f"{box} and "
             f"pixel size {pixel_size_angstroms:.4g} A; rescale the map (relion_image_handler --rescale_angpix, --new_box)."
         )
 

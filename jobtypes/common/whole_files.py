@@ -16,7 +16,8 @@ from relion_jobs.contract.errors import JobFailed, UserError
 def written_whole(path: Path | str) -> Iterator[Path]:
     """Give a temporary path in the same directory; move what was written there to `path` when the block ends well.
 
-    A reader sees the old file or the new one, never half of one; after an error the old one is untouched. Missing directories are made.
+    A reader sees the old file or the new one, never half of one; after an error the old one is untouched. Missing directories
+    are made.
 
     Raises
     ------
