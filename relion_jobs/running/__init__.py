@@ -1,0 +1,21 @@
+"""Processes and time: from "run this" to an exit mark and a row of the pipeline.
+
+In the order in which a job passes through:
+
+commands    what each command of relion_jobs does
+registry    name or label -> JobType, found by entry point or plugin folder
+settings    text of job.star and of ``-o`` -> checked settings of one launch
+launch      new, run, continue, abort: what is written before a job starts
+submit      starts the worker: a child process here, or a script for a queue
+worker      the process of one job
+execute     the one place where a task's end becomes an exit mark
+live_job    what the task is given (contract.running_job)
+interruption  the wish to stop: abort mark and signals
+console     run.out, run.err and the terminal
+progress    rate and time left, in words
+sentences   any exception as one sentence
+finish      noticing the end: mark -> status and output nodes of the pipeline
+follow      the front end that waits
+scheduler   runs scheduled jobs in the order of their files
+overview    what ``status`` says
+"""

@@ -1,0 +1,135 @@
+"""``relion_jobs``: what a person types. The parser and the way out; what the commands do is in `relion_jobs.running.commands`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from relion_jobs import __version__
+from relion_jobs.contract.errors import RelionJobsError
+from relion_jobs.contract.jobtype import Tool
+from relion_jobs.running import commands
+from relion_jobs.running.registry import load_function, project_registry
+from relion_jobs.running.sentences import sentence
+
+DESCRIPTION = """Runs RELION-style jobs in a RELION project directory, from any directory inside it.
+
+  relion_jobs new TYPE -o VAR=VALUE ...      adds a Scheduled job and prints its directory
+  relion_jobs run JOB_DIR                    runs it and waits for its end
+  relion_jobs continue JOB_DIR -o VAR=VALUE  runs its next task, or goes on where it stopped"""
+
+JOB_HELP = "job directory, e.g. DynaMight/job002, or its alias"
+SET_HELP = "set an option ('relion_jobs options TYPE' lists them); may be repeated"
+DETACH_HELP = "return at once; 'relion_jobs status' tells how it goes"
+
+AddParser = Callable[..., argparse.ArgumentParser]
+
+
+def parser(tools: Sequence[Tool] = ()) -> argparse.ArgumentParser:
+    """All commands; `tools` are those of job types, for the help text."""
+    epilog = "commands of job types:\n" + "\n".join(f"  {tool.name:<12} {tool.help}" for tool in tools) if tools else None
+    whole = argparse.ArgumentParser(
+        "relion_jobs", description=DESCRIPTION, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    whole.add_argument("--version", action="version", version=f"relion_jobs {__version__}")
+    add = whole.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser
+    _add_looking(add)
+    _add_new(add)
+    _add_running(add)
+    return whole
+
+
+def _add_looking(add: AddParser) -> None:
+    init = add("init", help="make a directory a RELION project", description="Make a directory a RELION project.")
+    init.add_argument("directory", nargs="?", default=".", metavar="DIR", help="default: the current directory")
+    init.set_defaults(call=lambda given: commands.init(Path(given.directory)))
+
+    types = add("types", help="list the job types", description="List the job types, with their labels in RELION's pipeline.")
+    types.set_defaults(call=lambda given: commands.types())
+
+    text = "list the options of a job type"
+    options = add("options", help=text, description=f"{text.capitalize()}: variable, label, default, range, flag, help.")
+    options.add_argument("type", metavar="TYPE", help="e.g. dynamight")
+    options.set_defaults(call=lambda given: commands.options(given.type))
+
+    text = "what each job does, why it waits, the last lines of its log"
+    status = add("status", help=text, description=f"Tell {text}. Enters jobs that have ended in the pipeline.")
+    status.add_argument("job", nargs="?", metavar="JOB_DIR", help=f"{JOB_HELP}; default: all jobs")
+    status.add_argument("--watch", action="store_true", help="tell again every 2 s until nothing runs or waits")
+    status.set_defaults(call=lambda given: commands.status(given.job, watch=given.watch))
+
+    text = "check the inputs of a job and print its plan, without running it"
+    check = add("check", help=text, description=f"{text.capitalize()}.")
+    check.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
+    check.set_defaults(call=lambda given: commands.check(given.job))
+
+
+def _add_new(add: AddParser) -> None:
+    text = "add a scheduled job and print its directory"
+    new = add("new", help=text, description=f"{text.capitalize()}.")
+    new.add_argument("type", metavar="TYPE", help="e.g. dynamight; 'relion_jobs types' lists them")
+    new.add_argument("--job", type=Path, metavar="job.star", help="take the options from this file")
+    new.add_argument("-o", dest="changes", action="append", default=[], metavar="VAR=VALUE", help=SET_HELP)
+    new.add_argument("--alias", default="", metavar="NAME", help="second name of the job")
+    new.set_defaults(call=lambda given: commands.new(given.type, given.job, given.changes, given.alias))
+
+
+def _add_running(add: AddParser) -> None:
+    run = add("run", help="run jobs and wait for their end", description="Run jobs, one after another, as their job.star says.")
+    run.add_argument("jobs", nargs="+", metavar="JOB_DIR", help=JOB_HELP)
+    run.add_argument("--detach", action="store_true", help=DETACH_HELP)
+    run.set_defaults(call=lambda given: commands.run(given.jobs, detach=given.detach))
+
+    text = """Do what RELION's "Continue!" does: run the task that is ticked (such as do_inverse=Yes) in the same directory.
+A task ticked with -o unticks an earlier one; with no task ticked, the first task goes on where it stopped."""
+    again = add("continue", help="run the next task of a job, or go on where it stopped", description=text)
+    again.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
+    again.add_argument("-o", dest="changes", action="append", default=[], metavar="VAR=VALUE", help=SET_HELP)
+    again.add_argument("--detach", action="store_true", help=DETACH_HELP)
+    again.set_defaults(call=lambda given: commands.continue_(given.job, given.changes, detach=given.detach))
+
+    text = "ask a running job to stop at its next checkpoint"
+    abort = add("abort", help=text, description=f"{text.capitalize()}.")
+    abort.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
+    abort.set_defaults(call=lambda given: commands.abort(given.job))
+
+    text = "run the scheduled jobs in the order of their files"
+    schedule = add("schedule", help=text, description=f"{text.capitalize()}; waits for inputs and for jobs that others run.")
+    schedule.add_argument("--jobs", type=int, default=1, metavar="N", help="how many may run at once (default: 1)")
+    schedule.set_defaults(call=lambda given: commands.schedule(given.jobs))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 well, 1 not, 2 where the command line is wrong."""
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        tool = _tool(words)
+        if tool is not None:
+            code: int = load_function(tool.run)(words[1:])
+            return code
+        call: Callable[[argparse.Namespace], int] = (given := parser(_tools(words)).parse_args(words)).call
+        return call(given)
+    except (RelionJobsError, OSError) as error:
+        sys.stderr.write(sentence(error) + "\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+    return 1
+
+
+def _tool(words: Sequence[str]) -> Tool | None:
+    """Find the job type's tool that the first word names; job types are not loaded for our own commands."""
+    if not words or words[0].startswith("-") or words[0] in COMMANDS:
+        return None
+    return next((tool for tool in _tools(["-h"]) if tool.name == words[0]), None)
+
+
+def _tools(words: Sequence[str]) -> list[Tool]:
+    """Tools of all job types where the general help text or an unknown command needs them."""
+    if words and words[0] in COMMANDS:
+        return []
+    return [tool for job_type in project_registry(commands.project_or_none()).load_all()[0] for tool in job_type.tools]
+
+
+COMMANDS = ("init", "types", "options", "status", "check", "new", "run", "continue", "abort", "schedule")

@@ -1,0 +1,186 @@
+"""What is written before a job starts: a new job, a run, a press of "Continue!", a request to abort."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from relion_jobs.contract import labels
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.jobtype import JobType
+from relion_jobs.contract.labels import Status
+from relion_jobs.ondisk import job_star, nodes_directory, pipeline_star
+from relion_jobs.ondisk.gui_settings import write_gui_settings
+from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.job_star import JobRequest
+from relion_jobs.ondisk.locks import job_lock
+from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
+from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
+from relion_jobs.running.registry import Registry
+from relion_jobs.running.settings import Settings, check_inputs, read_settings, with_changes, with_ticks
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A job that is ready to start: its directory is prepared and its row says Running.
+
+    Parameters
+    ----------
+    directory
+        Where it runs.
+    job_type
+        Kind of job.
+    settings
+        What it does.
+    """
+
+    directory: JobDirectory
+    job_type: JobType
+    settings: Settings
+
+
+def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias: str = "") -> str:
+    """Add a Scheduled job and return its name, e.g. ``DynaMight/job002/``.
+
+    Everything is checked before anything is written; the number is taken inside the project's lock.
+
+    Raises
+    ------
+    UserError
+        An option is wrong, an input missing, the alias unusable or the project cannot be written.
+    """
+    settings = read_settings(job_type, texts, is_continue=False)
+    check_inputs(job_type, settings, project, promised=_promised(read_pipeline(project)))
+    with edit_pipeline(project, f"addJob: {job_type.type_directory}") as edit:
+        pipeline = _skip_taken_numbers(edit.pipeline, project, job_type.type_directory)
+        name = pipeline.next_job_directory(job_type.type_directory)
+        process = Process(name, None, job_type.type_label, Status.SCHEDULED)
+        directory = JobDirectory(project, name)
+        pipeline = _with_launch(pipeline, process, job_type, settings)
+        if alias:
+            pipeline = with_alias(pipeline, name, alias)
+        directory.create(new=True)
+        try:
+            _write_files(directory, pipeline, job_type, settings)
+            if alias:
+                directory.link_alias(str(pipeline.process(name).alias))
+        except BaseException:
+            # nobody has seen the directory yet, since its number stands in no pipeline
+            shutil.rmtree(directory.path, ignore_errors=True)
+            raise
+        edit.pipeline = pipeline
+    directory.copy_pipeline()
+    return name
+
+
+def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
+    """Get a job ready to run with the job.star that it has.
+
+    Raises
+    ------
+    UserError
+        See `new_job`; or the job is running, or of a type that is not ours.
+    """
+    request = job_star.read(JobDirectory(project, name).path)
+    job_type = registry.find(request.label)
+    settings = read_settings(job_type, request.values, is_continue=request.is_continue)
+    return _prepare(project, name, job_type, settings)
+
+
+def prepare_continue(project: Path, name: str, registry: Registry, *, changes: Mapping[str, str]) -> Launch:
+    """Do what "Continue!" does: set options, tick a task, keep the directory.
+
+    A task ticked in `changes` unticks what an earlier launch left ticked; no task ticked means the first one, from where it
+    stopped.
+
+    Raises
+    ------
+    UserError
+        See `prepare_run`; or the job has not run yet, or two tasks are ticked.
+    """
+    process = read_pipeline(project).process(name)
+    request = job_star.read(JobDirectory(project, name).path)
+    if process.status == Status.SCHEDULED and not request.is_continue:
+        raise UserError(f"{name} has not run yet, so there is nothing to continue; start it with 'relion_jobs run {name}'.")
+    job_type = registry.find(request.label)
+    texts, unticked = with_ticks(job_type, request.values, changes)
+    settings = read_settings(job_type, with_changes(job_type, texts, changes), is_continue=True)
+    remarks = tuple(f"{switch} was still ticked from an earlier task and is now No." for switch in unticked)
+    return _prepare(project, name, job_type, replace(settings, remarks=(*settings.remarks, *remarks)))
+
+
+def abort(project: Path, name: str) -> str:
+    """Ask a running job to stop; returns a sentence."""
+    process = read_pipeline(project).process(name)
+    directory = JobDirectory(project, process.name)
+    if process.status != Status.RUNNING or directory.status_from_marks() is not None:
+        raise UserError(f"{process.name} is not running ({directory.status_from_marks() or process.status}); nothing to abort.")
+    directory.request_abort()
+    return f"{process.name} was asked to stop; it does so at its next checkpoint."
+
+
+def _prepare(project: Path, name: str, job_type: JobType, settings: Settings) -> Launch:
+    directory = JobDirectory(project, name)
+    pipeline = read_pipeline(project)
+    process = pipeline.process(name)
+    check_inputs(job_type, settings, project)
+    _refuse_waiting_in_queue(directory, process, settings)
+    # held while the directory is changed, so that a running job keeps its marks and its job.star
+    with job_lock(directory.path), edit_pipeline(project, f"runJob: {name}") as edit:
+        running = replace(edit.pipeline.process(name), status=Status.RUNNING)
+        changed = _with_launch(edit.pipeline, running, job_type, settings)
+        directory.clear_marks()
+        _write_files(directory, changed, job_type, settings)
+        edit.pipeline = changed
+    return Launch(directory, job_type, settings)
+
+
+def _refuse_waiting_in_queue(directory: JobDirectory, process: Process, settings: Settings) -> None:
+    waits = process.status == Status.RUNNING and settings.values.get("do_queue") and not directory.marks()
+    if waits and (directory.path / labels.SUBMIT_SCRIPT).exists():
+        raise UserError(
+            f"{process.name} was submitted to a queue and has not ended; if the queue has lost it, "
+            f"'relion_jobs abort {process.name}' first."
+        )
+
+
+def _with_launch(pipeline: Pipeline, process: Process, job_type: JobType, settings: Settings) -> Pipeline:
+    """Add the row, the inputs and the known outputs of one launch to the pipeline."""
+    inputs = [] if settings.is_continue else job_type.input_nodes(settings.values)
+    pipeline = add_process(pipeline, process, inputs)
+    return add_outputs(pipeline, process.name, job_type.output_nodes(settings.task, PurePath(process.name)))
+
+
+def _write_files(directory: JobDirectory, pipeline: Pipeline, job_type: JobType, settings: Settings) -> None:
+    """job.star, job_pipeline.star, the defaults of RELION's GUI and the entries of its browse tree."""
+    process = pipeline.process(directory.name)
+    request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), dict(settings.texts))
+    job_star.write(request, directory.path / labels.JOB_STAR)
+    if job_type.label:
+        write_gui_settings(directory.project, job_type.label, request)
+    outputs = job_type.output_nodes(settings.task, PurePath(process.name))
+    inputs = () if settings.is_continue else pipeline.inputs_of(process.name)
+    pipeline_star.write(job_pipeline(process, inputs, outputs), directory.path / labels.JOB_PIPELINE_STAR)
+    nodes_directory.add_entries(directory.project, pipeline, process.name)
+
+
+def _is_tomo(directory: JobDirectory) -> bool:
+    path = directory.path / labels.JOB_STAR
+    return path.exists() and job_star.read(path).is_tomo
+
+
+def _skip_taken_numbers(pipeline: Pipeline, project: Path, type_directory: str) -> Pipeline:
+    """Pass over numbers whose directory exists though no pipeline knows it: an interrupted launch, or a RELION GUI's."""
+    while os.path.lexists(project / pipeline.next_job_directory(type_directory).rstrip("/")):
+        pipeline = replace(pipeline, counter=pipeline.counter + 1)
+    return pipeline
+
+
+def _promised(pipeline: Pipeline) -> set[str]:
+    """Name what scheduled and running jobs are going to write: their output nodes, and anything in their directories."""
+    coming = [process for process in pipeline.processes if process.status in (Status.SCHEDULED, Status.RUNNING)]
+    names = {process.name for process in coming} | {process.alias for process in coming if process.alias}
+    return names | {node.path for process in coming for node in pipeline.outputs_of(process.name)}

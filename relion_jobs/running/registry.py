@@ -1,0 +1,162 @@
+"""Job types, found by name at run time: entry points of installed packages and plugin folders."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from relion_jobs.contract import labels
+from relion_jobs.contract.errors import UnknownJobType, UserError
+from relion_jobs.contract.jobtype import JobType
+from relion_jobs.ondisk.site import read_site
+
+ENTRY_POINTS = "relion_jobs.types"
+FOLDERS_VARIABLE = "RELION_JOBS_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where each job type is declared; nothing is imported before it is asked for.
+
+    Parameters
+    ----------
+    sources
+        Name of the job type -> function that imports and returns it.
+    """
+
+    sources: Mapping[str, Callable[[], JobType]]
+
+    def names(self) -> list[str]:
+        """Names of all job types, broken ones too."""
+        return sorted(self.sources)
+
+    def load(self, name: str) -> JobType:
+        """Load the job type of that name.
+
+        Raises
+        ------
+        UnknownJobType
+            There is none; the message names those that there are.
+        UserError
+            Its plugin is broken; the message says how.
+        """
+        if name not in self.sources:
+            raise UnknownJobType(f"Unknown job type '{name}'; known are {', '.join(self.names()) or 'none'}.")
+        try:
+            job_type = self.sources[name]()
+        except UserError:
+            raise
+        except Exception as error:
+            # a plugin may fail in any way, and the others must still work
+            raise UserError(f"The plugin of job type '{name}' is broken: {type(error).__name__}: {error}") from error
+        if not isinstance(job_type, JobType):
+            raise UserError(f"The plugin of job type '{name}' is broken: JOB_TYPE is a {type(job_type).__name__}, not a JobType.")
+        return job_type
+
+    def load_all(self) -> tuple[list[JobType], list[str]]:
+        """All job types that can be loaded, and a sentence for each that can not."""
+        found, complaints = [], []
+        for name in self.names():
+            try:
+                found.append(self.load(name))
+            except UserError as error:
+                complaints.append(str(error))
+        return found, complaints
+
+    def find(self, name_or_label: str) -> JobType:
+        """Find the job type of that name, pipeline label or directory.
+
+        As in RELION, trailing dot-parts of a label are dropped until one is known (``dynamight.foo``).
+        """
+        if name_or_label in self.sources:
+            return self.load(name_or_label)
+        likely = name_or_label.removeprefix(labels.EXTERNAL_PREFIX).split(".")[0]
+        if likely in self.sources and answers_to(self.load(likely), name_or_label):
+            return self.load(likely)
+        for job_type in self.load_all()[0]:
+            if answers_to(job_type, name_or_label):
+                return job_type
+        raise UnknownJobType(f"Unknown job type '{name_or_label}'; known are {', '.join(self.names()) or 'none'}.")
+
+
+def answers_to(job_type: JobType, label: str) -> bool:
+    """Return True if a pipeline label or a directory names this job type; trailing dot-parts of a label do not count."""
+    if job_type.directory == label:
+        return True
+    while label and label != job_type.type_label:
+        label = label.rpartition(".")[0]
+    return bool(label)
+
+
+def registry(folders: Iterable[Path] = (), environment: Mapping[str, str] = os.environ) -> Registry:
+    """All job types: entry points, then plugin folders (`folders` and those of RELION_JOBS_PLUGINS); the last of a name wins.
+
+    A plugin folder holds ``job.py``; a folder of such folders may be given as well.
+    """
+    sources: dict[str, Callable[[], JobType]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        sources[point.name] = point.load
+    named = [Path(text) for text in environment.get(FOLDERS_VARIABLE, "").split(os.pathsep) if text]
+    for folder in _plugin_folders([*folders, *named]):
+        sources[folder.name] = _FolderSource(folder)
+    return Registry(sources)
+
+
+def project_registry(project: Path | None) -> Registry:
+    """All job types as a project sees them: those of `registry` and the plugin folders of its site.yaml."""
+    return registry(read_site(project).plugin_folders)
+
+
+def _plugin_folders(roots: Sequence[Path]) -> list[Path]:
+    found = []
+    for root in roots:
+        root = root.absolute()
+        found += [root] if (root / "job.py").is_file() else sorted(path.parent for path in root.glob("*/job.py"))
+    return found
+
+
+@dataclass(frozen=True)
+class _FolderSource:
+    folder: Path
+
+    def __call__(self) -> JobType:
+        job_type: JobType = _import_from(self.folder).JOB_TYPE
+        return job_type
+
+
+def _import_from(folder: Path) -> ModuleType:
+    # at the end of sys.path, so that a plugin folder cannot hide an installed module
+    if str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+    module = importlib.import_module(f"{folder.name}.job")
+    if Path(str(module.__file__)).resolve().parent != folder.resolve():
+        raise UserError(
+            f"The plugin folder {folder} cannot be used: Python already has a module '{folder.name}' ({module.__file__}); "
+            "give the folder another name."
+        )
+    return module
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """Import ``"package.module:function"``.
+
+    Raises
+    ------
+    UserError
+        It cannot be imported, or is not there.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module_name), function_name)
+    except ImportError as error:
+        raise UserError(f"{name} cannot be loaded ({error}); a package that it needs is missing.") from error
+    except AttributeError as error:
+        raise UserError(f"{name} cannot be loaded: {error}.") from error
+    return function

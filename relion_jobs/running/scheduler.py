@@ -1,0 +1,136 @@
+"""Runs scheduled jobs in the order of their files: the loop around `relion_jobs.pipeline.schedule`."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from relion_jobs.contract.errors import JobFailed, UnknownJobType, UserError
+from relion_jobs.contract.labels import EXIT_FAILURE, Status
+from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
+from relion_jobs.pipeline.graph import with_status
+from relion_jobs.pipeline.schedule import Decision, decide
+from relion_jobs.running.finish import notice_ends
+from relion_jobs.running.follow import settle
+from relion_jobs.running.launch import prepare_run
+from relion_jobs.running.registry import Registry
+from relion_jobs.running.sentences import sentence
+from relion_jobs.running.submit import submit
+
+POLL_SECONDS = 0.5
+
+
+@dataclass
+class Scheduler:
+    """The jobs of one project that are scheduled, one call of `run` at a time.
+
+    Parameters
+    ----------
+    project
+        Project directory.
+    registry
+        Job types that may be started; jobs of other types are waited for.
+    at_once
+        How many jobs may run at once.
+    report
+        Where sentences go; each is said once.
+    """
+
+    project: Path
+    registry: Registry
+    at_once: int
+    report: Callable[[str], None]
+    _running: dict[str, subprocess.Popen[bytes] | None] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+    _all_well: bool = True
+
+    def run(self, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Run until no scheduled job is left that could ever start; True if every one of them succeeded.
+
+        On Ctrl-C the running jobs are asked to stop and waited for.
+        """
+        try:
+            while self.step():
+                sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._all_well = False
+            self._stop(sleep)
+        return self._all_well
+
+    def step(self) -> bool:
+        """Look once: settle what has ended, start what may start; False when nothing is left to wait for."""
+        self._settle()
+        notice_ends(self.project)
+        decisions = decide(read_pipeline(self.project), lambda path: (self.project / path).exists())
+        waiting = False
+        for decision in decisions:
+            if decision.action == "never":
+                self._all_well = False
+                self._tell(decision.process.name, f"{decision.process.name} will not start: {decision.reason}")
+            elif decision.action == "wait":
+                waiting = True
+                self._tell(decision.process.name, f"{decision.process.name} waits: {decision.reason}")
+            elif len(self._running) < self.at_once:
+                waiting = self._start(decision) or waiting
+            else:
+                waiting = True
+        return waiting or bool(self._running)
+
+    def _start(self, decision: Decision) -> bool:
+        """Start a job; True if it is to be waited for."""
+        name = decision.process.name
+        try:
+            launch = prepare_run(self.project, name, self.registry)
+            self._running[name] = submit(launch)
+        except UnknownJobType:
+            self._tell(name, f"{name} is of type {decision.process.label}, which is not ours: waiting for RELION to run it.")
+        except UserError as error:
+            self._tell(name, f"{name} cannot start: {sentence(error)}")
+            self._give_up(name, sentence(error))
+            return False
+        else:
+            self._tell(name, f"{name} started ({launch.settings.task.title}).")
+        return True
+
+    def _give_up(self, name: str, reason: str) -> None:
+        self._all_well = False
+        directory = JobDirectory(self.project, name)
+        with directory.run_err.open("a") as run_err:
+            run_err.write(f"Error: {reason}\n")
+        directory.write_mark(EXIT_FAILURE)
+        with edit_pipeline(self.project, f"schedule: {name} failed") as edit:
+            edit.pipeline = with_status(edit.pipeline, name, Status.FAILED)
+
+    def _settle(self) -> None:
+        for name, process in list(self._running.items()):
+            directory = JobDirectory(self.project, name)
+            ended = directory.status_from_marks() is not None if process is None else process.poll() is not None
+            if not ended:
+                continue
+            del self._running[name]
+            try:
+                status = settle(directory, process)
+            except JobFailed as error:
+                status = Status.FAILED
+                self.report(str(error))
+            else:
+                self.report(f"{name} {status.lower()}.")
+            self._all_well = self._all_well and status == Status.SUCCEEDED
+
+    def _stop(self, sleep: Callable[[float], None]) -> None:
+        for name in self._running:
+            JobDirectory(self.project, name).request_abort()
+            self.report(f"{name} was asked to stop.")
+        self._running = {name: process for name, process in self._running.items() if process is not None}
+        while self._running:
+            sleep(POLL_SECONDS)
+            self._settle()
+
+    def _tell(self, name: str, text: str) -> None:
+        if self._told.get(name) != text:
+            self._told[name] = text
+            self.report(text)

@@ -1,0 +1,46 @@
+"""Any exception as one sentence for the person at the keyboard."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from relion_jobs.contract.errors import RelionJobsError
+
+NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def sentence(error: BaseException) -> str:
+    """One line that says what went wrong and, where it is known, the remedy."""
+    if isinstance(error, RelionJobsError):
+        text = str(error)
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        text = f"Out of memory ({_first_line(error)}); use smaller batches or fewer Gaussians, or a machine with more memory."
+    elif isinstance(error, OSError):
+        text = _about_a_file(error)
+    elif isinstance(error, KeyboardInterrupt):
+        text = "Interrupted."
+    elif isinstance(error, ImportError):
+        text = f"A package that this job needs cannot be loaded: {error}."
+    elif isinstance(error, SystemExit):
+        text = f"The task ended the program with exit code {error.code} instead of returning."
+    else:
+        text = f"An error inside the program, {type(error).__name__}: {_first_line(error)}; the traceback is in run.err."
+    return " ".join(text.split())
+
+
+def _about_a_file(error: OSError) -> str:
+    name = f" {error.filename}" if error.filename is not None else ""
+    if error.errno in DISK_FULL:
+        return f"The disk is full (writing{name or ' a file'}); free some space and continue the job."
+    if error.errno in NO_PERMISSION:
+        return f"No permission to write or read{name or ' a file'} ({os.strerror(error.errno)}); check its owner and mode."
+    if error.errno == errno.ENOENT:
+        return f"File{name} does not exist."
+    return f"{error.strerror or _first_line(error)}:{name}" if name else f"{error.strerror or _first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,254 @@
+"""The settings of one launch: from the text of job.star, ``-o VAR=VALUE`` and flags to checked values."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from relion_jobs.contract import labels
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.jobtype import JobType, Task
+from relion_jobs.contract.options import (
+    OTHER_ARGS,
+    Option,
+    Value,
+    defaults,
+    join_other_args,
+    parse_values,
+    split_other_args,
+    take_flags,
+)
+from relion_jobs.ondisk.names import check_name
+from relion_jobs.ondisk.site import Site
+
+QUEUE_SWITCH = "do_queue"
+QUEUE_TEMPLATE = "qsubscript"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one launch of a job does.
+
+    Parameters
+    ----------
+    texts
+        Rows of job.star.
+    values
+        Parsed options, as the task gets them.
+    task
+        The task that runs.
+    is_continue
+        Whether this is a press of "Continue!".
+    remarks
+        Sentences that the user should see, though nothing is wrong.
+    """
+
+    texts: Mapping[str, str]
+    values: Mapping[str, Value]
+    task: Task
+    is_continue: bool
+    remarks: tuple[str, ...] = ()
+
+
+def known_options(job_type: JobType, environment: Mapping[str, str] = os.environ) -> tuple[Option, ...]:
+    """Options of the job type, and the queue's own ones (``qsub_extraN``) where RELION_QSUB_EXTRAi names them."""
+    options = job_type.options
+    if not any(option.variable == QUEUE_SWITCH for option in options):
+        return options
+    count = environment.get("RELION_QSUB_EXTRA_COUNT", "2")
+    extras = []
+    for index in range(1, int(count) + 1 if count.isdigit() else 3):
+        variable = f"RELION_QSUB_EXTRA{index}"
+        if variable in environment:
+            extras.append(
+                Option(
+                    variable=f"qsub_extra{index}",
+                    label=environment[variable],
+                    tab="Running",
+                    kind="text",
+                    default=environment.get(variable + "_DEFAULT", ""),
+                    help=environment.get(variable + "_HELP", "A further value for the submission script."),
+                )
+            )
+    return (*options, *extras)
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, str]:
+    """``VAR=VALUE`` words as a mapping."""
+    changes = {}
+    for word in words:
+        variable, equals, text = word.partition("=")
+        if not equals or not variable:
+            raise UserError(f"'-o {word}' is not of the form VARIABLE=VALUE.")
+        if "\n" in text or "\r" in text:
+            raise UserError(f"The value of {variable} has a line break in it; job.star cannot hold that.")
+        changes[variable.strip()] = text.strip()
+    return changes
+
+
+def new_texts(job_type: JobType, site: Site | None = None) -> dict[str, str]:
+    """Rows of job.star of a new job: the defaults of all options but our extra ones, which travel in `other_args`."""
+    texts = defaults(option for option in known_options(job_type) if not option.extra)
+    given = site_texts(site) if site else {}
+    return texts | {variable: text for variable, text in given.items() if variable in texts}
+
+
+def with_changes(job_type: JobType, texts: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """`texts` with options set; our extra ones go into `other_args`.
+
+    Raises
+    ------
+    UserError
+        The job type has no such option.
+    """
+    options = {option.variable: option for option in known_options(job_type)}
+    result = dict(texts)
+    for variable, text in changes.items():
+        if variable not in options:
+            job_type.option(variable)
+        option = options[variable]
+        if option.kind == "boolean" and text.lower() in ("yes", "true", "no", "false"):
+            text = labels.YES if text.lower() in ("yes", "true") else labels.NO
+        if option.extra:
+            option.parse(text)
+            # without aliases: another task may read the same spelling as an option of its own
+            own = [replace(option, aliases=())]
+            result[OTHER_ARGS] = join_other_args(own, result.get(OTHER_ARGS, ""), {variable: text})
+        else:
+            result[variable] = text
+    return result
+
+
+def with_ticks(job_type: JobType, texts: Mapping[str, str], changes: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Where `changes` tick a task for "Continue!", untick those that an earlier launch left ticked in job.star.
+
+    Returns the texts, without `changes`, and what was unticked.
+    """
+    switches = [task.switch for task in job_type.tasks if task.switch]
+    result = dict(texts)
+    if not any(changes.get(switch, "").lower() in ("yes", "true") for switch in switches):
+        return result, []
+    stale = [switch for switch in switches if switch not in changes and result.get(switch) == labels.YES]
+    result |= dict.fromkeys(stale, labels.NO)
+    return result, stale
+
+
+def with_flags(job_type: JobType, texts: Mapping[str, str], given: Mapping[str, str], *, task: str) -> dict[str, str]:
+    """`texts` with command-line flags on top, `other_args` opened into single values: an argument list repeats what it holds."""
+    options = known_options(job_type)
+    inside, rest = split_other_args(options, texts.get(OTHER_ARGS, ""), task=task)
+    return {**texts, **inside, **given, OTHER_ARGS: shlex.join(rest)}
+
+
+def read_settings(
+    job_type: JobType, texts: Mapping[str, str], *, is_continue: bool, task: Task | None = None, strict: bool = True
+) -> Settings:
+    """Parse and check all options.
+
+    Parameters
+    ----------
+    job_type
+        Kind of job.
+    texts
+        Rows of job.star.
+    is_continue
+        Whether the job is continued.
+    task
+        The task, where it is known already; else the ticked one.
+    strict
+        False leaves words of `other_args` that nobody knows to the task.
+
+    Raises
+    ------
+    UserError
+        An option is missing, of the wrong type or unknown, or two tasks are ticked.
+    """
+    options = known_options(job_type)
+    chosen = task or job_type.choose_task(parse_values(options, texts), is_continue=is_continue)
+    values = parse_values(options, texts, task=chosen.name)
+    unknown = shlex.split(str(values.get(OTHER_ARGS) or ""))
+    if OTHER_ARGS not in values:
+        unknown = split_other_args(options, texts.get(OTHER_ARGS, ""))[1]
+    if unknown and strict:
+        raise UserError(
+            f"Additional arguments hold '{unknown[0]}', which job type {job_type.name} does not know; "
+            f"'relion_jobs options {job_type.name}' lists what it knows."
+        )
+    remarks = [
+        f"job.star has an option '{name}' that job type {job_type.name} does not know; ignored."
+        for name in texts
+        if name not in {option.variable for option in options} and name != OTHER_ARGS and not name.startswith("qsub_extra")
+    ]
+    return Settings(dict(texts), values, chosen, is_continue, tuple(remarks))
+
+
+def other_tasks_flags(job_type: JobType, words: Sequence[str], task: Task) -> list[str]:
+    """Sentences about flags in `words` that mean something to other tasks only."""
+    given, _ = take_flags(known_options(job_type), words, task=task.name)
+    return [
+        f"{option.flag} belongs to {' and '.join(option.tasks)}; task {task.name} ignores it."
+        for option in job_type.options
+        if option.variable in given and option.tasks and task.name not in option.tasks
+    ]
+
+
+def check_inputs(job_type: JobType, settings: Settings, project: Path, *, promised: Collection[str] = ()) -> None:
+    """Check that the input files are there and have names that RELION can use.
+
+    Parameters
+    ----------
+    job_type, settings
+        The job.
+    project
+        Paths are relative to it.
+    promised
+        Files and job directories (ending in ``/``) that another job is going to write; they may be missing.
+
+    Raises
+    ------
+    UserError
+        A file is missing or its name unusable.
+    """
+    for option in job_type.options:
+        text = str(settings.values.get(option.variable) or "")
+        if not text or option.kind not in ("node", "file"):
+            continue
+        if option.kind == "file" and (option.variable == QUEUE_TEMPLATE or text == option.default):
+            continue
+        if option.kind == "node":
+            check_name(text, f"file of option {option.variable}")
+        is_promised = text in promised or any(name.endswith("/") and text.startswith(name) for name in promised)
+        if not (project / text).exists() and not is_promised:
+            raise UserError(
+                f"Option {option.variable} ({option.label.strip()}) is '{text}', a file that does not exist in {project}."
+            )
+
+
+def as_project_paths(job_type: JobType, changes: Mapping[str, str], *, project: Path, cwd: Path) -> dict[str, str]:
+    """Make files in `changes` relative to the project, as RELION stores them.
+
+    A path is taken from the project; one that is not there but in `cwd`, or is absolute, is made relative to the project
+    where it lies inside.
+    """
+    files = {option.variable for option in job_type.options if option.kind in ("node", "file")}
+    result = dict(changes)
+    for variable, text in changes.items():
+        is_missing_here = text and not (project / text).exists() and (cwd / text).exists()
+        if variable in files and text and (Path(text).is_absolute() or is_missing_here):
+            absolute = Path(os.path.normpath(cwd / text))
+            if absolute.is_relative_to(project):
+                result[variable] = str(absolute.relative_to(project))
+    return result
+
+
+def site_texts(site: Site, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Queue options that site.yaml gives; RELION's environment variables come before it."""
+    given = {
+        "qsubscript": ("RELION_QSUB_TEMPLATE", site.queue_template),
+        "queuename": ("RELION_QUEUE_NAME", site.queue_name),
+        "qsub": ("RELION_QSUB_COMMAND", site.queue_command),
+    }
+    return {name: str(value) for name, (variable, value) in given.items() if value and variable not in environment}
