@@ -4,7 +4,9 @@ atomic           write a file whole or not at all; errors of the disk in words
 star             control STAR files, as RELION reads and writes them
 pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
 job_star         job.star <-> JobRequest
+old_labels       how RELION 3 and 4 named things
 names            names that RELION and a shell can bear, paths that stay in the project
+owner            who holds a lock, in a text that people and we can read
 locks            RELION's project lock, and one process per job
 project          find, create and change a project
 job_directory    one job directory: marks, notes, output nodes

@@ -21,10 +21,16 @@ _REASONS = {
     errno.EISDIR: "there is a directory of that name",
     errno.ENAMETOOLONG: "the name is too long",
 }
+_READ_REASONS = {
+    errno.ENOENT: "there is no such file",
+    errno.EACCES: "you have no permission to read it; ask its owner",
+    errno.EPERM: "you have no permission to read it; ask its owner",
+    errno.EISDIR: "it is a directory",
+}
 
 
 def disk_error(error: OSError, path: Path, verb: str = "write") -> UserError:
-    """The sentence for an error of the disk.
+    """Return the sentence for an error of the disk.
 
     Parameters
     ----------
@@ -36,6 +42,8 @@ def disk_error(error: OSError, path: Path, verb: str = "write") -> UserError:
         What was tried: ``write``, ``read``, ``create``, ``remove``.
     """
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    if verb == "read":
+        reason = _READ_REASONS.get(error.errno or 0, reason)
     return UserError(f"Cannot {verb} {path}: {reason}.")
 
 

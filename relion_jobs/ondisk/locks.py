@@ -1,10 +1,66 @@
-"""RELION's project lock, and one process per job."""
+"""RELION's project lock, and one process per job.
+
+RELION's lock is a directory that whoever writes the pipeline makes and removes; it is not flock, which RELION's GUI would not
+see. Our own processes queue before it with a file lock, so that they come in turn and need not poll every 3 s.
+
+Source: RELION 5's lock protocol (``mkdir .relion_lock``, a file inside that says who, 21 retries of 3 s, never broken).
+Departure: a lock of our own whose process is dead is removed, and that is said.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from relion_jobs.contract.errors import LockTimeout, UserError
+from relion_jobs.contract.labels import LOCK_DIRECTORY
+from relion_jobs.ondisk.atomic import disk_error
+from relion_jobs.ondisk.owner import Owner, ago
+
+RELION_POLL_SECONDS = 3.0
+RELION_WAIT_SECONDS = 63.0
+OWN_POLL_SECONDS = 0.05
+# RELION warns before the 4th retry
+WARN_AFTER_TRIES = 4
+
+QUEUE_FILE = ".relion_jobs.lock"
+JOB_LOCK_FILE = ".relion_jobs_run.lock"
+JOB_OWNER_FILE = ".relion_jobs_run.owner"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ProjectLock:
+    """The lock of a project while it is held.
+
+    Parameters
+    ----------
+    directory
+        ``PROJECT/.relion_lock``.
+    file
+        ``lock_default_pipeline.star`` inside, the only thing in it: RELION removes an empty directory only.
+    message
+        What the file holds: who locks.
+    """
+
+    directory: Path
+    file: Path
+    message: str
+
+    def check(self) -> None:
+        """Raise LockTimeout if somebody has taken the lock away, as RELION's messages advise people to do."""
+        if _read_text(self.file) != self.message:
+            raise LockTimeout(f"Somebody removed the lock {self.directory} while it was in use; nothing was written, try again.")
 
 
 @contextmanager
@@ -13,16 +69,204 @@ def project_lock(
     reason: str,
     *,
     pipeline: str = "default",
-    wait_seconds: float = 63.0,
-    report: Callable[[str], None] | None = None,
-) -> Iterator[None]:
-    """Hold RELION's lock of a project while its pipeline is read, changed and written: milliseconds, never while a job runs."""
-    raise NotImplementedError
-    yield
+    wait_seconds: float = RELION_WAIT_SECONDS,
+    report: Report | None = None,
+) -> Iterator[ProjectLock]:
+    """Hold RELION's lock of a project while its pipeline is read, changed and written: milliseconds, never while a job runs.
+
+    Parameters
+    ----------
+    project
+        Project directory.
+    reason
+        Who locks, e.g. ``add DynaMight/job002/``; others read it while they wait.
+    pipeline
+        Name of the pipeline: ``default`` for default_pipeline.star.
+    wait_seconds
+        How long to wait for others; RELION waits 21 times 3 s.
+    report
+        Is told in a sentence that we wait, or that a stale lock of ours was removed.
+
+    Raises
+    ------
+    LockTimeout
+        Somebody else held the lock all the time; the message says who and since when.
+    UserError
+        At once: no permission, disk full, read-only.
+    """
+    deadline = time.monotonic() + wait_seconds
+    directory = project / LOCK_DIRECTORY
+    message = f"relion_jobs: {reason} ({Owner.this_process()})\n"
+    lock = ProjectLock(directory, directory / f"lock_{pipeline}_pipeline.star", message)
+    with _queue(project / QUEUE_FILE, lock, deadline) as is_queued:
+        _take(lock, deadline, is_queued, report)
+        try:
+            yield lock
+        except BaseException:
+            # the caller's error is the one to tell
+            with contextlib.suppress(UserError):
+                _give_back(lock)
+            raise
+        _give_back(lock)
 
 
 @contextmanager
 def job_lock(job_directory: Path) -> Iterator[None]:
-    """Be the only process that runs a job; LockTimeout at once if another one does, naming it."""
-    raise NotImplementedError
-    yield
+    """Be the only process that runs a job, until the block ends or the process dies.
+
+    Parameters
+    ----------
+    job_directory
+        Absolute job directory; it must exist.
+
+    Raises
+    ------
+    LockTimeout
+        At once, if another process runs the job; the message names it.
+    UserError
+        The directory cannot be written.
+    """
+    owner_file = job_directory / JOB_OWNER_FILE
+    lock = _file_lock(job_directory / JOB_LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = Owner.find(_read_text(owner_file) or "")
+        who = f"{owner}, {ago(owner.since)}" if owner else "another process"
+        raise LockTimeout(f"{_job_name(job_directory)} is being run by {who}; wait for its end or abort it first.") from None
+    except OSError as error:
+        raise disk_error(error, job_directory / JOB_LOCK_FILE) from error
+    try:
+        _write_text(owner_file, f"{Owner.this_process()}\n")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner_file.unlink()
+        lock.release()
+
+
+def _job_name(job_directory: Path) -> str:
+    return "/".join(job_directory.parts[-2:])
+
+
+def _file_lock(path: Path) -> FileLock:
+    # without flock a soft lock would outlive a killed process; the project has RELION's lock besides
+    options: dict[str, Any] = {}
+    if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters:
+        options["fallback_to_soft"] = False
+    # people share projects: whoever makes the file must not keep the others out
+    return FileLock(path, mode=0o666, **options)
+
+
+@contextmanager
+def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
+    """Wait for our turn among our own processes; False where the file system has no file locks."""
+    queue = _file_lock(path)
+    try:
+        queue.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=OWN_POLL_SECONDS)
+    except Timeout:
+        raise _timeout(lock) from None
+    except (OSError, NotImplementedError):
+        # RELION's lock alone is enough, and a directory that cannot be written is reported there
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        queue.release()
+
+
+def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | None) -> None:
+    """Make the lock directory and the file inside, waiting for others."""
+    tries = 0
+    while not _make(lock):
+        holder = _read_text(lock.file)
+        owner = Owner.find(holder) if holder else None
+        # while we are first in the queue no live process of ours on this machine can be the holder
+        if owner and is_queued and owner.is_dead():
+            _break_stale(lock, holder or "", owner, report)
+            continue
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise _timeout(lock)
+        tries += 1
+        if tries == WARN_AFTER_TRIES and report and not owner:
+            report(f"Waiting for the lock of the project: {_held_by(lock)}.")
+        time.sleep(min(left, OWN_POLL_SECONDS if owner else RELION_POLL_SECONDS))
+
+
+def _make(lock: ProjectLock) -> bool:
+    """Try once; False if the lock is held. Other errors of the disk are told at once, as in RELION."""
+    try:
+        os.mkdir(lock.directory, 0o700)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise disk_error(error, lock.directory, "create") from error
+    try:
+        _write_text(lock.file, lock.message)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            lock.file.unlink()
+        with contextlib.suppress(OSError):
+            lock.directory.rmdir()
+        raise
+    return True
+
+
+def _give_back(lock: ProjectLock) -> None:
+    lock.check()
+    try:
+        lock.file.unlink()
+        lock.directory.rmdir()
+    except OSError as error:
+        raise disk_error(error, lock.directory, "remove") from error
+
+
+def _break_stale(lock: ProjectLock, holder: str, owner: Owner, report: Report | None) -> None:
+    """Remove the lock that a process of ours left when it died."""
+    if report:
+        report(f"Removed the lock that {owner} left: it is no longer running.")
+    if _read_text(lock.file) != holder:
+        return
+    try:
+        lock.file.unlink(missing_ok=True)
+        lock.directory.rmdir()
+    except OSError as error:
+        raise disk_error(error, lock.directory, "remove") from error
+
+
+def _timeout(lock: ProjectLock) -> LockTimeout:
+    return LockTimeout(
+        f"The project is locked: {_held_by(lock)}; if no program is writing the pipeline any more, remove "
+        f"{lock.directory} and try again."
+    )
+
+
+def _held_by(lock: ProjectLock) -> str:
+    holder = (_read_text(lock.file) or "").strip()
+    who = f"'{holder}'" if holder else "a program that left no name"
+    since = _modified(lock.file) or _modified(lock.directory)
+    when = f" since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since))} ({ago(since)})" if since else ""
+    return f"{lock.directory} is held by {who}{when}"
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise disk_error(error, path) from error

@@ -70,7 +70,7 @@ class Pipeline:
     foreign_tables: tuple[ForeignTable, ...] = ()
 
     def find(self, name_or_alias: str) -> Process | None:
-        """The process of that name or alias, with or without final slash; None where there is none."""
+        """Return the process of that name or alias, with or without final slash; None where there is none."""
         wanted = name_or_alias.rstrip("/") + "/"
         for process in self.processes:
             if process.name == wanted:
@@ -78,14 +78,14 @@ class Pipeline:
         return next((process for process in self.processes if process.alias == wanted), None)
 
     def process(self, name: str) -> Process:
-        """The process of that name or alias; UserError where there is none."""
+        """Return the process of that name or alias; UserError where there is none."""
         found = self.find(name)
         if found is None:
             raise UserError(f"The pipeline knows no job {name.rstrip('/')}/; 'relion_jobs status' lists the jobs of the project.")
         return found
 
     def node(self, path: str) -> Node | None:
-        """The node of that path; None where there is none."""
+        """Return the node of that path; None where there is none."""
         return next((node for node in self.nodes if node.path == path), None)
 
     def next_job_directory(self, type_directory: str) -> str:
@@ -101,7 +101,7 @@ class Pipeline:
         return self._nodes(path for process, path in self.output_edges if process == name)
 
     def producer_of(self, path: str) -> Process | None:
-        """The job that makes a file: by its output edge, else the job in whose directory the file lies."""
+        """Return the job that makes a file: by its output edge, else the job in whose directory the file lies."""
         for name, node_path in self.output_edges:
             if node_path == path and (found := self.find(name)) is not None:
                 return found
@@ -192,7 +192,7 @@ def without_nodes(pipeline: Pipeline, *paths: str) -> Pipeline:
 
 
 def job_pipeline(process: Process, inputs: Iterable[Node] = (), outputs: Iterable[Node] = ()) -> Pipeline:
-    """The pipeline of one launch, as job_pipeline.star holds it: only this job, no alias, counter 2."""
+    """Make the pipeline of one launch, as job_pipeline.star holds it: only this job, no alias, counter 2."""
     alone = add_process(Pipeline(counter=1), replace(process, alias=None), inputs)
     return add_outputs(alone, process.name, outputs)
 

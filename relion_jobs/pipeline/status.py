@@ -19,7 +19,7 @@ _MOVES = {
 
 
 def is_allowed(old: Status, new: Status) -> bool:
-    """True if a job may go from `old` to `new`."""
+    """Return True if a job may go from `old` to `new`."""
     return new in _MOVES[old]
 
 
