@@ -100,7 +100,7 @@ class SliceInsertion:
         else:
             prior = mean / torch.cat([signal_to_noise, signal_to_noise.new_zeros(1)]).clamp_min(1e-4)
             denominator = weight + prior[shells.clamp_max(beyond)] + 1e-12
-        spectrum = torch.where(shells < self.box / 2, numerator / denominator, torch.zeros_like(numerator))
+        spectrum = torch.where(shells <= self.box // 2, numerator / denominator, torch.zeros_like(numerator))
         start = self.padded // 2 - self.box // 2
         inner = slice(start, start + self.box)
         return fourier.irfft3(spectrum, self.padded)[inner, inner, inner] / self._gridding()

@@ -1,0 +1,99 @@
+"""A score in plain words and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jobtypes.simulate.measures import Agreement, Deformation, Latents, Maps
+
+GOOD, FAIR = 0.8, 0.4
+
+
+def table(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents], maps: Mapping[str, Maps]) -> str:
+    """All figures, one measure a line."""
+    lines = []
+    if deformation or latents:
+        lines.append(_row("", "half 1", "half 2"))
+        measures = (
+            ("explained motion, moving part", {h: _of(d.moving and d.moving.explained) for h, d in deformation.items()}),
+            ("gain, moving part", {h: _of(d.moving and d.moving.gain) for h, d in deformation.items()}),
+            ("error, moving part (A rms)", {h: _of(d.moving and d.moving.error_rms) for h, d in deformation.items()}),
+            ("true motion, moving part (A rms)", {h: _of(d.moving and d.moving.true_rms) for h, d in deformation.items()}),
+            ("false motion of the core (A rms)", {h: _of(d.core and d.core.predicted_rms) for h, d in deformation.items()}),
+            ("latent R2, 15 neighbours", {h: _list(z.neighbours_r2) for h, z in latents.items()}),
+            ("latent R2, linear", {h: _list(z.linear_r2) for h, z in latents.items()}),
+            ("view leak R2", {h: _of(z.view_leak_r2) for h, z in latents.items()}),
+        )
+        lines += [_row(name, *(cells.get(half, "-") for half in (1, 2))) for name, cells in measures]
+    if maps:
+        if lines:
+            lines.append("")
+        order = [name for name in ("rigid", "result", "oracle") if name in maps]
+        lines.append(_row("agreement with the true map (AUC)", *order))
+        lines.append(_row("moving part, best conformation", *(_auc(maps[name].best_moving) for name in order)))
+        lines.append(_row("fixed core", *(_auc(maps[name].truth_core) for name in order)))
+        lines.append(_row("whole, halfway", *(_auc(maps[name].truth_whole) for name in order)))
+        lines.append(_row("FSC 0.143 of the halves, whole (A)", *(f"{maps[name].halves_whole.resolution_143:.2f}" for name in order)))
+    return "\n".join(lines)
+
+
+def words(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents], maps: Mapping[str, Maps]) -> str:
+    """What the figures mean."""
+    sentences = [_motion_words(half, value) for half, value in deformation.items()]
+    sentences += [_latent_words(half, value) for half, value in latents.items()]
+    if "result" in maps:
+        sentences += _map_words(maps)
+    elif maps:
+        sentences.append("There are no half maps of this result yet (backprojection/map_half1.mrc); the rigid maps were scored alone.")
+    if not deformation:
+        sentences.append("There are no displacements of this result.")
+    return "\n".join(sentences)
+
+
+def _motion_words(half: int, value: Deformation) -> str:
+    false = f" The core, which is fixed, moves falsely by {value.core.predicted_rms:.2f} A rms." if value.core else ""
+    if value.moving is None:
+        return f"Half {half}: nothing moves in truth.{false}"
+    explained = value.moving.explained
+    verdict = "well found" if explained >= GOOD else "partly found" if explained >= FAIR else "not found"
+    return (
+        f"Half {half}: the motion is {verdict}: {explained:.1%} of the true motion of the moving part ({value.moving.true_rms:.1f} A rms) "
+        f"is explained (0 % a rigid molecule, 100 % the truth), its size is {value.moving.gain:.0%} of the true one.{false}"
+    )
+
+
+def _latent_words(half: int, value: Latents) -> str:
+    if value.neighbours_r2:
+        known = f"Half {half}: a particle's latent tells its place on the true path with R2 {_list(value.neighbours_r2)}"
+    else:
+        known = f"Half {half}: there is no path to tell"
+    leak = "does not betray the viewing direction" if value.view_leak_r2 < 0.05 else "BETRAYS THE VIEWING DIRECTION, as it should not"
+    return f"{known}; it {leak} (R2 {value.view_leak_r2:.2f})."
+
+
+def _map_words(maps: Mapping[str, Maps]) -> list[str]:
+    sentences = []
+    for title, part in (("moving part", "best_moving"), ("fixed core", "truth_core")):
+        values = {name: getattr(value, part) for name, value in maps.items()}
+        if values["result"] is None:
+            continue
+        others = [f"{label} {values[name].auc:.3f}" for name, label in (("rigid", "rigid map"), ("oracle", "ceiling")) if values.get(name)]
+        beside = f" ({', '.join(others)})" if others else ""
+        sentences.append(f"Map, {title}: the reconstruction agrees with the truth by {values['result'].auc:.3f}{beside}.")
+    return sentences
+
+
+def _row(*cells: str) -> str:
+    return f"{cells[0]:<36}" + "".join(f"{cell:>16}" for cell in cells[1:])
+
+
+def _of(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _auc(value: Agreement | None) -> str:
+    return "-" if value is None else f"{value.auc:.3f}"
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values) or "-"
