@@ -30,7 +30,7 @@ def even_zernike_phases(coefficients: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def odd_zernike_phases(coefficients: Tensor, frequencies: Tensor) -> Tensor:
-    """Phase of the antisymmetric aberrations, as `even_zernike_phases` but for rlnOddZernike; the spectrum turns by exp(i phase)."""
+    """Phase of the antisymmetric aberrations, as `even_zernike_phases`, for rlnOddZernike: the spectrum turns by exp(i phase)."""
     return _polynomial_sum(coefficients, frequencies, [_odd_order(i) for i in range(coefficients.shape[-1])])
 
 
@@ -49,7 +49,7 @@ def beam_tilt_phases(
     -------
     (b, N, N // 2 + 1) radians, -2 pi Cs lambda^2 |k|^2 (k . tilt)
 
-    Source: Zivanov et al. (2018), eLife 7, e42166, eq. 5; sign as in RELION.
+    Source: Zivanov et al. (2020), IUCrJ 7, 253; the sign was measured with relion_reconstruct.
     """
     strength = -2 * math.pi * spherical_aberration_millimetres * _ANGSTROMS_PER_MILLIMETRE * wavelength_angstroms.square() * 1e-3
     along = torch.tensordot(tilt_milliradians * strength[:, None], frequencies.to(tilt_milliradians.dtype), dims=([1], [-1]))

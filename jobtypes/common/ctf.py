@@ -74,8 +74,8 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     frequency is +amplitude contrast. Its square where the stored image is premultiplied, so that image = ctf * projection
     always holds.
 
-    Source: gamma = pi lambda k.D k - pi/2 Cs lambda^3 k^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations, Rohou &
-    Grigorieff (2015), J. Struct. Biol. 192, 216, eqs. 2-4, with the sign of RELION: ctf = sin of this.
+    Source: -gamma = pi lambda k.D k - pi/2 Cs lambda^3 |k|^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations; Rohou &
+    Grigorieff (2015), J. Struct. Biol. 192, 216, section 2, with the sign of RELION.
     """
     if frequencies.shape[-1:] != (2,):
         raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (N, N // 2 + 1, 2)")
@@ -87,9 +87,8 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     contrast = parameters.amplitude_contrast
     phase = column(math.pi * wavelength) * _defocus_form(parameters, frequencies)  # (b, N, N // 2 + 1)
     phase = phase - column(0.5 * math.pi * cs_angstroms * wavelength**3) * square.square()
-    phase = phase + column(
-        torch.deg2rad(parameters.phase_shift_degrees) + torch.atan2(contrast, (1 - contrast.square()).clamp_min(0).sqrt())
-    )
+    contrast_phase = torch.atan2(contrast, (1 - contrast.square()).clamp_min(0).sqrt())  # finite at full amplitude contrast
+    phase = phase + column(torch.deg2rad(parameters.phase_shift_degrees) + contrast_phase)
     if parameters.even_zernikes is not None and parameters.even_zernikes.shape[-1]:
         phase = phase - even_zernike_phases(parameters.even_zernikes, frequencies)
     values = phase.sin() * column(parameters.scale_factor) * torch.exp(-0.25 * column(parameters.bfactor) * square)
@@ -105,7 +104,7 @@ def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:
 
 
 def _defocus_form(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
-    """k.D k of the astigmatic defocus D: mean k^2 + half difference (cos 2a (kx^2 - ky^2) + sin 2a 2 kx ky), (b, N, N // 2 + 1)."""
+    """k.D k of the astigmatic defocus: mean k^2 + half difference (cos 2a (kx^2 - ky^2) + sin 2a 2 kx ky), (b, N, N // 2 + 1)."""
     kx, ky = frequencies.unbind(-1)
     mean = (parameters.defocus_u_angstroms + parameters.defocus_v_angstroms) / 2
     half_difference = (parameters.defocus_u_angstroms - parameters.defocus_v_angstroms) / 2

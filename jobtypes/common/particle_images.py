@@ -21,8 +21,7 @@ class ParticleImages:
     """The images of a particle table.
 
     Beam tilt and odd Zernikes of the optics groups shift phases of the image; `read` turns them back, which changes neither
-    the noise nor
-    any amplitude, so that everything behind it sees image = ctf * projection. Safe to read from several threads and processes.
+    the noise nor any amplitude, so that everything behind it sees image = ctf * projection. Threads and processes may share it.
 
     Parameters
     ----------

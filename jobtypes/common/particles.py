@@ -6,9 +6,9 @@ RELION wrote them, with new columns. What the columns mean is checked in `partic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -271,7 +271,7 @@ def _texts(name: str, values: ArrayLike, n: int) -> list[bytes]:
     return [(f'"{text}"' if any(c.isspace() for c in text) else text).encode() for text in texts]
 
 
-def _write_loop(file, source: StarTable, rows: Sequence[int], texts: dict[str, list[bytes]]) -> None:  # type: ignore[no-untyped-def]
+def _write_loop(file: BinaryIO, source: StarTable, rows: NDArray[np.int64], texts: dict[str, list[bytes]]) -> None:
     """Write one table as RELION does, changed columns in their place and new ones behind the old."""
     changed = [(source.columns.index(name), values) for name, values in texts.items() if name in source.columns]
     added = [values for name, values in texts.items() if name not in source.columns]
