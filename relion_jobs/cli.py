@@ -10,7 +10,7 @@ from pathlib import Path
 from relion_jobs import __version__
 from relion_jobs.contract.errors import RelionJobsError
 from relion_jobs.contract.jobtype import Tool
-from relion_jobs.running import commands
+from relion_jobs.running import commands, worker
 from relion_jobs.running.registry import load_function, project_registry
 from relion_jobs.running.sentences import sentence
 
@@ -106,6 +106,8 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     try:
         tool = _tool(words)
+        if words[:1] == ["worker"]:
+            return worker.main(words[1:])
         if tool is not None:
             code: int = load_function(tool.run)(words[1:])
             return code
@@ -132,4 +134,4 @@ def _tools(words: Sequence[str]) -> list[Tool]:
     return [tool for job_type in project_registry(commands.project_or_none()).load_all()[0] for tool in job_type.tools]
 
 
-COMMANDS = ("init", "types", "options", "status", "check", "new", "run", "continue", "abort", "schedule")
+COMMANDS = ("worker", "init", "types", "options", "status", "check", "new", "run", "continue", "abort", "schedule")

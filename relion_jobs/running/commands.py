@@ -83,9 +83,7 @@ def allowed(option: Option) -> str:
         return f"{labels.YES}, {labels.NO}"
     if option.choices:
         return ", ".join(option.choices)
-    words = {"integer": "whole number", "number": "number", "node": "file of the project", "file": "file", "text": "text"}[
-        option.kind
-    ]
+    words = {"integer": "whole number", "node": "file of the project"}.get(option.kind, option.kind)
     if option.minimum is not None:
         words += f" >= {option.minimum:g}"
     if option.maximum is not None:
@@ -148,6 +146,8 @@ def _go(ready: launch.Launch, *, detach: bool) -> int:
 def abort(name: str) -> int:
     """Ask a running job to stop."""
     project = locate(Path.cwd())
+    for text in [*notice_ends(project), *bury_the_dead(project)]:
+        complain(text)
     say(launch.abort(project, resolve_job(project, name, Path.cwd())))
     return 0
 

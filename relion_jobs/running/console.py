@@ -38,7 +38,7 @@ class Console:
         self._live = self._out.screen is not None and self._out.screen.isatty()
         self._live_text = ""
         self._live_time = 0.0
-        self._line_time = 0.0
+        self._line_time = time.monotonic()
 
     def line(self, text: str) -> None:
         """Write a line to run.out and the terminal."""

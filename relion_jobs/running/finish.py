@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 from relion_jobs.contract.labels import EXIT_FAILURE, Status
 from relion_jobs.ondisk import nodes_directory
 from relion_jobs.ondisk.job_directory import JobDirectory
-from relion_jobs.ondisk.locks import JOB_OWNER_FILE
+from relion_jobs.ondisk.locks import JOB_OWNER_FILE, job_lock
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, add_outputs, with_status
+from relion_jobs.running.sentences import sentence
 
 
 def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
@@ -62,6 +64,23 @@ def bury_the_dead(project: Path) -> list[str]:
             mark_as_dead(directory)
             sentences.append(f"{process.name} failed: {owner} is gone and left no mark.")
     return sentences
+
+
+def record_failure(directory: JobDirectory, error: BaseException) -> None:
+    """Mark a job as failed that could not even start, with the traceback in its run.err.
+
+    Raises
+    ------
+    UserError
+        The job is running: then nothing is touched.
+    """
+    with job_lock(directory.path):
+        directory.clear_marks()
+        with directory.run_err.open("a", errors="backslashreplace") as run_err:
+            run_err.write("".join(traceback.format_exception(error)) + f"Error: {sentence(error)}\n")
+        directory.write_mark(EXIT_FAILURE)
+        with edit_pipeline(directory.project, f"{directory.name} failed") as edit:
+            edit.pipeline = with_status(edit.pipeline, directory.name, Status.FAILED)
 
 
 def mark_as_dead(directory: JobDirectory) -> None:

@@ -111,7 +111,7 @@ class Follower:
 
     def _wait_for_end(self, process: subprocess.Popen[bytes] | None) -> None:
         while True:
-            ended = self._directory.status_from_marks() is not None if process is None else process.poll() is not None
+            ended = has_ended(self._directory, process)
             self._show()
             if ended:
                 return
@@ -144,6 +144,14 @@ class Follower:
             self._screen.write(("\n" if self._is_live else "") + line + "\n")
             self._is_live = False
         self._screen.flush()
+
+
+def has_ended(directory: JobDirectory, process: subprocess.Popen[bytes] | None) -> bool:
+    """Return True if the process of a job has ended; a job in a queue has where it left a mark or died on this machine."""
+    if process is not None:
+        return process.poll() is not None
+    owner = owner_of(directory)
+    return (owner is not None and owner.is_dead()) or directory.status_from_marks() is not None
 
 
 def settle(directory: JobDirectory, process: subprocess.Popen[bytes] | None, error: str = "") -> Status:

@@ -19,6 +19,7 @@ from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.locks import job_lock
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
+from relion_jobs.running.finish import record_failure
 from relion_jobs.running.registry import Registry
 from relion_jobs.running.settings import Settings, check_inputs, read_settings, with_changes, with_ticks
 
@@ -77,16 +78,23 @@ def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias
 
 
 def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
-    """Get a job ready to run with the job.star that it has.
+    """Get a job ready to run with the job.star that it has; one with bad input gets its failure mark here.
 
     Raises
     ------
     UserError
         See `new_job`; or the job is running, or of a type that is not ours.
     """
-    request = job_star.read(JobDirectory(project, name).path)
-    job_type = registry.find(request.label)
-    settings = read_settings(job_type, request.values, is_continue=request.is_continue)
+    pipeline = read_pipeline(project)
+    directory = JobDirectory(project, name)
+    job_type = registry.find(pipeline.process(name).label)
+    try:
+        request = job_star.read(directory.path)
+        settings = read_settings(job_type, request.values, is_continue=request.is_continue)
+        check_inputs(job_type, settings, project, promised=_promised(pipeline))
+    except UserError as error:
+        record_failure(directory, error)
+        raise
     return _prepare(project, name, job_type, settings)
 
 
@@ -105,7 +113,7 @@ def prepare_continue(project: Path, name: str, registry: Registry, *, changes: M
     request = job_star.read(JobDirectory(project, name).path)
     if process.status == Status.SCHEDULED and not request.is_continue:
         raise UserError(f"{name} has not run yet, so there is nothing to continue; start it with 'relion_jobs run {name}'.")
-    job_type = registry.find(request.label)
+    job_type = registry.find(process.label)
     texts, unticked = with_ticks(job_type, request.values, changes)
     settings = read_settings(job_type, with_changes(job_type, texts, changes), is_continue=True)
     remarks = tuple(f"{switch} was still ticked from an earlier task and is now No." for switch in unticked)
@@ -159,8 +167,7 @@ def _write_files(directory: JobDirectory, pipeline: Pipeline, job_type: JobType,
     process = pipeline.process(directory.name)
     request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), dict(settings.texts))
     job_star.write(request, directory.path / labels.JOB_STAR)
-    if job_type.label:
-        write_gui_settings(directory.project, job_type.label, request)
+    write_gui_settings(directory.project, process.label, request)
     outputs = job_type.output_nodes(settings.task, PurePath(process.name))
     inputs = () if settings.is_continue else pipeline.inputs_of(process.name)
     pipeline_star.write(job_pipeline(process, inputs, outputs), directory.path / labels.JOB_PIPELINE_STAR)

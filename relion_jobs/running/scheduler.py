@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relion_jobs.contract.errors import JobFailed, UnknownJobType, UserError
-from relion_jobs.contract.labels import EXIT_FAILURE, Status
+from relion_jobs.contract.errors import JobFailed, LockTimeout, UnknownJobType, UserError
+from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk.job_directory import JobDirectory
-from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
-from relion_jobs.pipeline.graph import with_status
+from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.pipeline.schedule import Decision, decide
-from relion_jobs.running.finish import notice_ends
-from relion_jobs.running.follow import settle
+from relion_jobs.running.finish import bury_the_dead, notice_ends
+from relion_jobs.running.follow import has_ended, settle
 from relion_jobs.running.launch import prepare_run
 from relion_jobs.running.registry import Registry
 from relion_jobs.running.sentences import sentence
@@ -65,6 +64,8 @@ class Scheduler:
         """Look once: settle what has ended, start what may start; False when nothing is left to wait for."""
         self._settle()
         notice_ends(self.project)
+        for text in bury_the_dead(self.project):
+            self.report(text)
         decisions = decide(read_pipeline(self.project), lambda path: (self.project / path).exists())
         waiting = False
         for decision in decisions:
@@ -88,28 +89,20 @@ class Scheduler:
             self._running[name] = submit(launch)
         except UnknownJobType:
             self._tell(name, f"{name} is of type {decision.process.label}, which is not ours: waiting for RELION to run it.")
+        except LockTimeout as error:
+            self._tell(name, f"{name} waits: {sentence(error)}")
         except UserError as error:
             self._tell(name, f"{name} cannot start: {sentence(error)}")
-            self._give_up(name, sentence(error))
+            self._all_well = False
             return False
         else:
             self._tell(name, f"{name} started ({launch.settings.task.title}).")
         return True
 
-    def _give_up(self, name: str, reason: str) -> None:
-        self._all_well = False
-        directory = JobDirectory(self.project, name)
-        with directory.run_err.open("a") as run_err:
-            run_err.write(f"Error: {reason}\n")
-        directory.write_mark(EXIT_FAILURE)
-        with edit_pipeline(self.project, f"schedule: {name} failed") as edit:
-            edit.pipeline = with_status(edit.pipeline, name, Status.FAILED)
-
     def _settle(self) -> None:
         for name, process in list(self._running.items()):
             directory = JobDirectory(self.project, name)
-            ended = directory.status_from_marks() is not None if process is None else process.poll() is not None
-            if not ended:
+            if not has_ended(directory, process):
                 continue
             del self._running[name]
             try:

@@ -13,9 +13,10 @@ from datetime import datetime
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.contract.labels import EXIT_FAILURE, SUBMIT_SCRIPT
+from relion_jobs.contract.labels import SUBMIT_SCRIPT
 from relion_jobs.ondisk.atomic import disk_error, write_whole
 from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.running.finish import mark_as_dead
 from relion_jobs.running.launch import Launch
 
 WORKER = "relion_jobs.running.worker"
@@ -39,7 +40,7 @@ def submit(launch: Launch) -> subprocess.Popen[bytes] | None:
         else:
             process = _start_here(directory, command)
     except UserError:
-        directory.write_mark(EXIT_FAILURE)
+        mark_as_dead(directory)
         raise
     directory.append_note(shlex.join(command), datetime.now())
     directory.copy_pipeline()
