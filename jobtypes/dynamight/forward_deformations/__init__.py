@@ -5,6 +5,8 @@ schedule    what each epoch does: resolution, weights, learning rates
 losses      likelihood, strain
 neighbours  pairs of Gaussians whose distance the strain keeps
 noise       noise spectra from residuals
+plan        what will be used, and refusal of bad input
+checkpointing  checkpoints, resumption, results set aside
 training    one epoch of one half set
 stop_rule   when held-out particles stop improving
 task        the story: read, seed, train, save

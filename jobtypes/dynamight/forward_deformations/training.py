@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,24 +22,68 @@ RATE_NETWORKS = 1e-3
 RATE_POSITIONS_ANGSTROMS = 0.03
 RATE_AMPLITUDES = 5e-3
 RATE_POSES_SIGMAS = 0.1
+# Of this many steps the running mean of the motion remembers the most.
+MOTION_MEMORY_STEPS = 20
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What shapes the training of a half set, beside its data.
+
+    Attributes
+    ----------
+    batch_size
+        Particles per step.
+    stiffness
+        Weight of the strain, in log-likelihood units per A^2.
+    independent_fraction
+        See `losses.data_misfit`.
+    refine_poses
+        Whether poses may move.
+    learning_rate
+        Factor on all learning rates.
+    """
+
+    batch_size: int
+    stiffness: float
+    independent_fraction: float
+    refine_poses: bool
+    learning_rate: float
 
 
 @dataclass
-class EpochFigures:
-    """Sums over the particles of an epoch; `mean` gives them per particle."""
+class EpochProgress:
+    """How far an epoch is: everything that its remaining steps depend on, so that it can be left and taken up anywhere.
 
-    particles: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
+    Attributes
+    ----------
+    order
+        (p,) training particles in the order of this epoch.
+    edges
+        (e, 2) pairs of Gaussians for the strain.
+    residual_power
+        Of the steps done.
+    totals
+        Sums of each figure over the particles seen.
+    seen
+        Particles seen.
+    """
 
-    def add(self, particles: int, **sums: Tensor) -> None:
-        """Add sums over the particles of a batch."""
-        self.particles += particles
-        for name, value in sums.items():
-            self.totals[name] = self.totals.get(name, 0.0) + float(value)
+    order: Tensor
+    edges: Tensor
+    residual_power: ShellPower
+    totals: dict[str, float]
+    seen: int = 0
 
-    def mean(self) -> dict[str, float]:
-        """Mean of each figure per particle."""
-        return {name: total / max(1, self.particles) for name, total in self.totals.items()}
+    def add(self, particles: int, figures: dict[str, Tensor]) -> None:
+        """Count a batch and its figures, each (b,)."""
+        self.seen += particles
+        for name, values in figures.items():
+            self.totals[name] = self.totals.get(name, 0.0) + float(values.detach().sum())
+
+    def means(self) -> dict[str, float]:
+        """Each figure per particle."""
+        return {name: total / max(1, self.seen) for name, total in self.totals.items()}
 
 
 class HalfTraining:
@@ -50,14 +95,8 @@ class HalfTraining:
         What is trained, and on what.
     training, held_out
         Indices (within the half) of the particles that train, and of those that never do.
-    batch_size
-        Particles per step.
-    stiffness
-        Weight of the strain term, in log-likelihood units per A^2.
-    independent_fraction
-        See `losses.data_misfit`.
-    refine_poses
-        Whether poses may move.
+    settings
+        How.
     generator
         This half's random numbers, on the CPU.
     """
@@ -70,59 +109,73 @@ class HalfTraining:
         *,
         training: Tensor,
         held_out: Tensor,
-        batch_size: int,
-        stiffness: float,
-        independent_fraction: float,
-        refine_poses: bool,
-        learning_rate: float,
+        settings: TrainingSettings,
         generator: torch.Generator,
     ) -> None:
         self.model, self.observations, self.projector = model, observations, projector
-        self.training, self.held_out, self.batch_size = training, held_out, batch_size
-        self.stiffness, self.independent_fraction = stiffness, independent_fraction
-        self.refine_poses, self.learning_rate, self.generator = refine_poses, learning_rate, generator
+        self.training, self.held_out = training, held_out
+        self.settings, self.generator = settings, generator
         g = model.gaussians
         self.networks = torch.optim.Adam(
             [
                 {"params": [*model.field.parameters(), *model.encoder.parameters()], "rate": RATE_NETWORKS},
                 {"params": [g.positions], "rate": RATE_POSITIONS_ANGSTROMS},
                 {"params": [g.raw_amplitudes, g.log_scale, g.log_widths, g.width_logits], "rate": RATE_AMPLITUDES},
-            ],
-            lr=RATE_NETWORKS,
+            ]
         )
-        self.poses = torch.optim.SparseAdam(list(model.poses.parameters()), lr=RATE_POSES_SIGMAS)
-        n = len(observations)
+        self.poses = torch.optim.SparseAdam(list(model.poses.parameters()))
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
-        self.latent_mean = torch.zeros(n, n_latent)
-        self.latent_log_variance = torch.zeros(n, n_latent)
-        self.motion_power = torch.zeros(len(g.positions))  # (n,) running mean squared displacement of each Gaussian, A^2
+        self.latent_mean = torch.zeros(len(observations), n_latent)
+        self.latent_log_variance = torch.zeros(len(observations), n_latent)
+        self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
+        self.epochs_done = 0
+        self.progress: EpochProgress | None = None
 
     def run_epoch(self, plan: EpochPlan, after_batch: Callable[[int], None]) -> dict[str, float]:
-        """Visit every training particle once; returns means per particle."""
+        """Visit every training particle once, or the rest of them where the epoch was left; returns figures per particle.
+
+        `after_batch` is called with the number of particles seen; it may save `state` and raise to leave the epoch.
+        """
         self.model.train()
         self._set_learning_rates(plan)
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        edges = elastic_edges(self.model.gaussians.positions, self.generator)
-        self._update_anchors()
-        power = ShellPower(len(self.model.noise_power), self.observations.band)
-        figures = EpochFigures()
-        order = self.training[torch.randperm(len(self.training), generator=self.generator)]
-        for step, index in enumerate(order.split(self.batch_size)):
-            batch = self.observations.batch(index)
-            shuffled = torch.roll(edges, -step * 2 * len(self.motion_power), dims=0)
-            losses, residual = self._losses(batch, plan, n_terms, shuffled[: 2 * len(self.motion_power)])
-            objective = losses["data"] + plan.kl_weight * losses["kl"] + self.stiffness * losses["strain"] + losses["pose"]
+        progress = self.progress or self._begin_epoch()
+        while progress.seen < len(progress.order):
+            batch = self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size])
+            losses, residual = self._losses(batch, plan, n_terms, self._edges_of_step(progress))
+            objective = losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
             self._step(objective.mean())
-            power.add(residual, batch.group)
-            figures.add(len(index), loss=objective.detach().sum(), **{k: v.detach().sum() for k, v in losses.items()})
-            after_batch(len(index))
-        self.model.noise_power.copy_(power.update(self.model.noise_power, share=0.5))
-        return figures.mean()
+            progress.residual_power.add(residual, batch.group)
+            progress.add(len(batch.index), {"loss": objective, **losses})
+            after_batch(progress.seen)
+        self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
+        self.progress = None
+        self.epochs_done += 1
+        return progress.means()
+
+    def _begin_epoch(self) -> EpochProgress:
+        g = self.model.gaussians
+        # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
+        # moving domain from dragging the frame along
+        self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
+        self.progress = EpochProgress(
+            order=self.training[torch.randperm(len(self.training), generator=self.generator)],
+            edges=elastic_edges(g.positions, self.generator),
+            residual_power=ShellPower(len(self.model.noise_power), self.observations.band),
+            totals={},
+        )
+        return self.progress
+
+    def _edges_of_step(self, progress: EpochProgress) -> Tensor:
+        """Twice as many edges as Gaussians, other ones at every step."""
+        count = min(2 * len(self.motion_power), len(progress.edges))
+        step = progress.seen // self.settings.batch_size
+        return progress.edges.roll(-step * count, dims=0)[:count]
 
     def _losses(self, batch: ObservedBatch, plan: EpochPlan, n_terms: int, edges: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Every term of the objective (b,), and the residual (b, q)."""
-        model, band = self.model, self.observations.band
+        model = self.model
         matrices, shifts, pose_penalty = model.poses(batch.index, batch.matrices, batch.shifts)
         positions = model.gaussians.positions[None]
         zero = pose_penalty.new_zeros(len(batch.index))
@@ -135,68 +188,122 @@ class HalfTraining:
             positions = positions + moved
             losses["kl"] = posterior.divergence()
             losses["strain"] = strain(coefficients, basis, model.gaussians.positions, edges)
-            self._remember(batch, posterior, moved)
+            self._remember(batch, posterior, moved.detach())
         predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
-        observed = batch.spectra[:, :n_terms]
-        precision = model.precision(batch, band, n_terms)
-        losses["data"] = data_misfit(observed, predicted, precision, band.weights[:n_terms], self.independent_fraction)
-        return losses, (observed - predicted).detach()
+        losses["data"] = self._misfit(batch, predicted, n_terms)
+        return losses, (batch.spectra[:, :n_terms] - predicted).detach()
+
+    def _misfit(self, batch: ObservedBatch, predicted: Tensor, n_terms: int) -> Tensor:
+        """(b,) minus the log likelihood of the images, up to a constant of the noise."""
+        band = self.observations.band
+        return data_misfit(
+            batch.spectra[:, :n_terms],
+            predicted,
+            self.model.precision(batch, band, n_terms),
+            band.weights[:n_terms],
+            self.settings.independent_fraction,
+        )
 
     def _step(self, objective: Tensor) -> None:
         self.networks.zero_grad(set_to_none=True)
         self.poses.zero_grad(set_to_none=True)
         objective.backward()
         self.networks.step()
-        if self.refine_poses:
+        if self.settings.refine_poses:
             self.poses.step()
 
     def _set_learning_rates(self, plan: EpochPlan) -> None:
-        factor = self.learning_rate * plan.learning_rate
+        factor = self.settings.learning_rate * plan.learning_rate
         for group in self.networks.param_groups:
             group["lr"] = group["rate"] * factor
         for group in self.poses.param_groups:
             group["lr"] = RATE_POSES_SIGMAS * factor
 
     def _remember(self, batch: ObservedBatch, posterior: Posterior, moved: Tensor) -> None:
-        self.latent_mean[batch.index] = posterior.mean.detach().cpu()
-        self.latent_log_variance[batch.index] = posterior.log_variance.detach().cpu()
-        share = 0.05
-        self.motion_power.mul_(1 - share).add_(share * moved.detach().square().sum(2).mean(0).cpu())
-
-    def _update_anchors(self) -> None:
-        """Let the parts that move least define "no rigid motion of the whole"."""
-        g = self.model.gaussians
-        # a weight that falls with the motion keeps a large moving domain from dragging the frame along
-        weights = g.amplitudes.detach() / (1 + self.motion_power.to(g.positions))
-        self.model.field.set_anchors(g.positions, weights)
+        index = batch.index.cpu()
+        self.latent_mean[index] = posterior.mean.detach().cpu()
+        self.latent_log_variance[index] = posterior.log_variance.detach().cpu()
+        share = 1 / MOTION_MEMORY_STEPS
+        self.motion_power.mul_(1 - share).add_(share * moved.square().sum(2).mean(0))
 
     @torch.no_grad()
-    def held_out_misfit(self, plan: EpochPlan) -> float:
-        """Mean data misfit and divergence of the held-out particles: minus the evidence bound, at the posterior mean."""
-        self.model.eval()
-        n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        figures = EpochFigures()
-        for index in self.held_out.split(self.batch_size):
+    def held_out_objective(self, plan: EpochPlan) -> float:
+        """Minus the log likelihood of the held-out particles at their posterior means, per particle.
+
+        It includes the noise's own normalisation, so that epochs of one resolution compare whatever their noise spectra.
+        """
+        model = self.model.eval()
+        band = self.observations.band
+        n_terms = band.n_terms(plan.resolution_angstroms)
+        total = 0.0
+        for index in self.held_out.split(self.settings.batch_size):
             batch = self.observations.batch(index)
-            model = self.model
-            posterior = model.encode(batch, self.projector, n_terms)
             positions = model.gaussians.positions[None]
             if plan.deforms:
-                positions = positions + model.displacement(posterior.mean)
+                positions = positions + model.displacement(model.encode(batch, self.projector, n_terms).mean)
             matrices, shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
             predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
-            precision = model.precision(batch, self.observations.band, n_terms)
-            weights = self.observations.band.weights[:n_terms]
-            misfit = data_misfit(batch.spectra[:, :n_terms], predicted, precision, weights, self.independent_fraction)
-            figures.add(len(index), misfit=misfit.sum())
-        return figures.mean().get("misfit", float("nan"))
+            log_precision = model.precision(batch, band, n_terms).log()
+            normalisation = self.settings.independent_fraction * (log_precision * band.weights[:n_terms]).sum(1)
+            total += float((self._misfit(batch, predicted, n_terms) - normalisation).sum())
+        return total / max(1, len(self.held_out))
 
     @torch.no_grad()
     def encode_all(self, plan: EpochPlan) -> None:
         """Posterior of every particle, held-out ones too, under the present model."""
         self.model.eval()
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        for index in torch.arange(len(self.observations)).split(self.batch_size):
+        for index in torch.arange(len(self.observations)).split(self.settings.batch_size):
             posterior = self.model.encode(self.observations.batch(index), self.projector, n_terms)
             self.latent_mean[index] = posterior.mean.cpu()
             self.latent_log_variance[index] = posterior.log_variance.cpu()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors."""
+        held_out = torch.zeros(len(self.observations), dtype=torch.bool)
+        held_out[self.held_out] = True
+        progress = self.progress
+        return {
+            "model": self.model.state_dict(),
+            "networks": self.networks.state_dict(),
+            "poses": self.poses.state_dict(),
+            "generator": self.generator.get_state(),
+            "latent_mean": self.latent_mean,
+            "latent_log_variance": self.latent_log_variance,
+            "motion_power": self.motion_power,
+            "epochs_done": self.epochs_done,
+            "rows": torch.from_numpy(self.observations.rows),
+            "held_out": held_out,
+            "input_matrices": self.observations.matrices,
+            "input_shifts": self.observations.shifts,
+            "progress": None
+            if progress is None
+            else {
+                "order": progress.order,
+                "edges": progress.edges,
+                "power_total": progress.residual_power.total,
+                "power_count": progress.residual_power.count,
+                "totals": progress.totals,
+                "seen": progress.seen,
+            },
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state, exactly."""
+        anchors = state["model"]["field.anchors"].to(self.observations.device)
+        self.model.field.set_anchors(anchors, state["model"]["field.anchor_weights"].to(self.observations.device))
+        self.model.load_state_dict(state["model"])
+        self.networks.load_state_dict(state["networks"])
+        self.poses.load_state_dict(state["poses"])
+        self.generator.set_state(state["generator"].cpu())
+        self.latent_mean.copy_(state["latent_mean"])
+        self.latent_log_variance.copy_(state["latent_log_variance"])
+        self.motion_power.copy_(state["motion_power"])
+        self.epochs_done = state["epochs_done"]
+        self.progress = None
+        if (saved := state["progress"]) is not None:
+            power = ShellPower(len(self.model.noise_power), self.observations.band)
+            power.total.copy_(saved["power_total"])
+            power.count.copy_(saved["power_count"])
+            edges = saved["edges"].to(self.observations.device)
+            self.progress = EpochProgress(saved["order"], edges, power, dict(saved["totals"]), saved["seen"])

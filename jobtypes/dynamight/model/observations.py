@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class ObservedBatch:
     spectra
         (b, Q) complex Fourier terms of the masked images, unnormalised, phase origin at the box centre.
     ctf
-        (b, Q) contrast transfer, squared where the data are premultiplied.
+        (b, Q) factor between a projection's term and the observed one.
     matrices
         (b, 3, 3) input rotations. shifts (b, 2) input shift of the projection in A.
     group
@@ -99,8 +100,8 @@ class ObservedBatch:
 class Observations:
     """All particles of one half set.
 
-    Images are read once, masked with a soft circle, transformed and cropped to the band. The spectra stay in memory or, where
-    `scratch` names a file, in a memory-mapped file.
+    Images are read once, masked with a soft circle, transformed and cropped to the band. Where the data are premultiplied by
+    their CTF, so is their noise: such terms, and their contrast transfer, are divided by |CTF| again, as far as it is not small.
 
     Parameters
     ----------
@@ -108,46 +109,71 @@ class Observations:
         The particles, and the (n_h,) rows of this half.
     band
         Fourier terms to keep.
-    images
-        Reader of the stacks.
     mask
         (N, N) soft mask of the images.
     device
         Where batches go.
+    scratch
+        File that holds the spectra, memory-mapped; None: they stay in memory.
     """
 
-    def __init__(self, table: ParticleTable, rows: np.ndarray, band: Band, mask: Tensor, device: torch.device) -> None:
-        self.table, self.rows, self.band, self.mask, self.device = table, rows, band, mask, device
+    SMALLEST_CTF = 0.1  # premultiplied terms below it are left as they are
+
+    def __init__(
+        self,
+        table: ParticleTable,
+        rows: np.ndarray,
+        band: Band,
+        mask: Tensor,
+        *,
+        device: torch.device,
+        scratch: Path | None = None,
+    ) -> None:
+        self.rows, self.band, self.mask, self.device = rows, band, mask, device
         self.matrices = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()  # (n_h, 3, 3)
         self.shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()  # (n_h, 2)
-        self.group = torch.from_numpy(np.asarray(table.optics_group[rows])).long()
-        self.spectra = torch.empty(0, len(band), dtype=torch.complex64)
+        self.group = torch.from_numpy(table.optics_group[rows])
+        self._ctf_parameters = table.ctf_parameters(rows)
+        shape = (len(rows), len(band))
+        if scratch is None:
+            self.spectra = torch.empty(shape, dtype=torch.complex64)
+        else:
+            self.spectra = torch.from_numpy(np.memmap(scratch, dtype=np.complex64, mode="w+", shape=shape))
 
     def __len__(self) -> int:
+        """Particles of the half set."""
         return len(self.rows)
 
     def read(self, images: ParticleImages, after_batch: Callable[[int], None], batch_size: int = 256) -> None:
-        """Read all images; `after_batch` is called with the number of images read so far."""
-        self.spectra = torch.empty(len(self.rows), len(self.band), dtype=torch.complex64)
+        """Read all images; `after_batch` is called with the number of images of each batch."""
         index = self.band.index.cpu()
-        for start in range(0, len(self.rows), batch_size):
-            rows = self.rows[start : start + batch_size]
-            spectra = rfft2(images.read(rows) * self.mask).flatten(1)  # (b, N * (N // 2 + 1))
-            self.spectra[start : start + len(rows)] = spectra[:, index]
-            after_batch(start + len(rows))
+        for place in torch.arange(len(self)).split(batch_size):
+            spectra = rfft2(images.read(self.rows[place.numpy()]) * self.mask).flatten(1)[:, index]
+            self.spectra[place] = spectra / self._premultiplication(place)
+            after_batch(len(place))
 
     def batch(self, index: Tensor) -> ObservedBatch:
-        """The particles at `index` (b,), all Fourier terms of the band."""
+        """The particles at `index` (b,) of the half, all Fourier terms of the band."""
         device = self.device
-        parameters = self.table.ctf_parameters(self.rows[index.numpy()])
         return ObservedBatch(
-            index=index,
+            index=index.to(device),
             spectra=self.spectra[index].to(device),
-            ctf=ctf(parameters, self.band.frequencies.cpu()).float().to(device),
+            ctf=(self._ctf(index) / self._premultiplication(index)).to(device),
             matrices=self.matrices[index].to(device),
             shifts=self.shifts[index].to(device),
             group=self.group[index].to(device),
         )
+
+    def _ctf(self, index: Tensor) -> Tensor:
+        return ctf(self._ctf_parameters.select(index), self.band.frequencies.cpu()[None])[:, 0]  # (b, Q)
+
+    def _premultiplication(self, index: Tensor) -> Tensor:
+        """(b, Q), or (b, 1) of ones, factor on the noise of each term."""
+        premultiplied = self._ctf_parameters.premultiplied
+        if premultiplied is None:
+            return torch.ones(len(index), 1)
+        factor = self._ctf(index).sqrt().clamp(min=self.SMALLEST_CTF)
+        return torch.where(premultiplied[index][:, None], factor, torch.ones(()))
 
 
 def image_mask(box: int, pixel_size: float, diameter_angstroms: float | None, edge_angstroms: float) -> tuple[Tensor, float]:

@@ -1,0 +1,121 @@
+"""Checkpoints of the forward training: written at the end of every epoch, every few minutes and when the job is aborted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
+from jobtypes.dynamight.options import ForwardOptions
+
+KEPT_CHECKPOINTS = 3
+# everything that follows from a training, set aside together when another one starts in its place
+RESULT_FOLDERS = ("forward_deformations", "inverse_deformations", "backprojection", "visualization")
+
+
+class CheckpointWriter:
+    """Writes and prunes the numbered checkpoints of a job.
+
+    Parameters
+    ----------
+    job_directory
+        Of the job.
+    options
+        Kept in every checkpoint: a resumed training must have the same.
+    settings
+        Plain values that later tasks need to rebuild the models (see `model.result`).
+    """
+
+    def __init__(self, job_directory: Path, options: ForwardOptions, settings: dict[str, Any]) -> None:
+        self.folder = job_directory / CHECKPOINTS
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.options, self.settings = options, settings
+
+    def save(
+        self,
+        halves: dict[int, HalfTraining],
+        stop_rule: StopRule,
+        history: list[dict[str, float]],
+        *,
+        finished: bool = False,
+    ) -> Path:
+        """Write ``NNN.pth`` (NNN epochs done by both halves), or ``checkpoint_final.pth`` when finished; older ones beyond the last few go.
+
+        A file keeps its number while the next epoch is under way and is then replaced by one that holds more.
+        """
+        epoch = min(training.epochs_done for training in halves.values())
+        content = {
+            "identity": _identity(halves),
+            "epoch": epoch,
+            "finished": finished,
+            "options": self.options.as_dict(),
+            "settings": self.settings,
+            "halves": {half: training.state() for half, training in halves.items()},
+            "stop_rule": stop_rule.state(),
+            "history": history,
+        }
+        path = self.folder / (FINAL if finished else f"{epoch:03d}.pth")
+        save_checkpoint(path, content, kind=KIND, version=FORMAT_VERSION)
+        numbered = sorted(self.folder.glob("[0-9]*.pth"), key=lambda file: int(file.stem))
+        for old in numbered[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+        return path
+
+
+def load_last(job_directory: Path) -> dict[str, Any] | None:
+    """Content of the job's last checkpoint, None where there is none.
+
+    Raises
+    ------
+    UserError
+        It is damaged, or of another kind or format.
+    """
+    folder = job_directory / CHECKPOINTS
+    if not any(folder.glob("*.pth")):
+        return None
+    return load_checkpoint(checkpoint_path(job_directory, None), kind=KIND, version=FORMAT_VERSION)
+
+
+def set_aside(job_directory: Path) -> Path:
+    """Move all results of a job into ``previous_NNN/`` inside it, and return that folder."""
+    number = 1
+    while (target := job_directory / f"previous_{number:03d}").exists():
+        number += 1
+    target.mkdir()
+    for name in RESULT_FOLDERS:
+        if (job_directory / name).exists():
+            shutil.move(job_directory / name, target / name)
+    return target
+
+
+def _identity(halves: dict[int, HalfTraining]) -> str:
+    """A name for these very parameters: the SHA-256 of both models."""
+    digest = hashlib.sha256()
+    for half in sorted(halves):
+        for name, tensor in halves[half].model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def available_memory_bytes() -> int:
+    """Memory of this machine that is free for a program, as the kernel estimates it (half of all where it does not say)."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def generator_for(seed: int, half: int) -> torch.Generator:
+    """The random numbers of a half set: of its own, so that neither half depends on the other."""
+    generator = torch.Generator()
+    generator.manual_seed(seed * 2 + half)
+    return generator

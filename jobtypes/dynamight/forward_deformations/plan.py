@@ -1,0 +1,113 @@
+"""What a training will use, worked out before it starts, and the refusal of input that cannot work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jobtypes.common.conventions import HALVES
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import ParticleTable, held_out, read_particles
+from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight.forward_deformations.checkpointing import available_memory_bytes
+from jobtypes.dynamight.forward_deformations.schedule import default_epochs
+from jobtypes.dynamight.forward_deformations.seeding import Seed, make_seed
+from jobtypes.dynamight.model.observations import Band, image_mask
+from jobtypes.dynamight.options import ForwardOptions
+
+HELD_OUT_FRACTION = 0.1
+# The band ends where a Gaussian model still helps: not beyond 5.5 A, where noise is all that there is to learn in most data,
+# nor within a tenth of Nyquist.
+FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
+# Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this.
+SHARE_OF_MEMORY = 0.25
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that is known before the images are read.
+
+    Attributes
+    ----------
+    table, images
+        The particles and the reader of their stacks, verified.
+    band
+        Fourier terms.
+    mask, particle_diameter_angstroms
+        (N, N) soft mask of the images, and the diameter of its flat part.
+    held_out
+        (P,) True for particles that train nothing.
+    seed
+        Low-passed consensus and threshold.
+    n_epochs
+        Most epochs.
+    spectra_in_memory
+        False: in a scratch file.
+    """
+
+    table: ParticleTable
+    images: ParticleImages
+    band: Band
+    mask: torch.Tensor
+    particle_diameter_angstroms: float
+    held_out: np.ndarray
+    seed: Seed
+    n_epochs: int
+    spectra_in_memory: bool
+
+    def rows(self, half: int) -> np.ndarray:
+        """(n_h,) rows of a half set."""
+        return np.flatnonzero(self.table.half == half)
+
+    def sentences(self, options: ForwardOptions) -> list[str]:
+        """The plan in words."""
+        table, band, seed = self.table, self.band, self.seed
+        sizes = [len(self.rows(half)) for half in HALVES]
+        given = "given by rlnRandomSubset" if table.half_is_given else f"drawn with seed {options.seed}, as the STAR file has no rlnRandomSubset"
+        found = "given" if options.initial_threshold is not None else "found automatically"
+        gigabytes = len(table) * len(band) * 8 / 1e9
+        place = "in memory" if self.spectra_in_memory else "in a scratch file"
+        return [
+            f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel in {len(table.optics.numbers)} optics "
+            f"group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; {int(self.held_out.sum())} held out of training.",
+            f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of {options.soft_edge:g} A.",
+            f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, about {seed.n_residues:.0f} residues.",
+            f"Model of each half: {options.nr_gaussians} Gaussians, {options.n_basis_fields} basis fields, {options.n_latent_dimensions} latent dimensions.",
+            f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take {gigabytes:.2f} GB {place}.",
+            f"Training: at most {self.n_epochs} epochs in batches of {options.training_batch_size}.",
+        ]
+
+
+def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
+    """Read the tables and the map, verify the stacks, and settle what is not given.
+
+    Raises
+    ------
+    UserError
+        Any input that cannot work; nothing has been written then.
+    """
+    table = read_particles(project / options.fn_star, seed=options.seed)
+    box, pixel_size = table.box, table.pixel_size_angstroms
+    consensus = read_volume(project / options.fn_map)
+    check_map(consensus, box=box, pixel_size_angstroms=pixel_size, name=options.fn_map)
+    images = ParticleImages(table, project)
+    images.verify()
+    mask, diameter = image_mask(box, pixel_size, options.particle_diameter, options.soft_edge)
+    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size)
+    band = Band(box, pixel_size, resolution)
+    out = held_out(table, HELD_OUT_FRACTION, options.seed)
+    n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
+    return TrainingPlan(
+        table=table,
+        images=images,
+        band=band,
+        mask=mask,
+        particle_diameter_angstroms=diameter,
+        held_out=out,
+        seed=make_seed(consensus.data, pixel_size, options.initial_threshold, diameter / 2 + options.soft_edge),
+        n_epochs=options.n_training_epochs or default_epochs(n_training),
+        spectra_in_memory=options.do_preload or len(table) * len(band) * 8 < SHARE_OF_MEMORY * available_memory_bytes(),
+    )

@@ -1,0 +1,271 @@
+"""Task "forward deformations": reads, seeds, trains both halves, saves. Each half set is trained by itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobtypes.common.conventions import HALVES
+from jobtypes.common.devices import choose_device
+from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, generator_for, load_last, set_aside
+from jobtypes.dynamight.forward_deformations.noise import image_power
+from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, plan_epoch
+from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, seed_model
+from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
+from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
+from jobtypes.dynamight.model.observations import Observations
+from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import JobFailed, UserError
+from relion_jobs.contract.options import Value
+from relion_jobs.contract.running_job import RunningJob
+
+FOLDER = Path("forward_deformations")
+HISTORY = FOLDER / "history.json"
+STIFFNESS_PER_RESIDUE = 0.15  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
+PATIENCE_EPOCHS = 15
+MINUTES_BETWEEN_CHECKPOINTS = 5.0
+
+
+def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
+    """Validate the inputs of a training and return its plan in sentences. Writes nothing."""
+    options = ForwardOptions.from_values(values)
+    _, device = choose_device(options.gpu_id)
+    return [device, *make_plan(options, Path.cwd()).sentences(options)]
+
+
+def run(values: Mapping[str, Value], job: RunningJob) -> None:
+    """Train both half sets, or go on with a training that was left.
+
+    Raises
+    ------
+    UserError
+        Bad input, or other options than those of the training that should go on.
+    JobFailed
+        The objective became infinite; the last good checkpoint is kept.
+    JobAborted
+        The job was asked to stop; a checkpoint has been written.
+    """
+    options = ForwardOptions.from_values(values)
+    torch.set_num_threads(options.nr_threads)
+    device, sentence = choose_device(options.gpu_id)
+    job.report(sentence)
+    earlier = _earlier_training(options, job)
+    if earlier is not None and earlier["finished"]:
+        job.report(f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not.")
+        return
+    plan = make_plan(options, job.project)
+    for line in plan.sentences(options):
+        job.report(line)
+    halves = {half: _prepare_half(half, plan, options, job, device) for half in HALVES}
+    stop_rule, history = StopRule(patience=PATIENCE_EPOCHS), []
+    if earlier is not None:
+        _restore(halves, earlier, options)
+        stop_rule.restore(earlier["stop_rule"])
+        history = earlier["history"]
+        job.report(f"Going on from epoch {earlier['epoch']}.")
+    writer = CheckpointWriter(job.directory, options, _settings(plan, options))
+    last_plan = _train(halves, plan, stop_rule, history, writer, job)
+    for half, training in halves.items():
+        job.report(f"Encoding all particles of half {half}.")
+        training.encode_all(last_plan)
+    path = writer.save(halves, stop_rule, history, finished=True)
+    for scratch in (job.directory / FOLDER).glob("spectra_half*.tmp"):
+        scratch.unlink()
+    job.report(f"Wrote {path}.")
+    _report_motion(halves, job)
+
+
+def _train(
+    halves: dict[int, HalfTraining],
+    plan: TrainingPlan,
+    stop_rule: StopRule,
+    history: list[dict[str, float]],
+    writer: CheckpointWriter,
+    job: RunningJob,
+) -> EpochPlan:
+    """All epochs that are left; returns the plan of the last one."""
+    finest = plan.band.resolution(len(plan.band))
+    last_save = time.monotonic()
+    epoch_plan = plan_epoch(0, plan.n_epochs, finest)
+    for epoch in range(min(training.epochs_done for training in halves.values()), plan.n_epochs):
+        epoch_plan = plan_epoch(epoch, plan.n_epochs, finest)
+        for half, training in halves.items():
+            if training.epochs_done > epoch:
+                continue  # it had done this epoch when the job was left
+
+            def after_batch(seen: int, half: int = half, training: HalfTraining = training, epoch: int = epoch) -> None:
+                nonlocal last_save
+                job.progress(f"epoch {epoch + 1} of {plan.n_epochs}, half {half}", seen, len(training.training), "particles")
+                minutes = (time.monotonic() - last_save) / 60
+                if minutes > MINUTES_BETWEEN_CHECKPOINTS or job.abort_requested():
+                    writer.save(halves, stop_rule, history)
+                    last_save = time.monotonic()
+                job.check_abort()
+
+            history.append(_run_epoch(half, training, epoch, epoch_plan, after_batch))
+        writer_due = stop_rule_applies(epoch_plan) and stop_rule.update(_held_out_sum(history, epoch))
+        writer.save(halves, stop_rule, history)
+        last_save = time.monotonic()
+        _write_history(job.directory / HISTORY, history)
+        if writer_due:
+            job.report(f"Held-out particles have not improved for {stop_rule.patience} epochs: training ends after epoch {epoch + 1}.")
+            break
+    return epoch_plan
+
+
+def stop_rule_applies(epoch_plan: EpochPlan) -> bool:
+    """Epochs of other resolutions or weights do not compare: the rule counts from the first with the full weight on."""
+    return epoch_plan.kl_weight >= FULL_KL_WEIGHT
+
+
+FULL_KL_WEIGHT = plan_epoch(10, 10, 1.0).kl_weight
+
+
+def _run_epoch(
+    half: int, training: HalfTraining, epoch: int, epoch_plan: EpochPlan, after_batch: Callable[[int], None]
+) -> dict[str, float]:
+    """One epoch of one half set, its figures, and the check that they are finite."""
+    start = time.monotonic()
+    figures = training.run_epoch(epoch_plan, after_batch)
+    if not all(value == value and abs(value) < float("inf") for value in figures.values()):
+        raise JobFailed(
+            f"The objective of half {half} became infinite in epoch {epoch + 1}; the last good checkpoint is kept. "
+            "Continue with a smaller learning_rate."
+        )
+    return {
+        "epoch": epoch,
+        "half": half,
+        **figures,
+        "held_out": training.held_out_objective(epoch_plan),
+        "rms_motion_angstroms": float(training.motion_power.mean().sqrt()),
+        "resolution_angstroms": epoch_plan.resolution_angstroms,
+        "kl_weight": epoch_plan.kl_weight,
+        "width_angstroms": float(training.model.gaussians.widths_angstroms.detach().mean()),
+        "seconds": time.monotonic() - start,
+    }
+
+
+def _prepare_half(half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, device: torch.device) -> HalfTraining:
+    """Read one half's images and seed its model: from them and the low-passed map, nothing else."""
+    rows = plan.rows(half)
+    scratch = None if plan.spectra_in_memory else job.directory / FOLDER / f"spectra_half{half}.tmp"
+    if scratch is not None:
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+    observations = Observations(plan.table, rows, plan.band, plan.mask, device=device, scratch=scratch)
+    done = 0
+
+    def after_batch(count: int) -> None:
+        nonlocal done
+        done += count
+        job.progress(f"reading images of half {half}", done, len(rows), "images")
+        job.check_abort()
+
+    observations.read(plan.images, after_batch)
+    generator = generator_for(options.seed, half)
+    projector = Projector(plan.band.to(device))
+    model = seed_model(
+        plan.seed,
+        observations,
+        projector,
+        n_gaussians=options.nr_gaussians,
+        n_widths=options.n_gaussian_widths,
+        n_latent=options.n_latent_dimensions,
+        n_fields=options.n_basis_fields,
+        noise_power=image_power(observations, len(plan.table.optics.numbers)),
+        generator=generator,
+    )
+    out = torch.from_numpy(plan.held_out[rows])
+    return HalfTraining(
+        model,
+        observations,
+        projector,
+        training=torch.nonzero(~out).squeeze(1),
+        held_out=torch.nonzero(out).squeeze(1),
+        settings=TrainingSettings(
+            batch_size=options.training_batch_size,
+            stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * plan.seed.n_residues,
+            independent_fraction=float(plan.mask.square().mean()),
+            refine_poses=options.refine_poses,
+            learning_rate=options.learning_rate,
+        ),
+        generator=generator,
+    )
+
+
+def _earlier_training(options: ForwardOptions, job: RunningJob) -> dict[str, Any] | None:
+    """The checkpoint to go on from, None for a fresh start.
+
+    A new job in a directory with results of other inputs, or with finished ones, sets them aside; "Continue!" refuses instead.
+    """
+    earlier = load_last(job.directory)
+    if earlier is None:
+        return None
+    different = options.differences(earlier["options"])
+    if job.is_continue:
+        if different:
+            name = different[0]
+            raise UserError(
+                f"Option {name} is '{getattr(options, name)}', but the training in {job.directory} was made with "
+                f"'{earlier['options'].get(name)}'; a training goes on with the same options. Set it back, or start a new job."
+            )
+        return earlier
+    if different or earlier["finished"]:
+        why = f"option {different[0]} differs" if different else "it is finished"
+        job.report(f"The training that is here is not taken up, as {why}; its results were moved to {set_aside(job.directory)}.")
+        return None
+    return earlier
+
+
+def _restore(halves: dict[int, HalfTraining], earlier: dict[str, Any], options: ForwardOptions) -> None:
+    for half, training in halves.items():
+        state = earlier["halves"][half]
+        if not torch.equal(state["rows"], torch.from_numpy(training.observations.rows)):
+            raise UserError(
+                f"The particles of half {half} in {options.fn_star} are not those that the training began with "
+                f"({len(training.observations)} now, {len(state['rows'])} then); restore the file or start a new job."
+            )
+        training.restore(state)
+
+
+def _settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str, Any]:
+    pixel_size = plan.table.pixel_size_angstroms
+    return {
+        "box": plan.table.box,
+        "pixel_size_angstroms": pixel_size,
+        "star_file": options.fn_star,
+        "map_file": options.fn_map,
+        "mask_file": options.fn_mask,
+        "seed": options.seed,
+        "particle_diameter_angstroms": plan.particle_diameter_angstroms,
+        "soft_edge_angstroms": options.soft_edge,
+        "n_latent": options.n_latent_dimensions,
+        "n_fields": options.n_basis_fields,
+        "pose_prior_radians": POSE_PRIOR_RADIANS,
+        "pose_prior_angstroms": POSE_PRIOR_PIXELS * pixel_size,
+    }
+
+
+def _held_out_sum(history: list[dict[str, float]], epoch: int) -> float:
+    return sum(row["held_out"] for row in history if row["epoch"] == epoch)
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(history, indent=1))
+
+
+def _report_motion(halves: dict[int, HalfTraining], job: RunningJob) -> None:
+    for half, training in halves.items():
+        power = training.motion_power
+        job.report(
+            f"Half {half}: the Gaussians move by {float(power.mean().sqrt()):.1f} A rms, the most mobile tenth by "
+            f"{float(power.quantile(0.9).sqrt()):.1f} A or more."
+        )
