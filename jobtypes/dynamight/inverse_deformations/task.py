@@ -1,0 +1,229 @@
+"""The task: train (or resume) both halves' inverse networks, judge them, write them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.common.devices import choose_device
+from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
+from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
+from jobtypes.dynamight.inverse_deformations.pairs import PairSource
+from jobtypes.dynamight.inverse_deformations.training import HalfTraining, Schedule, StoredPairs
+from jobtypes.dynamight.model.inverse_displacement import (
+    FINAL,
+    FORMAT_VERSION,
+    INVERSE_FOLDER,
+    KIND,
+    InverseDisplacement,
+    InverseHalf,
+)
+from jobtypes.dynamight.model.principal_motions import principal_motions
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.outputs import gather_logbook
+from relion_jobs.contract.errors import JobFailed
+from relion_jobs.contract.options import Value
+from relion_jobs.contract.running_job import RunningJob
+
+_CHECKPOINT_EVERY = 20  # epochs
+_STORED_DRAWS = 25
+_PROBE_PAIRS = 8192
+
+
+@dataclass(frozen=True)
+class InverseOptions:
+    """What the user chose.
+
+    Attributes
+    ----------
+    n_epochs
+        Most epochs.
+    store_deformations
+        Keep deformed positions in RAM and use them in turn.
+    checkpoint_file
+        Forward checkpoint; empty: the last.
+    seed, n_threads, gpu_id
+        As in every task.
+    """
+
+    n_epochs: int
+    store_deformations: bool
+    checkpoint_file: str
+    seed: int
+    n_threads: int
+    gpu_id: str
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Value]) -> InverseOptions:
+        """Read the parsed options of job.star."""
+        return cls(
+            n_epochs=int(values.get("nr_epochs") or 200),
+            store_deformations=bool(values.get("do_store_deform")),
+            checkpoint_file=str(values.get("fn_checkpoint") or ""),
+            seed=int(values.get("seed") or 1),
+            n_threads=int(values.get("nr_threads") or 1),
+            gpu_id=str(values.get("gpu_id") or ""),
+        )
+
+
+def check(values: dict[str, Value], job_directory: Path) -> list[str]:
+    """The plan in sentences; UserError where the forward deformations are missing or another job's."""
+    options = InverseOptions.from_values(values)
+    _, sentence = choose_device(options.gpu_id)
+    forward = load_forward_result(job_directory, options.checkpoint_file)
+    particles = {half: int((~part.held_out).sum()) for half, part in forward.halves.items()}
+    return [
+        sentence,
+        f"Inverse deformations of {forward.path} (epoch {forward.epoch}): at most {options.n_epochs} epochs over the latents of "
+        f"{particles[1]} and {particles[2]} training particles; no image is read.",
+        f"Networks are written to {Path(job_directory) / INVERSE_FOLDER / FINAL}.",
+    ]
+
+
+def run(values: dict[str, Value], job: RunningJob) -> None:
+    """Train both halves' networks, or go on where they stopped; then judge and write them."""
+    options = InverseOptions.from_values(values)
+    torch.set_num_threads(options.n_threads)
+    device, sentence = choose_device(options.gpu_id)
+    job.report(sentence)
+    forward = load_forward_result(job.directory, options.checkpoint_file, device)
+    job.report(f"Inverse deformations of {forward.path} (epoch {forward.epoch}).")
+    trainings = {half: start_training(forward, part, options) for half, part in forward.halves.items()}
+    resume(trainings, forward, job)
+    train(trainings, forward, options, job)
+    save(job.directory / INVERSE_FOLDER / FINAL, trainings, forward)
+    accuracy = {half: judge(training, forward.halves[half]) for half, training in trainings.items()}
+    report(accuracy, trainings, job)
+    folder = job.directory / INVERSE_FOLDER
+    draw_training({half: training.history for half, training in trainings.items()}, folder / "figures" / "01_training.png")
+    draw_round_trip(accuracy, folder / "figures" / "02_round_trip.png")
+    gather_logbook(job.directory, job)
+
+
+@torch.no_grad()
+def start_training(forward: ForwardResult, part: HalfResult, options: InverseOptions) -> HalfTraining:
+    """A new training of one half set, which depends on nothing of the other."""
+    seed = 2 * options.seed + part.half
+    box_length = forward.box * forward.pixel_size_angstroms
+    trained = torch.from_numpy(~part.held_out).to(part.latent_mean.device)
+    if not bool(trained.any()):
+        trained = torch.ones_like(trained)
+    latents = part.latent_mean[trained]
+    source = PairSource(part.model, latents, part.latent_log_variance[trained], box_length_angstroms=box_length, seed=seed)
+    motions = principal_motions(
+        source.basis_at_gaussians.cpu(), part.model.gaussians.amplitudes.cpu(), part.model.field.coefficients(latents).cpu()
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = InverseDisplacement(
+            n_coefficients=len(motions.mean), n_coordinates=len(motions), box_length_angstroms=box_length
+        )
+    network.set_motions(motions)
+    pairs = StoredPairs(source, _STORED_DRAWS) if options.store_deformations else source
+    probe = source.draw(0, per_particle=-(-_PROBE_PAIRS // len(latents)))
+    return HalfTraining(network.to(latents.device), pairs, probe, Schedule(options.n_epochs), seed=seed)
+
+
+def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: RunningJob) -> None:
+    """Take up an earlier run of the same forward checkpoint; move the files of another one aside."""
+    folder = job.directory / INVERSE_FOLDER
+    found = [(content["epoch"], path, content) for path in folder.glob("inv_chkpt*.pth") for content in [_load(path)]]
+    if any(content["forward_identity"] != forward.identity for _, _, content in found):
+        aside = _move_aside(folder, [path for _, path, _ in found])
+        job.report(f"The inverse deformations that were there belong to another forward checkpoint; they are now in {aside}/.")
+        return
+    found.sort(key=lambda item: (item[0], str(item[1])))
+    if not found:
+        return
+    epoch, path, content = found[-1]
+    for half, training in trainings.items():
+        training.restore(content["halves"][str(half)])
+    job.report(f"Going on after epoch {epoch}, from {path}.")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
+
+
+def _move_aside(folder: Path, paths: list[Path]) -> Path:
+    number = 1 + len(list(folder.glob("superseded_*")))
+    aside = folder / f"superseded_{number:03d}"
+    aside.mkdir(parents=True)
+    for path in paths:
+        path.rename(aside / path.name)
+    return aside
+
+
+def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: InverseOptions, job: RunningJob) -> None:
+    """Epochs over both halves until each has converged or had the number that was asked for."""
+    folder = job.directory / INVERSE_FOLDER
+    first = min(training.epoch for training in trainings.values())
+    for epoch in range(first + 1, options.n_epochs + 1):
+        for half, training in trainings.items():
+            if training.finished or training.epoch >= epoch:
+                continue
+            if not training.run_epoch(job.abort_requested):
+                save(folder / f"inv_chkpt_{training.epoch:03d}.pth", trainings, forward)
+                job.check_abort()
+            if not math.isfinite(training.history[-1]["loss"]):
+                raise JobFailed(
+                    f"The inverse training of half {half} diverged in epoch {epoch}; look at the motions of {forward.path} first."
+                )
+        medians = {f"median_A_half{half}": training.history[-1]["median"] for half, training in trainings.items()}
+        job.progress("inverse deformations", epoch, options.n_epochs, "epochs", **medians)
+        if all(training.finished for training in trainings.values()):
+            break
+        if epoch % _CHECKPOINT_EVERY == 0:
+            save(folder / f"inv_chkpt_{epoch:03d}.pth", trainings, forward)
+    for half, training in trainings.items():
+        why = "it has converged" if training.schedule.converged(training.history) else "the number of epochs asked for"
+        job.report(f"Half {half}: ended after epoch {training.epoch}, {why}.")
+        if isinstance(training.pairs, StoredPairs):
+            job.report(f"Half {half}: {training.pairs.bytes / 1e6:.0f} MB of deformed positions were kept in RAM.")
+
+
+def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult) -> None:
+    """Write both halves' networks with all that a resumed run needs."""
+    contents = {
+        "forward_identity": forward.identity,
+        "epoch": max(training.epoch for training in trainings.values()),
+        "halves": {str(half): training.state() for half, training in trainings.items()},
+    }
+    save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
+
+
+def judge(training: HalfTraining, part: HalfResult) -> Accuracy:
+    """Round trip and folding of one half on pairs that did not train it."""
+    return measure(InverseHalf(training.network, part.model.field), training.probe)
+
+
+def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], job: RunningJob) -> None:
+    """Say the figures in A, and write them to accuracy.json."""
+    for half, found in accuracy.items():
+        at, off = found.gaussians, found.elsewhere
+        job.report(
+            f"Half {half}: round trip at Gaussians {at['network']}, after one Newton step {at['corrected']}, by fixed-point "
+            f"inversion {at['fixed point']}; the motion itself is {found.unmoved}."
+        )
+        job.report(
+            f"Half {half}: round trip at random points {off['network']}, after one Newton step {off['corrected']}; the forward "
+            f"map folds at {100 * found.folded_gaussians:.2f} % of Gaussians, {100 * found.folded_elsewhere:.2f} % of random points."
+        )
+        if found.gaussians["network"].median > max(0.2, 0.1 * found.unmoved.median):
+            job.warn(
+                f"Half {half}: the inverse network is off by {found.gaussians['network']}; more epochs (nr_epochs) would help."
+            )
+    numbers = {
+        f"half{half}": found.numbers() | {"epochs": trainings[half].epoch, "history": trainings[half].history}
+        for half, found in accuracy.items()
+    }
+    with written_whole(job.directory / INVERSE_FOLDER / "accuracy.json") as temporary:
+        temporary.write_text(json.dumps(numbers, indent=1))

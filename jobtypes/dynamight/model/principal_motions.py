@@ -1,0 +1,82 @@
+"""The main motions of a half set: principal components of what the deformations do to the Gaussians, in A."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_SMALLEST_SHARE = 1e-3  # a motion below this share of the whole rms displacement is rounding
+
+
+@dataclass(frozen=True)
+class PrincipalMotions:
+    """Coordinates along the main motions.
+
+    The distance between two states in these coordinates is the root-mean-square distance between their Gaussians, in A.
+
+    Attributes
+    ----------
+    mean : (K,)
+        Mean coefficients of the particles: the state with all coordinates 0.
+    to_coordinates : (K, D)
+        Coefficients, less their mean -> coordinates in A.
+    from_coordinates : (D, K)
+        The way back.
+    rms_angstroms : (D,)
+        Rms of the particles along each motion, largest first.
+    """
+
+    mean: Tensor
+    to_coordinates: Tensor
+    from_coordinates: Tensor
+    rms_angstroms: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rms_angstroms)
+
+    def coordinates(self, coefficients: Tensor) -> Tensor:
+        """Coordinates (b, D) in A of states with coefficients (b, K)."""
+        return (coefficients - self.mean) @ self.to_coordinates
+
+    def coefficients(self, coordinates: Tensor) -> Tensor:
+        """Coefficients (b, K) of the states at coordinates (b, D) in A."""
+        return self.mean + coordinates @ self.from_coordinates
+
+
+def principal_motions(basis: Tensor, weights: Tensor, coefficients: Tensor) -> PrincipalMotions:
+    """Find the main motions.
+
+    Parameters
+    ----------
+    basis : (K, n, 3) A
+        Basis fields at the Gaussians.
+    weights : (n,)
+        Weight of each Gaussian, its amplitude for instance.
+    coefficients : (P, K)
+        Coefficients of the particles' deformations.
+
+    Returns
+    -------
+    PrincipalMotions
+        Of all motions above a thousandth of the whole, at least one; the largest entry of each is positive.
+    """
+    fields = basis.double()
+    share = (weights.double() / weights.double().sum())[:, None]
+    gram = torch.einsum("knc,lnc->kl", fields * share, fields)  # (K, K) A^2 per unit of coefficients
+    size, axes = torch.linalg.eigh(gram)
+    root = size.clamp(min=0).sqrt()
+    mean = coefficients.double().mean(0)
+    in_angstroms = (coefficients.double() - mean) @ (axes * root)  # (P, K)
+    variance, motions = torch.linalg.eigh(in_angstroms.T @ in_angstroms / max(len(coefficients), 1))
+    rms = variance.clamp(min=0).sqrt().flip(0)
+    count = max(1, int((rms > _SMALLEST_SHARE * rms.square().sum().sqrt()).sum()))
+    motions = motions.flip(1)[:, :count]  # (K, D)
+    largest = motions.abs().argmax(0)
+    motions = motions * motions[largest, torch.arange(count)].sign()
+    inverse_root = torch.where(root > 1e-9 * root.max(), 1 / root.clamp(min=1e-300), 0.0)
+    to_coordinates = (axes * root) @ motions
+    from_coordinates = motions.T @ (axes * inverse_root).T
+    dtype = coefficients.dtype
+    return PrincipalMotions(mean.to(dtype), to_coordinates.to(dtype), from_coordinates.to(dtype), rms[:count].to(dtype))

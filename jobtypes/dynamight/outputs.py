@@ -1,0 +1,138 @@
+"""Files that several tasks write: the logbook, Gaussians for ChimeraX and PyMOL, particles with their latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jobtypes.common.particles import ParticleTable, write_particles
+from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight.figures import write_logbook
+from jobtypes.dynamight.model.principal_motions import PrincipalMotions
+from jobtypes.dynamight.model.result import HalfResult
+from relion_jobs.contract.labels import LOGFILE_PDF
+from relion_jobs.contract.running_job import RunningJob
+
+LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
+MAP_LABEL = "DensityMap.mrc.relion.dynamight"
+PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
+TASK_FOLDERS = ("forward_deformations", "visualization", "inverse_deformations", "backprojection")
+_ARROW_COLOUR = "0.78 0.16 0.22"
+
+
+def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path | None:
+    """Make logfile.pdf anew from the figures of all tasks in the job directory, and register it.
+
+    Figures are the files ``TASK/figures/*.png`` that `figures.save_figure` wrote; each task's are sorted by name.
+
+    Returns
+    -------
+    Path or None
+        None where no task has drawn anything yet.
+    """
+    pictures = [path for task in TASK_FOLDERS for path in sorted((Path(job_directory) / task / "figures").glob("*.png"))]
+    if not pictures:
+        return None
+    path = write_logbook(pictures, Path(job_directory) / LOGFILE_PDF, heading=f"DynaMight  {job_directory}")
+    if job is not None:
+        job.add_output(path, LOGFILE_LABEL)
+    return path
+
+
+def rms_of_gaussians(part: HalfResult, chunk: int = 256) -> Tensor:
+    """Rms displacement (n,) in A of each Gaussian of a half set over its particles, about its mean position."""
+    basis = part.model.field.basis_at_gaussians(part.model.gaussians.positions)  # (K, n, 3)
+    coefficients = part.model.field.coefficients(part.latent_mean)
+    centred = coefficients - coefficients.mean(0)
+    covariance = centred.T @ centred / max(len(centred), 1)  # (K, K)
+    power = torch.cat([torch.einsum("kl,knc,lnc->n", covariance, part_, part_) for part_ in basis.split(chunk, dim=1)])
+    return power.clamp(min=0).sqrt()
+
+
+def write_gaussians_pdb(
+    path: Path, positions_angstroms: Tensor, amplitudes: Tensor, rms_angstroms: Tensor, shift_angstroms: float
+) -> None:
+    """Write Gaussians as atoms of a PDB file: occupancy = amplitude over the largest, B-factor column = rms displacement in A.
+
+    Parameters
+    ----------
+    path
+        File to write, whole or not at all.
+    positions_angstroms : (n, 3)
+        From the box centre.
+    amplitudes, rms_angstroms : (n,)
+        Of each Gaussian.
+    shift_angstroms
+        Position of the box centre in the maps' own frame, N // 2 times the pixel size, so that atoms lie on the maps.
+    """
+    xyz = positions_angstroms.cpu().double().numpy() + shift_angstroms
+    occupancy = (amplitudes / amplitudes.max()).cpu().numpy()
+    rms = rms_angstroms.cpu().numpy()
+    lines = ["REMARK   Gaussians of a DynaMight half set; B-factor column: rms displacement in A"]
+    for index, ((x, y, z), share, b) in enumerate(zip(xyz, occupancy, rms, strict=True)):
+        serial, residue = (index + 1) % 100_000, index % 9_999 + 1
+        lines.append(
+            f"HETATM{serial:5d}  CA  GAU A{residue:4d}    {x:8.3f}{y:8.3f}{z:8.3f}{share:6.2f}{min(b, 999.99):6.2f}           C"
+        )
+    with written_whole(path) as temporary:
+        temporary.write_text("\n".join([*lines, "END", ""]))
+
+
+def write_motion_arrows(
+    path: Path,
+    positions_angstroms: Tensor,
+    displacement_angstroms: Tensor,
+    shift_angstroms: float,
+    *,
+    n_arrows: int = 300,
+    seed: int = 1,
+) -> None:
+    """Write the motion of a sample of Gaussians as arrows in a BILD file, which ChimeraX opens.
+
+    Parameters
+    ----------
+    path
+        File to write, whole or not at all.
+    positions_angstroms, displacement_angstroms : (n, 3)
+        Where each arrow starts, from the box centre, and how far it goes.
+    shift_angstroms
+        As for `write_gaussians_pdb`.
+    n_arrows
+        Arrows at most; Gaussians that move by less than 0.5 A get none.
+    seed
+        Of the sample.
+    """
+    length = displacement_angstroms.norm(dim=1)
+    moving = torch.nonzero(length > 0.5).flatten().cpu()
+    order = torch.randperm(len(moving), generator=torch.Generator().manual_seed(seed))[:n_arrows]
+    start = positions_angstroms.cpu()[moving[order]] + shift_angstroms
+    end = start + displacement_angstroms.cpu()[moving[order]]
+    rows = [
+        ".arrow " + " ".join(f"{v:.2f}" for v in (*a, *b)) + " 0.4 1.0 0.7"
+        for a, b in zip(start.tolist(), end.tolist(), strict=True)
+    ]
+    with written_whole(path) as temporary:
+        temporary.write_text("\n".join([f".color {_ARROW_COLOUR}", *rows, ""]))
+
+
+def write_particles_with_latents(
+    table: ParticleTable,
+    path: Path,
+    part: HalfResult,
+    motions: PrincipalMotions,
+    extra: dict[str, NDArray[np.float64]] | None = None,
+) -> None:
+    """Write the particles of a half set with their latents, motion coordinates and rms displacement (A) as columns of our own.
+
+    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 and rlnDynamightRmsDisplacement; RELION ignores them.
+    """
+    latents = part.latent_mean.cpu().numpy()
+    coordinates = motions.coordinates(part.model.field.coefficients(part.latent_mean).cpu()).numpy()
+    columns: dict[str, NDArray[np.float64]] = {f"rlnDynamightLatent{i + 1}": latents[:, i] for i in range(latents.shape[1])}
+    columns |= {f"rlnDynamightMotion{i + 1}": coordinates[:, i] for i in range(min(3, coordinates.shape[1]))}
+    columns["rlnDynamightRmsDisplacement"] = part.rms_displacement.cpu().numpy()
+    write_particles(table, path, rows=part.rows, **columns, **(extra or {}))
