@@ -77,7 +77,9 @@ class Warp:
         """D* W, (N, N, N)."""
         return self._read(volume) if self.direction == "forward" else self._spread(volume)
 
-    def _chunks(self) -> Iterator[tuple[Tensor, list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]]:
+    def _chunks(
+        self,
+    ) -> Iterator[tuple[Tensor, list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]]:
         """Parts of the support with the (index, weight) pairs of their neighbours along x, y and z."""
         n = self.box
         displacements = self.displacements()

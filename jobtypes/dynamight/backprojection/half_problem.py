@@ -1,0 +1,139 @@
+"""What the reconstruction needs of one half set: its particles in bins, and the deformation of each bin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.backprojection.bins import Bins, choose_bins, gram_matrix
+from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
+from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
+from jobtypes.dynamight.backprojection.settings import Settings
+from jobtypes.dynamight.backprojection.verdict import latent_information
+from jobtypes.dynamight.backprojection.warp import Deformation, Identity
+from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS
+from jobtypes.dynamight.model.result import HalfResult
+
+Inverse = Callable[[Tensor, Tensor], Tensor]  # (points (m, 3) A in the state, coefficients (K,)) -> points in the consensus
+
+
+@dataclass(frozen=True)
+class HalfProblem:
+    """One half set, ready to be summed and solved.
+
+    Attributes
+    ----------
+    half
+        1 or 2.
+    views
+        Its particles.
+    bins
+        Who belongs together.
+    held_out : (n_h,) bool
+        Particles kept for the verdict; none of them where that would leave nothing to reconstruct from.
+    deformations
+        D_m of each bin.
+    information : (n_h,)
+        Nats that each particle's latents carry.
+    """
+
+    half: int
+    views: ParticleViews
+    bins: Bins
+    held_out: np.ndarray
+    deformations: Sequence[Deformation]
+    information: Tensor
+
+    def members(self, *, held_out: bool) -> list[np.ndarray]:
+        """Numbers (n_m,) in the half of the held-out or the other particles of each bin."""
+        labels = self.bins.labels.numpy()
+        wanted = self.held_out if held_out else ~self.held_out
+        return [np.flatnonzero((labels == m) & wanted) for m in range(len(self.bins))]
+
+
+def usable_held_out(held_out: np.ndarray) -> np.ndarray:
+    """The held-out particles, or none where no other particle would be left."""
+    return np.zeros_like(held_out) if held_out.all() else held_out
+
+
+def bins_of(result: HalfResult, settings: Settings, pixel_size_angstroms: float) -> Bins:
+    """Bins of a half set's particles."""
+    positions = result.model.gaussians.positions
+    coefficients = result.model.field.coefficients(result.latent_mean)
+    gram = gram_matrix(result.model.field.basis(positions), result.model.gaussians.amplitudes.abs())
+    return choose_bins(
+        coefficients,
+        gram,
+        train=torch.from_numpy(~usable_held_out(result.held_out)),
+        tolerance_angstroms=settings.tolerance_pixels * pixel_size_angstroms,
+        most=settings.most_bins,
+        seed=settings.seed,
+    )
+
+
+def deformation_basis(result: HalfResult, *, box: int, pixel_size_angstroms: float) -> DeformationBasis:
+    """The half set's deformation field on the voxel grid."""
+    return tabulate(
+        result.model.field,
+        result.model.gaussians.positions,
+        box=box,
+        pixel_size_angstroms=pixel_size_angstroms,
+        reach_angstroms=TAPER_END_ANGSTROMS,
+    )
+
+
+def build_half_problem(
+    result: HalfResult,
+    views: ParticleViews,
+    settings: Settings,
+    *,
+    box: int,
+    pixel_size_angstroms: float,
+    inverse: Inverse | None = None,
+) -> HalfProblem:
+    """Bins and deformations of a half set.
+
+    Parameters
+    ----------
+    result
+        The trained half.
+    views
+        Its particles.
+    settings
+        What the user chose.
+    box, pixel_size_angstroms
+        N and voxel size.
+    inverse
+        Inverse map, where `settings.field` is ``inverse``.
+    """
+    bins = bins_of(result, settings, pixel_size_angstroms)
+    deformations: Sequence[Deformation]
+    if bins.rms_motion_angstroms == 0:
+        deformations = [Identity() for _ in range(len(bins))]
+    elif inverse is not None:
+        positions = result.model.gaussians.positions
+        deformations = inverse_warps(
+            inverse,
+            positions,
+            bins.centres.to(positions),
+            box=box,
+            pixel_size_angstroms=pixel_size_angstroms,
+            reach_angstroms=TAPER_END_ANGSTROMS + _farthest_motion(result, bins),
+            order=settings.order,
+        )
+    else:
+        basis = deformation_basis(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
+        deformations = [basis.warp(centre.to(basis.fields), order=settings.order) for centre in bins.centres]
+    information = latent_information(result.latent_mean, result.latent_log_variance).cpu()
+    return HalfProblem(result.half, views, bins, usable_held_out(result.held_out), deformations, information)
+
+
+def _farthest_motion(result: HalfResult, bins: Bins) -> float:
+    """Largest displacement of a Gaussian in any bin, A."""
+    basis = result.model.field.basis(result.model.gaussians.positions)
+    centres = bins.centres.to(basis)
+    return float(torch.stack([torch.tensordot(centre, basis, dims=1).norm(dim=1).max() for centre in centres]).max())

@@ -1,0 +1,73 @@
+"""What a reconstruction will need, said before it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+_GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Memory and scratch space of a reconstruction.
+
+    Attributes
+    ----------
+    box
+        N.
+    n_bins
+        Bins of the half with more of them.
+    n_bins_total
+        Bins of both halves.
+    basis_bytes
+        Tabulated deformation fields of both halves.
+    batch_size
+        Images at once.
+    """
+
+    box: int
+    n_bins: int
+    n_bins_total: int
+    basis_bytes: int
+    batch_size: int
+
+    @property
+    def bin_bytes(self) -> int:
+        """Sums of one bin: a map and a kernel's spectrum."""
+        return 4 * self.box**3 + 4 * (2 * self.box) ** 2 * (self.box + 1)
+
+    @property
+    def working_bytes(self) -> int:
+        """What is needed at any time: the open padded grid or the transforms of one bin, a dozen maps, a batch."""
+        padded = (2 * self.box) ** 2 * (self.box + 1)
+        image_terms = self.box * (self.box // 2 + 1)
+        return self.basis_bytes + 40 * padded + 12 * 4 * self.box**3 + self.batch_size * image_terms * 200
+
+    @property
+    def sums_bytes(self) -> int:
+        """All sums of both halves."""
+        return self.n_bins_total * self.bin_bytes
+
+    def cache_bytes(self, available: int | None = None) -> int:
+        """Memory that may hold sums: half of what is free after the working memory."""
+        free = available_bytes() if available is None else available
+        return max(0, (free - self.working_bytes) // 2)
+
+    def sentence(self, available: int | None = None) -> str:
+        """The plan in words."""
+        cache = self.cache_bytes(available)
+        where = (
+            "which stay in memory"
+            if self.sums_bytes <= cache
+            else f"of which {cache / _GIGABYTE:.1f} GB stay in memory and the rest is read from scratch files in backprojection/"
+        )
+        return (
+            f"Memory: {self.working_bytes / _GIGABYTE:.1f} GB to work in, and sums of {self.n_bins_total} bins of "
+            f"{self.bin_bytes / 1e6:.0f} MB each ({self.sums_bytes / _GIGABYTE:.1f} GB), {where}."
+        )
+
+
+def available_bytes() -> int:
+    """Memory of this machine that is free now."""
+    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

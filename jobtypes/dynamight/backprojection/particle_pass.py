@@ -1,0 +1,151 @@
+"""The one pass over the particles: each image goes as a Fourier slice into the sums of its bin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.common.ctf import ctf
+from jobtypes.common.fourier import frequencies_2d, rfft2, shift_phases
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
+from jobtypes.dynamight.backprojection.sums_store import SumsStore
+
+
+@dataclass(frozen=True)
+class Views:
+    """Centred Fourier slices of b particles.
+
+    Attributes
+    ----------
+    image, transfer : (b, q)
+        Spectrum of the centred image and the factor between it and the projection.
+    data : (b, q) complex; weight : (b, q)
+        C y and C^2, the terms of the normal equations with white noise.
+    noise_gain : (b, q)
+        Power of the noise over that of the detector: 1, or C^2 where images were premultiplied by their CTF.
+    rotations : (b, 3, 3)
+    """
+
+    image: Tensor
+    transfer: Tensor
+    data: Tensor
+    weight: Tensor
+    noise_gain: Tensor
+    rotations: Tensor
+
+
+class ParticleViews:
+    """Reads the particles of one half as `Views`.
+
+    Parameters
+    ----------
+    images
+        All images of the STAR file.
+    rows : (n_h,)
+        Rows of this half in it.
+    rotations : (n_h, 3, 3); shifts_angstroms : (n_h, 2)
+        Pose of each: rotation A and shift of the projection.
+    plane
+        The Fourier pixels wanted; its device is where everything is computed.
+    """
+
+    def __init__(
+        self, images: ParticleImages, rows: np.ndarray, rotations: Tensor, shifts_angstroms: Tensor, *, plane: SlicePlane
+    ) -> None:
+        self.images, self.rows, self.plane = images, rows, plane
+        self.rotations, self.shifts = rotations, shifts_angstroms
+        table = images.table
+        self._frequencies = frequencies_2d(table.box, table.pixel_size_angstroms, device=plane.cycles.device)
+
+    def read(self, members: np.ndarray) -> Views:
+        """Read particles by their number (b,) in the half."""
+        device = self.plane.cycles.device
+        index = torch.from_numpy(members).to(self.rotations.device)
+        parameters = self.images.table.ctf_parameters(self.rows[members], device=device)
+        shifts = self.shifts[index].to(device)
+        spectra = rfft2(self.images.read(self.rows[members]).to(device)) * shift_phases(-shifts, self._frequencies)
+        image = self.plane.take(spectra)
+        transfer = self.plane.take(ctf(parameters, self._frequencies))
+        data, weight, gain = transfer * image, transfer.square(), torch.ones_like(transfer)
+        if parameters.premultiplied is not None:
+            # image and transfer hold one more CTF, and so does the amplitude of the noise
+            twice = parameters.premultiplied[:, None]
+            data, weight = torch.where(twice, image, data), torch.where(twice, transfer, weight)
+            gain = torch.where(twice, transfer, gain)
+        return Views(image, transfer, data, weight, gain, self.rotations[index].to(device))
+
+
+def batches(members: np.ndarray, size: int) -> list[np.ndarray]:
+    """Split members into batches of at most `size`."""
+    return [members[start : start + size] for start in range(0, len(members), size)]
+
+
+def add_particles(
+    views: ParticleViews,
+    members_of_bin: Sequence[np.ndarray],
+    store: SumsStore,
+    *,
+    half: int,
+    part: str,
+    batch_size: int,
+    after_batch: Callable[[int], None],
+    onto: str | None = None,
+) -> None:
+    """Sum particles bin by bin, so that only one bin's padded grid is in memory; bins that the store has are skipped.
+
+    Parameters
+    ----------
+    views
+        The half's particles.
+    members_of_bin
+        For each bin the numbers of its particles in the half; may be empty.
+    store
+        Takes the sums.
+    half, part
+        Key in the store.
+    batch_size
+        Images at once.
+    after_batch
+        Called with the number of images done, also for skipped ones: progress, saving and abort.
+    onto
+        Part whose sums are added and then dropped.
+    """
+    for m, members in enumerate(members_of_bin):
+        key = (half, part, m)
+        if key in store:
+            after_batch(len(members))
+            continue
+        numerator, kernel = _sum_bin(views, members, store, key=key, batch_size=batch_size, after_batch=after_batch)
+        if onto is not None:
+            before = store.get((half, onto, m))
+            numerator, kernel = numerator + before["numerator"], kernel + before["kernel"]
+        store.put(key, numerator, kernel)
+        if onto is not None:
+            store.drop((half, onto, m))
+
+
+def _sum_bin(
+    views: ParticleViews,
+    members: np.ndarray,
+    store: SumsStore,
+    *,
+    key: tuple[int, str, int],
+    batch_size: int,
+    after_batch: Callable[[int], None],
+) -> tuple[Tensor, Tensor]:
+    grid = SliceGrid(views.plane)
+    if store.open_bin is not None and tuple(store.open_bin["key"]) == key:
+        grid.grid.copy_(store.open_bin["grid"])
+        grid.n_images = store.open_bin["n_images"]
+        after_batch(grid.n_images)
+    for batch in batches(members[grid.n_images :], batch_size):
+        read = views.read(batch)
+        grid.insert(read.data, read.weight, read.rotations)
+        store.open_bin = {"key": list(key), "grid": grid.grid, "n_images": grid.n_images}
+        after_batch(len(batch))
+    return grid.numerator().cpu(), grid.kernel().cpu()

@@ -1,0 +1,178 @@
+"""From particles to maps: the stages of a deformed reconstruction, in order.
+
+1. Sum the particles that are not held out, half by half. 2. Solve for rigid and deformed maps of these, regularise them by their FSC,
+and judge them by the held-out particles. 3. Add the held-out particles to the sums. 4. Solve for the maps of all particles. Halves
+share nothing but the FSC curve, and that only in the maps of stage 2 and in the filtered ones: the half maps of stage 4 use no FSC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from jobtypes.common.fourier import fsc
+from jobtypes.dynamight.backprojection.half_problem import HalfProblem
+from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums, noise_to_signal
+from jobtypes.dynamight.backprojection.particle_pass import add_particles
+from jobtypes.dynamight.backprojection.settings import Settings
+from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
+from jobtypes.dynamight.backprojection.verdict import Verdict, judge, likelihood_gains, noise_power
+from relion_jobs.contract.running_job import RunningJob
+
+_NOISE_SAMPLE = 2000  # particles that measure the noise
+
+
+@dataclass(frozen=True)
+class MapPair:
+    """Half maps (N, N, N) by half, and their FSC (N // 2 + 1,) within the mask."""
+
+    maps: dict[int, Tensor]
+    fsc: Tensor
+
+    @property
+    def average(self) -> Tensor:
+        """Mean of the half maps."""
+        return (self.maps[1] + self.maps[2]) / 2
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Rigid and deformed half maps of the same particles."""
+
+    rigid: MapPair
+    deformed: MapPair
+
+
+class DeformedReconstruction:
+    """The stages, on one device, with their state in a `SumsStore`.
+
+    Parameters
+    ----------
+    problems
+        Both halves.
+    store
+        Their sums; what it holds already is not done again.
+    mask : (N, N, N)
+        Of the FSC.
+    settings
+        What the user chose.
+    job
+        Progress and abort.
+    """
+
+    def __init__(
+        self, problems: Mapping[int, HalfProblem], store: SumsStore, mask: Tensor, settings: Settings, job: RunningJob
+    ) -> None:
+        self.problems, self.store, self.mask, self.settings, self.job = problems, store, mask, settings, job
+        self._totals: dict[tuple[int, str], TotalSums] = {}
+
+    def run(self) -> tuple[Maps, Verdict]:
+        """All stages."""
+        start: Maps | None = None
+        if not any(problem.held_out.any() for problem in self.problems.values()):
+            self.sum_particles("all", held_out=False)
+            return self.solve("all"), Verdict("unknown")
+        if "verdict" not in self.store.notes:
+            self.sum_particles("train", held_out=False)
+            start = self.solve("train")
+            verdict = self.judge(start)
+            self.store.notes["verdict"] = asdict(verdict)
+            self.store.save()
+        self.sum_particles("all", held_out=True, onto="train")
+        return self.solve("all", start=start), Verdict(**self.store.notes["verdict"])
+
+    def sum_particles(self, part: str, *, held_out: bool, onto: str | None = None) -> None:
+        """Sum the held-out or the other particles of both halves under the name `part`."""
+        for half, problem in self.problems.items():
+            members = problem.members(held_out=held_out)
+            stage = f"Half {half}: {'held-out particles' if held_out else 'particles'}"
+            with torch.no_grad():
+                add_particles(
+                    problem.views,
+                    members,
+                    self.store,
+                    half=half,
+                    part=part,
+                    batch_size=self.settings.batch_size,
+                    after_batch=self._counter(stage, sum(map(len, members)), "particles"),
+                    onto=onto,
+                )
+
+    def solve(self, part: str, *, start: Maps | None = None) -> Maps:
+        """Maps of the particles summed as `part`, without any use of the FSC."""
+        rigid, deformed = {}, {}
+        for half in self.problems:
+            rigid[half] = self._solve_half(half, part, deform=False, start=start.rigid.maps[half] if start else None)
+            deformed[half] = self._solve_half(half, part, deform=True, start=start.deformed.maps[half] if start else None)
+        return Maps(self._pair(rigid), self._pair(deformed))
+
+    def judge(self, maps: Maps) -> Verdict:
+        """Likelihood of the held-out particles of each half under its own maps, regularised by the FSC."""
+        gains, information = [], []
+        for half, problem in self.problems.items():
+            rigid, deformed = (
+                self._solve_half(half, "train", deform=deform, start=pair.maps[half], fsc_curve=pair.fsc)
+                for deform, pair in ((False, maps.rigid), (True, maps.deformed))
+            )
+            members = problem.members(held_out=True)
+            sample = torch.from_numpy(~problem.held_out).nonzero().flatten()[:_NOISE_SAMPLE].numpy()
+            noise = noise_power(problem.views, sample, rigid, batch_size=self.settings.batch_size)
+            who, gain = likelihood_gains(
+                problem.views,
+                members,
+                rigid_map=rigid,
+                deformed_map=deformed,
+                deformations=problem.deformations,
+                noise=noise,
+                batch_size=self.settings.batch_size,
+                after_batch=self._counter(f"Half {half}: likelihood of held-out particles", sum(map(len, members)), "particles"),
+            )
+            gains.append(gain)
+            information.append(problem.information[torch.from_numpy(who)])
+        return judge(torch.cat(gains), torch.cat(information))
+
+    def _pair(self, maps: dict[int, Tensor]) -> MapPair:
+        return MapPair(maps, fsc(maps[1], maps[2], self.mask))
+
+    def _solve_half(self, half: int, part: str, *, deform: bool, start: Tensor | None, fsc_curve: Tensor | None = None) -> Tensor:
+        problem = self.problems[half]
+        sums = HalfSums(self.store, half, part, len(problem.bins), self.mask.device)
+        if (half, part) not in self._totals:
+            self._totals.clear()
+            self._totals[half, part] = TotalSums(sums)
+        what = f"Half {half}: {'deformed' if deform else 'rigid'} map{' for the verdict' if part == 'train' else ''}"
+        steps = self.settings.iterations + (1 if start is None else 2)  # the right-hand side and the first residual count too
+        after_bin = self._counter(what, steps * len(problem.bins), "bins") if deform else self.job.check_abort
+        reconstruction = Reconstruction(
+            sums, self._totals[half, part], problem.deformations if deform else None, after_bin=_ignoring(after_bin, deform)
+        )
+        solution = reconstruction.solve(
+            noise_to_signal=None if fsc_curve is None else noise_to_signal(fsc_curve),
+            start=start,
+            iterations=self.settings.iterations,
+        )
+        self.job.report(f"{what}: {solution.iterations} iterations, residual {solution.residual:.1e}.")
+        return solution.volume
+
+    def _counter(self, stage: str, total: int, unit: str) -> Callable[[int], None]:
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            if more:
+                self.job.progress(stage, done, total, unit)
+            if self.job.abort_requested():
+                self.store.save()
+                self.job.check_abort()
+            self.store.save_now_and_then()
+
+        return count
+
+
+def _ignoring(after: Callable[..., None], counts: bool) -> Callable[[], None]:
+    """A callback without arguments of one that counts or not."""
+    return (lambda: after(1)) if counts else after

@@ -1,0 +1,154 @@
+"""The sums of all bins, in memory and, every minute or so, on disk, so that a killed run continues.
+
+Each finished bin is a file of its own under ``backprojection/partial_sums/``, and the open one another; ``partial_sums.pth`` says
+what they belong to. Where the sums do not fit into memory these files are also the scratch space.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from relion_jobs.contract.errors import UserError
+
+_KIND, _VERSION = "dynamight partial sums", 1
+_SECONDS_BETWEEN_WRITES = 60.0
+
+Key = tuple[int, str, int]  # half, "train" or "all", bin
+
+
+class SumsStore:
+    """Sums by (half, part, bin).
+
+    Parameters
+    ----------
+    directory
+        ``backprojection`` of the job.
+    belongs_to
+        Plain values that name the checkpoint, particles and options; sums of others are thrown away.
+    memory_bytes
+        Sums kept in memory; beyond it they are read from disk each time.
+    """
+
+    def __init__(self, directory: Path, belongs_to: Mapping[str, Any], *, memory_bytes: int) -> None:
+        self._index = directory / "partial_sums.pth"
+        self._folder = directory / "partial_sums"
+        self._belongs_to = dict(belongs_to)
+        self._memory_bytes = memory_bytes
+        self._cache: dict[Key, dict[str, Tensor]] = {}
+        self._unsaved: set[Key] = set()
+        self._saved: set[Key] = set()
+        self.notes: dict[str, Any] = {}
+        self.open_bin: dict[str, Any] | None = None
+        self._last_write = time.monotonic()
+        self._write_seconds = 0.0
+        self.resumed = self._resume()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._cache or key in self._saved
+
+    def put(self, key: Key, numerator: Tensor, kernel: Tensor) -> None:
+        """Keep the sums of a finished bin: b (N, N, N) and the kernel's spectrum (2N, 2N, N + 1)."""
+        self._cache[key] = {"numerator": numerator, "kernel": kernel}
+        self._unsaved.add(key)
+        self.open_bin = None
+        if self._cached_bytes() > self._memory_bytes:
+            self.save()
+            self._cache.clear()
+
+    def get(self, key: Key) -> dict[str, Tensor]:
+        """Numerator and kernel of a bin."""
+        if key in self._cache:
+            return self._cache[key]
+        sums = load_checkpoint(self._file(key), kind=_KIND, version=_VERSION)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in sums.values())
+        if self._cached_bytes() + size <= self._memory_bytes:
+            self._cache[key] = sums
+        return sums
+
+    def drop(self, key: Key) -> None:
+        """Forget a bin."""
+        self._cache.pop(key, None)
+        self._unsaved.discard(key)
+        if key in self._saved:
+            self._saved.discard(key)
+            self._file(key).unlink(missing_ok=True)
+
+    def save_now_and_then(self) -> None:
+        """Write what is not on disk, if a minute has passed; less often where writing is slow."""
+        if time.monotonic() - self._last_write > max(_SECONDS_BETWEEN_WRITES, 20 * self._write_seconds):
+            self.save()
+
+    def save(self) -> None:
+        """Write everything that is not on disk; the index last."""
+        begun = time.monotonic()
+        for key in sorted(self._unsaved):
+            save_checkpoint(self._file(key), self._cache[key], kind=_KIND, version=_VERSION)
+            self._saved.add(key)
+        self._unsaved.clear()
+        index = {"belongs_to": self._belongs_to, "saved": [list(key) for key in sorted(self._saved)], "notes": self.notes}
+        save_checkpoint(self._index, index | {"open_bin": self.open_bin}, kind=_KIND, version=_VERSION)
+        self._last_write = time.monotonic()
+        self._write_seconds = self._last_write - begun
+
+    def delete(self) -> None:
+        """Remove everything from disk: the maps are written."""
+        self._index.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _resume(self) -> bool:
+        try:
+            index = load_checkpoint(self._index, kind=_KIND, version=_VERSION)
+        except UserError:  # none, or damaged by a crash: these sums can be made again
+            index = {}
+        if index.get("belongs_to") != self._belongs_to:
+            self.delete()
+            return False
+        self._saved = {(half, part, m) for half, part, m in index["saved"] if self._file((half, part, m)).is_file()}
+        self.notes, self.open_bin = index["notes"], index["open_bin"]
+        return True
+
+    def _file(self, key: Key) -> Path:
+        half, part, m = key
+        return self._folder / f"half{half}_{part}_bin{m:04d}.pth"
+
+    def _cached_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for sums in self._cache.values() for t in sums.values())
+
+
+class HalfSums:
+    """The sums of one half, as `normal_equations.Reconstruction` wants them.
+
+    Parameters
+    ----------
+    store
+        Where they are.
+    half, part
+        Which.
+    n_bins
+        M.
+    device
+        Where they are used.
+    """
+
+    def __init__(self, store: SumsStore, half: int, part: str, n_bins: int, device: torch.device) -> None:
+        self._store, self._half, self._part, self._n_bins, self._device = store, half, part, n_bins, device
+
+    def __len__(self) -> int:
+        """Return M."""
+        return self._n_bins
+
+    def numerator(self, m: int) -> Tensor:
+        """b_m."""
+        return self._store.get((self._half, self._part, m))["numerator"].to(self._device)
+
+    def kernel(self, m: int) -> Tensor:
+        """Kernel spectrum of T_m."""
+        return self._store.get((self._half, self._part, m))["kernel"].to(self._device)

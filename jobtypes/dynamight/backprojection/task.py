@@ -1,0 +1,193 @@
+"""Task "deformed backprojection": half maps in which every particle's deformation is taken into account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jobtypes.common.devices import choose_device
+from jobtypes.common.masks import soft_sphere
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
+from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.outputs import FOLDER, write_outputs
+from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
+from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
+from jobtypes.dynamight.backprojection.settings import Settings, settings_from
+from jobtypes.dynamight.backprojection.slices import SlicePlane
+from jobtypes.dynamight.backprojection.sums_store import SumsStore
+from jobtypes.dynamight.backprojection.verdict import Verdict
+from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.options import Value
+from relion_jobs.contract.running_job import RunningJob
+
+_DEFAULT_EDGE_ANGSTROMS = 20.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that is read before the first image.
+
+    Attributes
+    ----------
+    settings
+        What the user chose.
+    forward
+        The trained deformations.
+    table
+        All particles.
+    inverses
+        Inverse map of each half, where it is used.
+    mask : (N, N, N)
+        Of the FSC.
+    sentences
+        What was chosen, in words.
+    """
+
+    settings: Settings
+    forward: ForwardResult
+    table: ParticleTable
+    inverses: Inverses | None
+    mask: Tensor
+    sentences: tuple[str, ...]
+
+
+def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
+    """Validate the inputs of a reconstruction and return its plan in sentences. Writes nothing; the project is the working directory."""
+    device, device_sentence = choose_device(_text(values.get("gpu_id")))
+    inputs = read_inputs(values, Path.cwd(), Path(job_directory), device)
+    ParticleImages(inputs.table, Path.cwd()).verify()
+    return [device_sentence, *inputs.sentences, *_plan(inputs)[1]]
+
+
+def run(values: Mapping[str, Value], job: RunningJob) -> None:
+    """Reconstruct both half maps, rigid and deformed, and judge them.
+
+    Raises
+    ------
+    UserError
+        Bad input: no checkpoint, particles of another job, an inverse of another checkpoint, damaged images.
+    JobAborted
+        The job was asked to stop; its sums are on disk and it will go on from there.
+    """
+    settings = settings_from(values)
+    torch.set_num_threads(settings.threads)
+    device, device_sentence = choose_device(_text(values.get("gpu_id")))
+    job.report(device_sentence)
+    inputs = read_inputs(values, job.project, job.directory, device)
+    images = ParticleImages(inputs.table, job.project)
+    images.verify()
+    plan, sentences = _plan(inputs)
+    for sentence in (*inputs.sentences, *sentences):
+        job.report(sentence)
+    problems = _problems(inputs, images, device)
+    store = SumsStore(job.directory / FOLDER, _belongs_to(inputs), memory_bytes=plan.cache_bytes())
+    if store.resumed:
+        job.report("Going on with the sums of an earlier run.")
+    with torch.no_grad():
+        maps, verdict = DeformedReconstruction(problems, store, inputs.mask.to(device), settings, job).run()
+        _say_verdict(verdict, job)
+        resolutions = write_outputs(
+            job, maps, verdict, inputs.mask.to(device), pixel_size_angstroms=inputs.table.pixel_size_angstroms
+        )
+    store.delete()
+    job.report(
+        f"Resolution at FSC 0.143 in the mask: deformed {resolutions['deformed']:.2f} A, rigid {resolutions['rigid']:.2f} A. "
+        f"Maps, curves and figures are in {job.directory / FOLDER}/; map_half1.mrc and map_half2.mrc are the deformed maps."
+    )
+
+
+def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path, device: torch.device) -> Inputs:
+    """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
+    settings = settings_from(values)
+    forward = load_forward_result(job_directory, _text(values.get("fn_checkpoint")) or None, device)
+    table = read_particles(project / forward.star_file, seed=settings.seed)
+    given = _text(values.get("fn_star"))
+    if given and (project / given).resolve() != (project / forward.star_file).resolve():
+        raise UserError(
+            f"Input images STAR file is {given}, but the checkpoint {forward.path} was trained on {forward.star_file}; give that one."
+        )
+    if max(int(half.rows.max()) for half in forward.halves.values()) >= len(table) or (table.box != forward.box):
+        raise UserError(
+            f"{forward.star_file} has {len(table)} particles of box {table.box}, which are not those that the checkpoint {forward.path} was "
+            f"trained on (box {forward.box}); put the STAR file back or train again."
+        )
+    mask, mask_sentence = _mask(values, forward, project)
+    inverses, field_sentence = load_inverses(job_directory, forward, settings.field, device)
+    first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
+    return Inputs(settings, forward, table, inverses, mask, (first, field_sentence, mask_sentence))
+
+
+def _mask(values: Mapping[str, Value], forward: ForwardResult, project: Path) -> tuple[Tensor, str]:
+    name = _text(values.get("fn_mask")) or forward.mask_file
+    if name:
+        volume = read_volume(project / name)
+        check_map(volume, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
+        return volume.data.clamp(0, 1), f"The FSC is measured within {name}."
+    pixel = forward.pixel_size_angstroms
+    longest = forward.box * pixel - 2 * _DEFAULT_EDGE_ANGSTROMS
+    diameter = min(forward.particle_diameter_angstroms or longest, longest)
+    sphere = soft_sphere(forward.box, diameter / 2 / pixel, _DEFAULT_EDGE_ANGSTROMS / pixel)
+    return sphere, f"No mask is given: the FSC is measured within a sphere of {diameter:.0f} A."
+
+
+def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:
+    forward, pixel = inputs.forward, inputs.table.pixel_size_angstroms
+    sentences, counts, basis_bytes = [], [], 0
+    for half, result in forward.halves.items():
+        bins = bins_of(result, inputs.settings, pixel)
+        counts.append(len(bins))
+        sentence = (
+            f"Half {half}: {len(result.rows)} particles, of which {int(result.held_out.sum())} are held out for the verdict; rms motion "
+            f"{bins.rms_motion_angstroms:.2f} A, {len(bins)} bins leave {bins.rms_residual_angstroms:.2f} A "
+            f"({bins.rms_residual_angstroms / pixel:.2f} pixels)"
+        )
+        reached = bins.rms_residual_angstroms <= inputs.settings.tolerance_pixels * pixel
+        sentences.append(
+            sentence + ("." if reached else f", more than the {inputs.settings.tolerance_pixels:g} asked for: raise max_bins.")
+        )
+        # the field is tabulated where there is density: at most a third of the box
+        basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3
+    plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, inputs.settings.batch_size)
+    return plan, [*sentences, plan.sentence()]
+
+
+def _problems(inputs: Inputs, images: ParticleImages, device: torch.device) -> dict[int, HalfProblem]:
+    table = inputs.table
+    plane = SlicePlane(table.box, device=device)
+    return {
+        half: build_half_problem(
+            result,
+            ParticleViews(images, result.rows, result.angles_matrices, result.shifts_angstroms, plane=plane),
+            inputs.settings,
+            box=table.box,
+            pixel_size_angstroms=table.pixel_size_angstroms,
+            inverse=inputs.inverses[half] if inputs.inverses else None,
+        )
+        for half, result in inputs.forward.halves.items()
+    }
+
+
+def _belongs_to(inputs: Inputs) -> dict[str, object]:
+    star = inputs.table.path.stat()
+    particles = {"star_file": inputs.forward.star_file, "size": star.st_size, "changed": star.st_mtime_ns}
+    return {"forward": inputs.forward.identity, **particles, **inputs.settings.numbers()}
+
+
+def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
+    if verdict.word == "better":
+        job.report(verdict.sentence())
+    else:
+        job.warn(verdict.sentence())
+
+
+def _text(value: Value) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,150 @@
+"""Is the deformed map better than the rigid one? Judged by particles that made neither.
+
+The FSC between half maps cannot tell: motion blurs both halves alike. The likelihood of images can: a held-out particle is predicted
+from the deformed map in its state and from the rigid map, and the better prediction is the better map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, Views, batches
+from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices, slices_of
+from jobtypes.dynamight.backprojection.warp import Deformation
+
+_STANDARD_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the held-out particles say.
+
+    Attributes
+    ----------
+    word
+        ``better``, ``same``, ``worse`` or ``unknown``.
+    n_particles
+        Held-out particles of both halves.
+    gain, gain_error
+        Mean over them of log likelihood under the deformed map minus under the rigid map (nats per particle), and its standard error.
+    information
+        Mean information (nats) that the latents carry, which the gain must exceed: a latent read off a noisy image can fit noise.
+    """
+
+    word: str
+    n_particles: int = 0
+    gain: float = 0.0
+    gain_error: float = 0.0
+    information: float = 0.0
+
+    def sentence(self) -> str:
+        """The verdict in plain words, with its reason."""
+        if self.word == "unknown":
+            return "Deformed or rigid, which map is better? Unknown: there are no held-out particles to judge by."
+        reason = (
+            f"{self.n_particles} held-out particles are {'more' if self.gain >= 0 else 'less'} likely under the deformed map by "
+            f"{abs(self.gain):.2f} +- {self.gain_error:.2f} (log likelihood per particle; its latents carry {self.information:.2f})"
+        )
+        return {
+            "better": f"The deformed map is better than the rigid one: {reason}.",
+            "same": f"The deformed map is not better than the rigid one, they are the same within the error: {reason}.",
+            "worse": f"The deformed map is worse than the rigid one: {reason}; use rigid_half1.mrc and rigid_half2.mrc instead.",
+        }[self.word]
+
+
+def judge(gains: Tensor, information: Tensor) -> Verdict:
+    """Turn the gain (P,) and latent information (P,) of each held-out particle, in nats, into a verdict.
+
+    Better: the mean gain less the information exceeds two standard errors. Worse: the mean gain is below minus two standard errors.
+    """
+    if len(gains) == 0:
+        return Verdict("unknown")
+    gains, information = gains.double(), information.double()
+    error = float(gains.std() / math.sqrt(len(gains))) if len(gains) > 1 else math.inf
+    mean, paid = float(gains.mean()), float(information.mean())
+    net_error = float((gains - information).std() / math.sqrt(len(gains))) if len(gains) > 1 else math.inf
+    word = "same"
+    if mean - paid > _STANDARD_ERRORS * net_error:
+        word = "better"
+    elif mean < -_STANDARD_ERRORS * error:
+        word = "worse"
+    return Verdict(word, len(gains), mean, error, paid)
+
+
+def latent_information(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence (b,), in nats, of posteriors (b, d) from the unit Gaussian."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def noise_power(views: ParticleViews, members: np.ndarray, rigid_map: Tensor, *, batch_size: int) -> Tensor:
+    """Power of the noise in each shell, (N // 2 + 1,), from what the rigid map leaves of images."""
+    plane = views.plane
+    spectrum = slices_of(rigid_map, plane)
+    n_shells = plane.box // 2 + 1
+    residual, gain = (torch.zeros(n_shells, device=rigid_map.device) for _ in range(2))
+    for batch in batches(members, batch_size):
+        read = views.read(batch)
+        left = (read.image - read.transfer * read_slices(spectrum, plane, read.rotations)).abs().square() * plane.weights
+        residual.index_add_(0, plane.shells, left.sum(0))
+        gain.index_add_(0, plane.shells, (read.noise_gain * plane.weights).sum(0))
+    return residual / gain.clamp_min(1e-30)
+
+
+def likelihood_gains(
+    views: ParticleViews,
+    members_of_bin: Sequence[np.ndarray],
+    *,
+    rigid_map: Tensor,
+    deformed_map: Tensor,
+    deformations: Sequence[Deformation],
+    noise: Tensor,
+    batch_size: int,
+    after_batch: Callable[[int], None],
+) -> tuple[np.ndarray, Tensor]:
+    """Log likelihood under the deformed map minus that under the rigid map.
+
+    Parameters
+    ----------
+    views, members_of_bin, batch_size, after_batch
+        As in `particle_pass.add_particles`.
+    rigid_map, deformed_map : (N, N, N)
+        Made without these particles.
+    deformations
+        D_m of each bin.
+    noise : (N // 2 + 1,)
+        Power of the noise, from `noise_power`.
+
+    Returns
+    -------
+    tuple
+        Numbers of the particles in the half (n,); their gains (n,) in nats, on the CPU.
+    """
+    plane = views.plane
+    precision = plane.weights / noise.clamp_min(1e-30)[plane.shells]
+    rigid = slices_of(rigid_map, plane)
+    order, gains = [], []
+    for members, deformation in zip(members_of_bin, deformations, strict=True):
+        if len(members) == 0:
+            continue
+        state = slices_of(deformation.push(deformed_map), plane)
+        for batch in batches(members, batch_size):
+            read = views.read(batch)
+            better, worse = (_score(read, spectrum, plane, precision) for spectrum in (state, rigid))
+            order.append(batch)
+            gains.append((better - worse).cpu())
+            after_batch(len(batch))
+    if not order:
+        return np.empty(0, dtype=np.int64), torch.empty(0)
+    return np.concatenate(order), torch.cat(gains)
+
+
+def _score(read: Views, spectrum: Tensor, plane: SlicePlane, precision: Tensor) -> Tensor:
+    """Log likelihood (b,) but for the image's own power, which no map changes."""
+    predicted = read_slices(spectrum, plane, read.rotations)
+    return ((read.data * predicted.conj()).real * precision - 0.5 * read.weight * predicted.abs().square() * precision).sum(1)
