@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float64]
 
@@ -101,8 +102,10 @@ def filled_ball(radius: float, frame: Array, rng: np.random.Generator) -> Residu
         while top < end:
             residues = int(rng.integers(12, 26))
             length = residues * RISE_ANGSTROMS
-            atoms = helix(residues, rng)
-            atoms = atoms + np.array([*(axis + rng.normal(0, 0.4, 2)), top + length / 2])
+            # a little tilt and slip: a perfect lattice would be a crystal, with all its power at 10 A
+            tilt = Rotation.from_rotvec(np.deg2rad([*rng.normal(0, 6, 2), 0.0])).as_matrix()
+            middle = np.array([*(axis + rng.normal(0, 0.5, 2)), top + length / 2])
+            atoms = helix(residues, rng) @ tilt.T + middle
             pieces.append(atoms)
             top += length + 3.0  # the gap of a loop
     return Residues(np.concatenate(pieces) @ frame.T)
