@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,17 @@ import torch
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 
+_DAMAGE = (  # what zipfile and torch raise for files that are none of ours
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 _KIND, _VERSION, _CONTENTS = "kind", "format_version", "contents"
-_ZIP = b"PK\x03\x04"  # torch.save writes a zip archive; without this torch would try formats of old
 _PLAIN = (torch.Tensor, bool, int, float, str, bytes, type(None))
 
 
@@ -63,15 +73,15 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            if file.read(len(_ZIP)) != _ZIP:
-                raise EOFError("no torch archive")
+        with zipfile.ZipFile(path) as archive:  # torch.save writes a zip archive, but torch.load does not look at its check sums
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("wrong check sum")
         stored = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise UserError(f"The checkpoint {path} does not exist; give another, or leave it empty to use the last.") from None
     except OSError as error:
         raise UserError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
-    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         raise UserError(
             f"The checkpoint {path} is damaged or was not written by this program; choose an earlier one of the same job."
         ) from error

@@ -113,7 +113,7 @@ class ParticleTable:
         """Return the CTF of some rows of this table, b of them, as tensors."""
         rows = rows if isinstance(rows, slice) else np.asarray(rows)
         group = self.optics_group[rows]
-        tensor = lambda values: torch.as_tensor(values, device=device, dtype=dtype)  # noqa: E731
+        tensor = lambda values: torch.tensor(values, device=device, dtype=dtype)  # noqa: E731
         return CtfParameters(
             voltage_kilovolts=tensor(self.optics.voltage_kilovolts[group]),
             spherical_aberration_millimetres=tensor(self.optics.spherical_aberration_millimetres[group]),
@@ -125,7 +125,7 @@ class ParticleTable:
             bfactor=tensor(self.ctf_columns["rlnCtfBfactor"][rows]),
             scale_factor=tensor(self.ctf_columns["rlnCtfScalefactor"][rows]),
             even_zernikes=tensor(self.optics.even_zernikes[group]) if self.optics.even_zernikes.any() else None,
-            premultiplied=torch.as_tensor(self.optics.premultiplied[group], device=device)
+            premultiplied=torch.tensor(self.optics.premultiplied[group], device=device)
             if self.optics.premultiplied.any()
             else None,
         )

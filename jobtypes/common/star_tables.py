@@ -86,7 +86,7 @@ class StarTable:
         except ValueError:
             self._refuse_text(numbers)
             raise
-        values = {column: frame[self.columns.index(column)].to_numpy() for column in (*numbers, *texts)}
+        values = {column: frame[self.columns.index(column)].to_numpy(copy=True) for column in (*numbers, *texts)}
         for column in numbers:
             bad = np.flatnonzero(~np.isfinite(values[column]))
             if len(bad):

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from jobtypes.common.devices import choose_device
+from relion_jobs.contract.errors import UserError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Model {index}")
+
+
+@pytest.mark.parametrize("gpu_ids", ["", None, "0", "3", "0:1"])
+def test_without_cuda_it_is_the_cpu_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch, gpu_ids: str | None) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    device, sentence = choose_device(gpu_ids)
+    assert device == torch.device("cpu")
+    assert sentence.startswith("No CUDA device found: computing on the CPU with ")
+    assert "\n" not in sentence
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("gpu_ids", "index"), [("", 0), (None, 0), (" 1 ", 1), ("1:0", 1), ("1,0", 1), ("0 1", 0)])
+def test_the_first_gpu_of_the_list_is_used(gpu_ids: str | None, index: int) -> None:
+    device, sentence = choose_device(gpu_ids)
+    assert device == torch.device("cuda", index)
+    assert f"GPU {index}, Model {index}" in sentence
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="GPU 2 was asked for, but this machine has GPUs 0 to 1"):
+        choose_device("2")
+
+
+@pytest.mark.parametrize("text", ["first", "-1", "0:", "1.5"])
+def test_a_text_that_is_no_list_of_numbers_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="expected a number from 0"):
+        choose_device(text)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_real_gpu_can_be_computed_on() -> None:
+    device, _ = choose_device("0")
+    assert torch.ones(2, device=device).sum() == 2

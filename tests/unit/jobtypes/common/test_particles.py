@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobtypes.common.particles import held_out, read_particles, write_particles
+from relion_jobs.contract.errors import UserError
+
+Write = Callable[..., Path]
+N = 8
+
+
+def test_columns_arrive_in_their_arrays(write_star: Write) -> None:
+    path = write_star()
+    table = read_particles(path)
+    row = [line for line in path.read_text().splitlines() if "@" in line][5].split()
+    assert table.image_name(5) == row[0] == "000002@Extract/job002/stack_b.mrcs"
+    assert table.angles_degrees[5].tolist() == [float(v) for v in row[2:5]]
+    assert table.origins_angstroms[5].tolist() == [float(v) for v in row[5:7]]
+    assert (table.box, table.pixel_size_angstroms, len(table)) == (12, 2.5, N)
+    assert table.half.tolist() == [1, 2] * 4
+    assert table.half_is_given
+
+
+def test_ctf_parameters_join_optics_and_particle_columns(write_star: Write) -> None:
+    table = read_particles(write_star(rlnPhaseShift=["90.0"] * N))
+    parameters = table.ctf_parameters([0, 6])
+    assert parameters.voltage_kilovolts.tolist() == [300, 200]
+    assert parameters.spherical_aberration_millimetres.tolist() == pytest.approx([2.7, 1.4])
+    assert parameters.phase_shift_degrees.tolist() == [90, 90]
+    assert parameters.scale_factor.tolist() == [1, 1]
+    assert parameters.bfactor.tolist() == [0, 0]
+    assert parameters.premultiplied is None
+    assert parameters.even_zernikes is None
+    assert len(parameters) == 2
+
+
+def test_premultiplied_data_and_even_zernikes_follow_their_group(write_star: Write) -> None:
+    optics = {"rlnCtfDataAreCtfPremultiplied": ["0", "1"], "rlnEvenZernike": ["[0,0.5,1]", "[0,0,0]"]}
+    parameters = read_particles(write_star(optics)).ctf_parameters([0, 6])
+    assert parameters.premultiplied is not None
+    assert parameters.premultiplied.tolist() == [False, True]
+    assert parameters.even_zernikes is not None
+    assert parameters.even_zernikes.tolist() == [[0, 0.5, 1], [0, 0, 0]]
+
+
+def test_optional_columns_have_the_defaults_of_relion(write_star: Write) -> None:
+    table = read_particles(write_star(rlnOriginXAngst=None, rlnOriginYAngst=None))
+    assert not table.origins_angstroms.any()
+
+
+def test_missing_halves_are_drawn_from_the_seed_with_copies_together(write_star: Write) -> None:
+    names = [f"{i // 2 + 1}@Extract/a.mrcs" for i in range(N)]
+    path = write_star(rlnRandomSubset=None, rlnImageName=names)
+    table = read_particles(path, seed=3)
+    assert not table.half_is_given
+    assert table.half[0::2].tolist() == table.half[1::2].tolist()
+    assert sorted(table.half.tolist()) == [1] * 4 + [2] * 4
+    assert table.half.tolist() == read_particles(path, seed=3).half.tolist()
+    assert any(table.half.tolist() != read_particles(path, seed=seed).half.tolist() for seed in range(4, 9))
+
+
+def test_names_with_and_without_leading_zeros_are_copies_of_one_image(write_star: Write) -> None:
+    names = ["1@a.mrcs", "2@a.mrcs", "000001@a.mrcs", *(f"{i}@a.mrcs" for i in range(3, 8))]
+    table = read_particles(write_star(rlnImageName=names))
+    assert table.copy_of[0] == table.copy_of[2] != table.copy_of[1]
+
+
+def test_copies_in_both_halves_are_refused(write_star: Write) -> None:
+    names = ["1@a.mrcs"] * 2 + [f"{i}@a.mrcs" for i in range(2, 8)]
+    with pytest.raises(UserError, match=r"same image is in half 1 and in half 2 .*row 1 \(line \d+\) and row 2"):
+        read_particles(write_star(rlnImageName=names))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("rlnAngleRot", "nan", r"_rlnAngleRot of data_particles is 'nan' in row 3 \(line 39\); expected a number"),
+        ("rlnDefocusU", "inf", r"_rlnDefocusU of data_particles is 'inf' in row 3"),
+        ("rlnAngleTilt", "abc", r"_rlnAngleTilt of data_particles is 'abc' in row 3"),
+        ("rlnImageName", "stack.mrcs", r"_rlnImageName of data_particles is 'stack.mrcs' in row 3 .*expected NUMBER@STACK"),
+        ("rlnImageName", "0@stack.mrcs", r"'0@stack.mrcs' in row 3"),
+        ("rlnRandomSubset", "0", r"_rlnRandomSubset of data_particles is 0 in row 3 .*expected 1 or 2"),
+        ("rlnOpticsGroup", "7", r"_rlnOpticsGroup of data_particles is 7 in row 3 .*expected a group of data_optics \(1, 2\)"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_row_and_line(write_star: Write, column: str, value: str, sentence: str) -> None:
+    path = write_star()
+    texts = [line.split() for line in path.read_text().splitlines() if "@" in line]
+    names = [line.split()[0][1:] for line in path.read_text().split("data_particles")[1].splitlines() if line.startswith("_")]
+    values = [row[names.index(column)] for row in texts]
+    values[2] = value
+    with pytest.raises(UserError, match=sentence):
+        read_particles(write_star(**{column: values}))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"rlnImageName": None}, "no column _rlnImageName; give the run_data.star of a Refine3D job"),
+        ({"rlnAnglePsi": None}, "no column _rlnAnglePsi"),
+        ({"rlnDefocusV": None}, "no column _rlnDefocusV; run CtfFind"),
+        ({"rlnOpticsGroup": None}, "no column _rlnOpticsGroup; convert it with relion_convert_star"),
+        ({"rlnRandomSubset": ["2"] * N}, "no particle is in half 1"),
+        ({"rlnHelicalTubeID": ["1"] * N}, "helical segments"),
+        ({"rlnTomoParticleName": ["TS/1"] * N}, "tilt-series data"),
+        ({"rlnOriginXAngst": None, "rlnOriginYAngst": None, "rlnOriginX": ["0"] * N}, "origins are in pixels"),
+    ],
+)
+def test_data_of_another_kind_are_refused_in_one_sentence(write_star: Write, change: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        read_particles(write_star(**change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("optics", "sentence"),
+    [
+        ({"rlnImagePixelSize": ["2.5", "2.6"]}, r"optics group second \(12 px of 2.6 A\) differs from the first, first"),
+        ({"rlnImageSize": ["12", "14"]}, r"optics group second \(14 px of 2.5 A\) differs"),
+        ({"rlnVoltage": None}, "data_optics has no column _rlnVoltage"),
+        ({"rlnImagePixelSize": ["0", "0"]}, "_rlnImagePixelSize of data_optics is 0 in row 1"),
+        ({"rlnImageDimensionality": ["3", "3"]}, "3D subtomograms"),
+        ({"rlnMagMat00": ["1.02", "1"]}, "_rlnMagMat00 of data_optics holds an anisotropic magnification"),
+        ({"rlnOddZernike": ["[0,x]", "[0]"]}, r"_rlnOddZernike of data_optics is '\[0,x\]' in row 1"),
+    ],
+)
+def test_optics_that_cannot_be_used_are_refused(write_star: Write, optics: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        read_particles(write_star(optics))
+
+
+def test_a_group_without_particles_may_have_any_size(write_star: Write) -> None:
+    table = read_particles(write_star({"rlnImageSize": ["14", "12"]}, rlnOpticsGroup=["2"] * N))
+    assert table.box == 12
+
+
+def test_a_file_of_relion_3_0_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "old.star"
+    path.write_text("data_images\n\nloop_\n_rlnImageName #1\n_rlnOriginX #2\n1@a.mrcs 0.5\n")
+    with pytest.raises(UserError, match=r"RELION before 3\.1 wrote it; convert it with relion_convert_star"):
+        read_particles(path)
+
+
+def test_a_written_table_keeps_every_text_and_adds_columns(write_star: Write, tmp_path: Path) -> None:
+    path = write_star()
+    table = read_particles(path)
+    write_particles(table, tmp_path / "out.star", rows=[6, 1], rlnNew=np.array([1 / 3, 1e-9]), rlnAngleRot=np.float32([0.1, 2]))
+    before = [line.split() for line in path.read_text().splitlines() if "@" in line]
+    after = [line.split() for line in (tmp_path / "out.star").read_text().splitlines() if "@" in line]
+    assert after[0] == [*before[6][:2], "0.1", *before[6][3:], "0.3333333333333333"]
+    assert after[1] == [*before[1][:2], "2.0", *before[1][3:], "1e-09"]
+    again = read_particles(tmp_path / "out.star")
+    assert again.image_name(0) == table.image_name(6)
+    assert again.ctf_parameters().voltage_kilovolts.tolist() == [200, 300]
+
+
+def test_drawn_halves_are_written_out(write_star: Write, tmp_path: Path) -> None:
+    table = read_particles(write_star(rlnRandomSubset=None))
+    write_particles(table, tmp_path / "out.star")
+    again = read_particles(tmp_path / "out.star", seed=99)
+    assert again.half_is_given
+    assert again.half.tolist() == table.half.tolist()
+
+
+def test_starfile_reads_what_is_written(write_star: Write, tmp_path: Path) -> None:
+    starfile = pytest.importorskip("starfile")
+    table = read_particles(write_star())
+    write_particles(table, tmp_path / "out.star", rlnDynaMightLatent=np.arange(N) / 7)
+    read = starfile.read(tmp_path / "out.star")
+    assert read["particles"]["rlnDynaMightLatent"].to_numpy() == pytest.approx(np.arange(N) / 7, rel=1e-15)
+    assert read["particles"]["rlnAngleRot"].to_numpy() == pytest.approx(table.angles_degrees[:, 0])
+
+
+def test_held_out_images_are_the_same_share_of_each_half(write_star: Write) -> None:
+    table = read_particles(write_star())
+    out = held_out(table, 0.25, 1)
+    assert [int(out[table.half == half].sum()) for half in (1, 2)] == [1, 1]
+    assert out.tolist() == held_out(table, 0.25, 1).tolist()
+    assert not held_out(table, 0, 1).any()
+
+
+def test_held_out_draws_all_copies_of_an_image(write_star: Write) -> None:
+    names = [f"{i % 4 + 1}@a.mrcs" for i in range(N)]
+    table = read_particles(write_star(rlnImageName=names))
+    out = held_out(table, 0.5, 0)
+    assert out[:4].tolist() == out[4:].tolist()
+    assert out.sum() == 4
+
+
+def test_drawing_in_one_half_does_not_depend_on_the_other(write_star: Write) -> None:
+    table = read_particles(write_star())
+    first = table.select(table.half == 1)
+    assert held_out(first, 0.5, 7).tolist() == held_out(table, 0.5, 7)[table.half == 1].tolist()
+
+
+def test_a_selection_keeps_rows_of_the_file(write_star: Write) -> None:
+    table = read_particles(write_star())
+    chosen = table.select([5, 2])
+    assert chosen.rows.tolist() == [5, 2]
+    assert chosen.select([1]).image_name(0) == table.image_name(2)
+    assert chosen.ctf_columns["rlnDefocusU"][0] == table.ctf_columns["rlnDefocusU"][5]
+
+
+def test_a_text_that_star_cannot_hold_is_refused(write_star: Write, tmp_path: Path) -> None:
+    table = read_particles(write_star())
+    with pytest.raises(UserError, match=re.escape("""'a"b'""")):
+        write_particles(table, tmp_path / "out.star", rlnNote=['a"b'] * N)
+    assert not (tmp_path / "out.star").exists()

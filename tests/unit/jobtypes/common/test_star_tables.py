@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobtypes.common import star_tables
+from jobtypes.common.star_tables import read_tables, split_row
+from relion_jobs.contract.errors import BadStarFile, UserError
+
+TWO_LOOPS = """# version 50001
+
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnOpticsGroupName #2
+1 "group one"
+2 ""
+
+# version 50001
+
+data_particles
+
+loop_
+_rlnImageName #1
+_rlnAngleRot #2
+1@a's.mrcs   1.5e-3
+2@"b.mrcs\t-7
+"""
+
+
+def write(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "x.star"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("tail", ["", "\n", "\n\n\n# end\n"])
+def test_loops_are_read_with_quotes_and_either_end_of_line(tmp_path: Path, ends: str, tail: str) -> None:
+    text = (TWO_LOOPS.rstrip("\n") + tail).replace("\n", ends)
+    tables = read_tables(write(tmp_path, text))
+    assert tables["optics"].read(texts=("rlnOpticsGroupName",))["rlnOpticsGroupName"].tolist() == ["group one", ""]
+    values = tables["particles"].read(numbers=("rlnAngleRot",), texts=("rlnImageName",))
+    assert values["rlnAngleRot"].tolist() == [1.5e-3, -7]
+    assert values["rlnImageName"].tolist() == ["1@a's.mrcs", '2@"b.mrcs']
+
+
+def test_a_list_of_pairs_is_a_table_of_one_row(tmp_path: Path) -> None:
+    tables = read_tables(write(tmp_path, "data_general\n\n_rlnA #1 3\n_rlnB two\n".replace(" #1", "")))
+    assert tables["general"].columns == ("rlnA", "rlnB")
+    assert tables["general"].read(numbers=("rlnA",))["rlnA"].tolist() == [3]
+
+
+@pytest.mark.parametrize("row", ["1@a.mrcs", "1@a.mrcs 2 3", '1@a.mrcs "2 3'])
+def test_a_ragged_row_is_named_with_its_line(tmp_path: Path, row: str) -> None:
+    text = TWO_LOOPS.replace('2@"b.mrcs\t-7', row)
+    line = text.splitlines().index(row) + 1
+    with pytest.raises(BadStarFile, match=rf"row 2 of data_particles \(line {line}\) has \d values; expected 2"):
+        read_tables(write(tmp_path, text))
+
+
+def test_rows_are_found_alike_in_chunks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(f"{i}@stack_{'x' * (i % 7)}.mrcs {i / 3}\n" for i in range(200))
+    path = write(tmp_path, "data_particles\nloop_\n_rlnImageName\n_rlnAngleRot\n" + rows + "\ndata_more\nloop_\n_a\n1\n")
+    whole = read_tables(path)
+    monkeypatch.setattr(star_tables, "_FIRST_CHUNK", 5)
+    monkeypatch.setattr(star_tables, "_LARGEST_CHUNK", 60)
+    pieces = read_tables(path)
+    assert list(pieces) == ["particles", "more"]
+    assert np.array_equal(pieces["particles"].starts, whole["particles"].starts)
+    assert len(pieces["particles"]) == 200
+    assert pieces["particles"].row(199) == rows.splitlines()[-1].encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("hello\n", "line 1 belongs to no table: 'hello'"),
+        ("loop_\n_a\n1\n", "line 1 opens a table before any data_ line"),
+        ("data_x\nloop_\n_a\n1\n\ndata_x\nloop_\n_a\n1\n", "data_x occurs twice, again in line"),
+        ("data_x\nloop_\n_a\n1\n\n2\n", "line 6 belongs to no table"),
+        ("data_x\n_a\n", "line 2 gives no value for _a"),
+    ],
+)
+def test_what_is_no_star_file_is_refused_with_the_line(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(BadStarFile, match=sentence):
+        read_tables(write(tmp_path, text))
+
+
+def test_an_empty_file_has_no_tables(tmp_path: Path) -> None:
+    assert read_tables(write(tmp_path, "")) == {}
+
+
+def test_a_loop_without_rows_reads_as_empty_columns(tmp_path: Path) -> None:
+    table = read_tables(write(tmp_path, "data_x\n\nloop_\n_a\n_b\n"))["x"]
+    assert len(table) == 0
+    assert table.read(numbers=("a",), texts=("b",))["a"].shape == (0,)
+
+
+def test_a_missing_file_and_a_directory_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_tables(tmp_path / "no.star")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_tables(tmp_path)
+
+
+def test_binary_rubbish_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(BadStarFile):
+        read_tables(write(tmp_path, bytes(range(256)) * 40))
+
+
+def test_quoted_values_stay_whole_when_a_row_is_split() -> None:
+    assert split_row(b'1@a.mrcs "two words" it\'s ""') == [b"1@a.mrcs", b'"two words"', b"it's", b'""']

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from jobtypes.common.volumes import Volume, check_map, read_volume, write_volume
+from relion_jobs.contract.errors import UserError
+
+
+def write_map(path: Path, values: np.ndarray, pixel_size: float | tuple[float, float, float] = 2.0) -> Path:
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(values)
+        file.voxel_size = pixel_size
+    return path
+
+
+@pytest.mark.parametrize("box", [6, 7])
+def test_a_map_comes_back_as_it_was_written(tmp_path: Path, box: int) -> None:
+    data = torch.randn(box, box, box)
+    write_volume(tmp_path / "a" / "map.mrc", data, 1.0729)
+    volume = read_volume(tmp_path / "a" / "map.mrc")
+    assert torch.equal(volume.data, data)
+    assert volume.pixel_size_angstroms == pytest.approx(1.0729, rel=1e-7)
+    assert volume.box == box
+
+
+def test_a_written_map_is_a_valid_mrc_file_with_cell_and_origin(tmp_path: Path) -> None:
+    write_volume(tmp_path / "map.mrc", torch.randn(5, 5, 5, dtype=torch.float64), 1.5)
+    assert mrcfile.validate(tmp_path / "map.mrc")
+    with mrcfile.open(tmp_path / "map.mrc") as file:
+        assert file.is_volume()
+        assert file.header.cella.x == 7.5
+        assert file.header.origin.item() == (0, 0, 0)
+        assert (file.header.nxstart, file.header.mx, file.header.mode) == (0, 5, 2)
+
+
+def test_a_tensor_that_needs_a_gradient_is_written(tmp_path: Path) -> None:
+    data = torch.randn(4, 4, 4, requires_grad=True)
+    write_volume(tmp_path / "map.mrc", data, 1.0)
+    assert torch.equal(read_volume(tmp_path / "map.mrc").data, data.detach())
+
+
+def test_the_axes_are_z_y_x_and_can_be_written_to(tmp_path: Path) -> None:
+    values = np.zeros((4, 4, 4), np.float32)
+    values[1, 2, 3] = 5
+    volume = read_volume(write_map(tmp_path / "m.mrc", values))
+    assert volume.data[1, 2, 3] == 5
+    volume.data[0, 0, 0] = 1
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "u2", "f2", ">f4"])
+def test_other_modes_and_byte_orders_become_float32(tmp_path: Path, dtype: str) -> None:
+    values = np.arange(27).reshape(3, 3, 3).astype(dtype)
+    read = read_volume(write_map(tmp_path / "m.mrc", values)).data
+    assert read.dtype == torch.float32
+    assert np.array_equal(read.numpy(), np.arange(27).reshape(3, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("values", "pixel_size", "sentence"),
+    [
+        (np.ones((3, 4, 5), np.float32), 1, "5 x 4 x 3 voxels; expected a cube"),
+        (np.ones((4, 4), np.float32), 1, "4 x 4 voxels; expected a cube"),
+        (np.ones((3, 3, 3), np.float32), 0, "pixel size of 0 x 0 x 0 A"),
+        (np.ones((3, 3, 3), np.float32), (1, 1, 2), "pixel size of 1 x 1 x 2 A"),
+        (np.ones((3, 3, 3), np.complex64), 1, r"mode 4 \(complex\)"),
+    ],
+)
+def test_a_map_that_cannot_be_used_is_refused(tmp_path: Path, values: np.ndarray, pixel_size: float, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        read_volume(write_map(tmp_path / "m.mrc", values, pixel_size))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_voxel_that_is_not_a_number_is_named(tmp_path: Path, value: float) -> None:
+    path = write_map(tmp_path / "m.mrc", np.ones((3, 3, 3), np.float32))
+    np.memmap(path, np.float32, "r+", offset=1024, shape=(3, 3, 3))[2, 1, 0] = value
+    with pytest.raises(UserError, match="not a number at voxel x=0, y=1, z=2"):
+        read_volume(path)
+
+
+def test_permuted_axes_are_refused(tmp_path: Path) -> None:
+    path = write_map(tmp_path / "m.mrc", np.ones((3, 3, 3), np.float32))
+    with mrcfile.open(path, mode="r+") as file:
+        file.header.mapc, file.header.maps = 3, 1
+    with pytest.raises(UserError, match=r"order \(3, 2, 1\)"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"no map" * 500])
+def test_a_file_that_is_no_map_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.mrc").write_bytes(content)
+    with pytest.raises(UserError, match=r"m\.mrc (cannot be read|is damaged)"):
+        read_volume(tmp_path / "m.mrc")
+
+
+def test_a_truncated_map_is_refused(tmp_path: Path) -> None:
+    path = write_map(tmp_path / "m.mrc", np.ones((5, 5, 5), np.float32))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"m\.mrc"):
+        read_volume(path)
+
+
+def test_a_missing_map_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_volume(tmp_path / "m.mrc")
+
+
+@pytest.mark.parametrize(("box", "pixel_size"), [(6, 2.0), (4, 2.1)])
+def test_a_map_of_another_box_or_pixel_size_is_refused(box: int, pixel_size: float) -> None:
+    volume = Volume(torch.zeros(4, 4, 4), 2.0)
+    check_map(volume, 4, 2.004, "Mask mask.mrc")
+    with pytest.raises(UserError, match=r"Mask mask\.mrc has box 4 and pixel size 2 A, but the particles have box"):
+        check_map(volume, box, pixel_size, "Mask mask.mrc")
