@@ -45,40 +45,36 @@ class StackLayout:
 
 
 def read_layout(path: Path, name: str) -> StackLayout:
-    """Read the header of a stack, 1024 bytes, whatever its length.
+    """Read the header of a stack or map, 1024 bytes, whatever its length.
 
     Parameters
     ----------
     path
         The file.
     name
-        What the STAR file calls it, for messages.
+        What it is, for messages: "image stack Extract/job002/a.mrcs".
 
     Raises
     ------
     UserError
-        The stack is missing, of an unknown kind or shorter than its header says.
+        The file is missing, of an unknown kind or shorter than its header says.
     """
     try:
         with open(path, "rb") as file:
             header, length = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise UserError(
-            f"The image stack {name} does not exist (looked for {path}); restore it or correct rlnImageName."
-        ) from None
+        raise UserError(f"The {name} does not exist (looked for {path}); restore it, or correct its name.") from None
     except OSError as error:
-        raise UserError(f"The image stack {name} cannot be read: {error.strerror} ({path}).") from error
+        raise UserError(f"The {name} cannot be read: {error.strerror} ({path}).") from error
     if len(header) < _HEADER_BYTES:
-        raise UserError(
-            f"The image stack {name} is truncated: {length} bytes, less than its header of {_HEADER_BYTES}; write it again."
-        )
+        raise UserError(f"The {name} is truncated: {length} bytes, less than its header of {_HEADER_BYTES}; write it again.")
     layout = _parse(path, name, header)
     expected = layout.offset + int(np.prod(layout.shape, dtype=np.int64)) * layout.dtype.itemsize
     if length < expected:
         raise UserError(
-            f"The image stack {name} is truncated: {length} bytes, but {layout.shape[0]} images of {layout.shape[2]} x "
+            f"The {name} is truncated: {length} bytes, but {layout.shape[0]} sections of {layout.shape[2]} x "
             f"{layout.shape[1]} need "
-            f"{expected}; write it again (extract the particles again)."
+            f"{expected}; write it again."
         )
     return layout
 
@@ -111,7 +107,7 @@ class OpenStacks:
         with self._lock:
             images = self._maps.get(stack)
             if images is None:
-                images = read_layout(self._paths[stack], self._names[stack]).map()
+                images = read_layout(self._paths[stack], f"image stack {self._names[stack]}").map()
                 self._maps[stack] = images
                 if len(self._maps) > self._limit:
                     self._maps.popitem(last=False)
@@ -126,10 +122,8 @@ def _parse(path: Path, name: str, header: bytes) -> StackLayout:
         if 0 <= mode < 1 << 16 and 0 < columns <= _LARGEST_AXIS and 0 < rows <= _LARGEST_AXIS and slices > 0 and extended >= 0:
             break
     else:
-        raise UserError(
-            f"The image stack {name} is no MRC file: its header gives neither a size nor a mode that exists; write it again."
-        )
+        raise UserError(f"The {name} is no MRC file: its header gives neither a size nor a mode that exists; write it again.")
     if mode not in _TYPE_OF_MODE:
-        raise UserError(f"The image stack {name} has MRC mode {mode}; expected 0, 1, 2, 6 or 12 (float16).")
+        raise UserError(f"The {name} has MRC mode {mode}; expected 0, 1, 2, 6 or 12 (float16).")
     dtype = np.dtype(f"{order}{_TYPE_OF_MODE[mode]}")
     return StackLayout(path, (slices, rows, columns), dtype, _HEADER_BYTES + extended)

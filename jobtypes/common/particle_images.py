@@ -55,7 +55,7 @@ class ParticleImages:
         box = self.table.box
         for stack in np.flatnonzero(last >= 0):
             name = self.table.stack_paths[stack]
-            slices, rows, columns = read_layout(self._paths[stack], name).shape
+            slices, rows, columns = read_layout(self._paths[stack], f"image stack {name}").shape
             if (rows, columns) != (box, box):
                 raise UserError(
                     f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "

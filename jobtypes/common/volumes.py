@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobtypes.common.image_stacks import read_layout
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 
@@ -46,25 +47,15 @@ def read_volume(path: Path | str) -> Volume:
         The file is missing, damaged, not cubic, without a pixel size or holds a value that is not a number.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"The map {path} does not exist; give the path of an MRC file, relative to the project directory.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # what mrcfile warns of is checked below, in words
-            with mrcfile.open(path, mode="r", permissive=True) as file:
-                header, data, voxel = file.header, file.data, file.voxel_size
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(
-            f"The map {path} cannot be read as an MRC file ({error}); expected a map that RELION can open."
-        ) from error
-    if data is None:
-        raise UserError(
-            f"The map {path} is damaged: its header (mode {int(header.mode)}) does not fit its length; write it again."
-        )
+    layout = read_layout(path, f"map {path}")  # before mrcfile, which takes any header at its word
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what mrcfile warns of is checked here, in words
+        with mrcfile.open(path, mode="r", permissive=True) as file:
+            header, data, voxel = file.header, file.data, file.voxel_size
+    if data is None or data.size != np.prod(layout.shape):
+        raise UserError(f"The map {path} is damaged: its header does not fit its length; write it again.")
     _check_header(path, data, header)
     pixel_size = _pixel_size(path, data, voxel)
-    if np.iscomplexobj(data):
-        raise UserError(f"The map {path} has mode {int(header.mode)} (complex); expected mode 0, 1, 2, 6 or 12.")
     volume = torch.from_numpy(np.array(data, dtype=np.float32, order="C"))
     if not bool(torch.isfinite(volume).all()):
         z, y, x = torch.nonzero(~torch.isfinite(volume))[0].tolist()

@@ -67,7 +67,7 @@ def test_other_modes_and_byte_orders_become_float32(tmp_path: Path, dtype: str) 
         (np.ones((4, 4), np.float32), 1, "4 x 4 voxels; expected a cube"),
         (np.ones((3, 3, 3), np.float32), 0, "pixel size of 0 x 0 x 0 A"),
         (np.ones((3, 3, 3), np.float32), (1, 1, 2), "pixel size of 1 x 1 x 2 A"),
-        (np.ones((3, 3, 3), np.complex64), 1, r"mode 4 \(complex\)"),
+        (np.ones((3, 3, 3), np.complex64), 1, "has MRC mode 4"),
     ],
 )
 def test_a_map_that_cannot_be_used_is_refused(tmp_path: Path, values: np.ndarray, pixel_size: float, sentence: str) -> None:
@@ -94,7 +94,7 @@ def test_permuted_axes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short", b"no map" * 500])
 def test_a_file_that_is_no_map_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.mrc").write_bytes(content)
-    with pytest.raises(UserError, match=r"m\.mrc (cannot be read|is damaged)"):
+    with pytest.raises(UserError, match=r"m\.mrc (is no MRC file|is truncated|has MRC mode)"):
         read_volume(tmp_path / "m.mrc")
 
 
