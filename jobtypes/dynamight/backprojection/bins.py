@@ -54,7 +54,7 @@ def gram_matrix(fields: Tensor, weights: Tensor) -> Tensor:
 def choose_bins(
     coefficients: Tensor, gram: Tensor, *, train: Tensor, tolerance_angstroms: float, most: int, seed: int = 0
 ) -> Bins:
-    """The fewest bins that leave out no more than the tolerance, up to `most`.
+    """Choose the fewest bins that leave out no more than the tolerance, up to `most`.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -43,11 +44,11 @@ class DeformationBasis:
     fields: Tensor
 
     def displacements(self, coefficients: Tensor) -> Tensor:
-        """u of one state, (K,) -> (m, 3) voxels."""
+        """Return the displacements u of one state, (K,) -> (m, 3) voxels."""
         return torch.tensordot(coefficients.to(self.fields), self.fields, dims=1)
 
     def warp(self, coefficients: Tensor, *, order: Order) -> Warp:
-        """The forward deformation of one state, (K,)."""
+        """Return the forward deformation of one state, (K,)."""
         return Warp(self.support, lambda: self.displacements(coefficients), self.box, order=order)
 
     @property
@@ -112,14 +113,13 @@ def inverse_warps(
     support = near.to(gaussians.device)
     points = voxel_positions(near, box, pixel_size_angstroms).to(gaussians)
 
-    def displacements(coefficients: Tensor) -> Tensor:
-        return (inverse(points, coefficients) - points) / pixel_size_angstroms
+    # a network is too dear to be asked in every iteration, so its answers are kept
+    moved = [(inverse(points, centre) - points) / pixel_size_angstroms for centre in centres]
+    return [Warp(support, partial(_keep, kept), box, order=order, direction="inverse") for kept in moved]
 
-    # a network is too dear to be asked in every iteration
-    return [
-        Warp(support, lambda moved=displacements(centre): moved, box, order=order, direction="inverse")  # type: ignore[misc]
-        for centre in centres
-    ]
+
+def _keep(displacements: Tensor) -> Tensor:
+    return displacements
 
 
 def voxels_near(points: Tensor, *, box: int, pixel_size_angstroms: float, reach_angstroms: float) -> Tensor:

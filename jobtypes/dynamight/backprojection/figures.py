@@ -29,8 +29,8 @@ def draw_fsc(
     axis.set(xlabel="Spatial frequency (1/Å)", ylabel="FSC of half maps in the mask", xlim=(0, frequency[-1]), ylim=(-0.05, 1.03))
     axis.legend(loc="lower left", bbox_to_anchor=(0, 0.22))
     caption = (
-        f"Fourier shell correlation of the half maps, masked, with the resolution at 0.143. {verdict.sentence()} The FSC cannot judge "
-        "this alone: motion that is not corrected blurs both half maps alike."
+        f"Fourier shell correlation of the half maps, masked, with the resolution at 0.143. {verdict.sentence()} The FSC "
+        "cannot judge this alone: motion that is not corrected blurs both half maps alike."
     )
     return save_figure(figure, path, title="Deformed reconstruction: FSC", caption=caption)
 
@@ -56,8 +56,8 @@ def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask:
         axes[row, 0].set_ylabel(("rigid map", "deformed map", "local gain")[row])
         figure.colorbar(shown, ax=list(axes[row]), shrink=0.8)
     caption = (
-        "Slices through the filtered maps, on the same grey scale. Local gain: correlation of the half maps in a window of 4 pixels around "
-        "each voxel, over details finer than 20 Å, deformed minus rigid; blue is gained, red is lost."
+        "Slices through the filtered maps, on the same grey scale. Local gain: correlation of the half maps in a window of 4 pixels "
+        "around each voxel, over details finer than 20 Å, deformed minus rigid; blue is gained, red is lost."
     )
     return save_figure(figure, path, title="Deformed reconstruction: maps", caption=caption)
 

@@ -56,12 +56,12 @@ class HalfProblem:
 
 
 def usable_held_out(held_out: np.ndarray) -> np.ndarray:
-    """The held-out particles, or none where no other particle would be left."""
+    """Return the held-out particles, or none where no other particle would be left."""
     return np.zeros_like(held_out) if held_out.all() else held_out
 
 
 def bins_of(result: HalfResult, settings: Settings, pixel_size_angstroms: float) -> Bins:
-    """Bins of a half set's particles."""
+    """Find the bins of a half set's particles."""
     positions = result.model.gaussians.positions
     coefficients = result.model.field.coefficients(result.latent_mean)
     gram = gram_matrix(result.model.field.basis(positions), result.model.gaussians.amplitudes.abs())
@@ -76,7 +76,7 @@ def bins_of(result: HalfResult, settings: Settings, pixel_size_angstroms: float)
 
 
 def deformation_basis(result: HalfResult, *, box: int, pixel_size_angstroms: float) -> DeformationBasis:
-    """The half set's deformation field on the voxel grid."""
+    """Tabulate the half set's deformation field on the voxel grid."""
     return tabulate(
         result.model.field,
         result.model.gaussians.positions,
@@ -95,7 +95,7 @@ def build_half_problem(
     pixel_size_angstroms: float,
     inverse: Inverse | None = None,
 ) -> HalfProblem:
-    """Bins and deformations of a half set.
+    """Find bins and deformations of a half set.
 
     Parameters
     ----------

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from jobtypes.dynamight.backprojection.half_problem import Inverse
 from jobtypes.dynamight.backprojection.warp import Direction
+from jobtypes.dynamight.model import inverse_displacement
+from jobtypes.dynamight.model.inverse_displacement import InverseHalf
 from jobtypes.dynamight.model.result import ForwardResult
-from relion_jobs.contract.errors import UserError
 
-INVERSE_CHECKPOINT = Path("inverse_deformations/inv_chkpt.pth")
+_CHUNK = 65536  # points evaluated at once
 
 Inverses = dict[int, Inverse]
 
@@ -24,11 +26,19 @@ def load_inverses(
     Raises
     ------
     UserError
-        The inverse belongs to another checkpoint.
+        The inverse belongs to another checkpoint of the forward deformations, or its file is damaged.
     """
-    path = job_directory / INVERSE_CHECKPOINT
     if field == "forward":
         return None, "The forward deformations are used as they are; no inverse is needed."
-    if not path.is_file():
+    trained = inverse_displacement.load_inverses(job_directory, forward, device)
+    if trained is None:
         return None, "There are no inverse deformations in this job: the forward deformations are used instead, which need none."
-    raise UserError(f"The inverse deformations in {path} cannot be used yet; choose the forward field.")
+    return {half: _as_callable(network) for half, network in trained.items()}, "The inverse deformations are used."
+
+
+def _as_callable(inverse: InverseHalf) -> Inverse:
+    def consensus_positions(points: Tensor, coefficients: Tensor) -> Tensor:
+        parts = [inverse.consensus_positions(part, coefficients.to(part)) for part in points.split(_CHUNK)]
+        return torch.cat(parts) if parts else points
+
+    return consensus_positions

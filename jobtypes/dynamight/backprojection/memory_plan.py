@@ -55,7 +55,7 @@ class MemoryPlan:
         return max(0, (free - self.working_bytes) // 2)
 
     def sentence(self, available: int | None = None) -> str:
-        """The plan in words."""
+        """Say the plan in words."""
         cache = self.cache_bytes(available)
         where = (
             "which stay in memory"

@@ -1,8 +1,8 @@
 """The least-squares problem of a deformed reconstruction: (sum_m D_m* T_m D_m + prior) V = sum_m D_m* b_m.
 
-image_i = C_i P_i D_m(i) V + noise, with D_m the deformation of the bin that particle i belongs to. T_m = sum_i P_i* C_i^2 P_i is a
-convolution, and b_m = sum_i P_i* C_i y_i a map, so that their cost does not depend on the number of particles. With one bin and
-no deformation this is an ordinary CTF-weighted reconstruction on the absolute scale of the data.
+image_i = C_i P_i D_m(i) V + noise, with D_m the deformation of the bin that particle i belongs to. T_m = sum_i P_i* C_i^2 P_i
+is a convolution, and b_m = sum_i P_i* C_i y_i a map, so that their cost does not depend on the number of particles. With one bin
+and no deformation this is an ordinary CTF-weighted reconstruction on the absolute scale of the data.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import half_plane_weights, irfft3, rfft3, shell_average, shell_sum, shells_3d
+from jobtypes.common.fourier import irfft3, rfft3, shell_average, shells_3d
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
 from jobtypes.dynamight.backprojection.convolution import convolve_padded, optimal_circulant
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
 
-# Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights fall
-# to 1/1000 of it; a fifth of that keeps the scale of the map within 2e-4 of that of the data.
+# Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights
+# fall to 1/1000 of it; a fifth of that keeps the scale of the map within 2e-4 of that of the data.
 WEAKEST_PRIOR = 2e-4
 
 
@@ -174,11 +174,3 @@ def wiener_filter(volume: Tensor, fsc: Tensor) -> Tensor:
     gain = torch.cat((torch.where(ratio < 1e5, gain, torch.zeros_like(gain)), gain.new_zeros(1)))
     shells = shells_3d(box, device=volume.device).clamp_max(len(gain) - 1)
     return irfft3(rfft3(volume) * gain.to(volume)[shells], box)
-
-
-def shell_power(volume: Tensor) -> Tensor:
-    """Mean squared amplitude of each shell of a map: (N // 2 + 1,)."""
-    box = volume.shape[0]
-    shells = shells_3d(box, device=volume.device)
-    weights = half_plane_weights(box, 3, device=volume.device, dtype=volume.dtype)
-    return shell_sum(rfft3(volume).abs().square() * weights, shells) / shell_sum(weights, shells).clamp_min(1)

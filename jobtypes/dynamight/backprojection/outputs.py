@@ -33,9 +33,9 @@ def write_outputs(
 ) -> dict[str, float]:
     """Write all maps, curves and figures and register the maps; return the resolutions in A.
 
-    ``map_half1.mrc`` and ``map_half2.mrc`` are the deformed half maps, neither filtered nor sharpened nor masked, on the absolute scale of the
-    data, so that relion_postprocess takes them as they are; ``rigid_half*.mrc`` are the same without deformation. ``*_filtered.mrc``
-    are their averages filtered by the FSC.
+    ``map_half1.mrc`` and ``map_half2.mrc`` are the deformed half maps, neither filtered nor sharpened nor masked, on the
+    absolute scale of the data, so that relion_postprocess takes them as they are; ``rigid_half*.mrc`` are the same without
+    deformation. ``*_filtered.mrc`` are their averages filtered by the FSC.
     """
     folder, box = job.directory / FOLDER, mask.shape[0]
     pairs = {"rigid": maps.rigid, "deformed": maps.deformed}

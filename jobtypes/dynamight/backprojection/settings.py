@@ -53,7 +53,7 @@ class Settings:
 
 
 def settings_from(values: Mapping[str, Value]) -> Settings:
-    """Settings out of parsed option values; options that are missing take their defaults.
+    """Take the settings out of parsed option values; options that are missing take their defaults.
 
     Raises
     ------

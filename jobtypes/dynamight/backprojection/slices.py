@@ -99,7 +99,7 @@ class SliceGrid:
         self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
-        """b = sum P* C y as a map (N, N, N), but for the factor (2N)^3 that `kernel` lacks too."""
+        """Return b = sum P* C y as a map (N, N, N), but for the factor (2N)^3 that `kernel` lacks too."""
         spectrum = _hermitian(torch.view_as_complex(self.grid[:, :2].contiguous()), self.size)
         n = self.plane.box
         start = self.size // 2 - n // 2
@@ -119,7 +119,7 @@ class SliceGrid:
 
 
 def slices_of(volume: Tensor, plane: SlicePlane) -> Tensor:
-    """Padded spectrum of a map (N, N, N), ready for `read_slices`: flat (2N * 2N * (N + 1),) complex."""
+    """Return the padded spectrum of a map (N, N, N), ready for `read_slices`: flat (2N * 2N * (N + 1),) complex."""
     size = PADDING * plane.box
     start = size // 2 - plane.box // 2
     inner = slice(start, start + plane.box)
@@ -138,7 +138,7 @@ def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tenso
 
 
 def trilinear(places: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-    """The eight grid points around each place and its share in them.
+    """Find the eight grid points around each place and its share in them.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def trilinear(places: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def attenuation(size: int, device: torch.device | str) -> Tensor:
-    """What trilinear interpolation on a grid of `size` does in real space: (size, size, size), 1 in the centre."""
+    """Return what trilinear interpolation on a grid of `size` does in real space: (size, size, size), 1 in the centre."""
     axis = torch.sinc((torch.arange(size, device=device) - size // 2) / size).square()
     return axis[:, None, None] * axis[:, None] * axis
 

@@ -45,6 +45,7 @@ class SumsStore:
         self._cache: dict[Key, dict[str, Tensor]] = {}
         self._unsaved: set[Key] = set()
         self._saved: set[Key] = set()
+        self._dropped: set[Key] = set()
         self.notes: dict[str, Any] = {}
         self.open_bin: dict[str, Any] | None = None
         self._last_write = time.monotonic()
@@ -74,12 +75,12 @@ class SumsStore:
         return sums
 
     def drop(self, key: Key) -> None:
-        """Forget a bin."""
+        """Forget a bin; its file goes once what took its place is on disk."""
         self._cache.pop(key, None)
         self._unsaved.discard(key)
         if key in self._saved:
             self._saved.discard(key)
-            self._file(key).unlink(missing_ok=True)
+            self._dropped.add(key)
 
     def save_now_and_then(self) -> None:
         """Write what is not on disk, if a minute has passed; less often where writing is slow."""
@@ -92,9 +93,13 @@ class SumsStore:
         for key in sorted(self._unsaved):
             save_checkpoint(self._file(key), self._cache[key], kind=_KIND, version=_VERSION)
             self._saved.add(key)
+            self._dropped.discard(key)
         self._unsaved.clear()
         index = {"belongs_to": self._belongs_to, "saved": [list(key) for key in sorted(self._saved)], "notes": self.notes}
         save_checkpoint(self._index, index | {"open_bin": self.open_bin}, kind=_KIND, version=_VERSION)
+        for key in self._dropped:
+            self._file(key).unlink(missing_ok=True)
+        self._dropped.clear()
         self._last_write = time.monotonic()
         self._write_seconds = self._last_write - begun
 

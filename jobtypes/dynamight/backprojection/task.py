@@ -61,7 +61,7 @@ class Inputs:
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
-    """Validate the inputs of a reconstruction and return its plan in sentences. Writes nothing; the project is the working directory."""
+    """Validate the inputs of a reconstruction and return its plan in sentences; called in the project. Writes nothing."""
     device, device_sentence = choose_device(_text(values.get("gpu_id")))
     inputs = read_inputs(values, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
@@ -113,12 +113,13 @@ def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path,
     given = _text(values.get("fn_star"))
     if given and (project / given).resolve() != (project / forward.star_file).resolve():
         raise UserError(
-            f"Input images STAR file is {given}, but the checkpoint {forward.path} was trained on {forward.star_file}; give that one."
+            f"Input images STAR file is {given}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
+            "give that one."
         )
     if max(int(half.rows.max()) for half in forward.halves.values()) >= len(table) or (table.box != forward.box):
         raise UserError(
-            f"{forward.star_file} has {len(table)} particles of box {table.box}, which are not those that the checkpoint {forward.path} was "
-            f"trained on (box {forward.box}); put the STAR file back or train again."
+            f"{forward.star_file} has {len(table)} particles of box {table.box}, which are not those that the checkpoint "
+            f"{forward.path} was trained on (box {forward.box}); put the STAR file back or train again."
         )
     mask, mask_sentence = _mask(values, forward, project)
     inverses, field_sentence = load_inverses(job_directory, forward, settings.field, device)

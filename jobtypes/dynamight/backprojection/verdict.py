@@ -1,7 +1,7 @@
 """Is the deformed map better than the rigid one? Judged by particles that made neither.
 
-The FSC between half maps cannot tell: motion blurs both halves alike. The likelihood of images can: a held-out particle is predicted
-from the deformed map in its state and from the rigid map, and the better prediction is the better map.
+The FSC between half maps cannot tell: motion blurs both halves alike. The likelihood of images can: a held-out particle is
+predicted from the deformed map in its state and from the rigid map, and the better prediction is the better map.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices, sl
 from jobtypes.dynamight.backprojection.warp import Deformation
 
 _STANDARD_ERRORS = 2.0
+_NEGLIGIBLE = 0.05  # nats per particle; differences of rounding and of unfinished iterations have no standard error
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Verdict:
     n_particles
         Held-out particles of both halves.
     gain, gain_error
-        Mean over them of log likelihood under the deformed map minus under the rigid map (nats per particle), and its standard error.
+        Mean over them of the log likelihood under the deformed map minus that under the rigid map (nats per particle), and its
+        standard error.
     information
-        Mean information (nats) that the latents carry, which the gain must exceed: a latent read off a noisy image can fit noise.
+        Mean information (nats) that the latents carry, which the gain must exceed: a latent read off an image can fit noise.
     """
 
     word: str
@@ -44,12 +46,12 @@ class Verdict:
     information: float = 0.0
 
     def sentence(self) -> str:
-        """The verdict in plain words, with its reason."""
+        """Say the verdict in plain words, with its reason."""
         if self.word == "unknown":
             return "Deformed or rigid, which map is better? Unknown: there are no held-out particles to judge by."
         reason = (
             f"{self.n_particles} held-out particles are {'more' if self.gain >= 0 else 'less'} likely under the deformed map by "
-            f"{abs(self.gain):.2f} +- {self.gain_error:.2f} (log likelihood per particle; its latents carry {self.information:.2f})"
+            f"{abs(self.gain):.2f} +- {self.gain_error:.2f} (log likelihood per particle; latents carry {self.information:.2f})"
         )
         return {
             "better": f"The deformed map is better than the rigid one: {reason}.",
@@ -61,7 +63,8 @@ class Verdict:
 def judge(gains: Tensor, information: Tensor) -> Verdict:
     """Turn the gain (P,) and latent information (P,) of each held-out particle, in nats, into a verdict.
 
-    Better: the mean gain less the information exceeds two standard errors. Worse: the mean gain is below minus two standard errors.
+    Better: the mean gain less the information exceeds two standard errors. Worse: the mean gain is negative by more than two
+    standard errors, and by more than rounding.
     """
     if len(gains) == 0:
         return Verdict("unknown")
@@ -72,7 +75,7 @@ def judge(gains: Tensor, information: Tensor) -> Verdict:
     word = "same"
     if mean - paid > _STANDARD_ERRORS * net_error:
         word = "better"
-    elif mean < -_STANDARD_ERRORS * error:
+    elif mean < -max(_STANDARD_ERRORS * error, _NEGLIGIBLE):
         word = "worse"
     return Verdict(word, len(gains), mean, error, paid)
 
