@@ -1,0 +1,239 @@
+"""Axes, hand, shift sign, CTF sign and scale, aberrations: against files that RELION programs make of one small scene.
+
+The scene is a handful of Gaussian blobs without symmetry, written out analytically in the map and in our projections, so that
+nothing is interpolated on our side. The same images, recorded from relion_project 3.1.3, are in tests/data/relion_conventions for
+machines without it (``python tests/reference/test_relion_conventions.py`` records them anew).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from jobtypes.common.ctf import CtfParameters, ctf
+from jobtypes.common.fourier import frequencies_2d, fsc, irfft2, rfft2, shift_phases
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.rotations import euler_matrices
+from jobtypes.common.volumes import read_volume, write_volume
+
+RECORDED = Path(__file__).parents[1] / "data" / "relion_conventions" / "relion_project.npz"
+BOX, PIXEL_SIZE, WIDTH = 32, 2.5, 4.0
+needs_relion = [pytest.mark.relion, pytest.mark.skipif(shutil.which("relion_project") is None, reason="no RELION on PATH")]
+
+OPTICS = {
+    "rlnOpticsGroup": 1,
+    "rlnOpticsGroupName": "opticsGroup1",
+    "rlnVoltage": 300,
+    "rlnSphericalAberration": 2.7,
+    "rlnAmplitudeContrast": 0.1,
+    "rlnImagePixelSize": PIXEL_SIZE,
+    "rlnImageSize": BOX,
+    "rlnImageDimensionality": 2,
+}
+# what relion_project is asked for: its flags, columns of the optics table, columns of the particles (low, high)
+VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, object], dict[str, tuple[float, float]]]] = {
+    "projection": ((), {}, {}),
+    "ctf": (("--ctf",), {}, {}),
+    "ctf_squared": (("--ctf", "--ctf2"), {}, {}),
+    "phase_shift": (("--ctf",), {}, {"rlnPhaseShift": (20, 120)}),
+    "bfactor": (("--ctf",), {}, {"rlnCtfBfactor": (50, 300)}),
+    "scale_factor": (("--ctf",), {}, {"rlnCtfScalefactor": (0.5, 1.5)}),
+    "even_zernikes": (("--ctf",), {"rlnEvenZernike": "[0.4,40,-30,25,300,-900,500,700,-1000]"}, {}),
+}
+
+
+def blobs() -> tuple[Tensor, Tensor]:
+    """Positions (n, 3) A and weights (n,)."""
+    rng = np.random.default_rng(3)
+    return torch.from_numpy(rng.normal(size=(12, 3)) * [5, 8, 11] + [3, -4, 2]), torch.from_numpy(rng.uniform(0.5, 2, 12))
+
+
+def blob_map() -> Tensor:
+    """The scene as a map (N, N, N)."""
+    positions, weights = blobs()
+    axis = (torch.arange(BOX, dtype=torch.float64) - BOX // 2) * PIXEL_SIZE
+    x, y, z = (torch.exp(-((axis[:, None] - positions[:, i]) ** 2) / (2 * WIDTH**2)) for i in range(3))
+    return torch.einsum("zn,yn,xn,n->zyx", z, y, x, weights)
+
+
+def blob_projections(table: ParticleTable, *, mirrored: bool = False) -> Tensor:
+    """Spectra (b, N, N // 2 + 1) of the scene's projections, from our conventions alone."""
+    positions, weights = blobs()
+    if mirrored:
+        positions = positions * torch.tensor([1, 1, -1])
+    seen = (euler_matrices(torch.from_numpy(table.angles_degrees)) @ positions.T).transpose(1, 2)[..., :2]  # (b, n, 2)
+    frequencies = frequencies_2d(BOX, PIXEL_SIZE, dtype=torch.float64)
+    waves = torch.exp(-2j * math.pi * torch.einsum("bnc,yxc->bnyx", seen, frequencies))
+    envelope = (
+        (2 * math.pi) ** 1.5 * (WIDTH / PIXEL_SIZE) ** 3 * torch.exp(-2 * (math.pi * WIDTH) ** 2 * frequencies.square().sum(-1))
+    )
+    shifts = shift_phases(-torch.from_numpy(table.origins_angstroms), frequencies)
+    return torch.einsum("n,bnyx->byx", weights.to(waves.dtype), waves) * envelope * shifts
+
+
+def write_particle_star(path: Path, n: int, optics: dict[str, object], extra: dict[str, tuple[float, float]]) -> Path:
+    """Write n particles with random poses and defocus (seeded)."""
+    rng = np.random.default_rng(11)
+    view = {"rlnAngleRot": rng.uniform(-180, 180, n), "rlnAngleTilt": np.degrees(np.arccos(rng.uniform(-1, 1, n)))}
+    columns = {
+        **view,
+        "rlnAnglePsi": rng.uniform(-180, 180, n),
+        **{f"rlnOrigin{axis}Angst": rng.uniform(-8, 8, n) for axis in "XY"},
+        **{f"rlnDefocus{axis}": rng.uniform(8000, 20000, n) for axis in "UV"},
+        "rlnDefocusAngle": rng.uniform(0, 180, n),
+        **{name: rng.uniform(*limits, n) for name, limits in extra.items()},
+    }
+    optics = {**OPTICS, **optics}
+    names = "".join(f"_{name}\n" for name in optics)
+    text = f"# version 30001\n\ndata_optics\n\nloop_\n{names}{' '.join(map(str, optics.values()))}\n\n\n# version 30001\n\n"
+    names = "".join(f"_{name}\n" for name in ("rlnImageName", "rlnOpticsGroup", "rlnRandomSubset", *columns))
+    rows = (f"{i + 1:06d}@p.mrcs 1 {i % 2 + 1} " + " ".join(f"{values[i]:.6f}" for values in columns.values()) for i in range(n))
+    path.write_text(f"{text}data_particles\n\nloop_\n{names}" + "\n".join(rows) + "\n")
+    return path
+
+
+def run(*command: str, directory: Path) -> None:
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-1000:]
+
+
+def project_with_relion(variant: str, directory: Path) -> np.ndarray:
+    """Run relion_project on the scene: (n, N, N) images."""
+    flags, optics, extra = VARIANTS[variant]
+    write_volume(directory / "scene.mrc", blob_map(), PIXEL_SIZE)
+    write_particle_star(directory / "particles.star", 6, optics, extra)
+    command = ("relion_project", "--i", "scene.mrc", "--o", "out", "--ang", "particles.star", "--angpix", str(PIXEL_SIZE))
+    run(*command, *flags, directory=directory)
+    return np.array(mrcfile.read(directory / "out.mrcs"))
+
+
+def expected_images(variant: str, directory: Path) -> Tensor:
+    """What our conventions say that relion_project makes: (n, N, N)."""
+    flags, optics, extra = VARIANTS[variant]
+    table = read_particles(write_particle_star(directory / "ours.star", 6, optics, extra))
+    spectra = blob_projections(table)
+    if "--ctf" in flags:
+        spectra = spectra * table_ctf(table, premultiplied="--ctf2" in flags)
+    return irfft2(spectra, BOX)
+
+
+def table_ctf(table: ParticleTable, *, premultiplied: bool = False) -> Tensor:
+    parameters: CtfParameters = table.ctf_parameters(dtype=torch.float64)
+    if premultiplied:
+        parameters = replace(parameters, premultiplied=torch.ones(len(table), dtype=torch.bool))
+    return ctf(parameters, frequencies_2d(BOX, PIXEL_SIZE, dtype=torch.float64))
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack((a.flatten(), b.flatten())))[0, 1])
+
+
+def assert_same_images(relion: np.ndarray, ours: Tensor) -> None:
+    theirs = torch.from_numpy(relion).double()
+    for a, b in zip(theirs, ours, strict=True):
+        assert correlation(a, b) > 0.999
+    assert float((theirs * ours).sum() / ours.square().sum()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_images_are_those_recorded_from_relion(variant: str, tmp_path: Path) -> None:
+    with np.load(RECORDED) as recorded:
+        assert_same_images(recorded[variant], expected_images(variant, tmp_path))
+
+
+@pytest.mark.parametrize("variant", [pytest.param(variant, marks=needs_relion) for variant in VARIANTS])
+def test_images_are_those_of_relion_project(variant: str, tmp_path: Path) -> None:
+    assert_same_images(project_with_relion(variant, tmp_path), expected_images(variant, tmp_path))
+
+
+@pytest.mark.parametrize("wrong", ["hand", "shift", "transposed", "sign", "astigmatism"])
+def test_a_wrong_convention_would_be_seen(wrong: str, tmp_path: Path) -> None:
+    with np.load(RECORDED) as recorded:
+        theirs = torch.from_numpy(recorded["ctf"]).double()
+    table = read_particles(write_particle_star(tmp_path / "ours.star", 6, {}, {}))
+    if wrong == "shift":
+        table = replace(table, origins_angstroms=-table.origins_angstroms)
+    if wrong == "astigmatism":
+        table = replace(table, ctf_columns={**table.ctf_columns, "rlnDefocusAngle": -table.ctf_columns["rlnDefocusAngle"]})
+    ours = irfft2(blob_projections(table, mirrored=wrong == "hand") * table_ctf(table), BOX)
+    ours = {"transposed": ours.transpose(1, 2), "sign": -ours}.get(wrong, ours)
+    assert correlation(theirs, ours) < 0.98
+
+
+ODD = {
+    "none": {},
+    "beam_tilt": {"rlnBeamTiltX": 12.0, "rlnBeamTiltY": -8.0},
+    "odd_zernikes": {"rlnOddZernike": "[8,-6,500,300,-200,-400]"},
+}
+
+
+def reconstruct(images: Tensor, star: Path) -> Tensor:
+    """Run relion_reconstruct --ctf on images (n, N, N): the map (N, N, N)."""
+    with mrcfile.new(star.parent / "p.mrcs", overwrite=True) as file:
+        file.set_data(images.float().numpy())
+        file.set_image_stack()
+        file.voxel_size = PIXEL_SIZE
+    run("relion_reconstruct", "--i", star.name, "--o", "map.mrc", "--ctf", directory=star.parent)
+    volume = read_volume(star.parent / "map.mrc")
+    assert volume.pixel_size_angstroms == pytest.approx(PIXEL_SIZE)
+    return volume.data.double()
+
+
+def aberrated(spectra: Tensor, table: ParticleTable, directory: Path) -> Tensor:
+    """Images from which ParticleImages would take odd aberrations out to leave `spectra`: the inverse of what it does to a delta."""
+    delta = torch.zeros(1, BOX, BOX)
+    delta[0, BOX // 2, BOX // 2] = 1
+    with mrcfile.new(directory / "p.mrcs", overwrite=True) as file:
+        file.set_data(delta.expand(len(table), -1, -1).numpy())
+        file.set_image_stack()
+    taken_out = rfft2(ParticleImages(table, directory).read([0]).double())[0]  # (N, N // 2 + 1), conjugate of the aberration
+    return irfft2(spectra * taken_out.conj(), BOX)
+
+
+@pytest.mark.parametrize("odd", [pytest.param(odd, marks=needs_relion) for odd in ODD])
+def test_relion_reconstruct_makes_the_map_from_our_images(odd: str, tmp_path: Path) -> None:
+    table = read_particles(write_particle_star(tmp_path / "particles.star", 300, ODD[odd], {}))
+    images = aberrated(blob_projections(table) * table_ctf(table), table, tmp_path)
+    truth = blob_map()
+    made = reconstruct(images, tmp_path / "particles.star")
+    assert correlation(made, truth) > 0.998
+    assert fsc(made, truth)[: BOX // 3].min() > 0.99
+    assert float((made * truth).sum() / truth.square().sum()) == pytest.approx(1, abs=0.05)
+    if odd != "none":  # and RELION needs the columns to do so: the aberrations are not too small to see
+        plain = write_particle_star(tmp_path / "particles.star", 300, {}, {})
+        assert fsc(reconstruct(images, plain), truth)[: BOX // 3].min() < 0.95
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="no RELION on PATH")
+def test_relion_takes_premultiplied_images_as_we_do(tmp_path: Path) -> None:
+    table = read_particles(write_particle_star(tmp_path / "particles.star", 300, {"rlnCtfDataAreCtfPremultiplied": 1}, {}))
+    frequencies = frequencies_2d(BOX, PIXEL_SIZE, dtype=torch.float64)
+    images = irfft2(blob_projections(table) * ctf(table.ctf_parameters(dtype=torch.float64), frequencies), BOX)
+    made = reconstruct(images, tmp_path / "particles.star")
+    assert correlation(made, blob_map()) > 0.998
+    assert float((made * blob_map()).sum() / blob_map().square().sum()) == pytest.approx(1, abs=0.05)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        made = {variant: project_with_relion(variant, Path(scratch)).astype(np.float16) for variant in VARIANTS}
+    np.savez_compressed(RECORDED, **made)
+    sys.exit(0)
