@@ -1,4 +1,6 @@
-"""Task "forward deformations": fits the model of each half set to its images. In the order the data flows:
+"""Task "forward deformations": fits the model of each half set to its images.
+
+In the order the data flows:
 
 seeding     consensus map -> starting model
 schedule    what each epoch does: resolution, weights, learning rates

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
-from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
 from jobtypes.dynamight.options import ForwardOptions
@@ -39,19 +38,14 @@ class CheckpointWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.options, self.settings = options, settings
 
-    def save(
-        self,
-        halves: dict[int, HalfTraining],
-        stop_rule: StopRule,
-        history: list[dict[str, float]],
-        *,
-        finished: bool = False,
-    ) -> Path:
-        """Write ``NNN.pth`` (NNN epochs done by both halves), or ``checkpoint_final.pth`` when finished; older ones beyond the last few go.
+    def save(self, halves: dict[int, HalfTraining], history: list[dict[str, float]], *, finished: bool = False) -> Path:
+        """Write ``NNN.pth``, or ``checkpoint_final.pth`` when finished; of the older ones the last few are kept.
 
-        A file keeps its number while the next epoch is under way and is then replaced by one that holds more.
+        NNN is the number of epochs done by every half that still trains. A file keeps its number while the next
+        epoch is under way and is then replaced by one that holds more.
         """
-        epoch = min(training.epochs_done for training in halves.values())
+        running = [training.epochs_done for training in halves.values() if not training.stopped]
+        epoch = min(running) if running else max(training.epochs_done for training in halves.values())
         content = {
             "identity": _identity(halves),
             "epoch": epoch,
@@ -59,7 +53,6 @@ class CheckpointWriter:
             "options": self.options.as_dict(),
             "settings": self.settings,
             "halves": {half: training.state() for half, training in halves.items()},
-            "stop_rule": stop_rule.state(),
             "history": history,
         }
         path = self.folder / (FINAL if finished else f"{epoch:03d}.pth")

@@ -13,10 +13,11 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight.forward_deformations.checkpointing import available_memory_bytes
-from jobtypes.dynamight.forward_deformations.schedule import default_epochs
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, default_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.seeding import Seed, make_seed
 from jobtypes.dynamight.model.observations import Band, image_mask
 from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import UserError
 
 HELD_OUT_FRACTION = 0.1
 # The band ends where a Gaussian model still helps: not beyond 5.5 A, where noise is all that there is to learn in most data,
@@ -62,20 +63,27 @@ class TrainingPlan:
         """(n_h,) rows of a half set."""
         return np.flatnonzero(self.table.half == half)
 
+    def epoch(self, number: int) -> EpochPlan:
+        """What epoch 0, 1, ... does."""
+        return plan_epoch(number, self.n_epochs, self.band.resolution(len(self.band)))
+
     def sentences(self, options: ForwardOptions) -> list[str]:
         """The plan in words."""
         table, band, seed = self.table, self.band, self.seed
         sizes = [len(self.rows(half)) for half in HALVES]
-        given = "given by rlnRandomSubset" if table.half_is_given else f"drawn with seed {options.seed}, as the STAR file has no rlnRandomSubset"
+        drawn = f"drawn with seed {options.seed}, as the STAR file has no rlnRandomSubset"
+        given = "given by rlnRandomSubset" if table.half_is_given else drawn
         found = "given" if options.initial_threshold is not None else "found automatically"
         gigabytes = len(table) * len(band) * 8 / 1e9
         place = "in memory" if self.spectra_in_memory else "in a scratch file"
         return [
-            f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel in {len(table.optics.numbers)} optics "
-            f"group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; {int(self.held_out.sum())} held out of training.",
+            f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
+            f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; {int(self.held_out.sum())} held out of training.",
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of {options.soft_edge:g} A.",
-            f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, about {seed.n_residues:.0f} residues.",
-            f"Model of each half: {options.nr_gaussians} Gaussians, {options.n_basis_fields} basis fields, {options.n_latent_dimensions} latent dimensions.",
+            f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
+            f"about {seed.n_residues:.0f} residues.",
+            f"Model of each half: {options.nr_gaussians} Gaussians, {options.n_basis_fields} basis fields, "
+            f"{options.n_latent_dimensions} latent dimensions.",
             f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take {gigabytes:.2f} GB {place}.",
             f"Training: at most {self.n_epochs} epochs in batches of {options.training_batch_size}.",
         ]
@@ -107,7 +115,23 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         mask=mask,
         particle_diameter_angstroms=diameter,
         held_out=out,
-        seed=make_seed(consensus.data, pixel_size, options.initial_threshold, diameter / 2 + options.soft_edge),
+        seed=make_seed(
+            consensus.data,
+            pixel_size,
+            threshold=options.initial_threshold,
+            radius_angstroms=diameter / 2 + options.soft_edge,
+            mask=None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size),
+        ),
         n_epochs=options.n_training_epochs or default_epochs(n_training),
         spectra_in_memory=options.do_preload or len(table) * len(band) * 8 < SHARE_OF_MEMORY * available_memory_bytes(),
     )
+
+
+def _read_mask(project: Path, name: str, box: int, pixel_size: float) -> torch.Tensor:
+    """(N, N, N) mask with values from 0 to 1."""
+    volume = read_volume(project / name)
+    check_map(volume, box=box, pixel_size_angstroms=pixel_size, name=name)
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if low < -1e-3 or high > 1 + 1e-3 or high <= 0:
+        raise UserError(f"Mask {name} has values from {low:.3g} to {high:.3g}; a mask must lie between 0 and 1 and not be empty.")
+    return volume.data.clamp(0, 1)

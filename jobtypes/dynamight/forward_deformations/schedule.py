@@ -8,6 +8,8 @@ from dataclasses import dataclass
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
 VISITS_OF_A_HALF = 72_000
 FEWEST_EPOCHS, MOST_EPOCHS = 12, 80
+# Of the Kullback-Leibler term.
+FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.02, 0.5
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
 
     The consensus alone is fitted in the first twentieth. Resolution grows from 16 A over the first third, so that large
     motions are found before fine detail can trap them. The weight of the prior stays low until a third, then grows to its
-    full value at two thirds: with the full weight from the start the latents collapse. The learning rate falls in the last quarter.
+    full value at two thirds: with the full weight from the start the latents collapse. The learning rate falls in the last
+    quarter.
     """
     progress = epoch / max(1, n_epochs - 1) if n_epochs > 1 else 1.0
     coarse = max(16.0, highest_resolution_angstroms)
@@ -52,7 +55,7 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
     return EpochPlan(
         deforms=epoch >= max(1, round(0.05 * n_epochs)) or n_epochs < 3,
         resolution_angstroms=resolution,
-        kl_weight=0.02 + 0.48 * _ramp(progress, 0.35, 0.7),
+        kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.35, 0.7),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
     )
 

@@ -37,11 +37,14 @@ class Seed:
         Density above which Gaussians are placed.
     pixel_size_angstroms
         Voxel size.
+    mask
+        (N, N, N) where the molecule may move; None: everywhere.
     """
 
     density: Tensor
     threshold: float
     pixel_size_angstroms: float
+    mask: Tensor | None
 
     @property
     def volume_angstroms3(self) -> float:
@@ -54,7 +57,9 @@ class Seed:
         return self.volume_angstroms3 / RESIDUE_VOLUME_ANGSTROMS3
 
 
-def make_seed(consensus: Tensor, pixel_size: float, threshold: float | None, radius_angstroms: float) -> Seed:
+def make_seed(
+    consensus: Tensor, pixel_size: float, *, threshold: float | None, radius_angstroms: float, mask: Tensor | None = None
+) -> Seed:
     """Low-pass the consensus map (N, N, N) and find or check its threshold, inside a sphere of the particle's radius.
 
     Raises
@@ -79,7 +84,7 @@ def make_seed(consensus: Tensor, pixel_size: float, threshold: float | None, rad
             f"The initial threshold {threshold:g} lies above every voxel of the consensus map low-passed to "
             f"{SEED_RESOLUTION_ANGSTROMS:g} A, whose highest value is {highest:.4g}; leave it empty to have one found."
         )
-    return Seed(density, float(threshold), pixel_size)
+    return Seed(density, float(threshold), pixel_size, mask)
 
 
 def seed_model(
@@ -101,13 +106,17 @@ def seed_model(
         # layers draw their starting weights from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         model = HalfModel(
-            GaussianModel(positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=n_widths),
+            GaussianModel(
+                positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=n_widths
+            ),
             DisplacementField(n_latent=n_latent, n_fields=n_fields, box_length_angstroms=observations.band.box_length_angstroms),
             Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), n_latent),
             RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
             noise_power.cpu(),
         )
     model = model.to(observations.device)
+    if seed.mask is not None:
+        model.field.set_mask(seed.mask, seed.pixel_size_angstroms)
     model.field.set_anchors(model.gaussians.positions, model.gaussians.amplitudes)
     _fit_scale(model, observations, projector)
     return model

@@ -17,7 +17,7 @@ class StopRule:
         Smaller decreases, in log-likelihood units per particle, are no improvement.
     """
 
-    patience: int
+    patience: int = 15
     tolerance: float = 0.02
     best: float = float("inf")
     epochs_without_improvement: int = 0

@@ -16,9 +16,8 @@ from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, generator_for, load_last, set_aside
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
-from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, plan_epoch
+from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
 from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, seed_model
-from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
@@ -30,13 +29,13 @@ from relion_jobs.contract.running_job import RunningJob
 FOLDER = Path("forward_deformations")
 HISTORY = FOLDER / "history.json"
 STIFFNESS_PER_RESIDUE = 0.15  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
-PATIENCE_EPOCHS = 15
 MINUTES_BETWEEN_CHECKPOINTS = 5.0
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs of a training and return its plan in sentences. Writes nothing."""
     options = ForwardOptions.from_values(values)
+    torch.set_num_threads(options.nr_threads)
     _, device = choose_device(options.gpu_id)
     return [device, *make_plan(options, Path.cwd()).sentences(options)]
 
@@ -65,18 +64,17 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     for line in plan.sentences(options):
         job.report(line)
     halves = {half: _prepare_half(half, plan, options, job, device) for half in HALVES}
-    stop_rule, history = StopRule(patience=PATIENCE_EPOCHS), []
+    history: list[dict[str, float]] = []
     if earlier is not None:
         _restore(halves, earlier, options)
-        stop_rule.restore(earlier["stop_rule"])
         history = earlier["history"]
         job.report(f"Going on from epoch {earlier['epoch']}.")
     writer = CheckpointWriter(job.directory, options, _settings(plan, options))
-    last_plan = _train(halves, plan, stop_rule, history, writer, job)
+    _train(halves, plan, history, writer, job)
     for half, training in halves.items():
         job.report(f"Encoding all particles of half {half}.")
-        training.encode_all(last_plan)
-    path = writer.save(halves, stop_rule, history, finished=True)
+        training.encode_all(plan.epoch(training.epochs_done - 1))
+    path = writer.save(halves, history, finished=True)
     for scratch in (job.directory / FOLDER).glob("spectra_half*.tmp"):
         scratch.unlink()
     job.report(f"Wrote {path}.")
@@ -86,54 +84,43 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 def _train(
     halves: dict[int, HalfTraining],
     plan: TrainingPlan,
-    stop_rule: StopRule,
     history: list[dict[str, float]],
     writer: CheckpointWriter,
     job: RunningJob,
-) -> EpochPlan:
-    """All epochs that are left; returns the plan of the last one."""
-    finest = plan.band.resolution(len(plan.band))
+) -> None:
+    """All epochs that are left. The halves take turns, and each stops by its own rule."""
     last_save = time.monotonic()
-    epoch_plan = plan_epoch(0, plan.n_epochs, finest)
     for epoch in range(min(training.epochs_done for training in halves.values()), plan.n_epochs):
-        epoch_plan = plan_epoch(epoch, plan.n_epochs, finest)
+        epoch_plan = plan.epoch(epoch)
         for half, training in halves.items():
-            if training.epochs_done > epoch:
-                continue  # it had done this epoch when the job was left
+            if training.stopped or training.epochs_done > epoch:
+                continue
 
             def after_batch(seen: int, half: int = half, training: HalfTraining = training, epoch: int = epoch) -> None:
                 nonlocal last_save
                 job.progress(f"epoch {epoch + 1} of {plan.n_epochs}, half {half}", seen, len(training.training), "particles")
                 minutes = (time.monotonic() - last_save) / 60
                 if minutes > MINUTES_BETWEEN_CHECKPOINTS or job.abort_requested():
-                    writer.save(halves, stop_rule, history)
+                    writer.save(halves, history)
                     last_save = time.monotonic()
                 job.check_abort()
 
-            history.append(_run_epoch(half, training, epoch, epoch_plan, after_batch))
-        writer_due = stop_rule_applies(epoch_plan) and stop_rule.update(_held_out_sum(history, epoch))
-        writer.save(halves, stop_rule, history)
+            history.append(_run_epoch(half, training, epoch_plan, after_batch))
+            # epochs of other weights do not compare: the rule counts from the first with the full weight of the prior
+            if epoch_plan.kl_weight >= FULL_KL_WEIGHT and training.stop_rule.update(history[-1]["held_out"]):
+                training.stopped = True
+                job.report(f"Half {half}: held-out particles have stopped improving; its training ends after epoch {epoch + 1}.")
+        writer.save(halves, history)
         last_save = time.monotonic()
         _write_history(job.directory / HISTORY, history)
-        if writer_due:
-            job.report(f"Held-out particles have not improved for {stop_rule.patience} epochs: training ends after epoch {epoch + 1}.")
+        if all(training.stopped for training in halves.values()):
             break
-    return epoch_plan
 
 
-def stop_rule_applies(epoch_plan: EpochPlan) -> bool:
-    """Epochs of other resolutions or weights do not compare: the rule counts from the first with the full weight on."""
-    return epoch_plan.kl_weight >= FULL_KL_WEIGHT
-
-
-FULL_KL_WEIGHT = plan_epoch(10, 10, 1.0).kl_weight
-
-
-def _run_epoch(
-    half: int, training: HalfTraining, epoch: int, epoch_plan: EpochPlan, after_batch: Callable[[int], None]
-) -> dict[str, float]:
+def _run_epoch(half: int, training: HalfTraining, epoch_plan: EpochPlan, after_batch: Callable[[int], None]) -> dict[str, float]:
     """One epoch of one half set, its figures, and the check that they are finite."""
     start = time.monotonic()
+    epoch = training.epochs_done
     figures = training.run_epoch(epoch_plan, after_batch)
     if not all(value == value and abs(value) < float("inf") for value in figures.values()):
         raise JobFailed(
@@ -251,10 +238,6 @@ def _settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str, Any]:
         "pose_prior_radians": POSE_PRIOR_RADIANS,
         "pose_prior_angstroms": POSE_PRIOR_PIXELS * pixel_size,
     }
-
-
-def _held_out_sum(history: list[dict[str, float]], epoch: int) -> float:
-    return sum(row["held_out"] for row in history if row["epoch"] == epoch)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -13,8 +13,9 @@ from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import elastic_edges
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.observations import ObservedBatch, Observations
+from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.projection import Projector
 
 # Learning rates of Adam, each in the unit of its parameters.
@@ -99,6 +100,13 @@ class HalfTraining:
         How.
     generator
         This half's random numbers, on the CPU.
+
+    Attributes
+    ----------
+    epochs_done
+        Whole epochs.
+    stop_rule, stopped
+        Whether this half's held-out particles have stopped improving.
     """
 
     def __init__(
@@ -130,6 +138,7 @@ class HalfTraining:
         self.latent_log_variance = torch.zeros(len(observations), n_latent)
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
         self.epochs_done = 0
+        self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
 
     def run_epoch(self, plan: EpochPlan, after_batch: Callable[[int], None]) -> dict[str, float]:
@@ -144,7 +153,9 @@ class HalfTraining:
         while progress.seen < len(progress.order):
             batch = self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size])
             losses, residual = self._losses(batch, plan, n_terms, self._edges_of_step(progress))
-            objective = losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
+            objective = (
+                losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
+            )
             self._step(objective.mean())
             progress.residual_power.add(residual, batch.group)
             progress.add(len(batch.index), {"loss": objective, **losses})
@@ -272,6 +283,8 @@ class HalfTraining:
             "latent_log_variance": self.latent_log_variance,
             "motion_power": self.motion_power,
             "epochs_done": self.epochs_done,
+            "stop_rule": self.stop_rule.state(),
+            "stopped": self.stopped,
             "rows": torch.from_numpy(self.observations.rows),
             "held_out": held_out,
             "input_matrices": self.observations.matrices,
@@ -290,8 +303,10 @@ class HalfTraining:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state, exactly."""
-        anchors = state["model"]["field.anchors"].to(self.observations.device)
-        self.model.field.set_anchors(anchors, state["model"]["field.anchor_weights"].to(self.observations.device))
+        field, saved = self.model.field, state["model"]
+        device = self.observations.device
+        field.set_anchors(saved["field.anchors"].to(device), saved["field.anchor_weights"].to(device))
+        field.mask = torch.zeros_like(saved["field.mask"], device=device)
         self.model.load_state_dict(state["model"])
         self.networks.load_state_dict(state["networks"])
         self.poses.load_state_dict(state["poses"])
@@ -299,7 +314,8 @@ class HalfTraining:
         self.latent_mean.copy_(state["latent_mean"])
         self.latent_log_variance.copy_(state["latent_log_variance"])
         self.motion_power.copy_(state["motion_power"])
-        self.epochs_done = state["epochs_done"]
+        self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
+        self.stop_rule.restore(state["stop_rule"])
         self.progress = None
         if (saved := state["progress"]) is not None:
             power = ShellPower(len(self.model.noise_power), self.observations.band)

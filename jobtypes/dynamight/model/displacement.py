@@ -39,9 +39,17 @@ class DisplacementField(nn.Module):
     wavelengths: Tensor
     anchors: Tensor
     anchor_weights: Tensor
+    mask: Tensor
+    mask_ends: Tensor
 
     def __init__(
-        self, *, n_latent: int, n_fields: int, box_length_angstroms: float, width: int = 64, shortest_wavelength_angstroms: float = 40.0
+        self,
+        *,
+        n_latent: int,
+        n_fields: int,
+        box_length_angstroms: float,
+        width: int = 64,
+        shortest_wavelength_angstroms: float = 40.0,
     ) -> None:
         super().__init__()
         n_wavelengths = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_wavelength_angstroms)))
@@ -52,10 +60,29 @@ class DisplacementField(nn.Module):
         # the points and weights that define "no rigid motion of the whole"
         self.register_buffer("anchors", torch.zeros(0, 3))
         self.register_buffer("anchor_weights", torch.zeros(0))
+        # the region that may move; none: everything
+        self.register_buffer("mask", torch.zeros(0))
+        self.register_buffer("mask_ends", torch.zeros(2))
 
     def set_anchors(self, positions: Tensor, weights: Tensor) -> None:
         """Remove from now on the rigid motion of these points (n, 3) A, weighted by (n,), from every field."""
         self.anchors, self.anchor_weights = positions.detach().clone(), weights.detach().clone()
+
+    def set_mask(self, mask: Tensor, pixel_size: float, finest: int = 64) -> None:
+        """Let only the inside of a mask (N, N, N) move, in proportion to its value; kept on a grid of at most `finest` points."""
+        box = mask.shape[0]
+        size = min(finest, box)
+        small = nn.functional.interpolate(mask[None, None].float(), size=(size,) * 3, mode="trilinear", align_corners=True)
+        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size  # of the voxel centres, A
+        self.mask, self.mask_ends = small[0, 0].to(self.wavelengths), ends.to(self.wavelengths)
+
+    def mobility(self, points: Tensor) -> Tensor:
+        """(m,) value of the mask at points (m, 3) A; 1 everywhere without a mask, 0 outside its box."""
+        if self.mask.numel() == 0:
+            return torch.ones_like(points[:, 0])
+        first, last = self.mask_ends
+        grid = (2 * (points - first) / (last - first) - 1)[None, None, None]
+        return nn.functional.grid_sample(self.mask[None, None], grid, align_corners=True)[0, 0, 0, 0]
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """a_k of latents (b, d): (b, K), zero at latent zero, so that the consensus is the state of latent zero."""
@@ -70,23 +97,28 @@ class DisplacementField(nn.Module):
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
         """U_k at the Gaussians (n, 3) A: (K, n, 3) A, without their rigid motion. Differentiable."""
         raw = self.raw_basis(positions)
+        if self.mask.numel():  # what lies outside the mask stands still and fixes the frame
+            return raw * self.mobility(positions)[:, None]
         if len(self.anchors) != len(positions):
             return raw
         motions = rigid_motions(positions.detach(), positions.detach(), self.anchor_weights)
         return raw - remove_share(raw, motions, motions, self.anchor_weights)
 
+    @torch.no_grad()
     def basis(self, points: Tensor, chunk: int = 65536) -> Tensor:
         """U_k at any points (m, 3) A: (K, m, 3) A, without rigid motion and fading out away from the Gaussians. No gradient."""
-        with torch.no_grad():
-            at_anchors = self.raw_basis(self.anchors)
-            own = rigid_motions(self.anchors, self.anchors, self.anchor_weights)
-            parts = []
-            for part in points.split(chunk):
-                raw = self.raw_basis(part)
+        at_anchors = self.raw_basis(self.anchors)
+        own = rigid_motions(self.anchors, self.anchors, self.anchor_weights)
+        parts = []
+        for part in points.split(chunk):
+            raw = self.raw_basis(part)
+            if self.mask.numel():
+                raw = raw * self.mobility(part)[:, None]
+            else:
                 elsewhere = rigid_motions(part, self.anchors, self.anchor_weights)
                 raw = raw - remove_share(at_anchors, own, elsewhere, self.anchor_weights)
-                parts.append(raw * self.taper(part)[:, None])
-            return torch.cat(parts, dim=1)
+            parts.append(raw * self.taper(part)[:, None])
+        return torch.cat(parts, dim=1)
 
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""

@@ -53,7 +53,8 @@ class Encoder(nn.Module):
             Mean and log variance, each (b, d).
         """
         view = matrices[:, 2]  # (b, 3) viewing direction in the molecule's frame
-        products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3)]  # even in the direction, as a projection is
+        # its products are even in the direction, as a projection is
+        products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3)]
         readings = self.read(difference, pixels_per_angstrom, matrices, shifts)
         hidden = self.network(torch.cat((readings, products), dim=1))
         return self.mean(hidden), self.log_variance(hidden)

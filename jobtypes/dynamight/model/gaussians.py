@@ -78,7 +78,9 @@ def seed_positions(density: Tensor, threshold: float, n_gaussians: int, pixel_si
     weight = (density - threshold).clamp(min=0).flatten().double()
     cumulative = weight.cumsum(0)
     # stratified draws cover the density more evenly than independent ones
-    quantiles = (torch.arange(n_gaussians, dtype=torch.float64) + torch.rand(n_gaussians, generator=generator, dtype=torch.float64)) / n_gaussians
+    quantiles = (
+        torch.arange(n_gaussians, dtype=torch.float64) + torch.rand(n_gaussians, generator=generator, dtype=torch.float64)
+    ) / n_gaussians
     voxel = torch.searchsorted(cumulative, quantiles * cumulative[-1]).clamp(max=weight.numel() - 1)
     zyx = torch.stack((voxel // box**2, voxel // box % box, voxel % box), dim=1).float()
     zyx = zyx + torch.rand(n_gaussians, 3, generator=generator) - 0.5

@@ -57,9 +57,7 @@ class HalfModel(nn.Module):
         basis = self.field.basis_at_gaussians(positions) if points is None else self.field.basis(points)
         return combine(self.field.coefficients(latent), basis)
 
-    def project(
-        self, positions: Tensor, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int
-    ) -> Tensor:
+    def project(self, positions: Tensor, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
         """Fourier terms (b, q) of the projections of Gaussians at positions (b or 1, n, 3), CTF not applied."""
         xy = positions @ matrices[:, :2].transpose(1, 2) + shifts[:, None]  # (b, n, 2)
         terms = projector(xy, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)

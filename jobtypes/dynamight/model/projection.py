@@ -21,7 +21,7 @@ class _Splat(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, xy: Tensor, amplitudes: Tensor, size: int) -> Tensor:
         """Splat (b, n, 2) pixel coordinates with (c, n) amplitudes -> (b, c, size, size)."""
-        b, n, _ = xy.shape
+        b = len(xy)
         c = len(amplitudes)
         corner = xy.detach().floor().clamp_(0, size - 2)
         fraction = (xy.detach() - corner).clamp_(-1, 2)
@@ -109,8 +109,7 @@ class Projector:
         if n_terms not in self._plans:
             harmonics = self.band.harmonics[:n_terms]  # (q, 2) integer kx, ky
             highest = int(harmonics.abs().max())
-            size = 2 * math.ceil(self.oversampling * (highest + 1) / 2) * 2 // 2
-            size += size % 2
+            size = 2 * math.ceil(self.oversampling * (highest + 1))
             index = (harmonics[:, 1] % size) * (size // 2 + 1) + harmonics[:, 0]
             attenuation = torch.sinc(harmonics.double() / size).square().prod(dim=1)
             self._plans[n_terms] = (size, index, (1 / attenuation).to(self.band.frequencies.dtype))

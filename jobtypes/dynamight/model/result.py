@@ -114,7 +114,9 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     return numbered[-1]
 
 
-def load_forward_result(job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu") -> ForwardResult:
+def load_forward_result(
+    job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
+) -> ForwardResult:
     """Read a job's checkpoint.
 
     Parameters
@@ -135,7 +137,9 @@ def load_forward_result(job_directory: Path, checkpoint_file: str | None = None,
     content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
     settings = content["settings"]
     return ForwardResult(
-        halves={int(half): _half_result(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()},
+        halves={
+            int(half): _half_result(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
+        },
         identity=content["identity"],
         box=settings["box"],
         pixel_size_angstroms=settings["pixel_size_angstroms"],
@@ -154,14 +158,16 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     positions = state["gaussians.positions"]
     model = HalfModel(
         GaussianModel(positions, amplitude=1.0, width_angstroms=1.0, n_widths=len(state["gaussians.log_widths"])),
-        DisplacementField(n_latent=n_latent, n_fields=n_fields, box_length_angstroms=settings["box"] * settings["pixel_size_angstroms"]),
-        Encoder(state["encoder.probes"], n_latent),
-        RefinedPoses(
-            len(state["poses.corrections.weight"]), settings["pose_prior_radians"], settings["pose_prior_angstroms"]
+        DisplacementField(
+            n_latent=n_latent, n_fields=n_fields, box_length_angstroms=settings["box"] * settings["pixel_size_angstroms"]
         ),
+        Encoder(state["encoder.probes"], n_latent),
+        RefinedPoses(len(state["poses.corrections.weight"]), settings["pose_prior_radians"], settings["pose_prior_angstroms"]),
         torch.zeros_like(state["noise_power"]),
     )
+    # tensors whose size is not known beforehand
     model.field.set_anchors(state["field.anchors"], state["field.anchor_weights"])
+    model.field.mask = torch.zeros_like(state["field.mask"])
     model.load_state_dict(state)
     return model
 

@@ -1,0 +1,60 @@
+"""Laws of the displacement field."""
+
+import pytest
+import torch
+
+from jobtypes.common.rotations import rotation_vector_matrices
+from jobtypes.dynamight.forward_deformations.losses import strain
+from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField, remove_share, rigid_motions
+from jobtypes.dynamight.model.half_model import combine
+
+
+@pytest.fixture
+def positions():
+    return torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) * 20
+
+
+@pytest.fixture
+def field(positions):
+    torch.manual_seed(1)
+    field = DisplacementField(n_latent=3, n_fields=4, box_length_angstroms=160.0)
+    field.set_anchors(positions, torch.rand(200, generator=torch.Generator().manual_seed(2)) + 0.5)
+    return field
+
+
+def test_latent_zero_is_the_consensus(field, positions):
+    # the product of a batch and that of one row differ by rounding
+    moved = combine(field.coefficients(torch.zeros(2, 3)), field.basis(positions))
+    assert float(moved.detach().abs().max()) < 1e-5
+
+
+def test_no_field_holds_a_rigid_motion_of_the_anchors(field, positions):
+    basis = field.basis_at_gaussians(positions).detach()
+    weights = field.anchor_weights
+    motions = rigid_motions(positions, positions, weights)
+    share = remove_share(basis, motions, motions, weights)
+    assert float(share.abs().max()) < 1e-3 * float(basis.abs().max())
+
+
+def test_fields_at_gaussians_and_at_points_agree(field, positions):
+    assert torch.allclose(field.basis(positions), field.basis_at_gaussians(positions).detach(), atol=1e-5)
+
+
+def test_fields_vanish_far_from_the_gaussians(field):
+    far = torch.tensor([[100.0 + TAPER_END_ANGSTROMS, 0.0, 0.0], [0.0, -200.0, 10.0]])
+    assert float(field.basis(far).abs().max()) == 0
+
+
+def test_a_rotation_of_the_whole_by_any_angle_costs_no_strain(positions):
+    rotation = rotation_vector_matrices(torch.tensor([[0.3, -1.0, 0.5]]))[0]
+    motion = positions @ rotation.T - positions
+    edges = torch.stack((torch.arange(199), torch.arange(1, 200)), dim=1)
+    cost = strain(torch.ones(1, 1), motion[None], positions, edges)
+    assert float(cost) < 1e-6
+
+
+def test_stretching_every_edge_by_a_tenth_costs_a_hundredth_of_its_squared_length(positions):
+    edges = torch.stack((torch.arange(199), torch.arange(1, 200)), dim=1)
+    lengths = (positions[edges[:, 0]] - positions[edges[:, 1]]).norm(dim=1)
+    cost = strain(torch.tensor([[0.1]]), positions[None], positions, edges)
+    assert torch.allclose(cost, 0.01 * lengths.square().mean(), rtol=1e-3)

@@ -1,0 +1,79 @@
+"""Projections of points against the plain sum that defines them."""
+
+import math
+
+import pytest
+import torch
+
+from jobtypes.dynamight.model.observations import Band
+from jobtypes.dynamight.model.projection import Projector, splat
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def exact_terms(xy, amplitudes, frequencies):
+    """sum_j a_j exp(-2 pi i k x_j) in float64: xy (b, n, 2), amplitudes (n,), frequencies (q, 2) -> (b, q)."""
+    phase = -2 * math.pi * xy.double() @ frequencies.double().T  # (b, n, q)
+    return (amplitudes.double()[:, None] * torch.complex(phase.cos(), phase.sin())).sum(1)
+
+
+@pytest.mark.parametrize("box", [32, 33])
+def test_terms_agree_with_the_exact_sum(box, generator):
+    band = Band(box, 2.0, 5.0)
+    xy = torch.rand(3, 40, 2, generator=generator) * 30 - 15
+    amplitudes = torch.rand(40, generator=generator)
+    found = Projector(band)(xy, amplitudes[None], len(band))[:, 0]
+    exact = exact_terms(xy, amplitudes, band.frequencies)
+    error = (found - exact).abs().square().sum() / exact.abs().square().sum()
+    assert error < 0.05**2
+
+
+def test_a_finer_grid_brings_the_terms_closer_to_the_exact_sum(generator):
+    band = Band(32, 2.0, 5.0)
+    xy = torch.rand(2, 40, 2, generator=generator) * 30 - 15
+    amplitudes = torch.ones(40)
+    exact = exact_terms(xy, amplitudes, band.frequencies)
+    errors = [
+        (Projector(band, oversampling)(xy, amplitudes[None], len(band))[:, 0] - exact).abs().max() for oversampling in (2.0, 4.0)
+    ]
+    assert errors[1] < errors[0] / 3
+
+
+def test_coarse_terms_are_a_prefix_of_the_fine_ones(generator):
+    band = Band(32, 2.0, 4.5)
+    n_terms = band.n_terms(10.0)
+    assert band.resolution(n_terms) >= 10.0 > band.resolution(n_terms + 1)
+    assert (band.radius.diff() >= 0).all()
+
+
+def test_band_weights_count_every_independent_term_once():
+    band = Band(16, 1.0, 2.4)
+    full = torch.cartesian_prod(torch.arange(-8, 8), torch.arange(-8, 8)).double().norm(dim=1)
+    inside = int(((full > 0) & (full <= 16 / 2.4)).sum())
+    assert float(band.weights.sum()) == inside / 2
+
+
+def test_splat_keeps_mass_and_centre_of_mass(generator):
+    xy = torch.rand(1, 20, 2, generator=generator, dtype=torch.float64) * 10 + 2
+    amplitudes = torch.rand(1, 20, generator=generator, dtype=torch.float64)
+    image = splat(xy, amplitudes, 16)[0, 0]
+    axis = torch.arange(16, dtype=torch.float64)
+    assert torch.isclose(image.sum(), amplitudes.sum())
+    assert torch.allclose((image * axis).sum(), (amplitudes[0] * xy[0, :, 0]).sum())
+    assert torch.allclose((image * axis[:, None]).sum(), (amplitudes[0] * xy[0, :, 1]).sum())
+
+
+def test_points_outside_the_image_leave_no_trace_and_get_no_gradient():
+    xy = torch.tensor([[[-3.0, 4.0], [20.0, 4.0], [4.0, 15.5]]], requires_grad=True)
+    image = splat(xy, torch.ones(1, 3), 16)
+    image.square().sum().backward()
+    assert float(image.detach().sum()) == 0 and float(xy.grad.abs().sum()) == 0
+
+
+def test_splat_has_the_gradient_of_finite_differences(generator):
+    xy = (torch.rand(2, 5, 2, generator=generator, dtype=torch.float64) * 6 + 1).requires_grad_()
+    amplitudes = torch.rand(2, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p, a: splat(p, a, 9), (xy, amplitudes))
