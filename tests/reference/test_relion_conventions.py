@@ -197,7 +197,7 @@ def reconstruct(images: Tensor, star: Path) -> Tensor:
 
 
 def aberrated(spectra: Tensor, table: ParticleTable, directory: Path) -> Tensor:
-    """Images from which ParticleImages would take odd aberrations out to leave `spectra`: the inverse of what it does to a delta."""
+    """Images that ParticleImages would bring back to `spectra`: the inverse of what it does to a delta."""
     delta = torch.zeros(1, BOX, BOX)
     delta[0, BOX // 2, BOX // 2] = 1
     with mrcfile.new(directory / "p.mrcs", overwrite=True) as file:
