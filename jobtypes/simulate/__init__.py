@@ -19,6 +19,7 @@ files        stacks and STAR text
 truth        the folder truth/: written by the task, read by the score
 pictures     what the set looks like
 task         the story of one job
-measures     how well a result agrees with the truth
+*_measures   how well a result agrees with the truth: motion, latents, maps
+sentences    a score in plain words
 score        the command ``relion_jobs score``
 """

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from jobtypes.common import fourier
 from jobtypes.simulate.geometry import Poses, random_poses, with_errors
-from jobtypes.simulate.motion import MovingModel, make_motion
 from jobtypes.simulate.molecule import make_molecule
+from jobtypes.simulate.motion import MovingModel, make_motion
 from jobtypes.simulate.noise import noise_filter, noise_images
 from jobtypes.simulate.optics import Optics, ctf, random_optics
 from jobtypes.simulate.options import SimulationOptions
@@ -57,7 +57,7 @@ class Particles:
 
 
 def draw_model(options: SimulationOptions) -> MovingModel:
-    """The molecule and its motion.
+    """Build the molecule and its motion.
 
     Raises
     ------
@@ -66,15 +66,14 @@ def draw_model(options: SimulationOptions) -> MovingModel:
     """
     rng = _stream(options.seed, 0)
     molecule = make_molecule(rng, core_kilodaltons=options.core_mass, arms=options.nr_arms, arm_share=options.arm_share)
-    model = make_motion(
-        molecule, motions=options.nr_motions, kind=options.motion_kind, amplitude_angstroms=options.amplitude
-    )
+    model = make_motion(molecule, motions=options.nr_motions, kind=options.motion_kind, amplitude_angstroms=options.amplitude)
     reach = float(np.linalg.norm(model.path, axis=-1).max()) + MARGIN_ANGSTROMS + options.shift_range * options.angpix
     if reach > options.box_size / 2 * options.angpix:
         enough = 2 * int(np.ceil(reach / options.angpix))
         raise UserError(
-            f"box_size {options.box_size} at {options.angpix:g} A per pixel is too small: with its motion and shifts the molecule reaches "
-            f"{reach:.0f} A from the centre; give box_size at least {enough}, or a larger angpix."
+            f"box_size {options.box_size} at {options.angpix:g} A per pixel is too small: "
+            f"with its motion and shifts the molecule reaches {reach:.0f} A from the centre; "
+            f"give box_size at least {enough}, or a larger angpix."
         )
     return model
 
@@ -160,7 +159,7 @@ class ImageMaker:
 
 
 def noise_generator(seed: int) -> torch.Generator:
-    """The stream of random numbers that noise is drawn from."""
+    """Start the stream of random numbers that noise is drawn from."""
     return torch.Generator().manual_seed(int(_stream(seed, 3).integers(2**62)))
 
 

@@ -70,7 +70,7 @@ def write_stack(path: Path, images: NDArray[np.float32], pixel_size_angstroms: f
 
 
 def stack_header(images: NDArray[np.float32], pixel_size_angstroms: float, *, mode: int) -> bytes:
-    """The 1024 bytes that open an MRC2014 image stack.
+    """Make the 1024 bytes that open an MRC2014 image stack.
 
     Source: Cheng et al. (2015) J. Struct. Biol. 192, 146, table 1.
     """
@@ -88,7 +88,14 @@ def stack_header(images: NDArray[np.float32], pixel_size_angstroms: float, *, mo
 
 
 def write_particles_star(
-    path: Path, image_names: Sequence[str], *, poses: Poses, optics: Optics, half: NDArray[np.int64], box: int, pixel_size_angstroms: float
+    path: Path,
+    image_names: Sequence[str],
+    *,
+    poses: Poses,
+    optics: Optics,
+    half: NDArray[np.int64],
+    box: int,
+    pixel_size_angstroms: float,
 ) -> None:
     """Write the particle STAR file, RELION 3.1 or later, whole or not at all.
 
@@ -108,7 +115,9 @@ def write_particles_star(
     group = ["opticsGroup1", "1", f"{pixel_size_angstroms:.6f}", f"{optics.voltage_kilovolts:.6f}"]
     group += [f"{optics.spherical_aberration_millimetres:.6f}", f"{optics.amplitude_contrast:.6f}"]
     group += [f"{pixel_size_angstroms:.6f}", str(box), "2", "0"]
-    numbers = np.column_stack([poses.as_columns(), optics.defocus_u_angstroms, optics.defocus_v_angstroms, optics.defocus_angle_degrees])
+    numbers = np.column_stack(
+        [poses.as_columns(), optics.defocus_u_angstroms, optics.defocus_v_angstroms, optics.defocus_angle_degrees]
+    )
     rows = []
     for row, name in enumerate(image_names):
         given = " ".join(f"{value:.6f}" for value in numbers[row])

@@ -20,7 +20,8 @@ AXIS_SPACING_ANGSTROMS = 10.2
 RISE_ANGSTROMS = 1.5
 TURN_DEGREES = 100.0
 
-# Pseudo-atoms of one residue in cylinder coordinates of the right-handed alpha helix: element, radius (A), angle (degrees), height (A).
+# Pseudo-atoms of one residue in cylinder coordinates of the right-handed alpha helix: element, radius (A), angle (degrees),
+# height (A).
 # The last two stand for the side chain and are jittered.
 RESIDUE = (
     ("N", 1.55, -27.5, -0.9),
@@ -52,7 +53,7 @@ class Residues:
         return self.atoms[:, ALPHA_CARBON]
 
     def select(self, rows: NDArray[np.generic]) -> Residues:
-        """The residues of these rows (a mask or indices)."""
+        """Take the residues of these rows (a mask or indices)."""
         return Residues(self.atoms[rows])
 
 
@@ -112,7 +113,7 @@ def filled_ball(radius: float, frame: Array, rng: np.random.Generator) -> Residu
 
 
 def rod(residues: int, helices: int, rng: np.random.Generator) -> Residues:
-    """A bundle of parallel helices along z, from z = 0 upwards, centred on the z axis; exactly `residues` residues."""
+    """Bundle parallel helices along z, from z = 0 upwards, centred on the z axis; exactly `residues` residues."""
     axes = hexagonal_axes(AXIS_SPACING_ANGSTROMS * (1 + np.sqrt(helices)))[:helices]
     axes = axes - axes.mean(0)
     lengths = np.full(helices, residues // helices)

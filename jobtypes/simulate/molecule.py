@@ -92,7 +92,7 @@ def make_molecule(rng: np.random.Generator, *, core_kilodaltons: float, arms: in
 
 
 def make_core(residues: int, rng: np.random.Generator) -> Residues:
-    """An asymmetric globule of five overlapping balls, each with helices of its own direction; exactly `residues` residues."""
+    """Make a globule of five overlapping balls, each with helices of its own direction; exactly `residues` residues."""
     volume = residues * DALTON_PER_RESIDUE / PROTEIN_DALTON_PER_CUBIC_ANGSTROM
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
     radii = radius * np.array([0.85, 0.66, 0.6, 0.52, 0.45])
@@ -115,7 +115,7 @@ def make_core(residues: int, rng: np.random.Generator) -> Residues:
 
 
 def spread_directions(count: int, rng: np.random.Generator) -> Array:
-    """Unit vectors far from each other but in no symmetric arrangement: (count, 3)."""
+    """Draw unit vectors far from each other but in no symmetric arrangement: (count, 3)."""
     chosen: list[Array] = []
     for _ in range(count):
         candidates = rng.normal(size=(24, 3))
@@ -128,7 +128,7 @@ def spread_directions(count: int, rng: np.random.Generator) -> Array:
 
 
 def make_arm(core: Residues, direction: Array, *, residues: int, rng: np.random.Generator) -> tuple[Residues, Arm]:
-    """A rod of helices on the core's surface, pointing along `direction`, and its joint."""
+    """Stand a rod of helices on the core's surface, pointing along `direction`; the rod and its joint."""
     helices = max(2, round((residues / 12) ** 0.6))
     bundle = rod(residues, helices, rng)
     width = np.hypot(*bundle.atoms[..., :2].reshape(-1, 2).T).max()
@@ -144,7 +144,7 @@ def make_arm(core: Residues, direction: Array, *, residues: int, rng: np.random.
 
 
 def rotation_from_z(direction: Array) -> Array:
-    """A rotation (3, 3) that takes z to the unit vector `direction`."""
+    """Find a rotation (3, 3) that takes z to the unit vector `direction`."""
     other = np.eye(3)[int(np.abs(direction).argmin())]
     x = np.cross(other, direction)
     x /= np.linalg.norm(x)

@@ -102,7 +102,9 @@ def make_motion(molecule: Molecule, *, motions: int, kind: str, amplitude_angstr
         The arms are too short for the amplitude, or there are fewer arms than motions.
     """
     if motions > len(molecule.arms):
-        raise UserError(f"nr_motions is {motions} but the molecule has {len(molecule.arms)} arms; give nr_arms at least {motions}.")
+        raise UserError(
+            f"nr_motions is {motions} but the molecule has {len(molecule.arms)} arms; give nr_arms at least {motions}."
+        )
     path = np.repeat(molecule.positions[None].astype(np.float32), STEPS if motions else 2, axis=0)
     driver = np.full(len(molecule.positions), -1, dtype=np.int64)
     for number, arm in enumerate(molecule.arms if motions else ()):
@@ -124,8 +126,8 @@ def arm_path(positions: Array, arm: Arm, *, kind: str, amplitude_angstroms: floa
     if excess(limit) < 0:
         longest = excess(limit) + amplitude_angstroms
         raise UserError(
-            f"amplitude is {amplitude_angstroms:g} A, but these arms reach no more than {longest:.0f} A by a {kind}; give less, or longer arms "
-            f"(larger arm_share or fewer arms)."
+            f"amplitude is {amplitude_angstroms:g} A, but these arms reach no more than {longest:.0f} A by a {kind}; "
+            f"give less, or longer arms (larger arm_share or fewer arms)."
         )
     angle = brentq(excess, 0.0, limit)
     return np.stack([turn(positions, arm, angle * (share - 0.5)) for share in np.linspace(0, 1, STEPS)])

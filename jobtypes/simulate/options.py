@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
@@ -125,7 +125,8 @@ def check(options: SimulationOptions) -> None:
     """
     if options.defocus_max < options.defocus_min:
         raise UserError(
-            f"defocus_max is {options.defocus_max:g} A, below defocus_min, {options.defocus_min:g} A; give the larger one as defocus_max."
+            f"defocus_max is {options.defocus_max:g} A, below defocus_min, {options.defocus_min:g} A; "
+            f"give the larger one as defocus_max."
         )
     if options.nr_motions > options.nr_arms:
         raise UserError(
@@ -134,10 +135,6 @@ def check(options: SimulationOptions) -> None:
         )
     if options.shift_range > options.box_size / 4:
         raise UserError(
-            f"shift_range is {options.shift_range:g} pixels, more than a quarter of box_size, {options.box_size}; the particles would leave the box."
+            f"shift_range is {options.shift_range:g} pixels, more than a quarter of box_size, {options.box_size}; "
+            f"the particles would leave the box."
         )
-
-
-def as_numbers(options: SimulationOptions) -> dict[str, int | float | str | bool]:
-    """The options as a flat dictionary, for the record."""
-    return asdict(options)

@@ -89,13 +89,13 @@ def _path(axis: Any, maker: ImageMaker, plane: NDArray[np.float32]) -> None:
 
 
 def _plane_of_motion(maker: ImageMaker) -> Tensor:
-    """The two directions (3, 2) along which the atoms move most; x and y where nothing moves."""
+    """Find the two directions (3, 2) along which the atoms move most; x and y where nothing moves."""
     away = (maker.model.path[-1] - maker.model.path[0])[maker.moving]
     if len(away) == 0:
         return torch.eye(3)[:, :2]
     # the arm itself as second direction shows the swing from the side
     middle = maker.halfway.numpy()[maker.moving]
-    first = np.linalg.svd(away - 0.0, full_matrices=False)[2][0]
+    first = np.linalg.svd(away, full_matrices=False)[2][0]
     outward = middle.mean(0) - (middle.mean(0) @ first) * first
     outward = outward / max(float(np.linalg.norm(outward)), 1e-6)
     return torch.from_numpy(np.stack([first, outward], axis=1)).float()

@@ -1,7 +1,7 @@
 """Rigid reconstruction by slice insertion: what Refine3D would give for these particles at these poses.
 
-Every image's spectrum, times its CTF, is spread over the eight nearest nodes of a grid padded two-fold; so is the square of its CTF; the
-map is the quotient. Several images with the same pose and CTF (the data and the oracle's) are inserted at once.
+Every image's spectrum, times its CTF, is spread over the eight nearest nodes of a grid padded two-fold; so is the square of its
+CTF; the map is the quotient. Several images with the same pose and CTF (the data and the oracle's) are inserted at once.
 """
 
 from __future__ import annotations
@@ -79,14 +79,15 @@ class SliceInsertion:
             self.sums.index_add_(0, (z * self.padded + y) * self.half + x, rows * weight[:, None])
 
     def volume(self, kind: int = 0, *, signal_to_noise: Tensor | None = None) -> Tensor:
-        """The map of one kind: (N, N, N).
+        """Divide: the map of one kind, (N, N, N).
 
         Parameters
         ----------
         kind
             Which of the images.
         signal_to_noise
-            (N//2+1,) of the finished map per shell, e.g. `merged_signal_to_noise`; None: unregularised but for a floor of the weights.
+            (N//2+1,) of the finished map per shell, e.g. `merged_signal_to_noise`; None: no regularisation,
+            only a floor of the weights.
         """
         numerator, weight = self._grid(kind)
         # shells in the units of the images, PADDING nodes wide
@@ -106,7 +107,7 @@ class SliceInsertion:
         return fourier.irfft3(spectrum, self.padded)[inner, inner, inner] / self._gridding()
 
     def _grid(self, kind: int) -> tuple[Tensor, Tensor]:
-        """Sums of one kind and the weights, the plane x = 0 completed by its conjugate: (2N, 2N, N+1) each."""
+        """Give the sums of one kind and the weights, the plane x = 0 completed by its conjugate: (2N, 2N, N+1) each."""
         shape = (self.padded, self.padded, self.half)
         numerator = torch.complex(self.sums[:, 2 * kind], self.sums[:, 2 * kind + 1]).reshape(shape)
         weight = self.sums[:, -1].clone().reshape(shape)
@@ -133,6 +134,9 @@ def merged_signal_to_noise(half1: Tensor, half2: Tensor) -> Tensor:
 
 
 def unshift(spectra: Tensor, origins_angstroms: Tensor, frequencies: Tensor) -> Tensor:
-    """Move images by +origin, which undoes RELION's shift: spectra (b, N, N//2+1), origins (b, 2) A, frequencies (N, N//2+1, 2)."""
+    """Move images by +origin, which undoes RELION's shift.
+
+    Spectra (b, N, N//2+1), origins (b, 2) A, frequencies (N, N//2+1, 2).
+    """
     angle = -2 * math.pi * torch.einsum("bd,yxd->byx", origins_angstroms, frequencies)
     return spectra * torch.polar(torch.ones_like(angle), angle)

@@ -1,7 +1,7 @@
 """Exact Fourier sums over atoms: images and maps without any grid, interpolation or projection of a map.
 
-The transform of a projection is sum_j f_j(|k|) exp(-2 pi i (kx x_j + ky y_j)): a product of two tables of sines and cosines, one per
-axis, so a matrix product. The product's own projector shares nothing with it, which is what makes the simulated truth a test.
+The transform of a projection is sum_j f_j(|k|) exp(-2 pi i (kx x_j + ky y_j)): a product of two tables of sines and cosines, one
+per axis, so a matrix product. The product's own projector shares nothing with it, which is what makes the simulated truth a test.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.job import HALF_MAPS
-from jobtypes.simulate.measures import Deformation, Latents, Maps, score_deformation, score_latents, score_maps
+from jobtypes.simulate.latent_measures import Latents, score_latents
+from jobtypes.simulate.map_measures import Maps, score_maps
+from jobtypes.simulate.motion_measures import Deformation, score_deformation
 from jobtypes.simulate.sentences import table, words
 from jobtypes.simulate.truth import FOLDER, Truth, read_truth
 from relion_jobs.contract.errors import RelionJobsError, UserError
@@ -56,7 +59,9 @@ def main(argv: list[str]) -> int:
     except RelionJobsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(table(score.deformation, score.latents, score.maps) + "\n\n" + words(score.deformation, score.latents, score.maps) + "\n")
+    sys.stdout.write(
+        table(score.deformation, score.latents, score.maps) + "\n\n" + words(score.deformation, score.latents, score.maps) + "\n"
+    )
     if arguments.at_least is not None and not score.explained >= arguments.at_least:
         sys.stderr.write(f"Explained motion is {score.explained:.3f}, below the {arguments.at_least:g} asked for.\n")
         return 1
@@ -68,11 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("job", nargs="?", help="directory of a DynaMight job; its results are exported and scored")
     parser.add_argument("--truth", help="truth/ folder of the simulated set; default: found beside the job's particle STAR file")
     parser.add_argument("--data", help="folder that holds truth/ (instead of a job, together with --result)")
-    parser.add_argument("--result", help="folder with exported files (relion_jobs_dynamight export) and map_half1.mrc, map_half2.mrc")
+    parser.add_argument(
+        "--result", help="folder with exported files (relion_jobs_dynamight export) and map_half1.mrc, map_half2.mrc"
+    )
     parser.add_argument("--rigid", help="first rigid half map; its name holds half1; default: found beside truth/")
-    parser.add_argument("--particles", type=int, default=500, help="particles per half whose displacements are exported (default 500)")
+    parser.add_argument(
+        "--particles", type=int, default=500, help="particles per half whose displacements are exported (default 500)"
+    )
     parser.add_argument("--json", help="write all numbers to this file")
-    parser.add_argument("--at-least", type=float, help="fail (exit code 1) when less of the motion of either half is explained, e.g. 0.8")
+    parser.add_argument(
+        "--at-least", type=float, help="fail (exit code 1) when less of the motion of either half is explained, e.g. 0.8"
+    )
     return parser
 
 
@@ -95,7 +106,7 @@ def _places(arguments: argparse.Namespace) -> tuple[Path, Path, Path]:
 
 
 def find_truth(job: Path) -> Path:
-    """The folder truth/ of the particles that a job used: beside its particle STAR file, or in a folder above.
+    """Find the folder truth/ of the particles that a job used: beside its particle STAR file, or in a folder above.
 
     Raises
     ------
@@ -115,7 +126,10 @@ def find_truth(job: Path) -> Path:
     for folder in (project / star).resolve().parents:
         if (folder / FOLDER / "model.npz").is_file():
             return folder / FOLDER
-    raise UserError(f"No truth/ folder lies beside {star} or above; only simulated sets can be scored. Give it with --truth if it is elsewhere.")
+    raise UserError(
+        f"No truth/ folder lies beside {star} or above; only simulated sets can be scored. "
+        "Give it with --truth if it is elsewhere."
+    )
 
 
 def find_rigid(truth: Truth) -> Path | None:
@@ -198,7 +212,10 @@ def _rows(truth: Truth, path: Path) -> NDArray[np.int64]:
     rows = _array(path, (None,)).astype(np.int64)
     if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(truth.coordinates):
         found = f"rows {rows.min()}..{rows.max()}" if len(rows) else "no rows"
-        raise UserError(f"{path} holds {found}, but the truth knows {len(truth.coordinates)} particles; the result is of another particle set.")
+        raise UserError(
+            f"{path} holds {found}, but the truth knows {len(truth.coordinates)} particles; "
+            "the result is of another particle set."
+        )
     return rows
 
 
@@ -216,9 +233,17 @@ def _array(path: Path, shape: tuple[int | None, ...]) -> NDArray[Any]:
 
 
 def as_record(score: Score) -> dict[str, Any]:
-    """The score as JSON-ready dictionaries: deformation.half1.moving.explained, latents.half1.neighbours_r2, maps.result.best_moving.auc."""
-    return {
+    """Give the score as dictionaries for JSON, e.g. deformation.half1.moving.explained, maps.result.best_moving.auc."""
+    record = {
         "deformation": {f"half{half}": asdict(value) for half, value in score.deformation.items()},
         "latents": {f"half{half}": asdict(value) for half, value in score.latents.items()},
         "maps": {name: asdict(value) for name, value in score.maps.items()},
     }
+    # NaN is no JSON: a measure without meaning, such as the gain of what does not move, is null
+    return {key: _without_nan(value) for key, value in record.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobtypes.simulate.measures import Agreement, Deformation, Latents, Maps
+from jobtypes.simulate.latent_measures import Latents
+from jobtypes.simulate.map_measures import Agreement, Maps
+from jobtypes.simulate.motion_measures import Deformation, Motion
 
 GOOD, FAIR = 0.8, 0.4
 
@@ -15,14 +17,14 @@ def table(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents]
     if deformation or latents:
         lines.append(_row("", "half 1", "half 2"))
         measures = (
-            ("explained motion, moving part", {h: _of(d.moving and d.moving.explained) for h, d in deformation.items()}),
-            ("gain, moving part", {h: _of(d.moving and d.moving.gain) for h, d in deformation.items()}),
-            ("error, moving part (A rms)", {h: _of(d.moving and d.moving.error_rms) for h, d in deformation.items()}),
-            ("true motion, moving part (A rms)", {h: _of(d.moving and d.moving.true_rms) for h, d in deformation.items()}),
-            ("false motion of the core (A rms)", {h: _of(d.core and d.core.predicted_rms) for h, d in deformation.items()}),
+            ("explained motion, moving part", {h: _of(d.moving, "explained") for h, d in deformation.items()}),
+            ("gain, moving part", {h: _of(d.moving, "gain") for h, d in deformation.items()}),
+            ("error, moving part (A rms)", {h: _of(d.moving, "error_rms") for h, d in deformation.items()}),
+            ("true motion, moving part (A rms)", {h: _of(d.moving, "true_rms") for h, d in deformation.items()}),
+            ("false motion of the core (A rms)", {h: _of(d.core, "predicted_rms") for h, d in deformation.items()}),
             ("latent R2, 15 neighbours", {h: _list(z.neighbours_r2) for h, z in latents.items()}),
             ("latent R2, linear", {h: _list(z.linear_r2) for h, z in latents.items()}),
-            ("view leak R2", {h: _of(z.view_leak_r2) for h, z in latents.items()}),
+            ("view leak R2", {h: _of(z, "view_leak_r2") for h, z in latents.items()}),
         )
         lines += [_row(name, *(cells.get(half, "-") for half in (1, 2))) for name, cells in measures]
     if maps:
@@ -33,18 +35,22 @@ def table(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents]
         lines.append(_row("moving part, best conformation", *(_auc(maps[name].best_moving) for name in order)))
         lines.append(_row("fixed core", *(_auc(maps[name].truth_core) for name in order)))
         lines.append(_row("whole, halfway", *(_auc(maps[name].truth_whole) for name in order)))
-        lines.append(_row("FSC 0.143 of the halves, whole (A)", *(f"{maps[name].halves_whole.resolution_143:.2f}" for name in order)))
+        lines.append(
+            _row("FSC 0.143 of the halves, whole (A)", *(f"{maps[name].halves_whole.resolution_143:.2f}" for name in order))
+        )
     return "\n".join(lines)
 
 
 def words(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents], maps: Mapping[str, Maps]) -> str:
-    """What the figures mean."""
+    """Say what the figures mean."""
     sentences = [_motion_words(half, value) for half, value in deformation.items()]
     sentences += [_latent_words(half, value) for half, value in latents.items()]
     if "result" in maps:
         sentences += _map_words(maps)
     elif maps:
-        sentences.append("There are no half maps of this result yet (backprojection/map_half1.mrc); the rigid maps were scored alone.")
+        sentences.append(
+            "There are no half maps of this result yet (backprojection/map_half1.mrc); the rigid maps were scored alone."
+        )
     if not deformation:
         sentences.append("There are no displacements of this result.")
     return "\n".join(sentences)
@@ -57,8 +63,9 @@ def _motion_words(half: int, value: Deformation) -> str:
     explained = value.moving.explained
     verdict = "well found" if explained >= GOOD else "partly found" if explained >= FAIR else "not found"
     return (
-        f"Half {half}: the motion is {verdict}: {explained:.1%} of the true motion of the moving part ({value.moving.true_rms:.1f} A rms) "
-        f"is explained (0 % a rigid molecule, 100 % the truth), its size is {value.moving.gain:.0%} of the true one.{false}"
+        f"Half {half}: the motion is {verdict}: {explained:.1%} of the true motion of the moving part "
+        f"({value.moving.true_rms:.1f} A rms) is explained (0 % a rigid molecule, 100 % the truth), "
+        f"its size is {value.moving.gain:.0%} of the true one.{false}"
     )
 
 
@@ -67,7 +74,11 @@ def _latent_words(half: int, value: Latents) -> str:
         known = f"Half {half}: a particle's latent tells its place on the true path with R2 {_list(value.neighbours_r2)}"
     else:
         known = f"Half {half}: there is no path to tell"
-    leak = "does not betray the viewing direction" if value.view_leak_r2 < 0.05 else "BETRAYS THE VIEWING DIRECTION, as it should not"
+    leak = (
+        "does not betray the viewing direction"
+        if value.view_leak_r2 < 0.05
+        else "BETRAYS THE VIEWING DIRECTION, as it should not"
+    )
     return f"{known}; it {leak} (R2 {value.view_leak_r2:.2f})."
 
 
@@ -77,7 +88,11 @@ def _map_words(maps: Mapping[str, Maps]) -> list[str]:
         values = {name: getattr(value, part) for name, value in maps.items()}
         if values["result"] is None:
             continue
-        others = [f"{label} {values[name].auc:.3f}" for name, label in (("rigid", "rigid map"), ("oracle", "ceiling")) if values.get(name)]
+        others = [
+            f"{label} {values[name].auc:.3f}"
+            for name, label in (("rigid", "rigid map"), ("oracle", "ceiling"))
+            if values.get(name)
+        ]
         beside = f" ({', '.join(others)})" if others else ""
         sentences.append(f"Map, {title}: the reconstruction agrees with the truth by {values['result'].auc:.3f}{beside}.")
     return sentences
@@ -87,8 +102,8 @@ def _row(*cells: str) -> str:
     return f"{cells[0]:<36}" + "".join(f"{cell:>16}" for cell in cells[1:])
 
 
-def _of(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _of(part: Motion | Latents | None, measure: str) -> str:
+    return "-" if part is None else f"{getattr(part, measure):.3f}"
 
 
 def _auc(value: Agreement | None) -> str:

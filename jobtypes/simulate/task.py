@@ -19,7 +19,7 @@ from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate import dataset
 from jobtypes.simulate.files import write_particles_star, write_stack
-from jobtypes.simulate.job import CONSENSUS_MAP, HALF_MAPS, MASK_MAP, OUTPUTS, PARTICLES_STAR, PICTURE
+from jobtypes.simulate.job import CONSENSUS_MAP, HALF_MAPS, MASK_MAP, PARTICLES_STAR, PICTURE
 from jobtypes.simulate.motion import MovingModel
 from jobtypes.simulate.options import SimulationOptions, read_values
 from jobtypes.simulate.pictures import draw
@@ -37,13 +37,14 @@ MASK_EDGE_PIXELS = 5.0
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
-    """The plan in sentences; UserError where the options contradict each other or the molecule leaves the box."""
+    """Give the plan in sentences; UserError where the options contradict each other or the molecule leaves the box."""
     options = read_values(values)
     model = dataset.draw_model(options)
     size = options.nr_particles * options.box_size**2 * (2 if options.float16 else 4) / 1e6
     return [
         describe(options, model),
-        f"{options.nr_particles} images of {options.box_size} pixels ({options.angpix:g} A per pixel), {size:.0f} MB, go to {job_directory}.",
+        f"{options.nr_particles} images of {options.box_size} pixels ({options.angpix:g} A per pixel), {size:.0f} MB, "
+        f"go to {job_directory}.",
     ]
 
 
@@ -79,15 +80,16 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         box=options.box_size,
         pixel_size_angstroms=options.angpix,
     )
-    for name, label in OUTPUTS:
-        job.add_output(Path(name), label)
-    job.report(f"Done: {job.directory / PARTICLES_STAR}; the known motion is in {job.directory / FOLDER}, a picture in {job.directory / PICTURE}.")
+    job.report(
+        f"Done: {job.directory / PARTICLES_STAR}; the known motion is in {job.directory / FOLDER}, "
+        f"a picture in {job.directory / PICTURE}."
+    )
 
 
 def draw_stacks(
     maker: dataset.ImageMaker, job: RunningJob, directory: Path
 ) -> tuple[list[str], dict[int, SliceInsertion], NDArray[np.float32]]:
-    """Draw and write all images: their names, the sums of both halves (kind 0 the data, kind 1 without motion), the first 8 images."""
+    """Draw and write all images: their names, the sums of both halves (kind 0 the data, kind 1 without motion), 8 images."""
     options = maker.options
     generator = dataset.noise_generator(options.seed)
     sums = {half: SliceInsertion(options.box_size, kinds=2) for half in (1, 2)}
@@ -119,7 +121,7 @@ def rigid_maps(sums: dict[int, SliceInsertion]) -> dict[str, Tensor]:
 
 
 def solvent_mask(volume: Tensor, pixel_size_angstroms: float) -> Tensor:
-    """A mask such as MaskCreate makes: the largest piece of the low-passed map above a level, extended, with a soft edge."""
+    """Make a mask as MaskCreate does: the largest piece of the low-passed map above a level, extended, with a soft edge."""
     box = volume.shape[0]
     frequency = fourier.frequencies_3d(box, pixel_size_angstroms).norm(dim=-1)
     spectrum = fourier.rfft3(volume) * torch.exp(-((frequency * MASK_LOW_PASS_ANGSTROMS) ** 2))
@@ -134,7 +136,11 @@ def solvent_mask(volume: Tensor, pixel_size_angstroms: float) -> Tensor:
 
 def record(path: Path, options: SimulationOptions, maker: dataset.ImageMaker) -> None:
     """Write down what was simulated."""
-    numbers = asdict(options) | {"atoms": len(maker.model.elements), "moving_atoms": len(maker.moving), "density_amplitude": maker.renderer.amplitude}
+    numbers = asdict(options) | {
+        "atoms": len(maker.model.elements),
+        "moving_atoms": len(maker.moving),
+        "density_amplitude": maker.renderer.amplitude,
+    }
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1) + "\n")
 

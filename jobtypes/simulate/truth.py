@@ -5,7 +5,7 @@ Its layout is that of the adk64 reference set, so one reader serves both:
 t.npy (p, motions)        coordinate of each particle, 0..1        half.npy (p,)   1 or 2
 poses.npy (p, 5)          true rot, tilt, psi, origin x, y (A)      model.npz       atoms, their paths and how to render them
 vol_NNN.mrc, volumes_t.npy   maps along the motion                  consensus.mrc, consensus_t.npy   the map halfway
-mask_{union,consensus,moving,core}.mrc                              oracle_half{1,2}.mrc   rigid maps of the same data without motion
+mask_{union,consensus,moving,core}.mrc                              oracle_half{1,2}.mrc   rigid maps, no motion in the data
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -105,13 +106,13 @@ class Truth:
         return self.mask_around(self.positions(coordinates)[self.mobile])
 
     def map(self, name: str) -> Tensor:
-        """A map of the folder, by its name without ending."""
+        """Read a map of the folder, by its name without ending."""
         if self.directory is None:
             raise ValueError("this truth is not on disk")
         return read_volume(self.directory / f"{name}.mrc").data
 
     def grid(self) -> Array:
-        """The conformations in vol_NNN.mrc: (v, motions)."""
+        """Read the conformations in vol_NNN.mrc: (v, motions)."""
         if self.directory is None:
             return grid_coordinates(self.motions)
         return np.atleast_2d(_array(self.directory / "volumes_t.npy"))
@@ -225,8 +226,9 @@ def read_truth(directory: Path) -> Truth:
     return Truth(model, renderer, coordinates, half, poses, consensus, directory)
 
 
-def _array(path: Path) -> NDArray[np.generic]:
+def _array(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, allow_pickle=False)
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        return array
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path} cannot be read as an array ({error}); write it again.") from error

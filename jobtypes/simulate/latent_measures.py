@@ -1,0 +1,80 @@
+"""What latents say of the known motion. Pure: arrays in, numbers out.
+
+The measure and its constants are those of the adk64 reference set, so that its scores and ours can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from jobtypes.simulate.geometry import matrices_of
+from jobtypes.simulate.truth import Truth
+
+Array = NDArray[np.floating]
+Rows = NDArray[np.integer]
+
+LATENT_NEIGHBOURS = 15
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What latents say of the motion.
+
+    Parameters
+    ----------
+    particles
+        Number of particles.
+    linear_r2, neighbours_r2
+        Cross-validated R2 of each coordinate, from a linear fit and from the 15 nearest neighbours.
+    view_leak_r2
+        The same of the viewing direction from the neighbours; should be about 0.
+    """
+
+    particles: int
+    linear_r2: tuple[float, ...]
+    neighbours_r2: tuple[float, ...]
+    view_leak_r2: float
+
+
+def score_latents(truth: Truth, latents: Array, particles: Rows) -> Latents:
+    """Measure what latents (n, d) of particles (n,) say of the motion and, wrongly, of the view."""
+    centred = np.asarray(latents, float) - np.mean(latents, axis=0, dtype=float)
+    # principal axes: neighbours and fits do not depend on them, but rounding then matches the reference scores
+    axes = np.linalg.svd(centred, full_matrices=False)[2]
+    components = centred @ axes.T
+    known = np.asarray(truth.coordinates, float)[particles]
+    view = matrices_of(np.asarray(truth.poses, float)[particles, :3])[:, 2]
+    with_constant = np.column_stack([components, np.ones(len(components))])
+
+    def linear(train: Rows, test: Rows, target: Array) -> Array:
+        return with_constant[test] @ np.linalg.lstsq(with_constant[train], target[train], rcond=None)[0]
+
+    def neighbours(train: Rows, test: Rows, target: Array) -> Array:
+        nearest = cKDTree(components[train]).query(components[test], k=min(LATENT_NEIGHBOURS, len(train)))[1]
+        return target[train][nearest].mean(1)
+
+    return Latents(
+        particles=len(components),
+        linear_r2=tuple(cross_validated_r2(known, linear).tolist()),
+        neighbours_r2=tuple(cross_validated_r2(known, neighbours).tolist()),
+        view_leak_r2=float(cross_validated_r2(view, neighbours).mean()),
+    )
+
+
+def cross_validated_r2(target: Array, predict: Callable[[Rows, Rows, Array], Array]) -> NDArray[np.float64]:
+    """R2 per column of `target` (n, k) of 5-fold predictions; predict(train rows, test rows, target) -> (n test, k)."""
+    if target.shape[1] == 0:
+        return np.zeros(0)
+    order = np.random.default_rng(0).permutation(len(target))
+    predicted = np.empty(target.shape)
+    for fold in range(FOLDS):
+        test = order[fold::FOLDS]
+        train = np.setdiff1d(order, test)
+        predicted[test] = predict(train, test, target)
+    return np.asarray(1 - ((target - predicted) ** 2).sum(0) / ((target - target.mean(0)) ** 2).sum(0))
