@@ -22,7 +22,7 @@ from jobtypes.dynamight.forward_deformations.training import HalfTraining, Train
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.options import ForwardOptions
-from relion_jobs.contract.errors import JobFailed, UserError
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -89,44 +89,50 @@ def _train(
     job: RunningJob,
 ) -> None:
     """All epochs that are left. The halves take turns, and each stops by its own rule."""
+    all_visits = plan.n_epochs * sum(len(training.training) for training in halves.values())
     last_save = time.monotonic()
+
+    def after_batch() -> None:
+        nonlocal last_save
+        job.progress("training", sum(training.visits for training in halves.values()), all_visits, "particles")
+        minutes = (time.monotonic() - last_save) / 60
+        if minutes > MINUTES_BETWEEN_CHECKPOINTS or job.abort_requested():
+            writer.save(halves, history)
+            last_save = time.monotonic()
+        job.check_abort()
+
     for epoch in range(min(training.epochs_done for training in halves.values()), plan.n_epochs):
-        epoch_plan = plan.epoch(epoch)
         for half, training in halves.items():
             if training.stopped or training.epochs_done > epoch:
                 continue
-
-            def after_batch(seen: int, half: int = half, training: HalfTraining = training, epoch: int = epoch) -> None:
-                nonlocal last_save
-                job.progress(f"epoch {epoch + 1} of {plan.n_epochs}, half {half}", seen, len(training.training), "particles")
-                minutes = (time.monotonic() - last_save) / 60
-                if minutes > MINUTES_BETWEEN_CHECKPOINTS or job.abort_requested():
-                    writer.save(halves, history)
-                    last_save = time.monotonic()
-                job.check_abort()
-
-            history.append(_run_epoch(half, training, epoch_plan, after_batch))
+            figures = _run_epoch(half, training, plan.epoch(epoch), after_batch)
+            history.append(figures)
             # epochs of other weights do not compare: the rule counts from the first with the full weight of the prior
-            if epoch_plan.kl_weight >= FULL_KL_WEIGHT and training.stop_rule.update(history[-1]["held_out"]):
+            if plan.epoch(epoch).kl_weight >= FULL_KL_WEIGHT and training.stop_rule.update(figures["held_out"]):
                 training.stopped = True
                 job.report(f"Half {half}: held-out particles have stopped improving; its training ends after epoch {epoch + 1}.")
         writer.save(halves, history)
         last_save = time.monotonic()
         _write_history(job.directory / HISTORY, history)
+        job.report(_summary(epoch, plan, [row for row in history if row["epoch"] == epoch]))
         if all(training.stopped for training in halves.values()):
             break
 
 
-def _run_epoch(half: int, training: HalfTraining, epoch_plan: EpochPlan, after_batch: Callable[[int], None]) -> dict[str, float]:
-    """One epoch of one half set, its figures, and the check that they are finite."""
+def _summary(epoch: int, plan: TrainingPlan, rows: list[dict[str, float]]) -> str:
+    """One line on an epoch, with the figures of each half that trained."""
+    figures = "; ".join(
+        f"half {row['half']}: held-out objective {row['held_out']:.1f}, motion {row['rms_motion_angstroms']:.2f} A rms"
+        for row in rows
+    )
+    return f"Epoch {epoch + 1} of {plan.n_epochs}, to {plan.epoch(epoch).resolution_angstroms:.1f} A: {figures}."
+
+
+def _run_epoch(half: int, training: HalfTraining, epoch_plan: EpochPlan, after_batch: Callable[[], None]) -> dict[str, float]:
+    """One epoch of one half set, and its figures."""
     start = time.monotonic()
     epoch = training.epochs_done
     figures = training.run_epoch(epoch_plan, after_batch)
-    if not all(value == value and abs(value) < float("inf") for value in figures.values()):
-        raise JobFailed(
-            f"The objective of half {half} became infinite in epoch {epoch + 1}; the last good checkpoint is kept. "
-            "Continue with a smaller learning_rate."
-        )
     return {
         "epoch": epoch,
         "half": half,

@@ -17,6 +17,7 @@ from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.projection import Projector
+from relion_jobs.contract.errors import JobFailed
 
 # Learning rates of Adam, each in the unit of its parameters.
 RATE_NETWORKS = 1e-3
@@ -141,10 +142,16 @@ class HalfTraining:
         self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
 
-    def run_epoch(self, plan: EpochPlan, after_batch: Callable[[int], None]) -> dict[str, float]:
+    @property
+    def visits(self) -> int:
+        """Training particles seen so far, in all epochs."""
+        return self.epochs_done * len(self.training) + (self.progress.seen if self.progress else 0)
+
+    def run_epoch(self, plan: EpochPlan, after_batch: Callable[[], None]) -> dict[str, float]:
         """Visit every training particle once, or the rest of them where the epoch was left; returns figures per particle.
 
-        `after_batch` is called with the number of particles seen; it may save `state` and raise to leave the epoch.
+        `after_batch` may save `state` and raise to leave the epoch. Raises JobFailed, before any parameter is touched, if the
+        objective is not finite.
         """
         self.model.train()
         self._set_learning_rates(plan)
@@ -156,10 +163,15 @@ class HalfTraining:
             objective = (
                 losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
             )
+            if not bool(objective.isfinite().all()):
+                raise JobFailed(
+                    f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. Run it again "
+                    "with a smaller learning_rate."
+                )
             self._step(objective.mean())
             progress.residual_power.add(residual, batch.group)
             progress.add(len(batch.index), {"loss": objective, **losses})
-            after_batch(progress.seen)
+            after_batch()
         self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
         self.progress = None
         self.epochs_done += 1

@@ -23,7 +23,7 @@ class _Splat(torch.autograd.Function):
         """Splat (b, n, 2) pixel coordinates with (c, n) amplitudes -> (b, c, size, size)."""
         b = len(xy)
         c = len(amplitudes)
-        corner = xy.detach().floor().clamp_(0, size - 2)
+        corner = xy.detach().floor().nan_to_num_().clamp_(0, size - 2)
         fraction = (xy.detach() - corner).clamp_(-1, 2)
         inside = ((fraction >= 0) & (fraction <= 1)).all(-1)  # a point outside the image leaves no trace
         corner = corner.long()

@@ -1,0 +1,157 @@
+"""The forward training on a small set: resumes exactly, keeps the halves apart, refuses bad input in words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations.checkpointing import load_last
+from jobtypes.dynamight.forward_deformations.task import check, run
+from jobtypes.dynamight.model.result import load_forward_result
+from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
+
+JOB = Path("DynaMight/job001")
+
+
+@pytest.fixture
+def new_job(request, project):
+    from importlib import util
+
+    spec = util.spec_from_file_location("forward_conftest", Path(__file__).with_name("conftest.py"))
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda **kwargs: module.RecordingJob(project, **kwargs)
+
+
+def half_bytes(half: int) -> bytes:
+    """Every learned number of a half set."""
+    state = load_last(JOB)["halves"][half]
+    tensors = [*state["model"].values(), state["latent_mean"], state["latent_log_variance"]]
+    return b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors)
+
+
+def test_a_training_that_was_left_twice_ends_with_the_same_bytes(new_job, values):
+    run(values(), new_job())
+    uninterrupted = [half_bytes(half) for half in (1, 2)]
+    shutil.rmtree(JOB / "forward_deformations")
+    for number, stop_at in enumerate((7, 11)):
+        with pytest.raises(JobAborted):
+            run(values(), new_job(is_continue=number > 0, stop_at=stop_at))
+    run(values(), new_job(is_continue=True))
+    assert [half_bytes(half) for half in (1, 2)] == uninterrupted
+
+
+def test_half_1_does_not_depend_on_the_pixels_of_half_2(new_job, values, project):
+    run(values(), new_job())
+    first, second = half_bytes(1), half_bytes(2)
+    shutil.rmtree(JOB / "forward_deformations")
+    with mrcfile.open(project / "particles.mrcs", mode="r+") as file:
+        file.data[1::2] += np.random.default_rng(1).normal(0, 1, file.data[1::2].shape).astype(np.float32)
+    run(values(), new_job())
+    assert half_bytes(1) == first
+    assert half_bytes(2) != second
+
+
+def test_an_epoch_visits_every_training_particle_once_and_no_held_out_one(new_job, values):
+    run(values(), new_job())
+    result = load_forward_result(JOB)
+    rows = np.concatenate([result.halves[half].rows for half in (1, 2)])
+    assert sorted(rows) == list(range(48))
+    for half in (1, 2):
+        corrections = result.halves[half].model.poses.corrections.weight.abs().sum(1).numpy()
+        assert ((corrections == 0) == result.halves[half].held_out).all()
+
+
+def test_history_holds_a_row_for_each_half_and_epoch(new_job, values):
+    run(values(), new_job())
+    rows = json.loads((JOB / "forward_deformations/history.json").read_text())
+    assert [(row["epoch"], row["half"]) for row in rows] == [(epoch, half) for epoch in range(4) for half in (1, 2)]
+
+
+def test_a_finished_training_is_left_alone_on_continue(new_job, values):
+    run(values(), new_job())
+    before = (JOB / "forward_deformations/checkpoints/checkpoint_final.pth").read_bytes()
+    job = new_job(is_continue=True)
+    run(values(), job)
+    assert (JOB / "forward_deformations/checkpoints/checkpoint_final.pth").read_bytes() == before
+    assert any("finished" in line for line in job.lines)
+
+
+def test_a_new_start_in_a_directory_with_results_sets_them_aside(new_job, values):
+    run(values(), new_job())
+    job = new_job()
+    run(values(), job)
+    assert (JOB / "previous_001/forward_deformations/checkpoints/checkpoint_final.pth").is_file()
+    assert any("previous_001" in line for line in job.lines)
+
+
+def test_continue_with_another_number_of_gaussians_is_refused(new_job, values):
+    with pytest.raises(JobAborted):
+        run(values(), new_job(stop_at=9))
+    with pytest.raises(UserError, match="nr_gaussians"):
+        run(values(nr_gaussians="70"), new_job(is_continue=True))
+
+
+def test_an_infinite_objective_ends_the_job_and_keeps_the_last_checkpoint(new_job, values):
+    with pytest.raises(JobFailed, match="learning_rate"):
+        run(values(extra="--learning-rate 1e12 --n-training-epochs 30"), new_job())
+    last = load_last(JOB)
+    assert last is None or all(tensor.isfinite().all() for tensor in last["halves"][1]["model"].values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"initial_threshold": "1e9"}, "above every voxel"),
+        ({"fn_star": "missing.star"}, "missing.star"),
+        ({"fn_map": "missing.mrc"}, "missing.mrc"),
+        ({"extra": "--mask-file missing.mrc"}, "missing.mrc"),
+        ({"gpu_id": "banana"}, "banana"),
+    ],
+)
+def test_bad_input_is_refused_in_words_before_anything_is_written(new_job, values, changes, words):
+    with pytest.raises(UserError, match=words):
+        check(values(**changes), JOB)
+    with pytest.raises(UserError, match=words):
+        run(values(**changes), new_job())
+    assert not (JOB / "forward_deformations").exists()
+
+
+def test_a_map_of_another_box_is_refused(new_job, values, project):
+    with mrcfile.new(project / "small.mrc") as file:
+        file.set_data(np.ones((20, 20, 20), np.float32))
+        file.voxel_size = 4.0
+    with pytest.raises(UserError, match="20"):
+        check(values(fn_map="small.mrc"), JOB)
+
+
+def test_deformations_vanish_outside_a_mask(new_job, values, project):
+    mask = np.zeros((24, 24, 24), np.float32)
+    mask[:, :, 12:] = 1  # x >= 0
+    with mrcfile.new(project / "mask.mrc") as file:
+        file.set_data(mask)
+        file.voxel_size = 4.0
+    run(values(extra="--mask-file mask.mrc"), new_job())
+    model = load_forward_result(JOB).halves[1].model
+    points = torch.tensor([[-12.0, 0, 0], [12.0, 4.0, 8.0]])
+    moved = model.displacement(torch.ones(1, 2), points)[0]
+    assert float(moved[0].abs().max()) == 0
+    assert float(moved[1].abs().max()) > 0
+
+
+def test_premultiplied_data_give_the_same_gaussians_scale(new_job, values, project):
+    """Data that were multiplied by a CTF of one sign and modulus 1 are the data themselves."""
+    star = (project / "particles.star").read_text()
+    star = star.replace(
+        "_rlnImageSize #6\n1 300.0 2.7 0.1 4.0 24",
+        "_rlnImageSize #6\n_rlnCtfDataAreCtfPremultiplied #7\n1 300.0 2.7 0.1 4.0 24 1",
+    )
+    (project / "particles.star").write_text(star)
+    run(values(), new_job())
+    assert load_forward_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
