@@ -16,9 +16,9 @@ _HIDDEN_NAMES = {"relion.postprocess": "post"}
 def gui_settings_path(project: Path, label: str) -> Path:
     """Return the file that holds the last settings of a job type.
 
-    ``dynamight`` -> ``.gui_dynamightjob.star``, ``relion.external`` -> ``.gui_externaljob.star``. A type that RELION does not know
-    gets a file of its own (``relion.external.simulate`` -> ``.gui_simulatejob.star``): in ``.gui_externaljob.star`` its
-    options would become the defaults of the next External job.
+    ``dynamight`` -> ``.gui_dynamightjob.star``, ``relion.external`` -> ``.gui_externaljob.star``. A type that RELION does not
+    know gets a file of its own (``relion.external.simulate`` -> ``.gui_simulatejob.star``): in ``.gui_externaljob.star``
+    its options would become the defaults of the next External job.
     """
     if label.startswith(EXTERNAL_PREFIX):
         name = label.removeprefix(EXTERNAL_PREFIX)

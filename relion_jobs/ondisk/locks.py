@@ -10,6 +10,7 @@ Departure: a lock of our own whose process is dead is removed, and that is said.
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import os
 import time
@@ -150,6 +151,9 @@ def _job_name(job_directory: Path) -> str:
 
 
 def _file_lock(path: Path) -> FileLock:
+    # filelock would make the directory
+    if not path.parent.is_dir():
+        raise disk_error(FileNotFoundError(errno.ENOENT, "no directory"), path)
     # without flock a soft lock would outlive a killed process; the project has RELION's lock besides
     options: dict[str, Any] = {}
     if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters:

@@ -207,7 +207,7 @@ def _is_project(directory: Path) -> bool:
 
 
 def _is_copy(directory: Path) -> bool:
-    """Return True for a job directory of an odd name, such as a copy of one: the jobs that its pipeline lists are not below it."""
+    """Return True for a job directory of an odd name, such as a copy of one: no job of its pipeline is below it."""
     try:
         pipeline = pipeline_star.read(directory / PIPELINE_STAR)
     except UserError:

@@ -1,0 +1,44 @@
+import pytest
+
+from relion_jobs.contract.errors import UserError
+from relion_jobs.ondisk.names import check_name, inside_project
+
+
+@pytest.mark.parametrize("name", ["DynaMight/job002/", "a-b_c+d.e=1@x,y:z", "é/map.mrc"])
+def test_a_sound_name_comes_back(name):
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "is empty"),
+        ("my map.mrc", "holds blanks"),
+        ("a\tb", "holds blanks"),
+        ("a;b", "holds ;"),
+        ("a$(b)", r"holds \$ \( \)"),
+        ("myNone/map.mrc", "the word None"),
+    ],
+)
+def test_a_name_that_relion_trips_over_is_refused(name, problem):
+    with pytest.raises(UserError, match=problem):
+        check_name(name)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../other/map.mrc", "a/../../b"])
+def test_a_path_out_of_the_project_is_refused(tmp_path, path):
+    with pytest.raises(UserError, match="leaves the project"):
+        inside_project(tmp_path, path)
+
+
+def test_a_link_out_of_the_project_is_refused(tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "out").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="outside the project"):
+        inside_project(tmp_path / "project", "out/map.mrc")
+
+
+def test_a_link_inside_the_project_is_followed(tmp_path):
+    (tmp_path / "job001").mkdir()
+    (tmp_path / "alias").symlink_to("job001")
+    assert inside_project(tmp_path, "alias/map.mrc") == tmp_path / "alias" / "map.mrc"
