@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from jobtypes.common.particles import ParticleTable, write_particles
@@ -124,7 +124,7 @@ def write_particles_with_latents(
     path: Path,
     part: HalfResult,
     motions: PrincipalMotions,
-    extra: dict[str, NDArray[np.float64]] | None = None,
+    extra: Mapping[str, ArrayLike] | None = None,
 ) -> None:
     """Write the particles of a half set with their latents, motion coordinates and rms displacement (A) as columns of our own.
 
@@ -132,7 +132,7 @@ def write_particles_with_latents(
     """
     latents = part.latent_mean.cpu().numpy()
     coordinates = motions.coordinates(part.model.field.coefficients(part.latent_mean).cpu()).numpy()
-    columns: dict[str, NDArray[np.float64]] = {f"rlnDynamightLatent{i + 1}": latents[:, i] for i in range(latents.shape[1])}
+    columns: dict[str, ArrayLike] = {f"rlnDynamightLatent{i + 1}": latents[:, i] for i in range(latents.shape[1])}
     columns |= {f"rlnDynamightMotion{i + 1}": coordinates[:, i] for i in range(min(3, coordinates.shape[1]))}
     columns["rlnDynamightRmsDisplacement"] = part.rms_displacement.cpu().numpy()
     write_particles(table, path, rows=part.rows, **columns, **(extra or {}))

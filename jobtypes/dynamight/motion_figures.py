@@ -1,0 +1,227 @@
+"""Figures of a learned motion, drawn from saved numbers: by the training at its end, and by the visualization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from numpy.typing import NDArray
+
+from jobtypes.dynamight.figures import (
+    DENSITY_COLOURS,
+    DISPLACEMENT_COLOURS,
+    HALF_COLOURS,
+    STATE_COLOUR,
+    label_panels,
+    new_figure,
+    save_figure,
+)
+
+Row = Mapping[str, float]
+
+
+def draw_history(history: Sequence[Row], path: Path) -> Path:
+    """Objective, held-out objective and learned motion over the epochs.
+
+    Parameters
+    ----------
+    history
+        Rows of forward_deformations/history.json, with half, epoch (from 0), loss, held_out, rms_motion_angstroms and
+        resolution_angstroms.
+    path
+        PNG to write.
+    """
+    figure, axes = new_figure(1, 3, width=7.2, height=2.5)
+    loss, held_out, motion = axes[0]
+    for half, colour in HALF_COLOURS.items():
+        rows = [row for row in history if row["half"] == half]
+        epochs = [row["epoch"] + 1 for row in rows]
+        for axis, key in ((loss, "loss"), (held_out, "held_out"), (motion, "rms_motion_angstroms")):
+            axis.plot(epochs, [row.get(key, np.nan) for row in rows], color=colour, label=f"half {half}")
+    for epoch in _changes_of_resolution(history):
+        for axis in axes[0]:
+            axis.axvline(epoch + 0.5, color="0.85", lw=0.7, zorder=0)
+    loss.set(xlabel="epoch", ylabel="objective per particle")
+    held_out.set(xlabel="epoch", ylabel="held-out objective per particle")
+    motion.set(xlabel="epoch", ylabel="rms displacement (Å)", ylim=(0, None))
+    loss.legend()
+    label_panels(axes[0])
+    return save_figure(
+        figure,
+        path,
+        title="Forward deformations: training",
+        caption="a, Objective of the training (lower is better) and b, of particles that train nothing, per particle, for each "
+        "half set. c, Rms displacement of the Gaussians over all particles, in Å. Grey lines: the resolution limit of the "
+        "training was changed, so that values left and right of them do not compare.",
+    )
+
+
+def _changes_of_resolution(history: Sequence[Row]) -> list[float]:
+    """Epochs, from 1, after which the next one had another resolution limit."""
+    limits = {row["epoch"]: row.get("resolution_angstroms") for row in history}
+    return [epoch + 1 for epoch in limits if epoch + 1 in limits and limits[epoch + 1] != limits[epoch]]
+
+
+def draw_latents(
+    points: Mapping[int, NDArray[np.float64]],
+    displacements: Mapping[int, NDArray[np.float64]],
+    path: Path,
+    *,
+    axis_labels: Mapping[int, tuple[str, str]],
+    title: str = "Latent space",
+    marked: Mapping[int, NDArray[np.float64]] | None = None,
+) -> Path:
+    """Density of the particles in two dimensions, and their displacement, for each half set.
+
+    Parameters
+    ----------
+    points
+        Half -> (P, 2) positions.
+    displacements
+        Half -> (P,) rms displacement of each particle in A; the smallest is marked with a cross.
+    path
+        PNG to write.
+    axis_labels
+        Half -> what the two dimensions are.
+    title
+        Of the figure.
+    marked
+        Half -> (C, 2) states to number, as the centres of clusters.
+    """
+    rows = len(points)
+    figure, axes = new_figure(rows, 2, width=7.2, height=2.9 * rows)
+    for row, half in enumerate(points):
+        xy, moved = points[half], displacements[half]
+        limits = _limits(xy)
+        bins = int(np.clip(np.sqrt(len(xy)) * 1.2, 18, 70))
+        cells = axes[row, 0].hexbin(
+            xy[:, 0], xy[:, 1], gridsize=bins, bins="log", mincnt=1, cmap=DENSITY_COLOURS, extent=limits, linewidths=0.1
+        )
+        figure.colorbar(cells, ax=axes[row, 0], label="particles per cell")
+        order = np.argsort(moved)
+        size = float(np.clip(6000 / len(xy), 0.3, 8))
+        dots = axes[row, 1].scatter(
+            xy[order, 0], xy[order, 1], c=moved[order], s=size, cmap=DISPLACEMENT_COLOURS, vmin=0, linewidths=0, rasterized=True
+        )
+        figure.colorbar(dots, ax=axes[row, 1], label="rms displacement (Å)")
+        least = xy[int(np.argmin(moved))]
+        for column, axis in enumerate(axes[row]):
+            axis.plot(
+                *least, marker="+", ms=11, mew=1.8, color=STATE_COLOUR if column == 0 else "k", ls="none", label="least motion"
+            )
+            axis.set(xlabel=axis_labels[half][0], ylabel=axis_labels[half][1], xlim=limits[:2], ylim=limits[2:])
+            axis.set_title(f"half {half}", fontsize=9)
+            if marked is not None and half in marked:
+                _number(axis, marked[half])
+        axes[row, 0].legend(loc="upper right", handletextpad=0.1, borderpad=0.1)
+    label_panels(axes.flat)
+    numbered = " Numbers: the particle in the middle of each cluster, whose state is written as a map." if marked else ""
+    return save_figure(
+        figure,
+        path,
+        title=title,
+        caption="Particles of each half set in two dimensions of the deformation. Left: their density on a logarithmic scale. "
+        "Right: rms displacement of the Gaussians in each particle, in Å, relative to the consensus. The cross marks the "
+        f"particle with the least motion.{numbered}",
+    )
+
+
+def _limits(xy: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Ends of the axes: the central 99.8 % of the points with a margin, never a width of zero."""
+    low, high = np.percentile(xy, (0.1, 99.9), axis=0)
+    margin = np.maximum(0.08 * (high - low), 1e-3)
+    return float(low[0] - margin[0]), float(high[0] + margin[0]), float(low[1] - margin[1]), float(high[1] + margin[1])
+
+
+def _number(axis: Axes, xy: NDArray[np.float64]) -> None:
+    box = {"boxstyle": "circle,pad=0.18", "fc": "white", "ec": "0.2", "lw": 0.7, "alpha": 0.9}
+    for number, (x, y) in enumerate(xy, start=1):
+        axis.text(x, y, str(number), ha="center", va="center", fontsize=7, bbox=box, clip_on=True)
+
+
+def draw_gaussians(
+    positions: Mapping[int, NDArray[np.float64]],
+    rms: Mapping[int, NDArray[np.float64]],
+    path: Path,
+    *,
+    centre: str = "box centre",
+) -> Path:
+    """Gaussians coloured by rms displacement, in three orthogonal projections, for each half set.
+
+    Parameters
+    ----------
+    positions
+        Half -> (n, 3) A, x y z.
+    rms
+        Half -> (n,) A, over the particles of the half.
+    path
+        PNG to write.
+    centre
+        What the axes count from.
+    """
+    rows = len(positions)
+    figure, axes = new_figure(rows, 3, width=7.2, height=2.45 * rows)
+    largest = max(float(np.percentile(values, 99.5)) for values in rms.values())
+    scale = Normalize(0, max(largest, 0.1))
+    reach = 1.08 * max(float(np.abs(xyz).max()) for xyz in positions.values())
+    for row, half in enumerate(positions):
+        xyz, values = positions[half], rms[half]
+        for axis, (right, up, depth) in zip(axes[row], ((0, 1, 2), (0, 2, 1), (1, 2, 0)), strict=True):
+            order = np.argsort(xyz[:, depth])
+            size = float(np.clip(9000 / len(xyz), 0.5, 9))
+            axis.scatter(
+                xyz[order, right], xyz[order, up], c=values[order], s=size, cmap=DISPLACEMENT_COLOURS, norm=scale,
+                linewidths=0.1, edgecolors="0.35", rasterized=True,
+            )  # fmt: skip
+            names = "xyz"
+            axis.set(
+                xlabel=f"{names[right]} (Å)",
+                ylabel=f"{names[up]} (Å)",
+                xlim=(-reach, reach),
+                ylim=(-reach, reach),
+                aspect="equal",
+            )
+        axes[row, 1].set_title(f"half {half}", fontsize=9)
+    bar = ScalarMappable(scale, DISPLACEMENT_COLOURS)
+    figure.colorbar(bar, ax=axes, label="rms displacement (Å)", shrink=0.75, aspect=25, pad=0.015, extend="max")
+    label_panels(axes[:, 0])
+    return save_figure(
+        figure,
+        path,
+        title="Gaussians and their motion",
+        caption="Gaussians of the consensus, seen along three axes, coloured by their rms displacement over the particles of the "
+        f"half set about their mean position, in Å. Positions are counted from the {centre}.",
+    )
+
+
+def draw_displacements(rms: Mapping[int, NDArray[np.float64]], path: Path) -> Path:
+    """Histogram of the particles' rms displacement.
+
+    Parameters
+    ----------
+    rms
+        Half -> (P,) rms displacement of each particle over its Gaussians, A.
+    path
+        PNG to write.
+    """
+    figure, axes = new_figure(1, 1, width=4.2, height=2.7)
+    axis = axes[0, 0]
+    top = max(float(np.percentile(values, 99.8)) for values in rms.values())
+    bins = np.linspace(0, max(top, 0.1), 32)
+    for half, values in rms.items():
+        label = f"half {half}: median {np.median(values):.2g} Å"
+        axis.hist(values, bins, histtype="stepfilled", alpha=0.2, color=HALF_COLOURS[half])
+        axis.hist(values, bins, histtype="step", lw=1.3, color=HALF_COLOURS[half], label=label)
+    axis.set(xlabel="rms displacement of a particle (Å)", ylabel="particles", xlim=(0, bins[-1]))
+    axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
+    axis.legend()
+    return save_figure(
+        figure,
+        path,
+        title="Displacement per particle",
+        caption="Rms displacement over the Gaussians of each particle, in Å, relative to the consensus of its half set.",
+    )

@@ -1,0 +1,81 @@
+"""Series of states: maps, a ChimeraX script that plays them, and an animated picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from jobtypes.common.volumes import write_volume
+from jobtypes.common.whole_files import written_whole
+
+_SECONDS_PER_SWEEP = 1.6
+
+
+def write_series(folder: Path, volumes: Sequence[Tensor], pixel_size_angstroms: float) -> list[Path]:
+    """Write volume000.mrc, volume001.mrc ... and remove later ones of an earlier, longer series."""
+    paths = []
+    for index, volume in enumerate(volumes):
+        path = folder / f"volume{index:03d}.mrc"
+        write_volume(path, volume, pixel_size_angstroms)
+        paths.append(path)
+    for stale in folder.glob("volume[0-9]*.mrc"):
+        if stale not in paths:
+            stale.unlink()
+    return paths
+
+
+def write_chimerax_script(path: Path, names: Sequence[str], level: float, *, arrows: str | None = None) -> None:
+    """Write a script that opens a series of maps, sets their contour level and plays them back and forth.
+
+    Parameters
+    ----------
+    path
+        The .cxc file, in the folder of the maps; ChimeraX opens it with a double click.
+    names
+        File names of the maps, relative to the script.
+    level
+        Contour level of all maps.
+    arrows
+        BILD file to open as well, relative to the script.
+    """
+    lines = [
+        "# opens the states of a motion and plays them: chimerax " + path.name,
+        "open " + " ".join(names) + " vseries true",
+        f"volume #1 style surface step 1 level {level:.6g} color #b8c4d6",
+        "set bgColor white",
+        "lighting soft",
+        "graphics silhouettes true",
+        "view",
+        "vseries play #1 direction oscillate loop true maxFrameRate 12",
+    ]
+    if arrows is not None:
+        lines.insert(2, f"open {arrows}")
+    with written_whole(path) as temporary:
+        temporary.write_text("\n".join([*lines, ""]))
+
+
+def write_animation(path: Path, frames: Sequence[NDArray[np.float64]]) -> None:
+    """Write an animated GIF of frames (h, w, 3), 0 to 1, that plays forth and back for ever, all with one palette."""
+    pictures = [Image.fromarray(np.round(255 * frame).astype(np.uint8)) for frame in frames]
+    strip = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures[:: max(1, len(pictures) // 4)]]))
+    palette = strip.quantize(128)
+    indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    loop = indexed + indexed[-2:0:-1]
+    duration = round(1000 * _SECONDS_PER_SWEEP / max(len(pictures) - 1, 1))
+    with written_whole(path) as temporary:
+        loop[0].save(temporary, format="GIF", save_all=True, append_images=loop[1:], duration=duration, loop=0, optimize=False)
+
+
+def contour_level(volume: Tensor, enclosed_fraction: float) -> float:
+    """Density above which `enclosed_fraction` of the map's voxels lie."""
+    return float(torch.quantile(_thinned(volume.flatten()), 1 - enclosed_fraction))
+
+
+def _thinned(values: Tensor, limit: int = 2_000_000) -> Tensor:
+    return values[:: max(1, len(values) // limit)]  # torch.quantile refuses more than 16 million values

@@ -1,0 +1,201 @@
+"""One half set of a job, opened to be looked at. Free of Qt and napari: a window and the headless task drive the same object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.visualization.states import DeformedReconstruction, GaussianStates, StateMaps, half_reconstruction
+from relion_jobs.contract.errors import UserError
+
+_TRAVERSED = (2.0, 98.0)  # percentiles of the particles between which a traversal runs
+_BANDWIDTH = 0.25  # of the local mean along a traversal, in standard deviations
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Particles in groups of like states.
+
+    Attributes
+    ----------
+    labels : (P,)
+        Cluster of each particle, from 0, in the order of the first main motion.
+    centres : (C, D)
+        Coordinates along the main motions, in A, of the particle in the middle of each cluster.
+    particles : (C,)
+        That particle: index into the half set.
+    """
+
+    labels: NDArray[np.int64]
+    centres: Tensor
+    particles: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.particles)
+
+
+class Session:
+    """A half set of a job.
+
+    Parameters
+    ----------
+    job_directory
+        Relative to the project directory or absolute.
+    forward
+        The job's forward deformations.
+    half
+        1 or 2.
+    """
+
+    def __init__(self, job_directory: Path, forward: ForwardResult, half: int) -> None:
+        self.job_directory, self.forward, self.half = Path(job_directory), forward, half
+        self.part: HalfResult = forward.halves[half]
+        self.model = self.part.model
+        self.box, self.pixel_size = forward.box, forward.pixel_size_angstroms
+
+    @classmethod
+    def open(
+        cls, job_directory: Path, half: int, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
+    ) -> Session:
+        """Open a job's checkpoint; UserError as `load_forward_result`."""
+        return cls(job_directory, load_forward_result(job_directory, checkpoint_file, device), half)
+
+    @cached_property
+    def coefficients(self) -> Tensor:
+        """(P, K) coefficients of every particle's deformation."""
+        return self.model.field.coefficients(self.part.latent_mean).detach()
+
+    @cached_property
+    def motions(self) -> PrincipalMotions:
+        """Main motions of the half set."""
+        return principal_motions(
+            self.gaussians.basis.cpu(), self.model.gaussians.amplitudes.detach().cpu(), self.coefficients.cpu()
+        )
+
+    @cached_property
+    def coordinates(self) -> Tensor:
+        """(P, D) position of every particle along the main motions, A."""
+        return self.motions.coordinates(self.coefficients.cpu())
+
+    @cached_property
+    def gaussians(self) -> GaussianStates:
+        """States as moved Gaussians."""
+        return GaussianStates(self.model, self.box, self.pixel_size)
+
+    @cached_property
+    def maps(self) -> StateMaps:
+        """The sharpest maps of states that this job allows: its deformed reconstruction, else the Gaussians."""
+        volume = half_reconstruction(self.job_directory, self.half, self.box, self.pixel_size)
+        if volume is None:
+            return self.gaussians
+        words = f"the deformed reconstruction of half {self.half}, carried along the deformation to the state"
+        return DeformedReconstruction(volume, self.pixel_size, self.model, words)
+
+    @property
+    def least_moved(self) -> int:
+        """Particle with the least motion: nearest to the consensus."""
+        return int(self.part.rms_displacement.argmin())
+
+    def state_map(self, coordinates: Tensor) -> Tensor:
+        """Map (N, N, N) of the state at coordinates (D,) in A along the main motions."""
+        return self.maps.state(self.state_coefficients(coordinates)).cpu()
+
+    def state_positions(self, coordinates: Tensor) -> Tensor:
+        """Gaussians (n, 3) A of the state at coordinates (D,)."""
+        return self.gaussians.positions(self.state_coefficients(coordinates)).cpu()
+
+    def state_coefficients(self, coordinates: Tensor) -> Tensor:
+        """Coefficients (K,) of the state at coordinates (D,)."""
+        return self.motions.coefficients(coordinates[None])[0].to(self.coefficients.device)
+
+    def latent_state(self, latent: Tensor) -> Tensor:
+        """Coordinates (D,) in A of the state of a latent (d,)."""
+        coefficients = self.model.field.coefficients(latent[None].to(self.coefficients.device))
+        return self.motions.coordinates(coefficients.cpu())[0]
+
+    def traversal(self, motion: int, n_frames: int) -> Tensor:
+        """States along a main motion, through where the particles are.
+
+        The path runs between the 2nd and the 98th percentile of the particles along the motion, in equal steps; the other
+        coordinates follow the particles' local mean, so that a curved path of the molecule is not cut short.
+
+        Parameters
+        ----------
+        motion
+            0 for the largest.
+        n_frames
+            States F.
+
+        Returns
+        -------
+        (F, D) coordinates in A
+        """
+        if motion >= len(self.motions):
+            raise UserError(f"Motion {motion + 1} was asked for, but half {self.half} has {len(self.motions)} main motions.")
+        along = self.coordinates[:, motion]
+        ends = np.percentile(along.numpy(), _TRAVERSED)
+        steps = torch.linspace(float(ends[0]), float(ends[1]), n_frames)
+        width = max(_BANDWIDTH * float(along.std(correction=0)), 1e-6)
+        kernel = torch.exp(-0.5 * ((steps[:, None] - along) / width).square())  # (F, P)
+        path = kernel @ self.coordinates / kernel.sum(1, keepdim=True)
+        path[:, motion] = steps
+        return path
+
+    def clusters(self, count: int, seed: int) -> Clusters:
+        """Group the particles by k-means along the main motions; each group is shown by its particle nearest to the centre."""
+        from sklearn.cluster import KMeans
+
+        coordinates = self.coordinates.numpy()
+        count = min(count, len(np.unique(coordinates, axis=0)))
+        found = KMeans(count, n_init=4, random_state=seed).fit(coordinates)
+        order = np.argsort(found.cluster_centers_[:, 0])
+        labels = np.argsort(order)[found.labels_]
+        distance = ((coordinates - found.cluster_centers_[found.labels_]) ** 2).sum(1)
+        particles = np.array([np.flatnonzero(labels == c)[distance[labels == c].argmin()] for c in range(count)])
+        return Clusters(labels.astype(np.int64), self.coordinates[particles], particles)
+
+    def embedding(self, method: str, seed: int) -> tuple[NDArray[np.float64], tuple[str, str]]:
+        """Two dimensions to draw the latent space in.
+
+        Parameters
+        ----------
+        method
+            ``pca``: the two main motions, in A; ``ica``: independent components of the latents; ``umap``: needs umap-learn.
+        seed
+            Of ica and umap.
+
+        Returns
+        -------
+        tuple
+            (P, 2) positions and the two axis labels.
+        """
+        latents = self.part.latent_mean.cpu().numpy().astype(np.float64)
+        if method == "umap":
+            return _umap(latents, seed), ("UMAP 1", "UMAP 2")
+        if method == "ica" and latents.shape[1] > 1:
+            from sklearn.decomposition import FastICA
+
+            found = FastICA(2, random_state=seed, max_iter=2000, tol=1e-3, whiten="unit-variance").fit_transform(latents)
+            return found, ("independent component 1", "independent component 2")
+        coordinates = self.coordinates.numpy().astype(np.float64)
+        if coordinates.shape[1] == 1:  # one motion: draw the first latent beside it
+            coordinates = np.column_stack((coordinates[:, 0], latents[:, 0]))
+            return coordinates, ("main motion 1 (Å)", "latent 1")
+        return coordinates[:, :2], ("main motion 1 (Å)", "main motion 2 (Å)")
+
+
+def _umap(latents: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise UserError("Embedding 'umap' needs umap-learn: pip install umap-learn, or choose pca or ica.") from error
+    found: NDArray[np.float64] = np.asarray(UMAP(n_neighbors=15, random_state=seed, n_jobs=1).fit_transform(latents))
+    return found

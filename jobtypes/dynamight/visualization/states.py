@@ -1,0 +1,176 @@
+"""The map of one state of a half set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.ndimage import map_coordinates, spline_filter
+from torch import Tensor
+
+from jobtypes.common.fourier import fsc, irfft3, rfft3, shells_3d
+from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight.model.density import render_density, splat_points
+from jobtypes.dynamight.model.half_model import HalfModel
+
+_COARSE_SPACING_ANGSTROMS = 3.0  # the fields vary over tens of A: linear interpolation on this grid is good to 0.05 A
+_LARGEST_COARSE_GRID = 96
+_NEWTON_STEPS = 3
+
+
+class StateMaps(Protocol):
+    """Anything that draws the map of a state."""
+
+    description: str
+
+    def state(self, coefficients: Tensor) -> Tensor:
+        """Map (N, N, N) of the state with coefficients (K,)."""
+        ...
+
+
+class GaussianStates:
+    """States as the half's Gaussians, moved and rendered with their amplitudes and widths."""
+
+    description = "the Gaussians of the half, moved to the state and rendered with their amplitudes and widths"
+
+    def __init__(self, model: HalfModel, box: int, pixel_size_angstroms: float) -> None:
+        self.model, self.box, self.pixel_size = model, box, pixel_size_angstroms
+        self.basis = model.field.basis_at_gaussians(model.gaussians.positions)  # (K, n, 3)
+
+    def positions(self, coefficients: Tensor) -> Tensor:
+        """Gaussians (n, 3) A of the state with coefficients (K,)."""
+        return self.model.gaussians.positions + torch.einsum("k,knc->nc", coefficients, self.basis)
+
+    def state(self, coefficients: Tensor) -> Tensor:
+        """Map (N, N, N) of the state with coefficients (K,)."""
+        return render_density(self.model.gaussians, self.positions(coefficients), self.box, self.pixel_size)
+
+
+class TabulatedField:
+    """The displacement field on a coarse grid, so that a state's displacements are looked up instead of computed.
+
+    Parameters
+    ----------
+    model
+        The half's model.
+    box_length_angstroms
+        Side of the cube that the table covers; outside it nothing moves.
+    """
+
+    def __init__(self, model: HalfModel, box_length_angstroms: float) -> None:
+        self.size = min(int(np.ceil(box_length_angstroms / _COARSE_SPACING_ANGSTROMS)) + 1, _LARGEST_COARSE_GRID)
+        self.half_length = box_length_angstroms / 2
+        axis = torch.linspace(-self.half_length, self.half_length, self.size)
+        zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        self.table = model.field.basis(zyx.flip(1).to(model.gaussians.positions.device))  # (K, G^3, 3)
+
+    def of_state(self, coefficients: Tensor) -> Tensor:
+        """(1, 3, G, G, G) displacements in A of the state with coefficients (K,)."""
+        field = torch.einsum("k,kmc->cm", coefficients, self.table)
+        return field.reshape(1, 3, self.size, self.size, self.size)
+
+    def displacement(self, state: Tensor, points: Tensor) -> Tensor:
+        """Displacements (m, 3) A at points (m, 3) A, of a state made by `of_state`."""
+        grid = (points / self.half_length).view(1, -1, 1, 1, 3)
+        values = torch.nn.functional.grid_sample(state, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+        return values.view(3, -1).T
+
+
+class DeformedReconstruction:
+    """States as a reconstruction of the consensus carried along the field: V_state(phi(x)) = V(x) / det(grad phi).
+
+    Parameters
+    ----------
+    volume : (N, N, N)
+        The half's reconstruction.
+    pixel_size_angstroms
+        Of the map.
+    model
+        The half's model.
+    description
+        Where the map comes from, for captions.
+    """
+
+    def __init__(self, volume: Tensor, pixel_size_angstroms: float, model: HalfModel, description: str) -> None:
+        self.box, self.pixel_size, self.description = volume.shape[0], pixel_size_angstroms, description
+        self.device = model.gaussians.positions.device
+        self.field = TabulatedField(model, self.box * pixel_size_angstroms)
+        self.weight = volume.clamp(min=0).flatten().to(self.device)
+        self.spline = spline_filter(volume.cpu().numpy(), order=3, output=np.float32)
+        axis = (torch.arange(self.box, dtype=torch.float32) - self.box // 2) * pixel_size_angstroms
+        zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        self.points = zyx.flip(1).contiguous().to(self.device)  # (N^3, 3)
+
+    @torch.no_grad()
+    def state(self, coefficients: Tensor) -> Tensor:
+        """Map (N, N, N) of the state with coefficients (K,)."""
+        state = self.field.of_state(coefficients)
+        start = self._carried_displacement(state)
+        active = torch.nonzero((start.abs().sum(1) > 1e-3) | (self.field.displacement(state, self.points).abs().sum(1) > 1e-3))[
+            :, 0
+        ]
+        consensus = self.points.clone()
+        consensus[active] -= start[active]
+        jacobian = torch.ones(len(self.points), device=self.device)
+        consensus[active], jacobian[active] = self._solve(state, consensus[active], self.points[active])
+        voxels = (consensus / self.pixel_size + self.box // 2).flip(1).T.cpu().numpy()  # z y x
+        values = map_coordinates(self.spline, voxels, order=3, prefilter=False, mode="constant")
+        result = torch.from_numpy(values) / jacobian.cpu().clamp(min=0.2, max=5.0)
+        return result.view(self.box, self.box, self.box)
+
+    def _carried_displacement(self, state: Tensor) -> Tensor:
+        """(N^3, 3) displacement that arrives at each voxel; where space is folded, that of the sheet with the density."""
+        displacement = self.field.displacement(state, self.points)
+        target = (self.points + displacement) / self.pixel_size + self.box // 2
+        mass = splat_points(target, self.weight, self.box).flatten()
+        moments = [splat_points(target, self.weight * displacement[:, axis], self.box).flatten() for axis in range(3)]
+        threshold = 0.02 * self.weight.max()
+        return torch.where(
+            (mass > threshold)[:, None], torch.stack(moments, dim=1) / mass.clamp(min=1e-12)[:, None], displacement
+        )
+
+    def _solve(self, state: Tensor, consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
+        """Newton's iteration for phi(x) = y from x = consensus; also the determinant of grad phi there."""
+        for _ in range(_NEWTON_STEPS):
+            error = deformed - consensus - self.field.displacement(state, consensus)
+            jacobian = self._jacobian(state, consensus)
+            determinant = torch.linalg.det(jacobian)
+            regular = (determinant > 0.1)[:, None, None]
+            jacobian = torch.where(regular, jacobian, torch.eye(3, device=self.device))
+            step = torch.linalg.solve(jacobian, error)
+            longest = 3 * error.norm(dim=1, keepdim=True)
+            consensus = consensus + step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+        return consensus, torch.linalg.det(self._jacobian(state, consensus)).abs()
+
+    def _jacobian(self, state: Tensor, points: Tensor) -> Tensor:
+        """(m, 3, 3) gradient of phi by central differences over a cell of the table."""
+        step = self.field.half_length / (self.field.size - 1)
+        columns = [
+            (self.field.displacement(state, points + offset) - self.field.displacement(state, points - offset)) / (2 * step)
+            for offset in step * torch.eye(3, device=self.device)
+        ]
+        return torch.eye(3, device=self.device) + torch.stack(columns, dim=2)
+
+
+def half_reconstruction(job_directory: Path, half: int, box: int, pixel_size_angstroms: float) -> Tensor | None:
+    """A half's deformed reconstruction, its shells weighted by what the two half maps agree on; None where there is none.
+
+    Weight sqrt(2 FSC / (1 + FSC)), up to the first shell below 0.143. Source: Rosenthal and Henderson 2003, equation 20.
+    """
+    paths = {h: Path(job_directory) / "backprojection" / f"map_half{h}.mrc" for h in (1, 2)}
+    if not all(path.is_file() for path in paths.values()):
+        return None
+    volumes = {}
+    for h, path in paths.items():
+        volumes[h] = read_volume(path)
+        check_map(volumes[h], box, pixel_size_angstroms, f"Half map {path}")
+    curve = fsc(volumes[1].data, volumes[2].data)
+    weight = (2 * curve / (1 + curve)).clamp(min=0).sqrt()
+    lost = torch.nonzero(curve[1:] < 0.143).flatten()
+    if len(lost):
+        weight[1 + int(lost[0]) :] = 0
+    shells = shells_3d(box)
+    factor = torch.cat((weight, weight.new_zeros(1)))[shells.clamp(max=len(weight))]
+    return irfft3(rfft3(volumes[half].data) * factor, box)
