@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class StackLayout:
     dtype: np.dtype
     offset: int
 
-    def map(self) -> NDArray:
+    def map(self) -> NDArray[Any]:
         """Map the images into memory, read only."""
         return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
@@ -92,7 +93,7 @@ class OpenStacks:
 
     def __init__(self, paths: tuple[Path, ...], names: tuple[str, ...], *, limit: int = 256) -> None:
         self._paths, self._names, self._limit = paths, names, limit
-        self._maps: OrderedDict[int, NDArray] = OrderedDict()
+        self._maps: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, object]:
@@ -102,7 +103,7 @@ class OpenStacks:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(state["paths"], state["names"], limit=state["limit"])  # type: ignore[misc, arg-type]
 
-    def images(self, stack: int) -> NDArray:
+    def images(self, stack: int) -> NDArray[Any]:
         """Return the (slices, rows, columns) map of a stack; safe to call from several threads."""
         with self._lock:
             images = self._maps.get(stack)

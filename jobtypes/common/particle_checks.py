@@ -63,7 +63,9 @@ def require_columns(particles: StarTable) -> None:
         )
 
 
-def split_image_names(particles: StarTable, names: NDArray) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
+def split_image_names(
+    particles: StarTable, names: NDArray[np.object_]
+) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
     """Split "k@stack" names: stack paths in order of appearance, (n,) stack of each particle, (n,) 0-based slice of each."""
     numbers = np.empty(len(names), dtype=np.int64)
     stack_of = np.empty(len(names), dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class ParticleImages:
             read = irfft2(rfft2(read) * self._correction[group], self.table.box)
         return read
 
-    def _stored(self, row: int) -> NDArray:
+    def _stored(self, row: int) -> NDArray[Any]:
         stack, image = self.table.stack_of[row], self.table.slice_of[row]
         images = self._stacks.images(int(stack))
         if image >= len(images) or images.shape[1:] != (self.table.box, self.table.box):

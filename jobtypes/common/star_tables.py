@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     import pandas
 
 _TOKEN = re.compile(rb'"[^"\n]*"(?=\s|$)|\S+')
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TEXT_BYTES = bytes((9, 10, 13, *range(32, 256)))
 _FIRST_CHUNK, _LARGEST_CHUNK = 1 << 16, 1 << 24
 _NEWLINE, _SPACE, _QUOTE = 10, 32, 34
+_UNCLOSED = -1
 _NOT_A_NUMBER = ["nan", "NaN", "-nan", "NAN", "inf", "-inf", "Inf", "-Inf", "INF"]
 
 
@@ -68,7 +71,7 @@ class StarTable:
         """Return the bytes of one row, without the end of line."""
         return self.content[self.starts[index] : self.ends[index]].rstrip()
 
-    def read(self, *, numbers: tuple[str, ...] = (), texts: tuple[str, ...] = ()) -> dict[str, NDArray]:
+    def read(self, *, numbers: tuple[str, ...] = (), texts: tuple[str, ...] = ()) -> dict[str, NDArray[Any]]:
         """Read columns in one pass: float64 arrays for `numbers`, object arrays of str for `texts`.
 
         Raises
@@ -85,7 +88,9 @@ class StarTable:
             frame = self._frame(numbers, texts)
         except ValueError:
             self._refuse_text(numbers)
-            raise
+            raise BadStarFile(
+                f"{self.path}: data_{self.name} holds a value that is no number in one of {', '.join(numbers)}."
+            ) from None
         values = {column: frame[self.columns.index(column)].to_numpy(copy=True) for column in (*numbers, *texts)}
         for column in numbers:
             bad = np.flatnonzero(~np.isfinite(values[column]))
@@ -97,7 +102,7 @@ class StarTable:
         import pandas
 
         kinds = {self.columns.index(column): "float64" for column in numbers} | {
-            self.columns.index(column): str for column in texts
+            self.columns.index(column): object for column in texts
         }
         stream = BytesIO(self.content)
         stream.seek(int(self.starts[0]))
@@ -116,12 +121,10 @@ class StarTable:
         )
 
     def _refuse_text(self, numbers: tuple[str, ...]) -> None:
-        """Find the first value that float() does not take, and refuse it; slow, only after an error."""
+        """Find the first value that is no number, and refuse it; slow, only after an error."""
         for column in numbers:
             for row, text in enumerate(self._frame((), (column,)).iloc[:, 0]):
-                try:
-                    float(text)
-                except ValueError:
+                if not _NUMBER.fullmatch(text):
                     self._refuse(column, row, "a number")
 
     def _refuse(self, column: str, row: int, expected: str) -> None:
@@ -148,6 +151,7 @@ def read_tables(path: Path | str) -> dict[str, StarTable]:
         raise UserError(f"The STAR file {path} does not exist; give its path relative to the project directory.") from None
     except OSError as error:
         raise UserError(f"The STAR file {path} cannot be read: {error.strerror}.") from error
+    _refuse_control_characters(path, content)
     tables: dict[str, StarTable] = {}
     position, line, name = 0, 1, None
     while position < len(content):
@@ -166,6 +170,17 @@ def read_tables(path: Path | str) -> dict[str, StarTable]:
             )
         position, line = after, line + 1
     return tables
+
+
+def _refuse_control_characters(path: Path, content: bytes) -> None:
+    """Refuse bytes that split rows for one program and not for another: binary files, files of old Macs."""
+    strange = content.translate(None, delete=_TEXT_BYTES)[:1]
+    if not strange and content.count(b"\r") != content.count(b"\r\n"):
+        strange = b"\r"
+    if strange:
+        place = content.index(strange) if strange != b"\r" else re.search(rb"\r(?!\n)", content).start()  # type: ignore[union-attr]
+        line = content.count(b"\n", 0, place) + 1
+        raise BadStarFile(f"{path}: line {line} holds the control character {strange!r}; expected text as RELION writes it.")
 
 
 def split_row(row: bytes) -> list[bytes]:
@@ -202,6 +217,8 @@ def _read_table(
     bad = np.flatnonzero(counts != len(columns))
     if len(bad):
         row = int(bad[0])
+        if counts[row] == _UNCLOSED:
+            raise BadStarFile(f'{path}: row {row + 1} of data_{name} (line {line + row}) has a quote (") that is not closed.')
         raise BadStarFile(
             f"{path}: row {row + 1} of data_{name} (line {line + row}) has {counts[row]} values; expected {len(columns)}, "
             f"one per column."
@@ -242,8 +259,15 @@ def _count_values(content: bytes, start: int, stop: int) -> tuple[NDArray[np.int
     begins[1:] &= ~solid[:-1]
     counts = np.add.reduceat(begins, starts, dtype=np.int64)
     for row in np.unique(np.searchsorted(newlines, np.flatnonzero(begins & (block == _QUOTE)))):
-        counts[row] = len(_TOKEN.findall(content[start + starts[row] : start + newlines[row]]))
+        counts[row] = _count_quoted(content[start + starts[row] : start + newlines[row]])
     return starts + start, newlines + start, counts
+
+
+def _count_quoted(row: bytes) -> int:
+    """Count the values of a row with quotes; `_UNCLOSED` where one of them has no end."""
+    tokens = _TOKEN.findall(row)
+    closed = all(len(token) > 1 and token.find(b'"', 1) == len(token) - 1 for token in tokens if token.startswith(b'"'))
+    return len(tokens) if closed else _UNCLOSED
 
 
 def _closes(content: bytes, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:

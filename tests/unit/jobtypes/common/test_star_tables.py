@@ -54,11 +54,18 @@ def test_a_list_of_pairs_is_a_table_of_one_row(tmp_path: Path) -> None:
     assert tables["general"].read(numbers=("rlnA",))["rlnA"].tolist() == [3]
 
 
-@pytest.mark.parametrize("row", ["1@a.mrcs", "1@a.mrcs 2 3", '1@a.mrcs "2 3'])
+@pytest.mark.parametrize("row", ["1@a.mrcs", "1@a.mrcs 2 3", '1@a.mrcs "2 3" 4'])
 def test_a_ragged_row_is_named_with_its_line(tmp_path: Path, row: str) -> None:
     text = TWO_LOOPS.replace('2@"b.mrcs\t-7', row)
     line = text.splitlines().index(row) + 1
     with pytest.raises(BadStarFile, match=rf"row 2 of data_particles \(line {line}\) has \d values; expected 2"):
+        read_tables(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("value", ['"b.mrcs', '"', '"a"b"'])
+def test_a_quote_that_is_not_closed_is_named_with_its_line(tmp_path: Path, value: str) -> None:
+    text = TWO_LOOPS.replace('2@"b.mrcs', value)
+    with pytest.raises(BadStarFile, match=r"row 2 of data_particles \(line 19\) has a quote \(\"\) that is not closed"):
         read_tables(write(tmp_path, text))
 
 
@@ -110,6 +117,19 @@ def test_a_missing_file_and_a_directory_are_told_apart(tmp_path: Path) -> None:
 def test_binary_rubbish_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(BadStarFile):
         read_tables(write(tmp_path, bytes(range(256)) * 40))
+
+
+@pytest.mark.parametrize("strange", ["\0", "\r", "\x0c"])
+def test_a_control_character_is_named_with_its_line(tmp_path: Path, strange: str) -> None:
+    with pytest.raises(BadStarFile, match="line 18 holds the control character"):
+        read_tables(write(tmp_path, TWO_LOOPS.replace("   1.5e-3", strange + " 1.5e-3")))
+
+
+@pytest.mark.parametrize("text", ["1_000", "1.2.3", "0x10", "--1", "1e"])
+def test_what_only_python_takes_for_a_number_is_refused(tmp_path: Path, text: str) -> None:
+    table = read_tables(write(tmp_path, TWO_LOOPS.replace("1.5e-3", text)))["particles"]
+    with pytest.raises(BadStarFile, match=rf"_rlnAngleRot of data_particles is '{text}' in row 1 \(line 18\)"):
+        table.read(numbers=("rlnAngleRot",))
 
 
 def test_quoted_values_stay_whole_when_a_row_is_split() -> None:
