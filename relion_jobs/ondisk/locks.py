@@ -135,6 +135,8 @@ def job_lock(job_directory: Path) -> Iterator[None]:
         owner = Owner.find(_read_text(owner_file) or "")
         who = f"{owner}, {ago(owner.since)}" if owner else "another process"
         raise LockTimeout(f"{_job_name(job_directory)} is being run by {who}; wait for its end or abort it first.") from None
+    except NotImplementedError:
+        raise disk_error(OSError(errno.ENOSYS, "this file system has no file locks"), job_directory / JOB_LOCK_FILE) from None
     except OSError as error:
         raise disk_error(error, job_directory / JOB_LOCK_FILE) from error
     try:
