@@ -64,8 +64,10 @@ def write_stack(path: Path, images: NDArray[np.float32], pixel_size_angstroms: f
         Mode 12 instead of mode 2.
     """
     data = images.astype("<f2" if float16 else "<f4")
+    mode = FLOAT16_MODE if float16 else FLOAT32_MODE
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        file.write(stack_header(images, pixel_size_angstroms, mode=FLOAT16_MODE if float16 else FLOAT32_MODE))
+        # the header tells of the values as they are stored
+        file.write(stack_header(data.astype(np.float32), pixel_size_angstroms, mode=mode))
         file.write(data.tobytes())
 
 

@@ -81,7 +81,9 @@ def test_noise_free_images_give_the_map_back_at_its_scale(inserted):
     volume, insertion = inserted
     found = insertion.volume(0)
     assert float(fourier.fsc(found, volume)[1:14].min()) > 0.99
-    assert float((found * volume).sum() / (volume**2).sum()) == pytest.approx(1, abs=0.03)
+    shells, (a, b) = fourier.shells_3d(32), (fourier.rfft3(v) for v in (found, volume))
+    scale = fourier.shell_average((a * b.conj()).real, shells) / fourier.shell_average(b.abs() ** 2, shells)
+    torch.testing.assert_close(scale[1:14], torch.ones(13), atol=0.04, rtol=0)
 
 
 def test_kinds_are_reconstructed_side_by_side(inserted):
@@ -94,7 +96,7 @@ def test_a_shell_without_signal_is_filtered_away(inserted):
     ratio = torch.full((17,), 100.0)
     ratio[8:] = 0
     power = fourier.shell_average(fourier.rfft3(insertion.volume(0, signal_to_noise=ratio)).abs() ** 2, fourier.shells_3d(32))
-    assert power[10] < 1e-4 * power[6]
+    assert power[10] < 1e-2 * power[6]
 
 
 def test_signal_to_noise_of_the_merged_map_follows_the_fsc():

@@ -72,7 +72,9 @@ def test_the_same_seed_gives_the_same_images_whatever_the_stack_format(tiny_set,
 
 
 def test_two_motions_give_two_coordinates_and_a_grid_of_maps(make_set, tmp_path):
-    truth = read_truth(make_set(tmp_path, nr_motions="2", nr_arms="2", nr_particles="8", noise="coloured", motion_kind="bend"))
+    truth = read_truth(
+        make_set(tmp_path, nr_motions="2", nr_arms="2", amplitude="10", nr_particles="8", noise="coloured", motion_kind="bend")
+    )
     assert truth.coordinates.shape == (8, 2)
     assert truth.grid().shape == (16, 2)
 
