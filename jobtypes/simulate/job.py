@@ -44,5 +44,10 @@ JOB_TYPE = JobType(
             run="jobtypes.simulate.score:main",
             help="compare a DynaMight job, or exported files, with the known motion of a simulated set",
         ),
+        Tool(
+            name="demo",
+            run="jobtypes.simulate.demo:main",
+            help="make a project, simulate particles, run every DynaMight task on them and compare with the truth",
+        ),
     ),
 )

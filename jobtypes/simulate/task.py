@@ -154,7 +154,8 @@ def describe(options: SimulationOptions, model: MovingModel) -> str:
         move = f"{motions} of {moving.mean():.0%} of the atoms, {ends:.1f} A between the ends on average"
     else:
         move = "no motion"
+    arms = "1 arm" if options.nr_arms == 1 else f"{options.nr_arms} arms"
     return (
-        f"A core of {options.core_mass:g} kDa with {options.nr_arms} arms ({len(model.elements)} pseudo-atoms), {move}; "
+        f"A core of {options.core_mass:g} kDa with {arms} ({len(model.elements)} pseudo-atoms), {move}; "
         f"signal-to-noise ratio {options.snr:g}, {options.noise} noise."
     )
