@@ -88,7 +88,7 @@ class Registry:
 
 def answers_to(job_type: JobType, label: str) -> bool:
     """Return True if a pipeline label or a directory names this job type; trailing dot-parts of a label do not count."""
-    if job_type.directory == label:
+    if label and job_type.directory == label:
         return True
     while label and label != job_type.type_label:
         label = label.rpartition(".")[0]

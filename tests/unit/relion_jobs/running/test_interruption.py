@@ -1,0 +1,36 @@
+import os
+import signal
+
+import pytest
+
+from relion_jobs.contract.errors import JobAborted
+from relion_jobs.running.interruption import Interruption
+
+
+def test_the_abort_mark_is_a_reason_to_stop(tmp_path):
+    mark = tmp_path / "RELION_JOB_ABORT_NOW"
+    assert Interruption(mark).reason == ""
+    mark.touch()
+    assert "RELION_JOB_ABORT_NOW" in Interruption(mark).reason
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_a_reason_and_the_second_one_stops_at_once(tmp_path, number):
+    before = signal.getsignal(number)
+    interruption = Interruption(tmp_path / "mark")
+    with interruption.listening():
+        os.kill(os.getpid(), number)
+        assert number.name in interruption.reason
+        with pytest.raises(JobAborted, match="twice"):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+def test_a_forked_helper_of_the_task_still_dies_of_sigterm(tmp_path):
+    with Interruption(tmp_path / "mark").listening():
+        helper = os.fork()
+        if helper == 0:
+            while True:
+                signal.pause()
+        os.kill(helper, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]) == -signal.SIGTERM

@@ -1,0 +1,32 @@
+import errno
+
+import pytest
+
+from relion_jobs.contract.errors import JobFailed, UserError
+from relion_jobs.running.sentences import sentence
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (UserError("Two\nlines  here."), "Two lines here."),
+        (JobFailed("The loss is NaN."), "The loss is NaN."),
+        (OSError(errno.ENOSPC, "No space left on device", "a.mrc"), "The disk is full (writing a.mrc)"),
+        (OSError(errno.EDQUOT, "Quota"), "The disk is full (writing a file)"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.mrc"), "No permission to write or read a.mrc"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.mrc"), "File a.mrc does not exist."),
+        (ConnectionError("gone"), "gone"),
+        (MemoryError(), "Out of memory (MemoryError)"),
+        (OutOfMemoryError("CUDA out of memory\nlong tail"), "Out of memory (CUDA out of memory); use smaller batches"),
+        (ModuleNotFoundError("No module named 'torch'"), "No module named 'torch'"),
+        (ValueError("first\nsecond"), "ValueError: first; the traceback is in run.err."),
+        (KeyError(), "KeyError: KeyError; the traceback"),
+    ],
+)
+def test_every_error_becomes_one_line(error, text):
+    assert text in sentence(error)
+    assert "\n" not in sentence(error)
