@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jobtypes.common.job_paths import find_job
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk.project import locate, resolve_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the files that `write_export` describes; returns the exit code 0."""
     arguments = _parser().parse_args(list(argv))
     output = arguments.output.absolute()
-    cwd = Path.cwd()
-    named = cwd / arguments.job_directory
-    project = locate(named if named.exists() else cwd)
-    directory = Path(resolve_job(project, arguments.job_directory, cwd))
+    project, directory = find_job(arguments.job_directory)
     with _working_directory(project):
         from jobtypes.dynamight.model.result import load_forward_result
 

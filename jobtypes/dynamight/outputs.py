@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from jobtypes.common.particles import ParticleTable, write_particles
+from jobtypes.common.particles import ParticleTable, read_particles, write_particles
+from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.figures import write_logbook
-from jobtypes.dynamight.model.principal_motions import PrincipalMotions
-from jobtypes.dynamight.model.result import HalfResult
+from jobtypes.dynamight.model.density import render_density
+from jobtypes.dynamight.model.half_model import combine
+from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult
+from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.running_job import RunningJob
 
@@ -43,7 +48,83 @@ def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path |
     return path
 
 
-def rms_of_gaussians(part: HalfResult, chunk: int = 256) -> Tensor:
+def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: RunningJob, *, seed: int) -> None:
+    """Write what a finished training shows: figures, consensus maps, Gaussians and their motion, particles with latents.
+
+    Parameters
+    ----------
+    forward
+        The training, as loaded from its checkpoint.
+    history
+        Rows of forward_deformations/history.json; see `draw_history`.
+    job
+        The running job; maps and particles are registered as output nodes, logfile.pdf is made anew.
+    seed
+        Of the half sets, where the particle STAR file has none.
+    """
+    folder = job.directory / "forward_deformations"
+    figures, halves = folder / "figures", forward.halves
+    motions = {half: motions_of(part) for half, part in halves.items()}
+    if history:
+        draw_history(history, figures / "01_training.png")
+    coordinates = {half: _two_columns(motions[half], part) for half, part in halves.items()}
+    displacements = {half: part.rms_displacement.cpu().numpy() for half, part in halves.items()}
+    names = ("main motion 1 (Å)", "main motion 2 (Å)")
+    draw_latents(coordinates, displacements, figures / "02_latents.png", axis_labels=dict.fromkeys(halves, names))
+    rms = {half: rms_of_gaussians(part) for half, part in halves.items()}
+    positions = {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}
+    draw_gaussians(positions, {half: values.cpu().numpy() for half, values in rms.items()}, figures / "03_gaussians.png")
+    draw_displacements(displacements, figures / "04_displacements.png")
+    table = read_particles(job.project / forward.star_file, seed=seed)
+    for half, part in halves.items():
+        _write_half(forward, part, motions[half], rms[half], table, folder, job)
+    gather_logbook(job.directory, job)
+
+
+def _write_half(
+    forward: ForwardResult,
+    part: HalfResult,
+    motions: PrincipalMotions,
+    rms: Tensor,
+    table: ParticleTable,
+    folder: Path,
+    job: RunningJob,
+) -> None:
+    half, gaussians, pixel_size = part.half, part.model.gaussians, forward.pixel_size_angstroms
+    shift = forward.box // 2 * pixel_size
+    consensus = folder / f"consensus_half{half}.mrc"
+    write_volume(consensus, render_density(gaussians, gaussians.positions, forward.box, pixel_size), pixel_size)
+    job.add_output(consensus, MAP_LABEL)
+    write_gaussians_pdb(folder / f"gaussians_half{half}.pdb", gaussians.positions, gaussians.amplitudes, rms, shift)
+    ends = motions.coefficients(torch.stack((-motions.rms_angstroms, motions.rms_angstroms)) * torch.eye(len(motions))[:1])
+    low, high = _displaced(part, ends)
+    write_motion_arrows(folder / f"motion01_half{half}.bild", gaussians.positions + low, high - low, shift)
+    particles = folder / f"particles_half{half}.star"
+    write_particles_with_latents(table, particles, part, motions)
+    job.add_output(particles, PARTICLES_LABEL)
+
+
+def motions_of(part: HalfResult) -> PrincipalMotions:
+    """Main motions of a half set over all its particles, on the CPU."""
+    gaussians, field = part.model.gaussians, part.model.field
+    basis = field.basis_at_gaussians(gaussians.positions)
+    return principal_motions(basis.cpu(), gaussians.amplitudes.cpu(), field.coefficients(part.latent_mean).cpu())
+
+
+def _displaced(part: HalfResult, coefficients: Tensor) -> Tensor:
+    """Displacements (b, n, 3) A of the Gaussians in states with coefficients (b, K)."""
+    basis = part.model.field.basis_at_gaussians(part.model.gaussians.positions)
+    return combine(coefficients.to(basis), basis)
+
+
+def _two_columns(motions: PrincipalMotions, part: HalfResult) -> NDArray[np.float64]:
+    """(P, 2) coordinates along the two main motions, 0 for a second one that is not there."""
+    coordinates = motions.coordinates(part.model.field.coefficients(part.latent_mean).cpu()).numpy().astype(np.float64)
+    return np.pad(coordinates[:, :2], ((0, 0), (0, max(0, 2 - coordinates.shape[1]))))
+
+
+@torch.no_grad()
+def rms_of_gaussians(part: HalfResult, chunk: int = 4096) -> Tensor:
     """Rms displacement (n,) in A of each Gaussian of a half set over its particles, about its mean position."""
     basis = part.model.field.basis_at_gaussians(part.model.gaussians.positions)  # (K, n, 3)
     coefficients = part.model.field.coefficients(part.latent_mean)

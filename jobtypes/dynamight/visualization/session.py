@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
+from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.outputs import motions_of
 from jobtypes.dynamight.visualization.states import DeformedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
 
@@ -76,9 +77,7 @@ class Session:
     @cached_property
     def motions(self) -> PrincipalMotions:
         """Main motions of the half set."""
-        return principal_motions(
-            self.gaussians.basis.cpu(), self.model.gaussians.amplitudes.detach().cpu(), self.coefficients.cpu()
-        )
+        return motions_of(self.part)
 
     @cached_property
     def coordinates(self) -> Tensor:
