@@ -23,7 +23,7 @@ def draw_fsc(
     axis = axes[0, 0]
     frequency = np.arange(box // 2 + 1) / (box * pixel_size_angstroms)
     for name, pair, colour in (("rigid", maps.rigid, _RIGID), ("deformed", maps.deformed, _DEFORMED)):
-        axis.plot(frequency[1:], pair.fsc[1:].cpu(), color=colour, label=f"{name}: {resolutions[name]:.2f} Å")
+        axis.plot(frequency[1:], pair.fsc[1:].cpu().numpy(), color=colour, label=f"{name}: {resolutions[name]:.2f} Å")
     axis.axhline(0.143, color="0.6", linewidth=0.8, linestyle=":")
     axis.annotate("0.143", (frequency[1], 0.143), xytext=(0, 2), textcoords="offset points", fontsize=7, color="0.4")
     axis.set(xlabel="Spatial frequency (1/Å)", ylabel="FSC of half maps in the mask", xlim=(0, frequency[-1]), ylim=(-0.05, 1.03))
@@ -40,12 +40,13 @@ def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask:
     centre = _centre_of(mask)
     figure, axes = new_figure(3, 3, width=7.2, height=7.0)
     high = float(torch.quantile(deformed.flatten()[:: max(1, deformed.numel() // 1_000_000)], 0.999))
+    high = max(high, 1e-12)  # a map of noise or of the wrong contrast may have none
     low = -0.25 * high
     limit = max(float(gain.abs().max()), 1e-3)
     for row, volume in enumerate((rigid, deformed, gain)):
         for column, (dim, name) in enumerate(((0, "z"), (1, "y"), (2, "x"))):
             axis = axes[row, column]
-            image = volume.select(dim, centre[dim]).cpu()
+            image = volume.select(dim, centre[dim]).cpu().numpy()
             if row < 2:
                 shown = axis.imshow(image, origin="lower", cmap="gray", vmin=low, vmax=high)
             else:
@@ -56,8 +57,8 @@ def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask:
         axes[row, 0].set_ylabel(("rigid map", "deformed map", "local gain")[row])
         figure.colorbar(shown, ax=list(axes[row]), shrink=0.8)
     caption = (
-        "Slices through the filtered maps, on the same grey scale. Local gain: correlation of the half maps in a window of 4 pixels "
-        "around each voxel, over details finer than 20 Å, deformed minus rigid; blue is gained, red is lost."
+        "Slices through the filtered maps, on the same grey scale. Local gain: correlation of the half maps in a window of 4 "
+        "pixels around each voxel, over details finer than 20 Å, deformed minus rigid; blue is gained, red is lost."
     )
     return save_figure(figure, path, title="Deformed reconstruction: maps", caption=caption)
 

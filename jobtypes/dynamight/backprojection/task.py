@@ -146,15 +146,14 @@ def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:
     for half, result in forward.halves.items():
         bins = bins_of(result, inputs.settings, pixel)
         counts.append(len(bins))
+        tolerance, held_out = inputs.settings.tolerance_pixels, int(result.held_out.sum())
         sentence = (
-            f"Half {half}: {len(result.rows)} particles, of which {int(result.held_out.sum())} are held out for the verdict; rms motion "
+            f"Half {half}: {len(result.rows)} particles, of which {held_out} are held out for the verdict; rms motion "
             f"{bins.rms_motion_angstroms:.2f} A, {len(bins)} bins leave {bins.rms_residual_angstroms:.2f} A "
             f"({bins.rms_residual_angstroms / pixel:.2f} pixels)"
         )
-        reached = bins.rms_residual_angstroms <= inputs.settings.tolerance_pixels * pixel
-        sentences.append(
-            sentence + ("." if reached else f", more than the {inputs.settings.tolerance_pixels:g} asked for: raise max_bins.")
-        )
+        reached = bins.rms_residual_angstroms <= tolerance * pixel
+        sentences.append(sentence + ("." if reached else f", more than the {tolerance:g} pixels asked for: raise max_bins."))
         # the field is tabulated where there is density: at most a third of the box
         basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3
     plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, inputs.settings.batch_size)

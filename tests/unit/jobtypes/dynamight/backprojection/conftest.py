@@ -1,0 +1,186 @@
+"""A molecule with a swinging arm, its images computed analytically, and a trained result that knows the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from jobtypes.common.ctf import ctf
+from jobtypes.common.fourier import frequencies_2d, irfft2, shift_phases
+from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.rotations import euler_matrices
+from jobtypes.dynamight.backprojection import task
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult
+from relion_jobs.contract.errors import JobAborted
+
+BOX, PIXEL, SIGMA = 24, 3.0, 3.5
+
+
+class SwingField:
+    """One field: everything at x > 0 moves along y, smoothly."""
+
+    n_fields = 1
+
+    def basis(self, points: Tensor) -> Tensor:
+        moved = torch.zeros(1, len(points), 3)
+        near = torch.sigmoid(points[:, 0] / 2.0) * torch.exp(-((points / 30.0) ** 4).sum(1))
+        moved[0, :, 1] = near
+        return moved
+
+    def coefficients(self, latent: Tensor) -> Tensor:
+        return latent * 6.0  # latents of +-1 swing by +-6 A
+
+
+@dataclass
+class RecordingJob:
+    """A RunningJob that keeps what it is told, and stops after `stop_after` batches."""
+
+    project: Path
+    directory: Path
+    is_continue: bool = True
+    stop_after: int = 10**9
+    reports: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    outputs: list[Path] = field(default_factory=list)
+    asked: int = 0
+
+    def report(self, sentence: str) -> None:
+        self.reports.append(sentence)
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        assert 0 <= done <= total, f"{stage}: {done} of {total} {unit}"
+
+    def abort_requested(self) -> bool:
+        self.asked += 1
+        return self.asked > self.stop_after
+
+    def check_abort(self) -> None:
+        if self.asked > self.stop_after:
+            raise JobAborted("asked to stop")
+
+    def add_output(self, path: Path, label: str) -> None:
+        self.outputs.append(path)
+
+
+@dataclass
+class MovingProject:
+    """A project directory, what is in it, and the truth."""
+
+    root: Path
+    table: ParticleTable
+    forward: ForwardResult
+    atoms: Tensor
+    latents: Tensor
+
+    def job(self, name: str = "DynaMight/job002", **options: int) -> RecordingJob:
+        directory = self.root / name
+        directory.mkdir(parents=True, exist_ok=True)
+        return RecordingJob(self.root, directory, **options)
+
+    def run(self, job: RecordingJob, **values: object) -> dict[str, np.ndarray]:
+        """Run the task and read its maps."""
+        task.run({"backproject_batchsize": 16, "nr_threads": 1, "max_bins": 6, **values}, job)  # type: ignore[arg-type]
+        folder = job.directory / "backprojection"
+        return {path.stem: mrcfile.read(path) for path in folder.glob("*.mrc")}
+
+    def true_map(self, latent: float = 0.0) -> Tensor:
+        """Density of one state, (N, N, N)."""
+        atoms = self.atoms + 6.0 * latent * SwingField().basis(self.atoms)[0]
+        axis = (torch.arange(BOX) - BOX // 2) * PIXEL
+        profiles = torch.exp(-((axis[:, None, None] - atoms) ** 2) / (2 * SIGMA**2)) * PIXEL / (SIGMA * (2 * np.pi) ** 0.5)
+        return torch.einsum("xa,ya,za->zyx", *(profiles[:, :, a] for a in range(3)))
+
+
+def molecule() -> Tensor:
+    """Atoms (n, 3) A: a core and an arm."""
+    generator = torch.Generator().manual_seed(3)
+    atoms = torch.randn(60, 3, generator=generator) * 6
+    atoms[:, 0] = torch.linspace(-18, 18, 60)
+    return atoms
+
+
+def write_images(root: Path, atoms: Tensor, latents: Tensor, noise: float, seed: int = 0) -> None:
+    """Write particles.star and particles.mrcs: analytic projections times CTF, shifted, plus white noise."""
+    rng = np.random.default_rng(seed)
+    n = len(latents)
+    columns = {
+        "rlnAngleRot": rng.uniform(-180, 180, n),
+        "rlnAngleTilt": np.degrees(np.arccos(rng.uniform(-1, 1, n))),
+        "rlnAnglePsi": rng.uniform(-180, 180, n),
+        "rlnOriginXAngst": rng.uniform(-4, 4, n),
+        "rlnOriginYAngst": rng.uniform(-4, 4, n),
+        "rlnDefocusU": rng.uniform(8000, 16000, n),
+        "rlnDefocusV": rng.uniform(8000, 16000, n),
+        "rlnDefocusAngle": rng.uniform(0, 180, n),
+        "rlnRandomSubset": np.arange(n) % 2 + 1,
+        "rlnOpticsGroup": np.ones(n, int),
+    }
+    lines = ["", "# version 30001", "", "data_optics", "", "loop_"]
+    optics = {"rlnOpticsGroup": 1, "rlnOpticsGroupName": "one", "rlnImagePixelSize": PIXEL, "rlnImageSize": BOX}
+    optics |= {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1, "rlnImageDimensionality": 2}
+    lines += [f"_{name} #{i}" for i, name in enumerate(optics, 1)] + [" ".join(map(str, optics.values())), "", ""]
+    lines += ["# version 30001", "", "data_particles", "", "loop_", "_rlnImageName #1"]
+    lines += [f"_{name} #{i}" for i, name in enumerate(columns, 2)]
+    for i in range(n):
+        lines.append(" ".join([f"{i + 1:06d}@particles.mrcs", *(f"{values[i]:.6f}" for values in columns.values())]))
+    root.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([*lines, "", ""]).replace("1.000000\n", "1\n").replace(" 2.000000 1\n", " 2 1\n")
+    (root / "particles.star").write_text(text.replace(" 1.000000 1\n", " 1 1\n"))
+    mrcfile.write(root / "particles.mrcs", np.zeros((n, BOX, BOX), np.float32), voxel_size=PIXEL, overwrite=True)
+    table = read_particles(root / "particles.star")
+    frequencies = frequencies_2d(BOX, PIXEL)
+    rotations = euler_matrices(torch.tensor(table.angles_degrees)).float()
+    displaced = atoms + 6.0 * latents[:, :, None] * SwingField().basis(atoms)[0]
+    xy = torch.einsum("bij,bnj->bni", rotations, displaced)[..., :2]
+    spectra = torch.exp(-2j * np.pi * torch.einsum("bnd,yxd->bnyx", xy, frequencies)).sum(1)
+    spectra = spectra * torch.exp(-2 * np.pi**2 * SIGMA**2 * frequencies.square().sum(-1))
+    spectra = spectra * ctf(table.ctf_parameters(), frequencies)
+    spectra = spectra * shift_phases(-torch.tensor(table.origins_angstroms).float(), frequencies)
+    images = irfft2(spectra, BOX).numpy() + noise * rng.standard_normal((n, BOX, BOX))
+    mrcfile.write(root / "particles.mrcs", images.astype(np.float32), voxel_size=PIXEL, overwrite=True)
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MovingProject]:
+    """Build a project: make_project(n_particles=..., motion=..., noise=..., held_out=...)."""
+
+    def make(
+        n_particles: int = 200, *, motion: float = 1.0, noise: float = 0.05, held_out: float = 0.2, name: str = "project"
+    ) -> MovingProject:
+        root, atoms = tmp_path / name, molecule()
+        latents = torch.linspace(-1, 1, n_particles)[torch.randperm(n_particles, generator=torch.Generator().manual_seed(1))]
+        latents = latents[:, None] * motion
+        write_images(root, atoms, latents, noise)
+        table = read_particles(root / "particles.star")
+        model = SimpleNamespace(field=SwingField(), gaussians=SimpleNamespace(positions=atoms, amplitudes=torch.ones(len(atoms))))
+        halves = {}
+        for half in (1, 2):
+            rows = np.flatnonzero(table.half == half)
+            out = np.arange(len(rows)) < int(held_out * len(rows))
+            halves[half] = HalfResult(
+                half,
+                model,  # type: ignore[arg-type]
+                rows,
+                out,
+                latents[rows],
+                torch.full((len(rows), 1), -6.0),
+                euler_matrices(torch.tensor(table.angles_degrees[rows])).float(),
+                -torch.tensor(table.origins_angstroms[rows]).float(),
+                torch.zeros(len(rows)),
+            )
+        forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", None, 60.0, 10.0, 1, Path("truth.pth"))
+        monkeypatch.setattr(task, "load_forward_result", lambda *_: forward)
+        return MovingProject(root, table, forward, atoms, latents)
+
+    return make

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import torch
+
+from jobtypes.dynamight.backprojection.conjugate_gradients import solve
+from jobtypes.dynamight.backprojection.convolution import convolve_padded, optimal_circulant
+from jobtypes.dynamight.backprojection.normal_equations import noise_to_signal, wiener_filter
+
+
+def positive_matrix(n: int) -> torch.Tensor:
+    root = torch.randn(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return root @ root.T + 0.1 * torch.eye(n, dtype=torch.float64)
+
+
+def test_conjugate_gradients_end_after_as_many_steps_as_there_are_unknowns():
+    matrix, truth = positive_matrix(8), torch.arange(8, dtype=torch.float64)
+    found = solve(lambda x: matrix @ x, matrix @ truth, precondition=lambda x: x, iterations=8, tolerance=1e-12)
+    torch.testing.assert_close(found.volume, truth, rtol=1e-6, atol=1e-6)
+
+
+def test_a_perfect_start_needs_no_step():
+    matrix, truth = positive_matrix(6), torch.ones(6, dtype=torch.float64)
+    found = solve(lambda x: matrix @ x, matrix @ truth, precondition=lambda x: x, start=truth)
+    assert found.iterations == 0
+    assert torch.equal(found.volume, truth)
+
+
+def test_a_zero_right_side_gives_zero():
+    found = solve(lambda x: x, torch.zeros(3), precondition=lambda x: x)
+    assert torch.equal(found.volume, torch.zeros(3))
+    assert found.residual == 0
+
+
+def test_the_solution_stays_in_the_range_of_the_preconditioner():
+    matrix = positive_matrix(6)
+    keep = torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=torch.float64)
+    found = solve(lambda x: matrix @ x, torch.ones(6, dtype=torch.float64), precondition=lambda x: x * keep, tolerance=1e-12)
+    assert torch.equal(found.volume[3:], torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close((matrix @ found.volume)[:3], torch.ones(3, dtype=torch.float64), rtol=1e-6, atol=1e-6)
+
+
+def test_a_convolution_does_not_wrap_round():
+    volume = torch.zeros(4, 4, 4)
+    volume[0, 0, 3] = 1
+    kernel = torch.zeros(8, 8, 8)
+    kernel[0, 0, 1] = 1  # moves by +1 along x: out of the box
+    spectrum = torch.fft.rfftn(kernel)
+    kernel_sum = torch.fft.rfftn(kernel + kernel.roll(-2, 2)).real  # and by -1, so that the spectrum is real
+    assert spectrum.imag.abs().max() > 0
+    moved = convolve_padded(volume, kernel_sum)
+    expected = torch.zeros(4, 4, 4)
+    expected[0, 0, 2] = 1
+    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)
+
+
+def test_the_circulant_nearest_to_the_identity_is_the_identity():
+    delta = torch.zeros(8, 8, 8)
+    delta[0, 0, 0] = 1
+    torch.testing.assert_close(optimal_circulant(torch.fft.rfftn(delta).real, 4), torch.ones(4, 4, 3))
+
+
+def test_nothing_is_believed_beyond_the_first_fsc_below_zero():
+    ratio = noise_to_signal(torch.tensor([1.0, 0.5, -0.1, 0.9]))
+    torch.testing.assert_close(ratio, torch.tensor([0.0, 1.0, 999.0, 999.0]), rtol=1e-3, atol=1e-6)
+
+
+def test_a_perfect_fsc_leaves_the_map_as_it_is_inside_nyquist():
+    axis = torch.arange(8.0) - 4
+    blob = torch.exp(-((axis**2)[:, None, None] + (axis**2)[:, None] + axis**2) / 4)
+    torch.testing.assert_close(wiener_filter(blob, torch.ones(5)), blob, rtol=0, atol=0.01)
+    torch.testing.assert_close(wiener_filter(blob, torch.tensor([1.0, 0, 0, 0, 0])), torch.full((8, 8, 8), float(blob.mean())))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+from xml.etree import ElementTree
+
+import pytest
+import starfile
+import torch
+
+from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
+from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.settings import Settings, settings_from
+from jobtypes.dynamight.backprojection.verdict import judge, latent_information
+from relion_jobs.contract.errors import UserError
+
+
+def test_the_star_file_reads_back(tmp_path):
+    path = tmp_path / "fsc.star"
+    curve = torch.tensor([1.0, 0.9, 0.5])
+    figures = {"rlnFinalResolution": 4.5, "rlnDynamightVerdict": "better"}
+    write_fsc_star(path, {"deformed": curve}, box=4, pixel_size_angstroms=2.0, figures=figures)
+    tables = starfile.read(path)
+    assert tables["general"]["rlnDynamightVerdict"] == "better"
+    assert tables["fsc_deformed"]["rlnFourierShellCorrelation"].tolist() == pytest.approx(curve.tolist())
+    assert tables["fsc_deformed"]["rlnAngstromResolution"].tolist() == [999.0, 8.0, 4.0]
+
+
+def test_the_xml_file_has_a_coordinate_per_shell(tmp_path):
+    write_fsc_xml(tmp_path / "fsc.xml", torch.tensor([1.0, 0.5]), box=2, pixel_size_angstroms=5.0, title="FSC")
+    root = ElementTree.parse(tmp_path / "fsc.xml").getroot()
+    assert [(float(c.findtext("x")), float(c.findtext("y"))) for c in root.iter("coordinate")] == [(0.0, 1.0), (0.1, 0.5)]
+
+
+def test_like_half_maps_correlate_everywhere_and_gain_nothing():
+    volume = torch.randn(12, 12, 12, generator=torch.Generator().manual_seed(0))
+    correlation = local_correlation(volume, volume, pixel_size_angstroms=3.0)
+    torch.testing.assert_close(correlation, torch.ones_like(correlation), rtol=0, atol=1e-3)
+    gain = local_gain((volume, volume), (volume, volume), torch.ones(12, 12, 12), pixel_size_angstroms=3.0)
+    assert float(gain.abs().max()) == 0
+
+
+def test_noise_in_one_place_lowers_the_correlation_there():
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(32, 32, 32, generator=generator)
+    second = first.clone()
+    second[:, :, :10] = torch.randn(32, 32, 10, generator=generator)
+    correlation = local_correlation(first, second, pixel_size_angstroms=3.0, window_pixels=2.0)
+    assert float(correlation[16, 16, 5]) < 0.4
+    assert float(correlation[16, 16, 22]) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("shift", "information", "word"),
+    [(5.0, 1.0, "better"), (5.0, 6.0, "same"), (0.0, 0.0, "same"), (-5.0, 1.0, "worse"), (-0.01, 0.0, "same")],
+)
+def test_the_verdict_follows_gain_error_and_information(shift, information, word):
+    gains = shift + torch.linspace(-1, 1, 100) * (0.0 if shift == -0.01 else 1.0)
+    verdict = judge(gains, torch.full((100,), information))
+    assert verdict.word == word
+    assert verdict.sentence().endswith(".")
+
+
+def test_no_held_out_particles_means_no_verdict():
+    assert judge(torch.empty(0), torch.empty(0)).word == "unknown"
+
+
+def test_one_held_out_particle_proves_nothing():
+    assert judge(torch.tensor([50.0]), torch.tensor([1.0])).word == "same"
+
+
+def test_a_latent_like_the_prior_carries_no_information():
+    information = latent_information(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, -2.0]]))
+    expected = 0.5 * (1 + math.exp(-2) - 1 + 2)
+    torch.testing.assert_close(information, torch.tensor([0.0, expected]))
+
+
+def test_box_256_with_100_bins_fits_into_16_gigabytes_of_memory():
+    plan = MemoryPlan(256, n_bins=50, n_bins_total=100, basis_bytes=2 * 16 * 12 * 256**3 // 3, batch_size=100)
+    assert plan.working_bytes + plan.cache_bytes(16 * 10**9) < 16e9
+    assert "scratch" in plan.sentence(16 * 10**9)
+
+
+def test_small_boxes_stay_in_memory():
+    assert "stay in memory." in MemoryPlan(64, 20, 40, 10**7, 10).sentence(8 * 10**9)
+
+
+def test_settings_take_defaults_where_nothing_is_given():
+    assert settings_from({}) == Settings()
+    assert settings_from({"max_bins": 7, "seed": 0, "warp_interpolation": "linear"}) == Settings(most_bins=7, order="linear")
+
+
+@pytest.mark.parametrize("values", [{"backprojection_field": "sideways"}, {"bin_tolerance": -1.0}, {"backproject_batchsize": 0}])
+def test_settings_that_make_no_sense_are_refused_by_name(values):
+    with pytest.raises(UserError, match=next(iter(values))):
+        settings_from(values)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from jobtypes.dynamight.backprojection.sums_store import SumsStore
+
+
+def store_in(path: Path, identity: str = "a", memory: int = 10**9) -> SumsStore:
+    return SumsStore(path, {"forward": identity}, memory_bytes=memory)
+
+
+def put(store: SumsStore, m: int, part: str = "train") -> None:
+    store.put((1, part, m), torch.full((2, 2, 2), float(m)), torch.ones(4, 4, 3))
+
+
+def test_saved_sums_come_back(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.notes["verdict"] = {"word": "better"}
+    store.save()
+    again = store_in(tmp_path)
+    assert again.resumed
+    assert (1, "train", 0) in again
+    assert again.notes == {"verdict": {"word": "better"}}
+    assert float(again.get((1, "train", 0))["numerator"].sum()) == 0
+
+
+def test_sums_of_another_checkpoint_are_removed(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.save()
+    other = store_in(tmp_path, "b")
+    assert not other.resumed
+    assert (1, "train", 0) not in other
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dropped_bin_survives_until_its_successor_is_on_disk(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 1)
+    store.save()
+    put(store, 1, "all")
+    store.drop((1, "train", 1))
+    killed = store_in(tmp_path)  # what a run finds that follows a kill at this moment
+    assert (1, "train", 1) in killed
+    assert (1, "all", 1) not in killed
+    store.save()
+    later = store_in(tmp_path)
+    assert (1, "all", 1) in later
+    assert (1, "train", 1) not in later
+
+
+def test_beyond_the_memory_sums_are_read_from_disk(tmp_path):
+    store = store_in(tmp_path, memory=0)
+    for m in range(3):
+        put(store, m)
+    assert len(list((tmp_path / "partial_sums").iterdir())) == 3
+    assert float(store.get((1, "train", 2))["numerator"].mean()) == 2
+
+
+def test_a_damaged_index_means_starting_anew(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.save()
+    (tmp_path / "partial_sums.pth").write_bytes(b"PK\x03\x04 cut off")
+    assert not store_in(tmp_path).resumed
+
+
+def test_delete_leaves_nothing(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.save()
+    store.delete()
+    assert list(tmp_path.iterdir()) == []

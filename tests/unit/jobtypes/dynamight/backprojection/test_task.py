@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from xml.etree import ElementTree
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from jobtypes.common.fourier import fsc
+from jobtypes.dynamight.backprojection import outputs, task
+from jobtypes.dynamight.backprojection.warp import Identity
+from relion_jobs.contract.errors import JobAborted, UserError
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(request, monkeypatch):
+    """Drawing takes longer than all the rest; one test draws."""
+    if "pictures" not in request.node.name:
+        for name in ("draw_fsc", "draw_slices", "gather_logbook"):
+            monkeypatch.setattr(outputs, name, lambda *_, **__: None)
+
+
+def mean_fsc(a, b) -> float:
+    return float(fsc(torch.as_tensor(a), torch.as_tensor(b))[1:8].mean())
+
+
+def average(maps, stem: str):
+    return (maps[f"{stem}_half1"] + maps[f"{stem}_half2"]) / 2
+
+
+def test_true_deformations_sharpen_the_map_and_held_out_particles_notice(make_project):
+    project = make_project(400)
+    job = project.job()
+    maps = project.run(job)
+    truth = project.true_map()
+    assert mean_fsc(average(maps, "map"), truth) > 0.97
+    assert mean_fsc(average(maps, "map"), truth) > mean_fsc(average(maps, "rigid"), truth) + 0.01
+    assert any("The deformed map is better than the rigid one" in sentence for sentence in job.reports)
+    assert not job.warnings
+
+
+def test_wrong_deformations_are_called_worse_first_of_all_results(make_project):
+    project = make_project(300, motion=0.0)
+    for half in project.forward.halves.values():
+        half.latent_mean[:] = torch.linspace(-1, 1, len(half.rows))[:, None]
+    job = project.job()
+    project.run(job)
+    assert len(job.warnings) == 1
+    assert "worse than the rigid one" in job.warnings[0]
+
+
+def test_without_motion_the_deformed_map_is_the_rigid_map_to_rounding(make_project):
+    project = make_project(100, motion=0.0)
+    maps = project.run(project.job())
+    for half in (1, 2):
+        np.testing.assert_array_equal(maps[f"map_half{half}"], maps[f"rigid_half{half}"])
+
+
+def test_maps_are_on_the_absolute_scale_of_the_data(make_project):
+    project = make_project(400, motion=0.0, noise=0.0)
+    ours = torch.fft.rfftn(torch.as_tensor(average(project.run(project.job()), "map")))
+    truth = torch.fft.rfftn(project.true_map())
+    band = torch.zeros(ours.shape, dtype=torch.bool)
+    band[:7, :7, 1:7] = True
+    scale = float((ours * truth.conj()).real[band].sum() / truth.abs().square()[band].sum())
+    assert scale == pytest.approx(1.0, abs=5e-3)
+
+
+def test_one_particle_per_half_is_enough(make_project):
+    project = make_project(2, held_out=0.0)
+    job = project.job()
+    maps = project.run(job, backproject_batchsize=1)
+    assert np.isfinite(maps["map_half1"]).all()
+    assert "Unknown" in job.warnings[0]
+
+
+def test_pixels_of_half_2_leave_no_trace_in_the_half_maps_of_half_1(make_project):
+    project = make_project(100)
+    before = project.run(project.job("DynaMight/job002"))
+    with mrcfile.open(project.root / "particles.mrcs", "r+") as stack:
+        stack.data[project.table.half == 2] *= -3
+    after = project.run(project.job("DynaMight/job003"))
+    for name in ("map_half1", "rigid_half1"):
+        np.testing.assert_array_equal(before[name], after[name])
+    assert not np.array_equal(before["map_half2"], after["map_half2"])
+
+
+@pytest.mark.parametrize("stop_after", [3, 30, 100])
+def test_a_killed_run_goes_on_to_the_same_maps(make_project, stop_after):
+    project = make_project(120)
+    undisturbed = project.run(project.job("DynaMight/job002"))
+    job = project.job("DynaMight/job003", stop_after=stop_after)
+    with pytest.raises(JobAborted):
+        project.run(job)
+    assert (job.directory / "backprojection/partial_sums.pth").is_file()
+    again = project.job("DynaMight/job003")
+    maps = project.run(again)
+    assert "Going on with the sums of an earlier run." in again.reports
+    assert not list((job.directory / "backprojection").glob("partial_sums*"))
+    for name in ("rigid_half1", "map_half1"):
+        scale = np.abs(undisturbed[name]).max()
+        np.testing.assert_allclose(maps[name], undisturbed[name], atol=0.02 * scale)
+
+
+def test_sums_of_another_checkpoint_are_thrown_away(make_project, monkeypatch):
+    import dataclasses
+
+    project = make_project(60)
+    job = project.job(stop_after=4)
+    with pytest.raises(JobAborted):
+        project.run(job)
+    other = dataclasses.replace(project.forward, identity="another")
+    monkeypatch.setattr(task, "load_forward_result", lambda *_: other)
+    again = project.job()
+    project.run(again)
+    assert "Going on with the sums of an earlier run." not in again.reports
+
+
+def test_batch_size_and_scratch_files_change_nothing_but_rounding(make_project, monkeypatch):
+    project = make_project(80)
+    few = project.run(project.job("DynaMight/job002"), backproject_batchsize=3)
+    monkeypatch.setattr("jobtypes.dynamight.backprojection.memory_plan.MemoryPlan.cache_bytes", lambda *_: 0)
+    many = project.run(project.job("DynaMight/job003"), backproject_batchsize=100)
+    np.testing.assert_allclose(few["map_half1"], many["map_half1"], atol=1e-4 * np.abs(few["map_half1"]).max())
+
+
+def test_outputs_and_pictures_are_written_and_registered_with_the_voxel_size(make_project):
+    project = make_project(60)
+    job = project.job()
+    project.run(job)
+    folder = job.directory / "backprojection"
+    names = {path.name for path in job.outputs}
+    assert {"map_half1.mrc", "map_half2.mrc", "rigid_half1.mrc", "map_filtered.mrc", "mask.mrc", "logfile.pdf"} <= names
+    with mrcfile.open(folder / "map_half1.mrc") as file:
+        assert file.data.dtype == np.float32
+        assert float(file.voxel_size.x) == pytest.approx(3.0)
+    assert (folder / "figures/fsc.png").is_file()
+    assert ElementTree.parse(folder / "fsc_deformed.xml").getroot().tag == "fsc"
+
+
+def test_check_says_the_plan_and_writes_nothing(make_project, monkeypatch):
+    project = make_project(60)
+    monkeypatch.chdir(project.root)
+    before = sorted(project.root.rglob("*"))
+    sentences = task.check({"backproject_batchsize": 10}, project.root / "DynaMight/job002")
+    assert any("bins leave" in sentence for sentence in sentences)
+    assert any(sentence.startswith("Memory:") for sentence in sentences)
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_a_missing_inverse_is_said_and_the_forward_field_used(make_project):
+    job = make_project(20).job()
+    make_project(20).run(job, backprojection_field="inverse")
+    assert any("no inverse deformations in this job" in sentence for sentence in job.reports)
+
+
+def test_inverse_and_forward_field_give_like_maps(make_project, monkeypatch):
+    project = make_project(200)
+    swing = project.forward.halves[1].model.field
+
+    def inverse(points, coefficients):
+        consensus = points
+        for _ in range(30):
+            consensus = points - coefficients.float() * swing.basis(consensus)[0]
+        return consensus
+
+    forward = project.run(project.job("DynaMight/job002"))
+    monkeypatch.setattr(task, "load_inverses", lambda *_: ({1: inverse, 2: inverse}, "The inverse deformations are used."))
+    pulled = project.run(project.job("DynaMight/job003"), backprojection_field="inverse")
+    assert mean_fsc(forward["map_half1"], pulled["map_half1"]) > 0.97
+
+
+def test_particles_other_than_those_of_the_training_are_refused(make_project):
+    project = make_project(20)
+    shutil.copy(project.root / "particles.star", project.root / "others.star")
+    with pytest.raises(UserError, match=r"others\.star.*trained on particles\.star"):
+        project.run(project.job(), fn_star="others.star")
+
+
+def test_identity_is_no_copy():
+    volume = torch.ones(2, 2, 2)
+    assert Identity().push(volume) is volume
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_postprocess") is None, reason="relion_postprocess is not installed")
+def test_relion_postprocess_takes_the_maps_as_they_are(make_project):
+    project = make_project(200)
+    job = project.job()
+    project.run(job)
+    folder = job.directory / "backprojection"
+    (folder / "pp").mkdir()  # where it puts its logbook
+    command = ["relion_postprocess", "--i", "map_half1.mrc", "--i2", "map_half2.mrc", "--mask", "mask.mrc", "--angpix", "3"]
+    command += ["--o", "pp"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert "FINAL RESOLUTION" in done.stdout
+    assert (folder / "pp.mrc").is_file()
