@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ def save_checkpoint(path: Path | str, contents: Mapping[str, Any], *, kind: str,
     """
     _refuse_objects(contents, "contents")
     buffer = io.BytesIO()  # in memory first: torch hides a full disk in a RuntimeError
-    torch.save({_KIND: kind, _VERSION: version, _CONTENTS: dict(contents)}, buffer)
+    torch.save({_KIND: kind, _VERSION: version, _CONTENTS: _canonical(contents)}, buffer)
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
@@ -95,6 +96,15 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
             f"program that wrote it."
         )
     return dict(stored[_CONTENTS])
+
+
+def _canonical(value: object) -> object:
+    """Copy containers and intern texts: equal contents give equal bytes, though pickle stores one text object by reference."""
+    if isinstance(value, Mapping):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_canonical(item) for item in value)
+    return sys.intern(value) if type(value) is str else value
 
 
 def _refuse_objects(value: object, where: str) -> None:

@@ -36,6 +36,7 @@ from relion_jobs.contract.running_job import RunningJob
 _CHECKPOINT_EVERY = 20  # epochs
 _STORED_DRAWS = 25
 _PROBE_PAIRS = 8192
+_PAIRS_PER_EPOCH = 32768
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,14 @@ def start_training(forward: ForwardResult, part: HalfResult, options: InverseOpt
     if not bool(trained.any()):
         trained = torch.ones_like(trained)
     latents = part.latent_mean[trained]
-    source = PairSource(part.model, latents, part.latent_log_variance[trained], box_length_angstroms=box_length, seed=seed)
+    source = PairSource(
+        part.model,
+        latents,
+        part.latent_log_variance[trained],
+        box_length_angstroms=box_length,
+        n_pairs=_PAIRS_PER_EPOCH,
+        seed=seed,
+    )
     motions = principal_motions(
         source.basis_at_gaussians.cpu(), part.model.gaussians.amplitudes.cpu(), part.model.field.coefficients(latents).cpu()
     )
@@ -215,7 +223,7 @@ def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], jo
         )
         job.report(
             f"Half {half}: round trip at random points {off['network']}, after one Newton step {off['corrected']}; the forward "
-            f"map folds at {100 * found.folded_gaussians:.2f} % of Gaussians, {100 * found.folded_elsewhere:.2f} % of random points."
+            f"map folds at {100 * found.folded_gaussians:.2f} % of Gaussians and {100 * found.folded_elsewhere:.2f} % of the box."
         )
         if found.gaussians["network"].median > max(0.2, 0.1 * found.unmoved.median):
             job.warn(

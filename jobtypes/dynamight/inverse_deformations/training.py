@@ -17,6 +17,8 @@ from jobtypes.dynamight.model.inverse_displacement import InverseDisplacement
 
 _ROUNDING_ANGSTROMS = 0.2  # errors below this count by their square, larger ones linearly: a fold must not drag its neighbourhood
 
+_SMALLEST_BATCH, _FEWEST_STEPS = 128, 16
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -29,7 +31,7 @@ class Schedule:
     learning_rate
         At the start; it falls along half a cosine to 0 at the last epoch.
     batch_size
-        Pairs per step.
+        Pairs per step at most; small sets take an epoch in 16 steps.
     goal_median_angstroms, goal_95_angstroms
         Converged when the errors at Gaussians (median and 95th percentile) are below both.
     """
@@ -116,7 +118,7 @@ class HalfTraining:
         pairs = self.pairs.draw(self.epoch + 1)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch + 1)
         order = torch.randperm(len(pairs), generator=generator).to(pairs.weight.device)
-        batches = order.split(self.schedule.batch_size)
+        batches = order.split(min(self.schedule.batch_size, max(_SMALLEST_BATCH, len(pairs) // _FEWEST_STEPS)))
         losses = []
         for index, batch in enumerate(batches):
             if stop_requested():
