@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,9 +76,12 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     positions = {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}
     draw_gaussians(positions, {half: values.cpu().numpy() for half, values in rms.items()}, figures / "03_gaussians.png")
     draw_displacements(displacements, figures / "04_displacements.png")
-    table = read_particles(job.project / forward.star_file, seed=seed)
     for half, part in halves.items():
-        _write_half(forward, part, motions[half], rms[half], table, folder, job)
+        _write_half(forward, part, motions[half], rms[half], folder, job)
+    table = read_particles(job.project / forward.star_file, seed=seed)
+    particles = folder / "particles.star"
+    write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()])
+    job.add_output(particles, PARTICLES_LABEL)
     gather_logbook(job.directory, job)
 
 
@@ -86,7 +90,6 @@ def _write_half(
     part: HalfResult,
     motions: PrincipalMotions,
     rms: Tensor,
-    table: ParticleTable,
     folder: Path,
     job: RunningJob,
 ) -> None:
@@ -99,9 +102,6 @@ def _write_half(
     ends = motions.coefficients(torch.stack((-motions.rms_angstroms, motions.rms_angstroms)) * torch.eye(len(motions))[:1])
     low, high = _displaced(part, ends)
     write_motion_arrows(folder / f"motion01_half{half}.bild", gaussians.positions + low, high - low, shift)
-    particles = folder / f"particles_half{half}.star"
-    write_particles_with_latents(table, particles, part, motions)
-    job.add_output(particles, PARTICLES_LABEL)
 
 
 def motions_of(part: HalfResult) -> PrincipalMotions:
@@ -203,17 +203,37 @@ def write_motion_arrows(
 def write_particles_with_latents(
     table: ParticleTable,
     path: Path,
-    part: HalfResult,
-    motions: PrincipalMotions,
+    parts: Sequence[tuple[HalfResult, PrincipalMotions]],
     extra: Mapping[str, ArrayLike] | None = None,
 ) -> None:
-    """Write the particles of a half set with their latents, motion coordinates and rms displacement (A) as columns of our own.
+    """Write the particles of one or both half sets with what was learned about them, in the order of the particle STAR file.
 
-    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 and rlnDynamightRmsDisplacement; RELION ignores them.
+    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A) and rlnDynamightRmsDisplacement (A); RELION ignores
+    them. Latents and motions of the two halves are not the same axes.
+
+    Parameters
+    ----------
+    table
+        All particles of the job.
+    path
+        File to write, whole or not at all.
+    parts
+        Each half set with its main motions.
+    extra
+        Further columns, in the order of `parts`.
     """
-    latents = part.latent_mean.cpu().numpy()
-    coordinates = motions.coordinates(part.model.field.coefficients(part.latent_mean).cpu()).numpy()
-    columns: dict[str, ArrayLike] = {f"rlnDynamightLatent{i + 1}": latents[:, i] for i in range(latents.shape[1])}
-    columns |= {f"rlnDynamightMotion{i + 1}": coordinates[:, i] for i in range(min(3, coordinates.shape[1]))}
-    columns["rlnDynamightRmsDisplacement"] = part.rms_displacement.cpu().numpy()
-    write_particles(table, path, rows=part.rows, **columns, **(extra or {}))
+    n_motions = min(3, *(len(motions) for _, motions in parts))
+    latents = np.concatenate([part.latent_mean.cpu().numpy() for part, _ in parts])
+    coordinates = np.concatenate(
+        [
+            motions.coordinates(part.model.field.coefficients(part.latent_mean).cpu()).numpy()[:, :n_motions]
+            for part, motions in parts
+        ]
+    )
+    columns: dict[str, NDArray[Any]] = {f"rlnDynamightLatent{i + 1}": latents[:, i] for i in range(latents.shape[1])}
+    columns |= {f"rlnDynamightMotion{i + 1}": coordinates[:, i] for i in range(n_motions)}
+    columns["rlnDynamightRmsDisplacement"] = np.concatenate([part.rms_displacement.cpu().numpy() for part, _ in parts])
+    columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
+    rows = np.concatenate([part.rows for part, _ in parts])
+    order = np.argsort(rows)
+    write_particles(table, path, rows=rows[order], **{name: values[order] for name, values in columns.items()})

@@ -219,7 +219,7 @@ def write_files(session: Session, job: RunningJob, labels: NDArray[np.int64], se
     write_gaussians_pdb(folder / f"gaussians_half{half}.pdb", gaussians.positions, gaussians.amplitudes, rms, _shift(session))
     table = read_particles(job.project / session.forward.star_file, seed=seed)
     path = folder / f"particles_half{half}.star"
-    write_particles_with_latents(table, path, session.part, session.motions, {"rlnDynamightCluster": labels + 1})
+    write_particles_with_latents(table, path, [(session.part, session.motions)], {"rlnDynamightCluster": labels + 1})
     job.add_output(path, PARTICLES_LABEL)
 
 

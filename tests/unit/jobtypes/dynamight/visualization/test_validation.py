@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import torch
+
+from jobtypes.dynamight.visualization.validation import disagreement, encode_with
+
+
+def test_models_that_differ_by_their_consensus_only_agree() -> None:
+    motion = torch.randn(20, 30, 3, generator=torch.Generator().manual_seed(0))
+    found = disagreement(motion, motion + torch.tensor((5.0, 0.0, 1.0)))
+    assert found.rms_error < 1e-5
+    assert found.correlation > 0.9999
+
+
+def test_independent_motions_do_not_correlate() -> None:
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.randn(2, 200, 300, 3, generator=generator)
+    found = disagreement(first, second)
+    assert abs(found.correlation) < 0.02
+    assert abs(found.rms_error - 6**0.5) < 0.05
+
+
+def test_a_model_encodes_its_own_particles_as_in_training(flexible_job, forward) -> None:
+    """The stored latents are made up; what two calls with one model give must agree, whatever else is encoded with it."""
+    part = forward.halves[1]
+    all_rows = encode_with(part.model, forward, part.rows, flexible_job, "encoding")
+    some = encode_with(part.model, forward, part.rows[[3, 8]], flexible_job, "encoding")
+    assert all_rows.shape == (30, 2)
+    assert torch.allclose(all_rows[[3, 8]], some, atol=1e-5)
