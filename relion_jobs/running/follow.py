@@ -17,6 +17,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.running.console import live_line
 from relion_jobs.running.finish import mark_as_dead, notice_ends, owner_of
 from relion_jobs.running.progress import PROGRESS_LINE
+from relion_jobs.running.worker import REFUSED
 
 POLL_SECONDS = 0.1
 QUEUE_POLL_SECONDS = 1.0
@@ -38,6 +39,8 @@ class Tail:
 
     def lines(self, *, last: bool = False) -> list[str]:
         """Lines written since the last call; with `last`, an unfinished one too."""
+        if not self._path.is_file():
+            return []
         try:
             with self._path.open("rb") as file:
                 # a queue may write the file anew
@@ -45,6 +48,7 @@ class Tail:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
+            # moved away between two looks
             return []
         self._offset += len(data)
         *whole, self._rest = (self._rest + data).split(b"\n")
@@ -164,19 +168,14 @@ def settle(directory: JobDirectory, process: subprocess.Popen[bytes] | None, err
     JobFailed
         The process died without a mark.
     """
+    if process is not None and process.returncode == REFUSED:
+        raise UserError(error or f"{directory.name} is being run by another process.")
     status = directory.status_from_marks()
     if status is None:
-        _refuse_if_running(directory, error)
         mark_as_dead(directory)
         raise JobFailed(f"{directory.name.rstrip('/')}/ failed: {_cause_of_death(process)}{' ' + error if error else ''}")
     notice_ends(directory.project, [directory.name])
     return status
-
-
-def _refuse_if_running(directory: JobDirectory, error: str) -> None:
-    owner = owner_of(directory)
-    if owner is not None and not owner.is_dead():
-        raise UserError(error or f"{directory.name} is being run by {owner}; wait for its end or abort it first.")
 
 
 def _cause_of_death(process: subprocess.Popen[bytes] | None) -> str:

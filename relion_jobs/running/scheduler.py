@@ -107,9 +107,9 @@ class Scheduler:
             del self._running[name]
             try:
                 status = settle(directory, process)
-            except JobFailed as error:
+            except (JobFailed, UserError) as error:
                 status = Status.FAILED
-                self.report(str(error))
+                self.report(sentence(error))
             else:
                 self.report(f"{name} {status.lower()}.")
             self._all_well = self._all_well and status == Status.SUCCEEDED

@@ -18,6 +18,7 @@ from relion_jobs.ondisk.atomic import disk_error, write_whole
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.running.finish import mark_as_dead
 from relion_jobs.running.launch import Launch
+from relion_jobs.running.registry import FOLDERS_VARIABLE
 
 WORKER = "relion_jobs.running.worker"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,9 @@ def _start_here(directory: JobDirectory, command: list[str]) -> subprocess.Popen
 def _environment() -> dict[str, str]:
     """Our environment, with this package where the worker finds it even if it is run from a source tree."""
     environment = dict(os.environ)
+    if folders := environment.get(FOLDERS_VARIABLE):
+        # the worker starts in the project, not where the person stands
+        environment[FOLDERS_VARIABLE] = os.pathsep.join(os.path.abspath(folder) for folder in folders.split(os.pathsep) if folder)
     if PACKAGE_ROOT.name not in ("site-packages", "dist-packages"):
         paths = [str(PACKAGE_ROOT), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-from relion_jobs.contract.errors import RelionJobsError
+from relion_jobs.contract.errors import LockTimeout, RelionJobsError
 from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import touch_changed
@@ -14,6 +15,9 @@ from relion_jobs.running.finish import notice_ends
 from relion_jobs.running.registry import project_registry
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import Settings, read_settings
+
+# exit code of a worker that did not start since another process runs the job, so that whoever waits leaves its marks alone
+REFUSED = os.EX_TEMPFAIL
 
 
 def run_job(directory: JobDirectory) -> int:
@@ -51,7 +55,7 @@ def main(words: list[str] | None = None) -> int:
         return run_job(JobDirectory(Path.cwd(), name))
     except (RelionJobsError, OSError) as error:
         sys.stderr.write(f"Error: {sentence(error)}\n")
-        return 1
+        return REFUSED if isinstance(error, LockTimeout) else 1
 
 
 if __name__ == "__main__":

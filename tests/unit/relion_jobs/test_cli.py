@@ -187,3 +187,57 @@ def test_a_tool_of_a_job_type_is_a_command(project):
 def test_init_makes_a_project(project, tmp_path):
     assert project.call("init", str(tmp_path / "other")).returncode == 0
     assert (tmp_path / "other" / "default_pipeline.star").stat().st_size == 90
+
+
+def test_a_dynamight_job_is_written_as_relion_writes_it(project):
+    (project.path / "map.mrc").touch()
+    job = project.new("dynamight", "-o", "fn_star=parts.star", "-o", "fn_map=map.mrc", "-o", "seed=5", "--alias", "flex run")
+    assert job == "DynaMight/job001/"
+    request = job_star.read(project.path / job)
+    assert request.label == "dynamight"
+    assert sorted(request.values) == sorted(
+        [
+            "backproject_batchsize",
+            "do_inverse",
+            "do_preload",
+            "do_queue",
+            "do_reconstruct",
+            "do_store_deform",
+            "do_visualize",
+            "fn_checkpoint",
+            "fn_dynamight_exe",
+            "fn_map",
+            "fn_star",
+            "gpu_id",
+            "halfset",
+            "initial_threshold",
+            "min_dedicated",
+            "nr_epochs",
+            "nr_gaussians",
+            "nr_threads",
+            "other_args",
+            "qsub",
+            "qsubscript",
+            "queuename",
+            "reg_factor",
+        ]
+    )
+    assert request.values["other_args"] == "--seed 5"
+    assert project.text(".gui_dynamightjob.star") == project.text(f"{job}job.star")
+    assert (project.path / "DynaMight" / "flex_run").resolve() == project.path / job.rstrip("/")
+    pipeline = project.text("default_pipeline.star")
+    assert "DynaMight/job001/ DynaMight/flex_run/  dynamight  Scheduled" in pipeline
+    assert "map.mrc DensityMap.mrc            1" in pipeline
+
+
+def test_each_subcommand_of_the_dynamight_executable_has_a_help_text(project):
+    for command in (
+        "optimize-deformations",
+        "explore-latent-space",
+        "optimize-inverse-deformations",
+        "deformable-backprojection",
+    ):
+        done = project.call("dynamight", command, "-h", module="relion_jobs.dropin")
+        assert done.returncode == 0, done.stderr
+        assert "--gpu-id" in done.stdout
+        assert "--pipeline-control" in done.stdout

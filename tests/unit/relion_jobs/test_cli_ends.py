@@ -217,6 +217,16 @@ def test_a_missing_checkpoint_is_refused_and_earlier_results_stay(project):
     assert job_star.read(project.path / job).values["do_a"] == "No"
 
 
+def test_a_full_disk_is_told_and_the_mark_is_written_all_the_same(project):
+    job = project.new("trouble")
+    (project.path / job / "run.out").symlink_to("/dev/full")
+    done = project.call("run", job)
+    assert done.returncode == 1
+    assert "disk is full" in done.stderr + project.text(f"{job}run.err")
+    assert "disk is full" in project.text(f"{job}run.err")
+    assert project.marks(job) == [FAILURE]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_without_permission_is_told_in_a_sentence(project):
     job = project.new("trouble")
