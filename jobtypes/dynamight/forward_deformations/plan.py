@@ -47,6 +47,8 @@ class TrainingPlan:
         Most epochs.
     spectra_in_memory
         False: in a scratch file.
+    halves_side_by_side
+        Whether both halves train at once: with two threads or more each half has its own.
     """
 
     table: ParticleTable
@@ -58,6 +60,7 @@ class TrainingPlan:
     seed: Seed
     n_epochs: int
     spectra_in_memory: bool
+    halves_side_by_side: bool
 
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
@@ -78,7 +81,8 @@ class TrainingPlan:
         place = "in memory" if self.spectra_in_memory else "in a scratch file"
         return [
             f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
-            f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; {int(self.held_out.sum())} held out of training.",
+            f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
+            f"{int(self.held_out.sum())} held out of training.",
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of {options.soft_edge:g} A.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
             f"about {seed.n_residues:.0f} residues.",
@@ -124,6 +128,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         ),
         n_epochs=options.n_training_epochs or default_epochs(n_training),
         spectra_in_memory=options.do_preload or len(table) * len(band) * 8 < SHARE_OF_MEMORY * available_memory_bytes(),
+        halves_side_by_side=options.nr_threads >= len(HALVES),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, generator_for, load_last, set_aside
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
-from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
+from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
 from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, seed_model
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.observations import Observations
@@ -36,8 +38,8 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs of a training and return its plan in sentences. Writes nothing."""
     options = ForwardOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    _, device = choose_device(options.gpu_id)
-    return [device, *make_plan(options, Path.cwd()).sentences(options)]
+    _, sentence = choose_device(options.gpu_id)
+    return [sentence, *make_plan(options, Path.cwd()).sentences(options)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -61,6 +63,8 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         job.report(f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not.")
         return
     plan = make_plan(options, job.project)
+    if plan.halves_side_by_side:
+        torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
     for line in plan.sentences(options):
         job.report(line)
     halves = {half: _prepare_half(half, plan, options, job, device) for half in HALVES}
@@ -88,35 +92,43 @@ def _train(
     writer: CheckpointWriter,
     job: RunningJob,
 ) -> None:
-    """All epochs that are left. The halves take turns, and each stops by its own rule."""
-    all_visits = plan.n_epochs * sum(len(training.training) for training in halves.values())
-    last_save = time.monotonic()
+    """All epochs that are left. The halves run side by side, know nothing of each other, and each stops by its own rule."""
+    with ThreadPoolExecutor(max_workers=len(halves) if plan.halves_side_by_side else 1) as pool:
+        for epoch in range(min(training.epochs_done for training in halves.values()), plan.n_epochs):
+            running = [half for half, training in halves.items() if not training.stopped and training.epochs_done == epoch]
+            while running:
+                watch = Watch(job, halves, plan)
+                ends = pool.map(lambda half, watch=watch: _run_epoch(half, halves[half], plan, watch), running)
+                history += [figures for figures in ends if figures is not None]
+                writer.save(halves, history)
+                job.check_abort()
+                running = [half for half in running if halves[half].epochs_done == epoch]
+            _write_history(job.directory / HISTORY, history)
+            job.report(_summary(epoch, plan, [row for row in history if row["epoch"] == epoch]))
+            if all(training.stopped for training in halves.values()):
+                break
+    for half, training in halves.items():
+        if training.stopped:
+            job.report(
+                f"Half {half}: held-out particles stopped improving; its training ended after epoch {training.epochs_done}."
+            )
 
-    def after_batch() -> None:
-        nonlocal last_save
-        job.progress("training", sum(training.visits for training in halves.values()), all_visits, "particles")
-        minutes = (time.monotonic() - last_save) / 60
-        if minutes > MINUTES_BETWEEN_CHECKPOINTS or job.abort_requested():
-            writer.save(halves, history)
-            last_save = time.monotonic()
-        job.check_abort()
 
-    for epoch in range(min(training.epochs_done for training in halves.values()), plan.n_epochs):
-        for half, training in halves.items():
-            if training.stopped or training.epochs_done > epoch:
-                continue
-            figures = _run_epoch(half, training, plan.epoch(epoch), after_batch)
-            history.append(figures)
-            # epochs of other weights do not compare: the rule counts from the first with the full weight of the prior
-            if plan.epoch(epoch).kl_weight >= FULL_KL_WEIGHT and training.stop_rule.update(figures["held_out"]):
-                training.stopped = True
-                job.report(f"Half {half}: held-out particles have stopped improving; its training ends after epoch {epoch + 1}.")
-        writer.save(halves, history)
-        last_save = time.monotonic()
-        _write_history(job.directory / HISTORY, history)
-        job.report(_summary(epoch, plan, [row for row in history if row["epoch"] == epoch]))
-        if all(training.stopped for training in halves.values()):
-            break
+class Watch:
+    """Called after every batch of either half: shows the progress, and says when to leave the epoch to save a checkpoint."""
+
+    def __init__(self, job: RunningJob, halves: dict[int, HalfTraining], plan: TrainingPlan) -> None:
+        self._job, self._halves = job, halves
+        self._all_visits = plan.n_epochs * sum(len(training.training) for training in halves.values())
+        self._deadline = time.monotonic() + 60 * MINUTES_BETWEEN_CHECKPOINTS
+        self._lock = Lock()
+
+    def __call__(self) -> bool:
+        """Whether to leave the epoch now."""
+        with self._lock:
+            visits = sum(training.visits for training in self._halves.values())
+            self._job.progress("training", visits, self._all_visits, "particles")
+            return time.monotonic() > self._deadline or self._job.abort_requested()
 
 
 def _summary(epoch: int, plan: TrainingPlan, rows: list[dict[str, float]]) -> str:
@@ -128,17 +140,24 @@ def _summary(epoch: int, plan: TrainingPlan, rows: list[dict[str, float]]) -> st
     return f"Epoch {epoch + 1} of {plan.n_epochs}, to {plan.epoch(epoch).resolution_angstroms:.1f} A: {figures}."
 
 
-def _run_epoch(half: int, training: HalfTraining, epoch_plan: EpochPlan, after_batch: Callable[[], None]) -> dict[str, float]:
-    """One epoch of one half set, and its figures."""
+def _run_epoch(half: int, training: HalfTraining, plan: TrainingPlan, leave: Callable[[], bool]) -> dict[str, float] | None:
+    """One epoch of one half set and its figures, None where it was left."""
     start = time.monotonic()
     epoch = training.epochs_done
-    figures = training.run_epoch(epoch_plan, after_batch)
+    epoch_plan = plan.epoch(epoch)
+    figures = training.run_epoch(epoch_plan, leave)
+    if figures is None:
+        return None
+    held_out = training.held_out_objective(epoch_plan)
+    # epochs of other weights do not compare: the rule counts from the first with the full weight of the prior
+    if epoch_plan.kl_weight >= FULL_KL_WEIGHT:
+        training.stopped = training.stop_rule.update(held_out)
     return {
         "epoch": epoch,
         "half": half,
         **figures,
-        "held_out": training.held_out_objective(epoch_plan),
-        "rms_motion_angstroms": float(training.motion_power.mean().sqrt()),
+        "held_out": held_out,
+        "rms_motion_angstroms": training.rms_motion(),
         "resolution_angstroms": epoch_plan.resolution_angstroms,
         "kl_weight": epoch_plan.kl_weight,
         "width_angstroms": float(training.model.gaussians.widths_angstroms.detach().mean()),
@@ -253,8 +272,7 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 def _report_motion(halves: dict[int, HalfTraining], job: RunningJob) -> None:
     for half, training in halves.items():
-        power = training.motion_power
         job.report(
-            f"Half {half}: the Gaussians move by {float(power.mean().sqrt()):.1f} A rms, the most mobile tenth by "
-            f"{float(power.quantile(0.9).sqrt()):.1f} A or more."
+            f"Half {half}: the density moves by {training.rms_motion():.1f} A rms, its most mobile tenth by "
+            f"{float(training.motion_power.quantile(0.9).sqrt()):.1f} A or more."
         )

@@ -142,16 +142,21 @@ class HalfTraining:
         self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
 
+    def rms_motion(self) -> float:
+        """Running rms displacement of the density (Gaussians by their amplitude), A."""
+        amplitudes = self.model.gaussians.amplitudes.detach()
+        return float(((amplitudes * self.motion_power).sum() / amplitudes.sum()).sqrt())
+
     @property
     def visits(self) -> int:
         """Training particles seen so far, in all epochs."""
         return self.epochs_done * len(self.training) + (self.progress.seen if self.progress else 0)
 
-    def run_epoch(self, plan: EpochPlan, after_batch: Callable[[], None]) -> dict[str, float]:
+    def run_epoch(self, plan: EpochPlan, leave: Callable[[], bool]) -> dict[str, float] | None:
         """Visit every training particle once, or the rest of them where the epoch was left; returns figures per particle.
 
-        `after_batch` may save `state` and raise to leave the epoch. Raises JobFailed, before any parameter is touched, if the
-        objective is not finite.
+        `leave` is asked after every batch; where it says so the epoch is left, None returned, and the next call goes on.
+        Raises JobFailed, before any parameter is touched, if the objective is not finite.
         """
         self.model.train()
         self._set_learning_rates(plan)
@@ -165,13 +170,14 @@ class HalfTraining:
             )
             if not bool(objective.isfinite().all()):
                 raise JobFailed(
-                    f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. Run it again "
-                    "with a smaller learning_rate."
+                    f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. "
+                    "Run it again with a smaller learning_rate."
                 )
             self._step(objective.mean())
             progress.residual_power.add(residual, batch.group)
             progress.add(len(batch.index), {"loss": objective, **losses})
-            after_batch()
+            if leave() and progress.seen < len(progress.order):
+                return None
         self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
         self.progress = None
         self.epochs_done += 1

@@ -64,10 +64,10 @@ class RecordingJob:
         assert 0 <= done <= total, (stage, done, total)
 
     def abort_requested(self) -> bool:
-        return self.stop_at is not None and self.calls >= self.stop_at
+        self.calls += 1
+        return self.stop_at is not None and self.calls > self.stop_at
 
     def check_abort(self) -> None:
-        self.calls += 1
         if self.stop_at is not None and self.calls > self.stop_at:
             raise JobAborted("Stopped by the test.")
 
