@@ -181,6 +181,31 @@ def pad_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
     return padded
 
 
+def convolve_padded(volume: Tensor, kernel_spectrum: Tensor) -> Tensor:
+    """Convolve a map with a kernel up to twice as long, without wrapping round.
+
+    Each axis is padded as late and cropped as early as it can be, which takes half the time of padding first.
+
+    Parameters
+    ----------
+    volume : (N, N, N)
+    kernel_spectrum : (2N, 2N, N + 1) real or complex
+        From `rfft3` of the kernel, whose origin is at voxel N of 2N.
+
+    Returns
+    -------
+    (N, N, N)
+    """
+    box, size = volume.shape[-1], kernel_spectrum.shape[0]
+    _check_cubic(volume, _VOLUME_AXES)
+    _check_half(kernel_spectrum, size, _VOLUME_AXES)
+    spectrum = torch.fft.rfft(volume, n=size, dim=2)
+    spectrum = torch.fft.fft(torch.fft.fft(spectrum, n=size, dim=1), n=size, dim=0)
+    spectrum *= kernel_spectrum
+    spectrum = torch.fft.ifft(torch.fft.ifft(spectrum, dim=0)[:box], dim=1)[:, :box]
+    return torch.fft.irfft(spectrum, n=size, dim=2)[..., :box]
+
+
 def shift_phases(shifts_angstroms: Tensor, frequencies: Tensor) -> Tensor:
     """Factors on spectra that move images by +shift.
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.ctf import ctf
-from jobtypes.common.fourier import frequencies_2d, fsc, irfft2, rfft2, shift_phases
+from jobtypes.common.fourier import convolve_padded, frequencies_2d, fsc, irfft2, rfft2, shift_phases
 from jobtypes.common.masks import soft_sphere
 from jobtypes.common.particles import read_particles
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.backprojection.convolution import convolve_padded
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
 from jobtypes.dynamight.backprojection.warp import Identity

@@ -13,7 +13,7 @@ warp                one deformation as a linear operator, and its exact transpos
 particle_pass       the one pass over the images
 slices              Fourier slices into and out of a padded grid
 sums_store          the sums, in memory and on disk
-normal_equations    the least-squares problem; convolution, conjugate_gradients: its parts
+normal_equations    the least-squares problem; circulant, conjugate_gradients: its parts
 reconstruction      the stages in order
 verdict             which map is better, by the likelihood of held-out particles
 outputs             maps, curves, figures: fsc_files, local_gain, figures

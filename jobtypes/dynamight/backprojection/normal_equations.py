@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import irfft3, rfft3, shell_average, shells_3d
+from jobtypes.common.fourier import convolve_padded, irfft3, rfft3, shell_average, shells_3d
+from jobtypes.dynamight.backprojection.circulant import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
-from jobtypes.dynamight.backprojection.convolution import convolve_padded, optimal_circulant
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
 
 # Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 
+from jobtypes.common.fourier import convolve_padded
+from jobtypes.dynamight.backprojection.circulant import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import solve
-from jobtypes.dynamight.backprojection.convolution import convolve_padded, optimal_circulant
 from jobtypes.dynamight.backprojection.normal_equations import noise_to_signal, wiener_filter
 
 

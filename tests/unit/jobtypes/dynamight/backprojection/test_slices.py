@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.common.fourier import rfft2
+from jobtypes.common.fourier import convolve_padded, rfft2
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.backprojection.convolution import convolve_padded
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, read_slices, slices_of, trilinear
 
 

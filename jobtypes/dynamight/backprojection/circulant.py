@@ -1,4 +1,4 @@
-"""Convolution of a map with a kernel twice as long, through a zero-padded transform, and the circulant nearest to it."""
+"""The circulant nearest to the convolution with a long kernel: what preconditions it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,6 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import irfft3, rfft3
-
-
-def convolve_padded(volume: Tensor, kernel_spectrum: Tensor) -> Tensor:
-    """Convolve without wrapping round.
-
-    Parameters
-    ----------
-    volume : (N, N, N)
-    kernel_spectrum : (2N, 2N, N + 1) real, of a kernel whose origin is in the corner
-
-    Returns
-    -------
-    (N, N, N)
-    """
-    box = volume.shape[0]
-    size = kernel_spectrum.shape[0]
-    padded = volume.new_zeros(size, size, size)
-    padded[:box, :box, :box] = volume
-    return irfft3(rfft3(padded) * kernel_spectrum, size)[:box, :box, :box]
 
 
 def optimal_circulant(kernel_spectrum: Tensor, box: int) -> Tensor:
