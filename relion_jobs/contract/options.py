@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -213,8 +213,11 @@ def take_flags(options: Iterable[Option], words: Sequence[str], *, task: str = "
 
 
 def join_other_args(options: Sequence[Option], text: str, changes: Mapping[str, str]) -> str:
-    """`text` of "Additional arguments" with the extra options in `changes` set to new texts."""
-    extra = [option for option in options if option.extra]
+    """`text` of "Additional arguments" with the extra options in `changes` set to new texts.
+
+    Words that are only an alias of an extra option stay as they are: another task may read them as an option of its own.
+    """
+    extra = [replace(option, aliases=()) for option in options if option.extra]
     values, rest = split_other_args(extra, text)
     values |= changes
     words = list(rest)

@@ -128,7 +128,7 @@ def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path,
 
 
 def _mask(values: Mapping[str, Value], forward: ForwardResult, project: Path) -> tuple[Tensor, str]:
-    name = _text(values.get("fn_mask")) or forward.mask_file
+    name = _text(values.get("fn_fsc_mask"))
     if name:
         volume = read_volume(project / name)
         check_map(volume, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
