@@ -25,7 +25,7 @@ Row = Mapping[str, float]
 
 
 def draw_history(history: Sequence[Row], path: Path) -> Path:
-    """Objective, held-out objective and learned motion over the epochs.
+    """Objective and held-out likelihood at the final resolution limit, learned motion and that limit over the epochs.
 
     Parameters
     ----------
@@ -35,35 +35,39 @@ def draw_history(history: Sequence[Row], path: Path) -> Path:
     path
         PNG to write.
     """
-    figure, axes = new_figure(1, 3, width=7.2, height=2.5)
-    loss, held_out, motion = axes[0]
+    figure, axes = new_figure(2, 2, width=7.2, height=4.6)
+    loss, held_out, motion, limit = axes.flat
+    last = history[-1].get("resolution_angstroms")
     for half, colour in HALF_COLOURS.items():
         rows = [row for row in history if row["half"] == half]
-        epochs = [row["epoch"] + 1 for row in rows]
-        for axis, key in ((loss, "loss"), (held_out, "held_out"), (motion, "rms_motion_angstroms")):
-            axis.plot(epochs, [row.get(key, np.nan) for row in rows], color=colour, label=f"half {half}")
-    for epoch in _changes_of_resolution(history):
-        for axis in axes[0]:
-            axis.axvline(epoch + 0.5, color="0.85", lw=0.7, zorder=0)
+        final = [row for row in rows if row.get("resolution_angstroms") == last]
+        panels = ((loss, "loss", final), (held_out, "held_out", final))
+        for axis, key, shown in (*panels, (motion, "rms_motion_angstroms", rows), (limit, "resolution_angstroms", rows)):
+            values = [row.get(key, np.nan) for row in shown]
+            axis.plot(
+                [row["epoch"] + 1 for row in shown],
+                values,
+                color=colour,
+                label=f"half {half}",
+                marker="." if len(shown) < 4 else "",
+            )
     loss.set(xlabel="epoch", ylabel="objective per particle")
-    held_out.set(xlabel="epoch", ylabel="held-out objective per particle")
+    held_out.set(xlabel="epoch", ylabel="−log likelihood, held out")
     motion.set(xlabel="epoch", ylabel="rms displacement (Å)", ylim=(0, None))
+    limit.set(xlabel="epoch", ylabel="resolution limit (Å)", ylim=(0, None))
+    for axis in (loss, held_out):
+        axis.ticklabel_format(axis="y", useOffset=False)
     loss.legend()
-    label_panels(axes[0])
+    label_panels(axes.flat)
     return save_figure(
         figure,
         path,
         title="Forward deformations: training",
-        caption="a, Objective of the training (lower is better) and b, of particles that train nothing, per particle, for each "
-        "half set. c, Rms displacement of the Gaussians over all particles, in Å. Grey lines: the resolution limit of the "
-        "training was changed, so that values left and right of them do not compare.",
+        caption="a, Objective of the training, which may grow while the weight of its prior on the latents is being raised, and b, "
+        "minus the log likelihood of particles that train nothing (lower is better), both per particle, from the epoch on that uses "
+        "all resolution. c, Rms displacement of the Gaussians over all particles, relative to the consensus. d, Resolution limit "
+        "of each epoch.",
     )
-
-
-def _changes_of_resolution(history: Sequence[Row]) -> list[float]:
-    """Epochs, from 1, after which the next one had another resolution limit."""
-    limits = {row["epoch"]: row.get("resolution_angstroms") for row in history}
-    return [epoch + 1 for epoch in limits if epoch + 1 in limits and limits[epoch + 1] != limits[epoch]]
 
 
 def draw_latents(
@@ -117,7 +121,7 @@ def draw_latents(
             axis.set_title(f"half {half}", fontsize=9)
             if marked is not None and half in marked:
                 _number(axis, marked[half])
-        axes[row, 0].legend(loc="upper right", handletextpad=0.1, borderpad=0.1)
+        axes[row, 0].legend(loc="lower right", bbox_to_anchor=(1.02, 0.99), handletextpad=0.1, borderpad=0.1)
     label_panels(axes.flat)
     numbered = " Numbers: the particle in the middle of each cluster, whose state is written as a map." if marked else ""
     return save_figure(

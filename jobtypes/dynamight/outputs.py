@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,13 @@ def _write_half(
     ends = motions.coefficients(torch.stack((-motions.rms_angstroms, motions.rms_angstroms)) * torch.eye(len(motions))[:1])
     low, high = _displaced(part, ends)
     write_motion_arrows(folder / f"motion01_half{half}.bild", gaussians.positions + low, high - low, shift)
+
+
+def training_resolution(job_directory: Path, forward: ForwardResult) -> float:
+    """Resolution limit in A of the training's last epoch, from its history; Nyquist where there is none."""
+    path = Path(job_directory) / "forward_deformations" / "history.json"
+    rows = json.loads(path.read_text()) if path.is_file() else []
+    return float(rows[-1]["resolution_angstroms"]) if rows else 2 * forward.pixel_size_angstroms
 
 
 def motions_of(part: HalfResult) -> PrincipalMotions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import torch
@@ -14,7 +15,9 @@ _LARGEST_FINE_GRID = 320  # beyond it the splat uses the map's own grid: a finer
 
 
 @torch.no_grad()
-def render_density(gaussians: GaussianModel, positions: Tensor, box: int, pixel_size_angstroms: float) -> Tensor:
+def render_density(
+    gaussians: GaussianModel, positions: Tensor, box: int, pixel_size_angstroms: float, *, least_width_angstroms: float = 0.0
+) -> Tensor:
     """Map of the Gaussians at given positions, on the scale of the particles: its projections are what the model predicts.
 
     The points are splatted on a grid twice as fine, the splat's attenuation is divided out, and each width's transfer function
@@ -28,6 +31,8 @@ def render_density(gaussians: GaussianModel, positions: Tensor, box: int, pixel_
         From the box centre, order x y z.
     box, pixel_size_angstroms
         Of the map.
+    least_width_angstroms
+        Narrower Gaussians are drawn with this standard deviation.
 
     Returns
     -------
@@ -37,7 +42,8 @@ def render_density(gaussians: GaussianModel, positions: Tensor, box: int, pixel_
     length = box * pixel_size_angstroms
     cycles = frequencies_3d(box, 1.0, device=positions.device)  # (N, N, N // 2 + 1, 3) per voxel
     squared = (cycles.square().sum(-1) / pixel_size_angstroms**2).flatten()
-    transfer = gaussians.transfer(squared)  # (c, q)
+    missing = (least_width_angstroms**2 - gaussians.widths_angstroms.square()).clamp(min=0)  # (c,)
+    transfer = gaussians.transfer(squared) * torch.exp(-2 * math.pi**2 * missing[:, None] * squared)  # (c, q)
     spectrum = torch.zeros(cycles.shape[:-1], dtype=torch.complex64, device=positions.device)
     for amplitudes, factor in zip(gaussians.class_amplitudes(), transfer, strict=True):
         points = splat_points(positions * (fine / length) + fine // 2, amplitudes, fine, cubic=True)

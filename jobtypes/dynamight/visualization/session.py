@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
-from jobtypes.dynamight.outputs import motions_of
+from jobtypes.dynamight.outputs import motions_of, training_resolution
 from jobtypes.dynamight.visualization.states import DeformedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
 
@@ -87,7 +87,8 @@ class Session:
     @cached_property
     def gaussians(self) -> GaussianStates:
         """States as moved Gaussians."""
-        return GaussianStates(self.model, self.box, self.pixel_size)
+        resolution = training_resolution(self.job_directory, self.forward)
+        return GaussianStates(self.model, self.box, self.pixel_size, resolution)
 
     @cached_property
     def maps(self) -> StateMaps:

@@ -23,7 +23,7 @@ _NEWTON_STEPS = 3
 class StateMaps(Protocol):
     """Anything that draws the map of a state."""
 
-    description: str
+    description: str  # of where the maps come from, for captions
 
     def state(self, coefficients: Tensor) -> Tensor:
         """Map (N, N, N) of the state with coefficients (K,)."""
@@ -31,12 +31,25 @@ class StateMaps(Protocol):
 
 
 class GaussianStates:
-    """States as the half's Gaussians, moved and rendered with their amplitudes and widths."""
+    """States as the half's Gaussians, moved and rendered with their amplitudes and widths.
 
-    description = "the Gaussians of the half, moved to the state and rendered with their amplitudes and widths"
+    Parameters
+    ----------
+    model
+        The half's model.
+    box, pixel_size_angstroms
+        Of the maps.
+    resolution_angstroms
+        Resolution limit of the training: Gaussians narrower than 0.225 times it are drawn that wide (ChimeraX's molmap), since
+        nothing finer was learned. 0: as they are.
+    """
 
-    def __init__(self, model: HalfModel, box: int, pixel_size_angstroms: float) -> None:
+    def __init__(self, model: HalfModel, box: int, pixel_size_angstroms: float, resolution_angstroms: float = 0.0) -> None:
         self.model, self.box, self.pixel_size = model, box, pixel_size_angstroms
+        self.least_width = 0.225 * resolution_angstroms
+        self.description = "the Gaussians of the half, moved to the state and rendered with their amplitudes and widths"
+        if resolution_angstroms:
+            self.description += f" at a resolution of {resolution_angstroms:.1f} Å"
         self.basis = model.field.basis_at_gaussians(model.gaussians.positions)  # (K, n, 3)
 
     def positions(self, coefficients: Tensor) -> Tensor:
@@ -45,7 +58,8 @@ class GaussianStates:
 
     def state(self, coefficients: Tensor) -> Tensor:
         """Map (N, N, N) of the state with coefficients (K,)."""
-        return render_density(self.model.gaussians, self.positions(coefficients), self.box, self.pixel_size)
+        positions = self.positions(coefficients)
+        return render_density(self.model.gaussians, positions, self.box, self.pixel_size, least_width_angstroms=self.least_width)
 
 
 class TabulatedField:

@@ -151,7 +151,7 @@ def show_motion(session: Session, motion: int, options: VisualizationOptions, jo
         job.directory / FOLDER / "figures" / f"04_{name}.png",
         title=f"Main motion {motion + 1} of half {half}",
         caption=f"States along main motion {motion + 1}, from its 2nd to its 98th percentile over the particles, in two views at "
-        "a right angle; the number is the position along the motion (rms over all Gaussians). Drawn from "
+        "a right angle; the number is the position along the motion (rms over the density). Drawn from "
         f"{session.maps.description}. Colour: displacement from the middle state, in Å.",
     )
     job.report(f"Wrote {folder}/: {len(portraits)} maps, play.cxc for ChimeraX, animation.gif.")

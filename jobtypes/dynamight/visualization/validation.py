@@ -22,6 +22,7 @@ from jobtypes.dynamight.model.observations import Band, Observations, image_mask
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.outputs import training_resolution
 from jobtypes.dynamight.visualization.figures import draw_disagreement
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
@@ -128,7 +129,7 @@ def encode_with(model: HalfModel, forward: ForwardResult, rows: object, job: Run
     mask, _ = image_mask(
         forward.box, forward.pixel_size_angstroms, forward.particle_diameter_angstroms, forward.soft_edge_angstroms
     )
-    band = Band(forward.box, forward.pixel_size_angstroms, _resolution(job.directory, forward))
+    band = Band(forward.box, forward.pixel_size_angstroms, training_resolution(job.directory, forward))
     observations = Observations(table, rows, band, mask, device=device)  # type: ignore[arg-type]
     done = 0
 
@@ -148,13 +149,3 @@ def encode_with(model: HalfModel, forward: ForwardResult, rows: object, job: Run
             for index in torch.arange(len(observations)).split(_BATCH)
         ]
     )
-
-
-def _resolution(job_directory: Path, forward: ForwardResult) -> float:
-    """Resolution limit of the training's last epoch, with which its encoder was left; Nyquist where no history is there."""
-    path = job_directory / "forward_deformations" / "history.json"
-    if path.is_file():
-        rows = json.loads(path.read_text())
-        if rows and "resolution_angstroms" in rows[-1]:
-            return float(rows[-1]["resolution_angstroms"])
-    return 2 * forward.pixel_size_angstroms
