@@ -63,10 +63,10 @@ def draw_history(history: Sequence[Row], path: Path) -> Path:
         figure,
         path,
         title="Forward deformations: training",
-        caption="a, Objective of the training, which may grow while the weight of its prior on the latents is being raised, and b, "
-        "minus the log likelihood of particles that train nothing (lower is better), both per particle, from the epoch on that uses "
-        "all resolution. c, Rms displacement of the Gaussians over all particles, relative to the consensus. d, Resolution limit "
-        "of each epoch.",
+        caption="a, Objective of the training, which may grow while the weight of its prior on the latents is being raised, and "
+        "b, minus the log likelihood of particles that train nothing (lower is better), both per particle, from the epoch on "
+        "that uses all resolution. c, Rms displacement of the Gaussians over all particles, relative to the consensus. d, "
+        "Resolution limit of each epoch.",
     )
 
 

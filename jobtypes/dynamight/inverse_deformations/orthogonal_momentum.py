@@ -10,6 +10,7 @@ Adam's step (Kingma and Ba 2015).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,11 +68,11 @@ def _orthogonal_step(state: dict[str, Tensor], gradient: Tensor) -> Tensor:
     return orthogonalised(nesterov) * (0.2 * max(gradient.shape) ** 0.5)
 
 
-def _adam_step(state: dict[str, Tensor], gradient: Tensor) -> Tensor:
+def _adam_step(state: dict[str, Any], gradient: Tensor) -> Tensor:
     if not state:
-        state.update(mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient), count=torch.zeros(()))
+        state.update(mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient), count=0)
     state["count"] += 1
-    count = float(state["count"])
+    count = state["count"]
     state["mean"].mul_(0.9).add_(gradient, alpha=0.1)
     state["square"].mul_(0.99).addcmul_(gradient, gradient, value=0.01)
     return (state["mean"] / (1 - 0.9**count)) / ((state["square"] / (1 - 0.99**count)).sqrt() + 1e-8)

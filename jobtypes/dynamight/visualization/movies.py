@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -70,12 +69,3 @@ def write_animation(path: Path, frames: Sequence[NDArray[np.float64]]) -> None:
     duration = round(1000 * _SECONDS_PER_SWEEP / max(len(pictures) - 1, 1))
     with written_whole(path) as temporary:
         loop[0].save(temporary, format="GIF", save_all=True, append_images=loop[1:], duration=duration, loop=0, optimize=False)
-
-
-def contour_level(volume: Tensor, enclosed_fraction: float) -> float:
-    """Density above which `enclosed_fraction` of the map's voxels lie."""
-    return float(torch.quantile(_thinned(volume.flatten()), 1 - enclosed_fraction))
-
-
-def _thinned(values: Tensor, limit: int = 2_000_000) -> Tensor:
-    return values[:: max(1, len(values) // limit)]  # torch.quantile refuses more than 16 million values

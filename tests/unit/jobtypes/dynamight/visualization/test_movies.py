@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jobtypes.dynamight.visualization.movies import contour_level, write_animation, write_chimerax_script, write_series
+from jobtypes.dynamight.visualization.movies import write_animation, write_chimerax_script, write_series
 
 
 def test_a_shorter_series_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
@@ -43,8 +43,3 @@ def test_an_animation_plays_forth_and_back(tmp_path: Path) -> None:
             picture.seek(index)
             seen.append(picture.convert("L").getpixel((3, 3)))
     assert np.allclose(seen, [0, 76, 153, 230, 153, 76], atol=6)
-
-
-def test_the_contour_encloses_the_fraction_asked_for() -> None:
-    volume = torch.rand(16, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert abs(float((volume > contour_level(volume, 0.1)).float().mean()) - 0.1) < 0.01
