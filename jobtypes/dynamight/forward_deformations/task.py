@@ -23,8 +23,11 @@ from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, P
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.result import load_forward_result
 from jobtypes.dynamight.options import ForwardOptions
+from jobtypes.dynamight.outputs import write_forward_outputs
 from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -81,8 +84,9 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     path = writer.save(halves, history, finished=True)
     for scratch in (job.directory / FOLDER).glob("spectra_half*.tmp"):
         scratch.unlink()
-    job.report(f"Wrote {path}.")
+    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed)
     _report_motion(halves, job)
+    job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
 
 
 def _train(
