@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     start = time.monotonic()
     try:
-        project = _new_project(Path(arguments.directory))
+        project = _new_project(Path(arguments.directory) if arguments.directory else _free_name("demo"))
         for step in _steps(arguments.preset, arguments.gaussians, arguments.threads):
             _run(project, step)
         explained = _score(project)
@@ -42,11 +43,19 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relion_jobs demo", description=__doc__)
-    parser.add_argument("directory", nargs="?", default="demo", help="project directory to make (default: demo)")
+    parser.add_argument(
+        "directory", nargs="?", help="project directory to make (default: demo, or demo2, demo3 ... if it is taken)"
+    )
     parser.add_argument("--preset", default="quick", help="preset of the simulation (default: quick)")
     parser.add_argument("--gaussians", type=int, default=2000, help="number of Gaussians (default 2000)")
     parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="threads (default: up to 4)")
     return parser
+
+
+def _free_name(stem: str) -> Path:
+    """``demo``, or the first of demo2, demo3 ... that does not exist, so that the same command can be run again."""
+    names = (Path(stem if number == 1 else f"{stem}{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _new_project(directory: Path) -> Path:

@@ -35,7 +35,8 @@ class Option:
     label, tab, help
         What the GUI shows.
     kind
-        ``text``, ``file`` (a path), ``node`` (a path that becomes an input node), ``integer``, ``number``, ``boolean``, ``choice``.
+        ``text``, ``file`` (a path), ``node`` (a path that becomes an input node), ``integer``, ``number``, ``boolean`` or
+        ``choice``.
     default
         Text as in job.star; empty text means "not given" (parsed as None unless the kind is ``text``).
     slider
@@ -130,7 +131,8 @@ def read_options(path: Path) -> tuple[Option, ...]:
     for row in yaml.safe_load(path.read_text()):
         row = dict(row)
         if row["kind"] not in get_args(Kind):
-            raise ValueError(f"{path.name}: {row['variable']} has kind '{row['kind']}'; known kinds are {', '.join(get_args(Kind))}")
+            known = ", ".join(get_args(Kind))
+            raise ValueError(f"{path.name}: {row['variable']} has kind '{row['kind']}'; known kinds are {known}")
         row["slider"] = tuple(row["slider"]) if row.get("slider") else None
         for key in ("choices", "aliases", "tasks"):
             row[key] = tuple(row.get(key, ()))
@@ -179,7 +181,7 @@ def split_other_args(options: Sequence[Option], text: str, *, task: str = "") ->
 
 
 def flags_of(options: Iterable[Option], task: str = "") -> dict[str, Option]:
-    """The option that each flag or alias means while `task` runs: the task's own before another task's, a flag before an alias."""
+    """The option that each flag or alias means while `task` runs: its own before another task's, a flag before an alias."""
     spellings = [(spelling, option) for option in options for spelling in (option.flag, *option.aliases) if spelling]
     # later entries win, so the best ones come last
     spellings.sort(key=lambda item: (task in item[1].tasks, item[0] == item[1].flag))

@@ -1,4 +1,4 @@
-"""A particle set of a dumbbell whose one end swings, small enough to train on in seconds, made without the product's projector."""
+"""A particle set of a dumbbell whose one end swings: small enough to train on in seconds, made without our projector."""
 
 from __future__ import annotations
 

@@ -1,18 +1,23 @@
 """The schedule and the stop rule are pure."""
 
+from itertools import pairwise
+
 from jobtypes.dynamight.forward_deformations.schedule import default_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 
 
 def test_resolution_only_gets_finer_and_ends_at_the_finest():
     resolutions = [plan_epoch(epoch, 50, 5.5).resolution_angstroms for epoch in range(50)]
-    assert all(a >= b for a, b in zip(resolutions, resolutions[1:], strict=False))
-    assert resolutions[0] == 16.0 and abs(resolutions[-1] - 5.5) < 1e-9
+    assert all(a >= b for a, b in pairwise(resolutions))
+    assert resolutions[0] == 16.0
+    assert abs(resolutions[-1] - 5.5) < 1e-9
 
 
 def test_the_prior_comes_in_gradually():
     weights = [plan_epoch(epoch, 50, 5.5).kl_weight for epoch in range(50)]
-    assert weights[0] == 0.02 and weights == sorted(weights) and weights[-1] == 0.5
+    assert weights[0] == 0.02
+    assert weights == sorted(weights)
+    assert weights[-1] == 0.5
 
 
 def test_warm_up_comes_first_and_a_training_of_two_epochs_deforms_at_once():
