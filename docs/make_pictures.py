@@ -1,0 +1,89 @@
+"""Makes the pictures of the guide from a finished demo project: ``python docs/make_pictures.py demo``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import read_particles
+from jobtypes.common.volumes import read_volume
+from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
+from jobtypes.dynamight.model.gaussians import automatic_threshold
+from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.visualization.figures import Portrait, Scene, cameras_for
+from jobtypes.dynamight.visualization.session import Session
+
+PICTURES = Path(__file__).resolve().parent / "pictures"
+JOB = Path("DynaMight/job002")
+FIGURES = {
+    "training": "forward_deformations/figures/01_training.png",
+    "gaussians": "forward_deformations/figures/03_gaussians.png",
+    "latents": "visualization/figures/01_latents_half1.png",
+    "states": "visualization/figures/04_motion01_half1.png",
+    "round_trip": "inverse_deformations/figures/02_round_trip.png",
+    "maps": "backprojection/figures/maps.png",
+    "fsc": "backprojection/figures/fsc.png",
+}
+WIDTH, COLOURS = 1000, 128
+
+
+def main(project: str) -> None:
+    """Draw the overview, and copy the job's own figures with fewer pixels and colours."""
+    PICTURES.mkdir(exist_ok=True)
+    os.chdir(project)
+    draw_overview(PICTURES / "overview.png")
+    for name, source in FIGURES.items():
+        shrink(JOB / source, PICTURES / f"{name}.png")
+    shrink(PICTURES / "overview.png", PICTURES / "overview.png")
+
+
+def draw_overview(path: Path) -> None:
+    """A particle, the rigid and the deformed map at one contour level, and the two ends of the first main motion."""
+    forward = load_forward_result(JOB)
+    session = Session(JOB, forward, 1)
+    ends = session.traversal(0, 3)
+    first, middle, last = (session.state_positions(end) for end in ends)
+    maps = {name: read_volume(JOB / "backprojection" / f"{name}_filtered.mrc").data for name in ("rigid", "map")}
+    front, _ = cameras_for(torch.cat([first, middle, last]), last - first, 300)
+    scene = Scene(
+        (front,), automatic_threshold(maps["map"]), float((last - middle).norm(dim=1).quantile(0.99)), session.pixel_size
+    )
+    still = torch.zeros(len(middle))
+    portraits = [
+        Portrait(maps["rigid"], middle, still, "rigid map"),
+        Portrait(maps["map"], middle, still, "deformed map"),
+        Portrait(session.state_map(ends[0]), first, (first - middle).norm(dim=1), "one end"),
+        Portrait(session.state_map(ends[2]), last, (last - middle).norm(dim=1), "other end"),
+    ]
+    table = read_particles(forward.star_file)
+    image = ParticleImages(table, Path.cwd()).read(session.part.rows[:1])[0]
+    figure, axes = new_figure(1, 5, width=9.0, height=1.75, width_ratios=(2, 3, 3, 3, 3))
+    axes[0, 0].imshow(image, cmap="gray", origin="lower")
+    axes[0, 0].set_title("a particle")
+    for axis, portrait in zip(axes[0, 1:], portraits, strict=True):
+        picture = scene.pictures(portrait)[0]
+        margin = len(picture) // 6
+        axis.imshow(picture[margin:-margin])
+        axis.set_title(portrait.label)
+    for axis in axes[0]:
+        axis.set_axis_off()
+    label_panels(axes[0])
+    save_figure(figure, path, title="Overview", caption="Simulated particles of a molecule with one hinged arm.")
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Copy a picture with at most `WIDTH` pixels across and `COLOURS` colours."""
+    with Image.open(source) as image:
+        picture = image.convert("RGB")
+    scale = min(1.0, WIDTH / picture.width)
+    small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    small.quantize(COLOURS).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "demo")
