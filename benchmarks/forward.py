@@ -1,0 +1,177 @@
+"""Time of a training step and epoch of the forward deformations, beside the published decoder in the same run.
+
+Makes particles, then times both at the same number of Gaussians, box and batch. As in the job, each half set has half of the
+threads, and an epoch runs both side by side; the baseline is timed in the same two ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from floors import step_floor
+from made_project import CLOUD_SIGMA_ANGSTROMS, QuietJob, forward_options, make_particles
+from measuring import Stopwatch, best_of, machine_speed, now, print_table
+from published_decoder import PublishedModel, training_step
+
+from jobtypes.common.conventions import HALVES
+from jobtypes.common.ctf import ctf
+from jobtypes.common.fourier import frequencies_2d
+from jobtypes.common.rotations import euler_matrices
+from jobtypes.dynamight.forward_deformations import task, training
+from jobtypes.dynamight.forward_deformations.neighbours import elastic_edges
+from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
+
+PARTS = ("data", "encoder", "field", "projection", "loss and strain", "backward, optimiser", "rest")
+
+
+def parse() -> argparse.Namespace:
+    """Words of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--particles", type=int, default=2000, help="both halves together; a tenth is held out of training")
+    parser.add_argument("--box", type=int, default=64)
+    parser.add_argument("--gaussians", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2, help="of the job: half of them for each half set")
+    parser.add_argument("--baseline-steps", type=int, default=3, help="steps of the published decoder; 0: leave it out")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    words = parse()
+    device = torch.device(words.device)
+    torch.set_num_threads(max(1, words.threads // len(HALVES)))
+    with TemporaryDirectory() as folder:
+        project = Path(folder)
+        make_particles(project, particles=words.particles, box=words.box)
+        options = forward_options(gaussians=words.gaussians, batch=words.batch, threads=words.threads)
+        plan = make_plan(options, project)
+        job = QuietJob(project, "DynaMight/job002")
+        halves = {half: task._prepare_half(half, plan, options, job, device) for half in HALVES}
+        images = {half: plan.images.read(plan.rows(half)[: words.batch]).to(device) for half in HALVES}
+    baselines = {half: Published(words, plan, half, images[half]) for half in HALVES}
+    compare_epochs(words, plan, halves, baselines, device)
+    compare_steps(words, plan, halves[1], baselines[1], device)
+
+
+def compare_epochs(
+    words: argparse.Namespace,
+    plan: TrainingPlan,
+    halves: dict[int, HalfTraining],
+    baselines: dict[int, Published],
+    device: torch.device,
+) -> None:
+    """Print the time of an epoch at full resolution of both halves."""
+    last = plan.epoch(plan.n_epochs - 1)
+
+    def side_by_side(calls: list[Callable[[], Any]]) -> None:
+        with ThreadPoolExecutor(len(calls) if plan.halves_side_by_side else 1) as pool:
+            list(pool.map(lambda call: call(), calls))
+
+    epoch = [partial(half.run_epoch, last, lambda: False) for half in halves.values()]
+    side_by_side(epoch)  # plans of transforms, pages of memory
+    ours = best_of(3, lambda: side_by_side(epoch), device)
+    visits = sum(len(half.training) for half in halves.values())
+    steps = max(steps_of_epoch(half) for half in halves.values())
+    print(f"An epoch of both halves, {visits} training particles, {steps} steps of each: {ours:.2f} s")
+    if words.baseline_steps:
+        a_step = [partial(baseline.step, Stopwatch(device)) for baseline in baselines.values()]
+        side_by_side(a_step)
+        theirs = steps * best_of(words.baseline_steps, lambda: side_by_side(a_step), device)
+        print(f"The published decoder, the same number of steps:        {theirs:.2f} s, ratio {theirs / ours:.1f}")
+
+
+def compare_steps(
+    words: argparse.Namespace, plan: TrainingPlan, half: HalfTraining, baseline: Published, device: torch.device
+) -> None:
+    """Print the time of a step of one half set, part by part."""
+    ours = parts_of_step(half, plan, device)
+    theirs = baseline.parts_of_step(words.baseline_steps) if words.baseline_steps else {}
+    speed = machine_speed(device)
+    floor = step_floor(half.model, half.projector, batch=words.batch, n_terms=len(plan.band), speed=speed)
+    rows = [[part, *_cells(ours[part], floor.get(part, 0.0), theirs.get(part, 0.0))] for part in PARTS]
+    rows.append(["a step", *_cells(sum(ours.values()), sum(floor.values()), sum(theirs.values()))])
+    print(
+        f"\nA step of one half set: {words.gaussians} Gaussians, box {words.box}, batch {words.batch}, {len(plan.band)} Fourier "
+        f"terms, {torch.get_num_threads()} thread(s); {speed[0] / 1e9:.0f} GFLOP/s in a matrix product, "
+        f"{speed[1] / 1e9:.1f} GB/s in a copy. Milliseconds:\n"
+    )
+    print_table(["", "ours", "floor", "published", "ratio"], rows)
+
+
+def steps_of_epoch(half: HalfTraining) -> int:
+    """Batches of an epoch."""
+    return math.ceil(len(half.training) / half.settings.batch_size)
+
+
+def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) -> dict[str, float]:
+    """Seconds per step of each part, over an epoch of one half set."""
+    watch = Stopwatch(device)
+    model = half.model
+    watch.watch(half.observations, "batch", "data")
+    watch.watch(model, "encode", "encoder")
+    watch.watch(model, "project", "projection")
+    watch.watch(half, "_misfit", "loss and strain")
+    watch.watch(half, "_step", "backward, optimiser")
+    watch.watch(model.field, "coefficients", "field")
+    watch.watch(model.field, "basis_at_gaussians", "field")
+    watch.watch(training, "combine", "field")
+    watch.watch(training, "strain", "loss and strain")
+
+    def epoch() -> dict[str, float]:
+        watch.seconds.clear()
+        start = now(device)
+        half.run_epoch(plan.epoch(plan.n_epochs - 1), lambda: False)
+        rest = now(device) - start - sum(watch.seconds.values())
+        return {part: seconds / steps_of_epoch(half) for part, seconds in (watch.seconds | {"rest": rest}).items()}
+
+    return min((epoch() for _ in range(3)), key=lambda parts: sum(parts.values()))
+
+
+class Published:
+    """The published decoder at work on one batch (b, N, N) of images of a half set."""
+
+    def __init__(self, words: argparse.Namespace, plan: TrainingPlan, half: int, images: torch.Tensor) -> None:
+        torch.manual_seed(half)
+        device, pixel_size = images.device, plan.table.pixel_size_angstroms
+        length = words.box * pixel_size
+        positions = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS
+        edges = elastic_edges(positions, torch.Generator().manual_seed(half), edges_per_gaussian=2).to(device)
+        self.model = PublishedModel(positions / length, words.box, n_latent=6).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        rows = plan.rows(half)[: len(images)]
+        parameters = plan.table.ctf_parameters(rows, device=device)
+        transfer = ctf(parameters, frequencies_2d(words.box, pixel_size, device=device))
+        matrices = euler_matrices(torch.from_numpy(plan.table.angles_degrees[rows])).float().to(device)
+        self.inputs = (images, transfer, matrices, edges)
+
+    def step(self, watch: Stopwatch) -> None:
+        """One training step."""
+        training_step(self.model, self.optimizer, *self.inputs, watch)
+
+    def parts_of_step(self, steps: int) -> dict[str, float]:
+        """Seconds of each part, in the fastest of several steps."""
+        watches = [Stopwatch(self.inputs[0].device) for _ in range(steps)]
+        for watch in watches:
+            self.step(watch)
+        return min((watch.seconds for watch in watches), key=lambda parts: sum(parts.values()))
+
+
+def _cells(ours: float, floor: float, theirs: float) -> list[str]:
+    """Milliseconds and the ratio."""
+    milliseconds = [f"{1000 * seconds:.1f}" if seconds else "" for seconds in (ours, floor, theirs)]
+    return [*milliseconds, f"{theirs / ours:.1f}" if theirs else ""]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A project with a particle set that takes seconds to make: a cloud of blobs, projected quickly, with CTF and noise.
+
+Good for timing only. The job type `simulate` makes sets with a motion to be found, and takes its time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from published_decoder import splat
+from torch import Tensor
+
+from jobtypes.common.fourier import frequencies_2d, frequencies_3d, irfft2, irfft3, rfft2, rfft3, shift_phases
+from jobtypes.common.volumes import write_volume
+from jobtypes.dynamight.job import JOB_TYPE
+from jobtypes.dynamight.options import ForwardOptions
+from jobtypes.simulate.dataset import Particles, draw_particles
+from jobtypes.simulate.files import write_particles_star, write_stack
+from jobtypes.simulate.optics import ctf
+from jobtypes.simulate.options import SimulationOptions
+from relion_jobs.contract.options import defaults, parse_values
+
+BOX_LENGTH_ANGSTROMS = 192.0
+N_BLOBS, BLOB_SIGMA_ANGSTROMS, CLOUD_SIGMA_ANGSTROMS = 400, 3.0, 16.0
+STAR, MAP, STACK = "particles.star", "map.mrc", "particles.mrcs"
+
+
+class QuietJob:
+    """A `RunningJob` that says nothing and is never asked to stop."""
+
+    def __init__(self, project: Path, directory: str) -> None:
+        self.project, self.directory, self.is_continue = project, Path(directory), False
+        (project / directory).mkdir(parents=True)
+
+    def report(self, sentence: str) -> None:
+        """Ignore a line."""
+
+    def warn(self, sentence: str) -> None:
+        """Ignore a warning."""
+
+    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Ignore how far a stage is."""
+
+    def abort_requested(self) -> bool:
+        """Never."""
+        return False
+
+    def check_abort(self) -> None:
+        """Never raise."""
+
+    def add_output(self, path: Path, label: str) -> None:
+        """Ignore an output."""
+
+
+def make_particles(project: Path, *, particles: int, box: int) -> float:
+    """Write the STAR file, its stack and the map of a set; both halves have as many particles. Returns the pixel size in A."""
+    pixel_size = BOX_LENGTH_ANGSTROMS / box
+    drawn = draw_particles(SimulationOptions(nr_particles=particles, box_size=box, angpix=pixel_size))
+    generator = torch.Generator().manual_seed(0)
+    blobs = torch.randn(N_BLOBS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
+    parts = torch.arange(particles).split(256)
+    images = torch.cat([project_blobs(blobs, drawn, part, box, pixel_size) for part in parts])
+    images += 3 * images.std() * torch.randn(images.shape, generator=generator)
+    write_stack(project / STACK, images.numpy(), pixel_size, float16=False)
+    names = [f"{place:06d}@{STACK}" for place in range(1, particles + 1)]
+    write_particles_star(
+        project / STAR,
+        names,
+        poses=drawn.observed,
+        optics=drawn.optics,
+        half=drawn.half,
+        box=box,
+        pixel_size_angstroms=pixel_size,
+    )
+    write_volume(project / MAP, map_of(blobs, box, pixel_size), pixel_size)
+    return pixel_size
+
+
+def project_blobs(blobs: Tensor, drawn: Particles, rows: Tensor, box: int, pixel_size: float) -> Tensor:
+    """Images (b, N, N) of blobs (m, 3) A, with CTF, without noise."""
+    matrices = torch.from_numpy(drawn.true.matrices[rows.numpy()]).float()
+    xy = blobs @ matrices[:, :2].transpose(1, 2) / pixel_size + box // 2
+    frequencies = frequencies_2d(box, pixel_size)
+    spectra = rfft2(splat(xy, torch.ones(len(blobs)), box)) * _blur(frequencies)
+    spectra = spectra * ctf(drawn.optics, slice(int(rows[0]), int(rows[-1]) + 1), box, pixel_size)
+    origins = torch.from_numpy(drawn.true.origins_angstroms[rows.numpy()]).float()
+    return irfft2(spectra * shift_phases(-origins, frequencies), box)
+
+
+def map_of(blobs: Tensor, box: int, pixel_size: float) -> Tensor:
+    """Density (N, N, N) of blobs (m, 3) A."""
+    voxel = (blobs / pixel_size).round().long() + box // 2
+    volume = torch.zeros(box, box, box)
+    volume.index_put_((voxel[:, 2], voxel[:, 1], voxel[:, 0]), torch.ones(len(blobs)), accumulate=True)
+    return irfft3(rfft3(volume) * _blur(frequencies_3d(box, pixel_size)), box)
+
+
+def forward_options(*, gaussians: int, batch: int, threads: int) -> ForwardOptions:
+    """Options of a training on the set, everything else as in a new job."""
+    texts = defaults(JOB_TYPE.options) | {
+        "fn_star": STAR,
+        "fn_map": MAP,
+        "nr_gaussians": str(gaussians),
+        "nr_threads": str(threads),
+        "other_args": f"--training-batch-size {batch}",
+    }
+    return ForwardOptions.from_values(parse_values(JOB_TYPE.options, texts, task="forward_deformations"))
+
+
+def _blur(frequencies: Tensor) -> Tensor:
+    return torch.exp(-2 * np.pi**2 * BLOB_SIGMA_ANGSTROMS**2 * frequencies.square().sum(-1))

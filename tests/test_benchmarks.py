@@ -1,0 +1,42 @@
+"""The benchmarks run and print every part. No time is judged here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("script", "sizes", "parts"),
+    [
+        (
+            "forward.py",
+            "--particles 40 --box 32 --gaussians 60 --batch 8 --baseline-steps 1",
+            ["encoder", "field", "projection", "loss and strain", "backward, optimiser", "published", "floor"],
+        ),
+        (
+            "backprojection.py",
+            "--particles 40 --box 32 --gaussians 60 --baseline-particles 1",
+            ["ours, per particle", "once per bin", "per bin and iteration", "published, per particle"],
+        ),
+        ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),
+    ],
+)
+def test_a_benchmark_runs_and_prints_its_parts(tmp_path: Path, script: str, sizes: str, parts: list[str]):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", FOLDER / script, *sizes.split()],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [part for part in parts if part not in done.stdout] == []
+    assert list(tmp_path.iterdir()) == []
