@@ -21,8 +21,3 @@ from __future__ import annotations
 EULER_ANGLE_COLUMNS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN_COLUMNS = ("rlnOriginXAngst", "rlnOriginYAngst")
 HALVES = (1, 2)
-
-
-def centre_index(box: int) -> int:
-    """Voxel along each axis at which points have the coordinate 0."""
-    return box // 2

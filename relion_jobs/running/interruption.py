@@ -53,7 +53,7 @@ class Interruption:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:
-            # a forked helper process of the task inherited this handler; it should just end
+            # a process that the task forked inherited this handler; it should just end
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -37,20 +37,6 @@ class Bins:
         return len(self.centres)
 
 
-def gram_matrix(fields: Tensor, weights: Tensor) -> Tensor:
-    """Metric of deformations: (K, K) with |da|_G = weighted rms displacement in A.
-
-    Parameters
-    ----------
-    fields : (K, n, 3) A
-        Basis fields at the Gaussians.
-    weights : (n,)
-        Their amplitudes, or anything not negative.
-    """
-    share = weights.double() / weights.double().sum()
-    return torch.einsum("knc,n,lnc->kl", fields.double(), share, fields.double())
-
-
 def choose_bins(
     coefficients: Tensor, gram: Tensor, *, train: Tensor, tolerance_angstroms: float, most: int, seed: int = 0
 ) -> Bins:
@@ -60,7 +46,7 @@ def choose_bins(
     ----------
     coefficients : (P, K)
     gram : (K, K)
-        From `gram_matrix`.
+        From `principal_motions.gram_matrix`.
     train : (P,) bool
         Particles that place the bins; the others are only assigned.
     tolerance_angstroms

@@ -51,11 +51,6 @@ class DeformationBasis:
         """Return the forward deformation of one state, (K,)."""
         return Warp(self.support, lambda: self.displacements(coefficients), self.box, order=order)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the tabulated fields."""
-        return self.fields.numel() * self.fields.element_size() + self.support.numel() * 8
-
 
 def tabulate(
     field: Field, gaussians: Tensor, *, box: int, pixel_size_angstroms: float, reach_angstroms: float, chunk: int = 1 << 18

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.backprojection.bins import Bins, choose_bins, gram_matrix
+from jobtypes.dynamight.backprojection.bins import Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.settings import Settings
 from jobtypes.dynamight.backprojection.verdict import latent_information
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS
+from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.result import HalfResult
 
 Inverse = Callable[[Tensor, Tensor], Tensor]  # (points (m, 3) A in the state, coefficients (K,)) -> points in the consensus

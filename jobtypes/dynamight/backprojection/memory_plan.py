@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+
+from jobtypes.common.memory import available_memory_bytes
 
 _GIGABYTE = 1e9
 
@@ -51,7 +52,7 @@ class MemoryPlan:
 
     def cache_bytes(self, available: int | None = None) -> int:
         """Memory that may hold sums: half of what is free after the working memory."""
-        free = available_bytes() if available is None else available
+        free = available_memory_bytes() if available is None else available
         return max(0, (free - self.working_bytes) // 2)
 
     def sentence(self, available: int | None = None) -> str:
@@ -66,8 +67,3 @@ class MemoryPlan:
             f"Memory: {self.working_bytes / _GIGABYTE:.1f} GB to work in, and sums of {self.n_bins_total} bins of "
             f"{self.bin_bytes / 1e6:.0f} MB each ({self.sums_bytes / _GIGABYTE:.1f} GB), {where}."
         )
-
-
-def available_bytes() -> int:
-    """Memory of this machine that is free now."""
-    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

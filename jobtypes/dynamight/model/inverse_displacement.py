@@ -163,17 +163,21 @@ def pair_jacobians(gradients: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def newton_step(field: Field, consensus: Tensor, deformed: Tensor, coefficients: Tensor) -> Tensor:
-    """One Newton step towards phi(x) = y from x = consensus (m, 3) A; a step is never longer than the error it corrects by 3.
-
-    Points where the forward map folds or nearly does (determinant below 0.1) take the plain step x + (y - phi(x)) instead.
-    """
+    """One Newton step towards phi(x) = y from x = consensus (m, 3) A, as safe as `bounded_step`."""
     error = deformed - consensus - pair_displacements(field, consensus, coefficients)  # (m, 3)
-    jacobian = pair_jacobians(basis_gradients(field, consensus), coefficients)
+    return consensus + bounded_step(pair_jacobians(basis_gradients(field, consensus), coefficients), error)
+
+
+def bounded_step(jacobian: Tensor, error: Tensor) -> Tensor:
+    """Newton's step (m, 3) for errors (m, 3) A with Jacobians (m, 3, 3), at most three times as long as the error it corrects.
+
+    Where the map folds or nearly does (determinant below 0.1) it is the error itself, a plain step.
+    """
     regular = torch.linalg.det(jacobian) > 0.1
     jacobian = torch.where(regular[:, None, None], jacobian, torch.eye(3, dtype=jacobian.dtype, device=jacobian.device))
     step = torch.linalg.solve(jacobian, error)
     longest = 3 * error.norm(dim=1, keepdim=True)
-    return consensus + step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+    return step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
 
 
 @torch.no_grad()

@@ -45,6 +45,21 @@ class PrincipalMotions:
         return self.mean + coordinates @ self.from_coordinates
 
 
+def gram_matrix(basis: Tensor, weights: Tensor) -> Tensor:
+    """Metric of deformations, (K, K) float64: da @ gram @ da is the weighted mean squared displacement, in A^2, of da (K,).
+
+    Parameters
+    ----------
+    basis : (K, n, 3) A
+        Basis fields at the Gaussians.
+    weights : (n,)
+        Their amplitudes, or anything not negative.
+    """
+    fields = basis.double()
+    share = (weights.double() / weights.double().sum())[:, None]
+    return torch.einsum("knc,lnc->kl", fields * share, fields)
+
+
 def principal_motions(basis: Tensor, weights: Tensor, coefficients: Tensor) -> PrincipalMotions:
     """Find the main motions.
 
@@ -62,10 +77,7 @@ def principal_motions(basis: Tensor, weights: Tensor, coefficients: Tensor) -> P
     PrincipalMotions
         Of all motions above a thousandth of the whole, at least one; the largest entry of each is positive.
     """
-    fields = basis.double()
-    share = (weights.double() / weights.double().sum())[:, None]
-    gram = torch.einsum("knc,lnc->kl", fields * share, fields)  # (K, K) A^2 per unit of coefficients
-    size, axes = torch.linalg.eigh(gram)
+    size, axes = torch.linalg.eigh(gram_matrix(basis, weights))
     root = size.clamp(min=0).sqrt()
     mean = coefficients.double().mean(0)
     in_angstroms = (coefficients.double() - mean) @ (axes * root)  # (P, K)

@@ -14,7 +14,7 @@ from torch import Tensor
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
-from jobtypes.dynamight.visualization.states import DeformedReconstruction, GaussianStates, StateMaps, half_reconstruction
+from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
 
 _TRAVERSED = (2.0, 98.0)  # percentiles of the particles between which a traversal runs
@@ -97,7 +97,7 @@ class Session:
         if volume is None:
             return self.gaussians
         words = f"the deformed reconstruction of half {self.half}, carried along the deformation to the state"
-        return DeformedReconstruction(volume, self.pixel_size, self.model, words)
+        return CarriedReconstruction(volume, self.pixel_size, self.model, words)
 
     @property
     def least_moved(self) -> int:

@@ -14,6 +14,7 @@ from jobtypes.common.fourier import fsc, irfft3, rfft3, shells_3d
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight.model.density import render_density, splat_points
 from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.inverse_displacement import bounded_step
 
 _COARSE_SPACING_ANGSTROMS = 3.0  # the fields vary over tens of A: linear interpolation on this grid is good to 0.05 A
 _LARGEST_COARSE_GRID = 96
@@ -92,7 +93,7 @@ class TabulatedField:
         return values.view(3, -1).T
 
 
-class DeformedReconstruction:
+class CarriedReconstruction:
     """States as a reconstruction of the consensus carried along the field: V_state(phi(x)) = V(x) / det(grad phi).
 
     Parameters
@@ -149,13 +150,7 @@ class DeformedReconstruction:
         """Newton's iteration for phi(x) = y from x = consensus; also the determinant of grad phi there."""
         for _ in range(_NEWTON_STEPS):
             error = deformed - consensus - self.field.displacement(state, consensus)
-            jacobian = self._jacobian(state, consensus)
-            determinant = torch.linalg.det(jacobian)
-            regular = (determinant > 0.1)[:, None, None]
-            jacobian = torch.where(regular, jacobian, torch.eye(3, device=self.device))
-            step = torch.linalg.solve(jacobian, error)
-            longest = 3 * error.norm(dim=1, keepdim=True)
-            consensus = consensus + step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+            consensus = consensus + bounded_step(self._jacobian(state, consensus), error)
         return consensus, torch.linalg.det(self._jacobian(state, consensus)).abs()
 
     def _jacobian(self, state: Tensor, points: Tensor) -> Tensor:

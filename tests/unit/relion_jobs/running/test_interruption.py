@@ -27,17 +27,17 @@ def test_the_first_signal_is_a_reason_and_the_second_one_stops_at_once(tmp_path,
     assert signal.getsignal(number) == before
 
 
-def test_a_forked_helper_of_the_task_still_dies_of_sigterm(tmp_path):
+def test_a_forked_child_of_the_task_still_dies_of_sigterm(tmp_path):
     ready, say_ready = os.pipe()
     with Interruption(tmp_path / "mark").listening():
-        helper = os.fork()
-        if helper == 0:
+        child = os.fork()
+        if child == 0:
             # Python drops a signal that comes while it is still forking
             os.write(say_ready, b"x")
             while True:
                 time.sleep(0.01)
         os.read(ready, 1)
-        os.kill(helper, signal.SIGTERM)
-        assert os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1]) == -signal.SIGTERM
+        os.kill(child, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
     os.close(ready)
     os.close(say_ready)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.dynamight.backprojection.bins import choose_bins, gram_matrix
+from jobtypes.dynamight.backprojection.bins import choose_bins
+from jobtypes.dynamight.model.principal_motions import gram_matrix
 
 
 def line(n: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from jobtypes.common.fourier import fsc
 from jobtypes.common.volumes import read_volume, write_volume
 from jobtypes.dynamight.model.result import ForwardResult
-from jobtypes.dynamight.visualization.states import DeformedReconstruction, GaussianStates, TabulatedField, half_reconstruction
+from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates, TabulatedField, half_reconstruction
 from relion_jobs.contract.errors import UserError
 
 
@@ -38,7 +38,7 @@ def test_a_state_is_rendered_where_its_gaussians_are(forward: ForwardResult) -> 
 def test_an_undeformed_reconstruction_comes_back_unchanged(forward: ForwardResult) -> None:
     model = forward.halves[1].model
     volume = GaussianStates(model, 24, 4.0).state(torch.zeros(3))
-    carried = DeformedReconstruction(volume, 4.0, model, "test").state(torch.zeros(3))
+    carried = CarriedReconstruction(volume, 4.0, model, "test").state(torch.zeros(3))
     assert (carried - volume).abs().max() < 1e-5 * volume.abs().max()
 
 
@@ -46,7 +46,7 @@ def test_a_carried_reconstruction_is_the_state_of_its_own_gaussians(forward: For
     model = forward.halves[1].model
     states = GaussianStates(model, 24, 4.0)
     consensus = states.state(torch.zeros(3))
-    carry = DeformedReconstruction(consensus, 4.0, model, "test")
+    carry = CarriedReconstruction(consensus, 4.0, model, "test")
     for latent in forward.halves[1].latent_mean[:3]:
         coefficients = model.field.coefficients(latent[None])[0]
         truth, carried = states.state(coefficients), carry.state(coefficients)
