@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from jobtypes.common.fourier import irfft2, rfft2
+from jobtypes.common.rotations import rotation_vector_matrices
+from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
+from jobtypes.dynamight.model.observations import Band
+
+
+def test_the_misfit_is_half_the_squared_residual_of_the_pixels_over_their_variance():
+    """Parseval: for white noise of variance v an independent pixel costs r^2 / 2v, and so must the Fourier terms."""
+    box, variance = 33, 2.5
+    band = Band(box, 1.0, 1.0)  # all whole shells
+    residual = torch.randn(2, box, box, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    spectrum = rfft2(residual).flatten(1)
+    kept = torch.zeros_like(spectrum)
+    kept[:, band.index] = spectrum[:, band.index]
+    banded = irfft2(kept.view(2, box, -1), box)
+    precision = torch.full((2, len(band)), 1 / (variance * box**2), dtype=torch.float64)
+    terms = spectrum[:, band.index]
+    misfit = data_misfit(terms, torch.zeros_like(terms), precision, band.weights.double(), 1.0)
+    assert misfit.numpy() == pytest.approx((banded.square().sum((1, 2)) / (2 * variance)).numpy())
+
+
+def test_a_shared_fraction_scales_the_misfit():
+    ones = torch.ones(1, 4, dtype=torch.complex64)
+    weights = torch.ones(4)
+    assert float(data_misfit(2 * ones, ones, torch.ones(1, 4), weights, 0.25)) == pytest.approx(1.0)
+
+
+def test_the_strain_of_a_stretch_is_the_squared_change_of_length():
+    positions = torch.tensor([[0.0, 0, 0], [5.0, 0, 0]])
+    fields = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0]]])  # (1, 2, 3)
+    found = strain(torch.tensor([[2.0], [-0.5]]), fields, positions, torch.tensor([[0, 1]]))
+    assert found.tolist() == pytest.approx([4.0, 0.25], rel=1e-3)
+
+
+def test_a_rigid_turn_of_any_size_costs_nothing():
+    positions = 10 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    turned = positions @ rotation_vector_matrices(torch.tensor([[0.3, -1.0, 0.7]]))[0].T + torch.tensor([3.0, 0, -8.0])
+    edges = torch.combinations(torch.arange(30))
+    assert float(strain(torch.ones(1, 1), (turned - positions)[None], positions, edges)) == pytest.approx(0.0, abs=1e-8)
