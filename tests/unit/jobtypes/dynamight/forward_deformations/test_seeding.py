@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from jobtypes.common.fourier import frequencies_3d, rfft3
+from jobtypes.dynamight.forward_deformations.seeding import SEED_RESOLUTION_ANGSTROMS, make_seed
+from relion_jobs.contract.errors import UserError
+
+BOX, PIXEL = 32, 3.0
+
+
+def ball(radius_angstroms: float) -> torch.Tensor:
+    axis = (torch.arange(BOX) - BOX // 2) * PIXEL
+    distance = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).sqrt()
+    return (distance <= radius_angstroms).float()
+
+
+def test_the_threshold_that_is_found_encloses_the_molecule():
+    seed = make_seed(ball(25.0), PIXEL, threshold=None, radius_angstroms=45.0)
+    assert seed.volume_angstroms3 == pytest.approx(4 / 3 * torch.pi * 25**3, rel=0.15)
+
+
+def test_nothing_finer_than_half_the_seed_resolution_is_left_of_the_map():
+    noise = torch.randn(BOX, BOX, BOX, generator=torch.Generator().manual_seed(0)).abs()
+    spectrum = rfft3(make_seed(noise, PIXEL, threshold=0.3, radius_angstroms=1000.0).density).abs()
+    frequency = frequencies_3d(BOX, PIXEL).norm(dim=-1)
+    before = rfft3(noise).abs()
+    coarse = (frequency > 0) & (frequency < 0.2 / SEED_RESOLUTION_ANGSTROMS)
+    fine = frequency > 2 / SEED_RESOLUTION_ANGSTROMS
+    assert float((spectrum / before)[coarse].min()) > 0.9
+    assert float((spectrum / before)[fine].max()) < 0.4
+
+
+def test_density_outside_the_particle_seeds_nothing():
+    volume = ball(15.0)
+    volume[2:4, 2:4, 2:4] = 50.0
+    assert float(make_seed(volume, PIXEL, threshold=None, radius_angstroms=30.0).density[:6, :6, :6].abs().max()) == 0
+
+
+def test_a_threshold_above_every_voxel_is_refused_with_the_highest_value():
+    with pytest.raises(UserError, match=r"lies above every voxel .* highest value is 1\.01"):
+        make_seed(ball(25.0), PIXEL, threshold=3.0, radius_angstroms=45.0)
+
+
+def test_a_map_with_inverted_contrast_is_refused():
+    with pytest.raises(UserError, match="protein must be positive"):
+        make_seed(-ball(25.0) - 1, PIXEL, threshold=None, radius_angstroms=45.0)
