@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from relion_jobs.contract.jobtype import JobType, Task, Tool
+from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.nodes import DENSITY_MAP, LOGFILE, MASK, PARTICLES
 from relion_jobs.contract.options import read_options
 
@@ -13,7 +14,6 @@ CONSENSUS_MAP = "consensus.mrc"
 HALF_MAPS = {1: "half1.mrc", 2: "half2.mrc"}
 MASK_MAP = "mask.mrc"
 PICTURE = "simulation.png"
-LOGFILE_PDF = "logfile.pdf"
 
 OUTPUTS = (
     (PARTICLES_STAR, PARTICLES),

@@ -15,8 +15,8 @@ from torch import Tensor
 from jobtypes.common import fourier
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.dataset import ImageMaker
-from jobtypes.simulate.job import LOGFILE_PDF
 from jobtypes.simulate.optics import ctf
+from relion_jobs.contract.labels import LOGFILE_PDF
 
 COLUMNS = 4
 
