@@ -15,6 +15,7 @@ from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
+from jobtypes.dynamight.model.inference import refine_posterior
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import JobFailed
@@ -278,14 +279,23 @@ class HalfTraining:
         return total / max(1, len(self.held_out))
 
     @torch.no_grad()
-    def encode_all(self, plan: EpochPlan) -> None:
-        """Posterior of every particle, held-out ones too, under the present model."""
+    def encode_all(self, plan: EpochPlan, after_batch: Callable[[int], None] = lambda seen: None) -> None:
+        """Posterior of every particle, held-out ones too, under the present model; `after_batch` hears how many are done."""
         self.model.eval()
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
         for index in torch.arange(len(self.observations)).split(self.settings.batch_size):
-            posterior = self.model.encode(self.observations.batch(index), self.projector, n_terms)
+            batch = self.observations.batch(index)
+            posterior = refine_posterior(
+                self.model,
+                batch,
+                self.model.encode(batch, self.projector, n_terms),
+                self.projector,
+                n_terms=n_terms,
+                independent_fraction=self.settings.independent_fraction,
+            )
             self.latent_mean[index] = posterior.mean.cpu()
             self.latent_log_variance[index] = posterior.log_variance.cpu()
+            after_batch(int(index[-1]) + 1)
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors."""

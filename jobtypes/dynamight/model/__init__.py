@@ -6,6 +6,7 @@ displacement   latent -> displacement at any point of space (a sum of basis fiel
 projection     points and amplitudes -> image spectra
 poses          each particle's refined pose, with its prior
 encoder        image spectra -> posterior of the latent
+inference      the posterior worked out, where the encoder's guess is not enough
 half_model     all of these for one half set; prediction of an image
 result         a finished (or interrupted) training as the later tasks see it
 inverse_displacement   deformed position, latent -> consensus position

@@ -48,8 +48,8 @@ class DisplacementField(nn.Module):
         n_latent: int,
         n_fields: int,
         box_length_angstroms: float,
-        width: int = 64,
-        shortest_wavelength_angstroms: float = 40.0,
+        width: int = 128,
+        shortest_wavelength_angstroms: float = 20.0,
     ) -> None:
         super().__init__()
         n_wavelengths = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_wavelength_angstroms)))
