@@ -34,6 +34,17 @@ def test_the_first_command_runs_the_main_job():
     assert commands(README)[0].endswith("&& .venv/bin/relion_jobs demo")
 
 
+def test_the_first_command_can_be_run_again(tmp_path, monkeypatch):
+    from jobtypes.simulate import demo
+
+    started = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "_run", lambda project, words: started.append(project.name))
+    monkeypatch.setattr(demo, "_score", lambda project: 0)
+    assert [demo.main([]), demo.main([]), demo.main([])] == [0, 0, 0]
+    assert list(dict.fromkeys(started)) == ["demo", "demo2", "demo3"]
+
+
 def test_ci_runs_the_second_command_as_it_stands():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     assert commands(README)[1] in lines
