@@ -124,7 +124,7 @@ def _run(job_type: JobType, words: list[str]) -> int:
     if task is None:
         is_help = bool(words) and words[0] in ("-h", "--help")
         (sys.stdout if is_help else sys.stderr).write(_general_help(job_type))
-        return 0 if is_help else 2
+        return 0 if is_help else _refuse_command(job_type, words)
     if {"-h", "--help"} & set(words[1:]):
         sys.stdout.write(task_help(job_type, task))
         return 0
@@ -139,6 +139,19 @@ def _run_task(job_type: JobType, task: Task, words: list[str]) -> int:
         # an open RELION GUI looks for this flag, not for exit marks
         touch_changed(directory.project)
     return outcome.exit_code
+
+
+def _refuse_command(job_type: JobType, words: list[str]) -> int:
+    """Fail the job where RELION waits for a mark; returns the exit code 2, or 1 for a failed job."""
+    waiting = _named_directory(words) if words else ""
+    if not waiting or not Path(waiting).is_dir():
+        return 2
+
+    def refuse() -> Settings:
+        known = ", ".join(task.command for task in job_type.tasks)
+        raise UserError(f"'{words[0]}' is no command of {PREFIX}{job_type.name}; its tasks are {known}.")
+
+    return execute(JobDirectory(*_place(waiting)), refuse).exit_code
 
 
 def _sorted(job_type: JobType, task: Task, words: Sequence[str]) -> Call:

@@ -38,7 +38,8 @@ class Option:
         ``text``, ``file`` (a path), ``node`` (a path that becomes an input node), ``integer``, ``number``, ``boolean`` or
         ``choice``.
     default
-        Text as in job.star; empty text means "not given" (parsed as None unless the kind is ``text``).
+        Text as in job.star; empty text means "not given" (parsed as None unless the kind is ``text``). A number or choice with a
+        default may not be emptied.
     slider
         Ends and step of the GUI's slider: a hint, never a limit.
     minimum, maximum
@@ -92,6 +93,9 @@ class Option:
         if text == "":
             if self.required:
                 raise UserError(f"Option {self.variable} ({self.label.strip()}) is empty; it must be given.")
+            if self.kind in ("integer", "number", "choice") and self.default:
+                name = f"{self.variable} ({self.label.strip()})"
+                raise UserError(f"Option {name} is empty; it must be given, and its default is {self.default}.")
             return "" if self.kind == "text" else None
         if self.kind in ("integer", "number"):
             return self._number(text)

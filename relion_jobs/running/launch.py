@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -20,7 +21,7 @@ from relion_jobs.ondisk.locks import job_lock
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
 from relion_jobs.running.finish import record_failure
-from relion_jobs.running.registry import Registry
+from relion_jobs.running.registry import Registry, answers_to
 from relion_jobs.running.settings import Settings, check_inputs, read_settings, with_changes, with_ticks
 
 
@@ -55,7 +56,7 @@ def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias
     """
     settings = read_settings(job_type, texts, is_continue=False)
     check_inputs(job_type, settings, project, promised=_promised(read_pipeline(project)))
-    with edit_pipeline(project, f"addJob: {job_type.type_directory}") as edit:
+    with edit_pipeline(project, f"addJob: {job_type.type_directory}", report=_complain) as edit:
         pipeline = _skip_taken_numbers(edit.pipeline, project, job_type.type_directory)
         name = pipeline.next_job_directory(job_type.type_directory)
         process = Process(name, None, job_type.type_label, Status.SCHEDULED)
@@ -89,7 +90,7 @@ def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
     directory = JobDirectory(project, name)
     job_type = registry.find(pipeline.process(name).label)
     try:
-        request = job_star.read(directory.path)
+        request = _request_of(directory, job_type)
         settings = read_settings(job_type, request.values, is_continue=request.is_continue)
         check_inputs(job_type, settings, project, promised=_promised(pipeline))
     except UserError as error:
@@ -110,10 +111,10 @@ def prepare_continue(project: Path, name: str, registry: Registry, *, changes: M
         See `prepare_run`; or the job has not run yet, or two tasks are ticked.
     """
     process = read_pipeline(project).process(name)
-    request = job_star.read(JobDirectory(project, name).path)
+    job_type = registry.find(process.label)
+    request = _request_of(JobDirectory(project, name), job_type)
     if process.status == Status.SCHEDULED and not request.is_continue:
         raise UserError(f"{name} has not run yet, so there is nothing to continue; start it with 'relion_jobs run {name}'.")
-    job_type = registry.find(process.label)
     texts, unticked = with_ticks(job_type, request.values, changes)
     settings = read_settings(job_type, with_changes(job_type, texts, changes), is_continue=True)
     remarks = tuple(f"{switch} was still ticked from an earlier task and is now No." for switch in unticked)
@@ -130,6 +131,23 @@ def abort(project: Path, name: str) -> str:
     return f"{process.name} was asked to stop; it does so at its next checkpoint."
 
 
+def _complain(text: str) -> None:
+    """Tell the person who waits for a lock why nothing happens."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _request_of(directory: JobDirectory, job_type: JobType) -> JobRequest:
+    """Read the job.star of a job, which must be of the type that the pipeline says."""
+    request = job_star.read(directory.path)
+    if not answers_to(job_type, request.label):
+        raise UserError(
+            f"{directory.name.rstrip('/')}/{labels.JOB_STAR} is of type '{request.label}', but the pipeline lists the job as "
+            f"'{job_type.type_label}'; put its job.star back."
+        )
+    return request
+
+
 def _prepare(project: Path, name: str, job_type: JobType, settings: Settings) -> Launch:
     directory = JobDirectory(project, name)
     pipeline = read_pipeline(project)
@@ -137,7 +155,7 @@ def _prepare(project: Path, name: str, job_type: JobType, settings: Settings) ->
     check_inputs(job_type, settings, project)
     _refuse_waiting_in_queue(directory, process, settings)
     # held while the directory is changed, so that a running job keeps its marks and its job.star
-    with job_lock(directory.path), edit_pipeline(project, f"runJob: {name}") as edit:
+    with job_lock(directory.path), edit_pipeline(project, f"runJob: {name}", report=_complain) as edit:
         running = replace(edit.pipeline.process(name), status=Status.RUNNING)
         changed = _with_launch(edit.pipeline, running, job_type, settings)
         directory.clear_marks()

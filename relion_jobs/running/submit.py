@@ -8,7 +8,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def worker_command(directory: JobDirectory) -> list[str]:
 
 def _start_here(directory: JobDirectory, command: list[str]) -> subprocess.Popen[bytes]:
     try:
-        with directory.run_out.open("ab") as out, directory.run_err.open("ab") as err:
+        with directory.run_out.open("ab") as out, directory.run_err.open("ab") as err, _starting(command[0]):
             return subprocess.Popen(
                 command,
                 cwd=directory.project,
@@ -71,6 +72,14 @@ def _start_here(directory: JobDirectory, command: list[str]) -> subprocess.Popen
             )
     except OSError as error:
         raise disk_error(error, Path(error.filename or directory.run_out)) from error
+
+
+@contextmanager
+def _starting(program: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"The program {program} cannot be started: {error.strerror}; install relion_jobs again.") from error
 
 
 def _environment() -> dict[str, str]:

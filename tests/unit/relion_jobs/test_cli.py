@@ -241,3 +241,14 @@ def test_each_subcommand_of_the_dynamight_executable_has_a_help_text(project):
         assert done.returncode == 0, done.stderr
         assert "--gpu-id" in done.stdout
         assert "--pipeline-control" in done.stdout
+
+
+def test_a_job_star_of_another_type_than_the_pipeline_says_is_refused(project):
+    job = project.new("toy", "-o", "fn_in=parts.star")
+    path = project.path / job / "job.star"
+    path.write_text(path.read_text().replace("relion.external.toy", "relion.external.trouble"))
+    for command in ("run", "continue"):
+        done = project.call(command, job)
+        assert done.returncode == 1
+        assert "is of type 'relion.external.trouble', but the pipeline lists the job as 'relion.external.toy'" in done.stderr
+    assert project.marks(job) == ["RELION_JOB_EXIT_FAILURE"]

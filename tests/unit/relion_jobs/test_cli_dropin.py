@@ -147,6 +147,14 @@ def test_a_nonsensical_call_by_relion_ends_with_a_failure_mark(project):
     assert "'--nonsense' is no option" in project.text(f"{job}run.out")
 
 
+def test_an_unknown_command_by_relion_ends_with_a_failure_mark(project):
+    job = project.new("toy", "-o", "fn_in=parts.star")
+    done = project.call("toy", "cuont", job, "--pipeline-control", job, module="relion_jobs.dropin")
+    assert done.returncode == 1
+    assert "'cuont' is no command of relion_jobs_toy; its tasks are count" in done.stderr
+    assert project.marks(job) == [FAILURE]
+
+
 def test_a_call_by_relion_stops_on_sigterm_and_on_the_abort_mark(project):
     for stop in ("signal", "mark"):
         job = project.new("trouble", "-o", "mood=slow")

@@ -171,3 +171,8 @@ def test_a_value_of_another_type_is_refused():
     assert typed({"a": 1}, "a", int) == 1
     with pytest.raises(UserError, match="a is 'None'; it must be given"):
         typed({"a": None}, "a", int)
+
+
+def test_a_number_that_has_a_default_may_not_be_emptied():
+    with pytest.raises(UserError, match=r"nr_epochs .* is empty; it must be given, and its default is 200"):
+        EPOCHS.parse("")

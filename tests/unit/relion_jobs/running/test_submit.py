@@ -1,6 +1,8 @@
 import pytest
 
-from relion_jobs.running.submit import filled_template, placeholders
+from relion_jobs.contract.errors import UserError
+from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.running.submit import _start_here, filled_template, placeholders
 
 VALUES = {"nr_threads": 6, "min_dedicated": 4, "queuename": "gpuq", "qsub_extra1": "24:00", "qsub_extra2": "acct"}
 
@@ -43,3 +45,10 @@ srun /opt/stub/relion_dynamight_stub.sh DynaMight/job007/
 
 def test_threads_that_are_not_given_count_as_one():
     assert placeholders({}, "X/job001/")["XXXnodesXXX"] == "1"
+
+
+def test_a_program_that_cannot_be_started_is_named(tmp_path):
+    job = tmp_path / "External/job001"
+    job.mkdir(parents=True)
+    with pytest.raises(UserError, match="The program /no/python cannot be started: No such file"):
+        _start_here(JobDirectory(tmp_path, "External/job001/"), ["/no/python", "-m", "x"])
