@@ -84,7 +84,8 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
         raise UserError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
     except _DAMAGE as error:
         raise UserError(
-            f"The checkpoint {path} is damaged or was not written by this program; choose an earlier one of the same job."
+            f"The checkpoint {path} is damaged or was not written by this program; name an earlier one of the same job, or "
+            f"remove it and the one before it is the last."
         ) from error
     if not isinstance(stored, dict) or not {_KIND, _VERSION, _CONTENTS} <= stored.keys():
         raise UserError(f"{path} is no checkpoint of this program; expected one of {kind}.")

@@ -86,6 +86,7 @@ def write_volume(path: Path | str, data: Tensor, pixel_size_angstroms: float) ->
         file.set_data(values)
         file.set_volume()
         file.voxel_size = pixel_size_angstroms
+        file.header.label[0] = "relion_jobs"  # instead of mrcfile's, which holds the time: equal maps give equal bytes
 
 
 def check_map(volume: Volume, box: int, pixel_size_angstroms: float, name: str) -> None:

@@ -28,6 +28,7 @@ LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
 MAP_LABEL = "DensityMap.mrc.relion.dynamight"
 PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
 TASK_FOLDERS = ("forward_deformations", "visualization", "inverse_deformations", "backprojection")
+PARTICLES = "particles.star"
 _ARROW_COLOUR = "0.78 0.16 0.22"
 
 
@@ -80,7 +81,7 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     for half, part in halves.items():
         _write_half(forward, part, motions[half], rms[half], folder, job)
     table = read_particles(job.project / forward.star_file, seed=seed)
-    particles = folder / "particles.star"
+    particles = folder / PARTICLES
     write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()])
     job.add_output(particles, PARTICLES_LABEL)
     gather_logbook(job.directory, job)
@@ -243,5 +244,8 @@ def write_particles_with_latents(
     columns["rlnDynamightRmsDisplacement"] = np.concatenate([part.rms_displacement.cpu().numpy() for part, _ in parts])
     columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
     rows = np.concatenate([part.rows for part, _ in parts])
+    if not table.half_is_given:
+        # the halves that were trained on, whatever seed is given now
+        columns["rlnRandomSubset"] = np.concatenate([np.full(len(part.rows), part.half) for part, _ in parts])
     order = np.argsort(rows)
     write_particles(table, path, rows=rows[order], **{name: values[order] for name, values in columns.items()})

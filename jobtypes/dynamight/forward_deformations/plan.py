@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
 HELD_OUT_FRACTION = 0.1
+FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # The band ends where a Gaussian model still helps: not beyond 5.5 A, where noise is all that there is to learn in most data,
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
@@ -49,6 +51,8 @@ class TrainingPlan:
         False: in a scratch file.
     halves_side_by_side
         Whether both halves train at once: with two threads or more each half has its own.
+    inputs
+        What the input files hold, as one digest for each option that names one: a training goes on with the same only.
     """
 
     table: ParticleTable
@@ -61,6 +65,7 @@ class TrainingPlan:
     n_epochs: int
     spectra_in_memory: bool
     halves_side_by_side: bool
+    inputs: dict[str, str]
 
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
@@ -79,11 +84,14 @@ class TrainingPlan:
         found = "given" if options.initial_threshold is not None else "found automatically"
         gigabytes = len(table) * len(band) * 8 / 1e9
         place = "in memory" if self.spectra_in_memory else "in a scratch file"
+        wanted = options.particle_diameter or 0
+        cut = f", all that the box holds of the {wanted:g} A asked for" if wanted > self.particle_diameter_angstroms else ""
         return [
             f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
-            f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of {options.soft_edge:g} A.",
+            f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of {options.soft_edge:g} A"
+            f"{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
             f"about {seed.n_residues:.0f} residues.",
             f"Model of each half: {options.nr_gaussians} Gaussians, {options.n_basis_fields} basis fields, "
@@ -102,6 +110,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         Any input that cannot work; nothing has been written then.
     """
     table = read_particles(project / options.fn_star, seed=options.seed)
+    _refuse_few_images(table)
     box, pixel_size = table.box, table.pixel_size_angstroms
     consensus = read_volume(project / options.fn_map)
     check_map(consensus, box=box, pixel_size_angstroms=pixel_size, name=options.fn_map)
@@ -110,6 +119,12 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     mask, diameter = image_mask(box, pixel_size, options.particle_diameter, options.soft_edge)
     resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size)
     band = Band(box, pixel_size, resolution)
+    if len(band) == 0:
+        raise UserError(
+            f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
+            f"{box * pixel_size:g} A; expected a few times less than that."
+        )
+    moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size)
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
     return TrainingPlan(
@@ -124,12 +139,45 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
             pixel_size,
             threshold=options.initial_threshold,
             radius_angstroms=diameter / 2 + options.soft_edge,
-            mask=None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size),
+            mask=moving,
         ),
         n_epochs=options.n_training_epochs or default_epochs(n_training),
         spectra_in_memory=options.do_preload or len(table) * len(band) * 8 < SHARE_OF_MEMORY * available_memory_bytes(),
         halves_side_by_side=options.nr_threads >= len(HALVES),
+        inputs={"fn_star": _digest_of_particles(table), "fn_map": _digest(consensus.data)}
+        | ({} if moving is None else {"fn_mask": _digest(moving)}),
     )
+
+
+def _refuse_few_images(table: ParticleTable) -> None:
+    """Refuse half sets of which nothing would be left to hold out, or to train on."""
+    for half in HALVES:
+        images = len(np.unique(table.copy_of[table.half == half]))
+        if images < FEWEST_IMAGES:
+            raise UserError(
+                f"{table.path}: half {half} has {images} image(s); expected at least {FEWEST_IMAGES}, of which one is held out, "
+                "and thousands to learn a motion from."
+            )
+
+
+def _digest_of_particles(table: ParticleTable) -> str:
+    """A name for all that a training takes from the STAR file."""
+    optics = table.optics
+    return _digest(
+        *table.stack_paths,
+        *(table.rows, table.stack_of, table.slice_of, table.half, table.angles_degrees, table.origins_angstroms),
+        *(table.ctf_columns[name] for name in sorted(table.ctf_columns)),
+        *(table.optics_group, optics.voltage_kilovolts, optics.spherical_aberration_millimetres, optics.amplitude_contrast),
+        *(optics.premultiplied, optics.beam_tilt_milliradians, optics.odd_zernikes, optics.even_zernikes),
+    )
+
+
+def _digest(*arrays: object) -> str:
+    """SHA-256 of numpy arrays, tensors and texts."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.encode() if isinstance(array, str) else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _read_mask(project: Path, name: str, box: int, pixel_size: float) -> torch.Tensor:

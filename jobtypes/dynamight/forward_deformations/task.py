@@ -25,7 +25,7 @@ from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.result import load_forward_result
 from jobtypes.dynamight.options import ForwardOptions
-from jobtypes.dynamight.outputs import write_forward_outputs
+from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.options import Value
@@ -51,7 +51,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     Raises
     ------
     UserError
-        Bad input, or other options than those of the training that should go on.
+        Bad input, or other options or input files than those of the training that should go on.
     JobFailed
         The objective became infinite; the last good checkpoint is kept.
     JobAborted
@@ -61,11 +61,19 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     torch.set_num_threads(options.nr_threads)
     device, sentence = choose_device(options.gpu_id)
     job.report(sentence)
-    earlier = _earlier_training(options, job)
-    if earlier is not None and earlier["finished"]:
-        job.report(f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not.")
-        return
+    earlier = load_last(job.directory)
+    if job.is_continue and earlier is not None:
+        _refuse_other_options(options, earlier, job)
+        if earlier["finished"]:
+            job.report(
+                f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not."
+            )
+            if not (job.directory / FOLDER / PARTICLES).is_file():
+                # it was killed while these were written
+                write_forward_outputs(load_forward_result(job.directory), earlier["history"], job, seed=options.seed)
+            return
     plan = make_plan(options, job.project)
+    earlier = _taken_up(earlier, options, plan, job)
     if plan.halves_side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
     for line in plan.sentences(options):
@@ -73,14 +81,14 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     halves = {half: _prepare_half(half, plan, options, job, device) for half in HALVES}
     history: list[dict[str, float]] = []
     if earlier is not None:
-        _restore(halves, earlier, options)
+        for half, training in halves.items():
+            training.restore(earlier["halves"][half])
         history = earlier["history"]
         job.report(f"Going on from epoch {earlier['epoch']}.")
     writer = CheckpointWriter(job.directory, options, _settings(plan, options))
     _train(halves, plan, history, writer, job)
     for half, training in halves.items():
-        job.report(f"Encoding all particles of half {half}.")
-        training.encode_all(plan.epoch(training.epochs_done - 1))
+        _encode(half, training, plan, job)
     path = writer.save(halves, history, finished=True)
     for scratch in (job.directory / FOLDER).glob("spectra_half*.tmp"):
         scratch.unlink()
@@ -133,6 +141,14 @@ class Watch:
             visits = sum(training.visits for training in self._halves.values())
             self._job.progress("training", visits, self._all_visits, "particles")
             return time.monotonic() > self._deadline or self._job.abort_requested()
+
+
+def _encode(half: int, training: HalfTraining, plan: TrainingPlan, job: RunningJob) -> None:
+    def after_batch(seen: int) -> None:
+        job.progress(f"latents of half {half}", seen, len(training.observations), "particles")
+        job.check_abort()
+
+    training.encode_all(plan.epoch(training.epochs_done - 1), after_batch)
 
 
 def _summary(epoch: int, plan: TrainingPlan, rows: list[dict[str, float]]) -> str:
@@ -216,39 +232,42 @@ def _prepare_half(half: int, plan: TrainingPlan, options: ForwardOptions, job: R
     )
 
 
-def _earlier_training(options: ForwardOptions, job: RunningJob) -> dict[str, Any] | None:
+def _refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: RunningJob) -> None:
+    different = options.differences(earlier["options"])
+    if different:
+        name = different[0]
+        raise UserError(
+            f"Option {name} is '{getattr(options, name)}', but the training in {job.directory} was made with "
+            f"'{earlier['options'].get(name)}'; a training goes on with the same options. Set it back, or start a new job."
+        )
+
+
+def _taken_up(
+    earlier: dict[str, Any] | None, options: ForwardOptions, plan: TrainingPlan, job: RunningJob
+) -> dict[str, Any] | None:
     """The checkpoint to go on from, None for a fresh start.
 
     A new job in a directory with results of other inputs, or with finished ones, sets them aside; "Continue!" refuses instead.
+    It comes after the plan, so that bad input moves nothing.
     """
-    earlier = load_last(job.directory)
     if earlier is None:
         return None
-    different = options.differences(earlier["options"])
+    begun_with = earlier["settings"].get("inputs", {})
+    changed = [name for name, digest in begun_with.items() if plan.inputs.get(name) != digest]
     if job.is_continue:
-        if different:
-            name = different[0]
+        if changed:
             raise UserError(
-                f"Option {name} is '{getattr(options, name)}', but the training in {job.directory} was made with "
-                f"'{earlier['options'].get(name)}'; a training goes on with the same options. Set it back, or start a new job."
+                f"The contents of {getattr(options, changed[0])} (option {changed[0]}) are not those that the training in "
+                f"{job.directory} began with; restore the file or start a new job."
             )
         return earlier
-    if different or earlier["finished"]:
-        why = f"option {different[0]} differs" if different else "it is finished"
-        job.report(f"The training that is here is not taken up, as {why}; its results were moved to {set_aside(job.directory)}.")
-        return None
-    return earlier
-
-
-def _restore(halves: dict[int, HalfTraining], earlier: dict[str, Any], options: ForwardOptions) -> None:
-    for half, training in halves.items():
-        state = earlier["halves"][half]
-        if not torch.equal(state["rows"], torch.from_numpy(training.observations.rows)):
-            raise UserError(
-                f"The particles of half {half} in {options.fn_star} are not those that the training began with "
-                f"({len(training.observations)} now, {len(state['rows'])} then); restore the file or start a new job."
-            )
-        training.restore(state)
+    reasons = [f"option {name} differs" for name in options.differences(earlier["options"])]
+    reasons += [f"the contents of {getattr(options, name)} have changed" for name in changed]
+    if not reasons and not earlier["finished"]:
+        return earlier
+    why = reasons[0] if reasons else "it is finished"
+    job.report(f"The training that is here is not taken up, as {why}; its results were moved to {set_aside(job.directory)}.")
+    return None
 
 
 def _settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str, Any]:
@@ -259,6 +278,7 @@ def _settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str, Any]:
         "star_file": options.fn_star,
         "map_file": options.fn_map,
         "mask_file": options.fn_mask,
+        "inputs": plan.inputs,
         "seed": options.seed,
         "particle_diameter_angstroms": plan.particle_diameter_angstroms,
         "soft_edge_angstroms": options.soft_edge,

@@ -69,7 +69,7 @@ class InverseOptions:
             n_epochs=int(values.get("nr_epochs") or 200),
             store_deformations=bool(values.get("do_store_deform")),
             checkpoint_file=str(values.get("fn_checkpoint") or ""),
-            seed=int(values.get("seed") or 1),
+            seed=1 if values.get("seed") is None else int(values["seed"]),
             n_threads=int(values.get("nr_threads") or 1),
             gpu_id=str(values.get("gpu_id") or ""),
         )

@@ -225,9 +225,10 @@ def load_inverses(
         return None
     content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION, device=device)
     if content["forward_identity"] != forward.identity:
+        trained_on = content["forward_identity"][:8]
         raise UserError(
-            f"The inverse deformations in {path} were trained on the forward checkpoint '{content['forward_identity']}', not on "
-            f"'{forward.identity}' ({forward.path}), which this task uses; estimate the inverse deformations again."
+            f"The inverse deformations in {path} were trained on the forward checkpoint '{trained_on}', not on "
+            f"'{forward.identity[:8]}' ({forward.path}), which this task uses; estimate the inverse deformations again."
         )
     halves = {int(half): network_from_state(state) for half, state in content["halves"].items()}
     return {

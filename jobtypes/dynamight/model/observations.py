@@ -16,6 +16,7 @@ from jobtypes.common.masks import soft_circle
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.rotations import euler_matrices
+from relion_jobs.contract.errors import UserError
 
 
 class Band:
@@ -179,13 +180,23 @@ class Observations:
 def image_mask(box: int, pixel_size: float, diameter_angstroms: float | None, edge_angstroms: float) -> tuple[Tensor, float]:
     """Soft circular mask of the images and the diameter it has.
 
-    Without a diameter the mask is as large as the box allows, its soft edge included.
+    Without a diameter, or with one that the box cannot hold, the mask is as large as the box allows, its soft edge included.
 
     Returns
     -------
     tuple
         (N, N) mask; diameter of its flat part in A.
+
+    Raises
+    ------
+    UserError
+        The soft edge alone fills the box.
     """
     largest = box * pixel_size - 2 * edge_angstroms
+    if largest <= 0:
+        raise UserError(
+            f"A soft edge of {edge_angstroms:g} A (soft_edge) on all sides fills the whole box of {box * pixel_size:g} A; "
+            f"expected less than {box * pixel_size / 2:g} A."
+        )
     diameter = min(diameter_angstroms or largest, largest)
     return soft_circle(box, diameter / 2 / pixel_size, edge_angstroms / pixel_size), diameter

@@ -99,7 +99,8 @@ def _compare(forward: ForwardResult, half: int, job: RunningJob) -> Disagreement
     part, other = forward.halves[half], forward.halves[3 - half]
     if int(part.held_out.sum()) < 2:
         raise UserError(
-            f"Half {half} has {int(part.held_out.sum())} held-out particles; half-set 0 compares the halves on these."
+            f"Half {half} has {int(part.held_out.sum())} held-out particle(s), and half-set 0 compares the halves on these; "
+            "expected at least 2. Show half set 1 or 2 instead."
         )
     latents = encode_with(other.model, forward, part.rows[part.held_out], job, f"encoding held-out particles of half {half}")
     held_out = torch.from_numpy(part.held_out).to(part.latent_mean.device)

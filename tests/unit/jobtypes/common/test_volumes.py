@@ -116,3 +116,9 @@ def test_a_map_of_another_box_or_pixel_size_is_refused(box: int, pixel_size: flo
     check_map(volume, 4, 2.004, "Mask mask.mrc")
     with pytest.raises(UserError, match=r"Mask mask\.mrc has box 4 and pixel size 2 A, but the particles have box"):
         check_map(volume, box, pixel_size, "Mask mask.mrc")
+
+
+def test_equal_maps_are_equal_bytes_whenever_they_are_written(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.mrc", torch.ones(6, 6, 6), 2.0)
+    header = (tmp_path / "a.mrc").read_bytes()[224:1024]
+    assert header.rstrip(b"\0 ") == b"relion_jobs"

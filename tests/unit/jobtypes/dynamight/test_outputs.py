@@ -119,3 +119,14 @@ def test_relion_reads_particles_with_latents(flexible_job, forward) -> None:
     subprocess.run(command, check=True, capture_output=True)
     again = read_particles("again.star")
     assert again.half.tolist() == [1, 2] * 30
+
+
+def test_drawn_halves_are_written_as_they_were_trained_whatever_the_seed(flexible_job, forward) -> None:
+    lines = (flexible_job.project / "particles.star").read_text().splitlines()
+    lines.remove("_rlnRandomSubset")
+    rows = [" ".join(line.split()[:2] + line.split()[3:]) if "@" in line else line for line in lines]
+    (flexible_job.project / "particles.star").write_text("\n".join([*rows, ""]))
+    write_forward_outputs(forward, [], flexible_job, seed=99)
+    table = read_particles(flexible_job.directory / "forward_deformations" / "particles.star")
+    assert table.half_is_given
+    assert table.half.tolist() == [1, 2] * 30

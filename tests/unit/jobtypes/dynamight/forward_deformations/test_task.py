@@ -163,3 +163,59 @@ def test_premultiplied_data_give_the_same_gaussians_scale(new_job, values, proje
     (project / "particles.star").write_text(star)
     run(values(), new_job())
     assert load_forward_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
+
+
+def test_a_finished_training_that_lost_its_files_writes_them_on_continue(new_job, values):
+    run(values(), new_job())
+    (JOB / "forward_deformations/particles.star").unlink()
+    run(values(), new_job(is_continue=True))
+    assert (JOB / "forward_deformations/particles.star").is_file()
+
+
+@pytest.mark.parametrize("name", ["particles.star", "map.mrc"])
+def test_a_training_does_not_go_on_with_changed_input_files(new_job, values, project, name):
+    with pytest.raises(JobAborted):
+        run(values(), new_job(stop_at=9))
+    if name == "map.mrc":
+        with mrcfile.open(project / name, mode="r+") as file:
+            file.data[:] *= 1.1
+    else:
+        text = (project / name).read_text()
+        (project / name).write_text(text.replace(" 0 0 100 100 ", " 1 0 100 100 ", 1))
+    with pytest.raises(UserError, match=f"contents of {name}"):
+        run(values(), new_job(is_continue=True))
+    assert not (JOB / "previous_001").exists()
+    job = new_job()
+    run(values(), job)
+    assert any(f"the contents of {name} have changed; its results were moved to" in line for line in job.lines)
+
+
+def test_bad_input_sets_no_earlier_results_aside(new_job, values, project):
+    run(values(), new_job())
+    (project / "particles.mrcs").write_bytes((project / "particles.mrcs").read_bytes()[:-100])
+    with pytest.raises(UserError, match="truncated"):
+        run(values(), new_job())
+    assert not (JOB / "previous_001").exists()
+    assert (JOB / "forward_deformations/checkpoints/checkpoint_final.pth").is_file()
+
+
+def test_a_half_with_a_single_image_is_refused(new_job, values, project):
+    lines = (project / "particles.star").read_text().splitlines()
+    rows = [line for line in lines if "@" in line]
+    kept = [line for line in lines if "@" not in line or line in rows[:3]]
+    (project / "particles.star").write_text("\n".join([*kept, ""]))
+    with pytest.raises(UserError, match=r"half 2 has 1 image\(s\); expected at least 2"):
+        run(values(), new_job())
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"), [("--soft-edge-width 60", "fills the whole box of 96 A"), ("--highest-resolution 500", "no Fourier term")]
+)
+def test_a_mask_or_a_band_that_cannot_be_is_refused(new_job, values, extra, words):
+    with pytest.raises(UserError, match=words):
+        check(values(extra=extra), JOB)
+
+
+def test_a_diameter_that_the_box_cannot_hold_is_cut_and_that_is_said(project, values):
+    plan = " ".join(check(values(extra="--particle-diameter 300"), JOB))
+    assert "all that the box holds of the 300 A asked for" in plan

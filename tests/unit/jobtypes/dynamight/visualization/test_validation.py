@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from jobtypes.dynamight.visualization.validation import disagreement, encode_with
+from jobtypes.dynamight.visualization.validation import compare_halves, disagreement, encode_with
+from relion_jobs.contract.errors import UserError
 
 
 def test_models_that_differ_by_their_consensus_only_agree() -> None:
@@ -27,3 +29,10 @@ def test_a_model_encodes_its_own_particles_as_in_training(flexible_job, forward)
     some = encode_with(part.model, forward, part.rows[[3, 8]], flexible_job, "encoding")
     assert all_rows.shape == (30, 2)
     assert torch.allclose(all_rows[[3, 8]], some, atol=1e-5)
+
+
+def test_halves_with_a_single_held_out_particle_cannot_be_compared(flexible_job, forward) -> None:
+    for part in forward.halves.values():
+        part.held_out[1:] = False
+    with pytest.raises(UserError, match=r"Half 1 has 1 held-out particle\(s\), .* expected at least 2"):
+        compare_halves(forward, flexible_job, flexible_job.directory)
