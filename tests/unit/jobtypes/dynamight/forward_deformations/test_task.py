@@ -219,3 +219,12 @@ def test_a_mask_or_a_band_that_cannot_be_is_refused(new_job, values, extra, word
 def test_a_diameter_that_the_box_cannot_hold_is_cut_and_that_is_said(project, values):
     plan = " ".join(check(values(extra="--particle-diameter 300"), JOB))
     assert "all that the box holds of the 300 A asked for" in plan
+
+
+def test_half_written_checkpoints_of_a_killed_run_are_removed(new_job, values):
+    with pytest.raises(JobAborted):
+        run(values(), new_job(stop_at=9))
+    left = JOB / "forward_deformations/checkpoints/.checkpoint_final.pth.abc.tmp"
+    left.write_bytes(b"half")
+    run(values(), new_job(is_continue=True))
+    assert not left.exists()
