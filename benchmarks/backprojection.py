@@ -29,7 +29,7 @@ from jobtypes.dynamight.backprojection.deformation_basis import tabulate
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
-from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField
+from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField, encoding_wavelengths
 
 N_FIELDS, N_LATENT = 16, 4
 
@@ -97,7 +97,9 @@ def iteration_seconds(words: argparse.Namespace, pixel_size: float, volume: torc
     """Seconds of D* T D of one bin: what an iteration does for each."""
     torch.manual_seed(0)
     gaussians = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS
-    field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, box_length_angstroms=words.box * pixel_size)
+    field = DisplacementField(
+        n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=encoding_wavelengths(words.box * pixel_size)
+    )
     field.set_anchors(gaussians, torch.ones(len(gaussians)))
     basis = tabulate(field, gaussians, box=words.box, pixel_size_angstroms=pixel_size, reach_angstroms=TAPER_END_ANGSTROMS)
     warp = basis.warp(torch.randn(N_FIELDS), order="cubic")

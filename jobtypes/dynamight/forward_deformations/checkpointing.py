@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
@@ -100,18 +97,3 @@ def _identity(halves: dict[int, HalfTraining]) -> str:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def available_memory_bytes() -> int:
-    """Memory of this machine that is free for a program, as the kernel estimates it (half of all where it does not say)."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def generator_for(seed: int, half: int) -> torch.Generator:
-    """The random numbers of a half set: of its own, so that neither half depends on the other."""
-    generator = torch.Generator()
-    generator.manual_seed(seed * 2 + half)
-    return generator

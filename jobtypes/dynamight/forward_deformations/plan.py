@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_volume
-from jobtypes.dynamight.forward_deformations.checkpointing import available_memory_bytes
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, default_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.seeding import Seed, make_seed
 from jobtypes.dynamight.model.observations import Band, image_mask

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_3d, irfft3, rfft3
-from jobtypes.dynamight.model.displacement import DisplacementField
+from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
 from jobtypes.dynamight.model.encoder import Encoder, probe_points
 from jobtypes.dynamight.model.gaussians import GaussianModel, automatic_threshold, seed_positions
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -19,6 +19,7 @@ from relion_jobs.contract.errors import UserError
 
 # All that a half set may know of the consensus map: the two halves share it.
 SEED_RESOLUTION_ANGSTROMS = 15.0
+SEED_EDGE_STARTS = 0.6  # of the frequency at which the low-pass filter ends
 # One residue weighs 110 Da on average; proteins hold 1.21 A^3 per Da (partial specific volume 0.73 ml/g).
 RESIDUE_VOLUME_ANGSTROMS3 = 133.0
 PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS = 7.0, 14.0
@@ -68,8 +69,10 @@ def make_seed(
         The threshold lies above every voxel of the low-passed map, or the map holds no positive density.
     """
     box = consensus.shape[0]
-    squared = frequencies_3d(box, pixel_size).square().sum(-1)
-    falloff = torch.exp(-0.5 * squared * SEED_RESOLUTION_ANGSTROMS**2 / 2)  # 0.78 of the amplitude at twice the resolution
+    frequency = frequencies_3d(box, pixel_size).norm(dim=-1)
+    # nothing beyond the resolution, and a soft edge before it, so that the map does not ring
+    edge = (frequency * SEED_RESOLUTION_ANGSTROMS - SEED_EDGE_STARTS) / (1 - SEED_EDGE_STARTS)
+    falloff = 0.5 + 0.5 * torch.cos(torch.pi * edge.clamp(0, 1))
     density = irfft3(rfft3(consensus) * falloff, box)
     axis = (torch.arange(box) - box // 2) * pixel_size
     inside = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) <= radius_angstroms**2
@@ -102,6 +105,7 @@ def seed_model(
     """A model of one half set that has seen the low-passed map and this half's images only."""
     positions = seed_positions(seed.density, seed.threshold, n_gaussians, seed.pixel_size_angstroms, generator)
     spacing = (seed.volume_angstroms3 / n_gaussians) ** (1 / 3)
+    wavelengths = encoding_wavelengths(observations.band.box_length_angstroms)
     with torch.random.fork_rng(devices=[]):
         # layers draw their starting weights from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -109,7 +113,11 @@ def seed_model(
             GaussianModel(
                 positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=n_widths
             ),
-            DisplacementField(n_latent=n_latent, n_fields=n_fields, box_length_angstroms=observations.band.box_length_angstroms),
+            DisplacementField(
+                n_latent=n_latent,
+                n_fields=n_fields,
+                wavelengths_angstroms=wavelengths,
+            ),
             Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), n_latent),
             RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
             noise_power.cpu(),
@@ -120,6 +128,13 @@ def seed_model(
     model.field.set_anchors(model.gaussians.positions, model.gaussians.amplitudes)
     _fit_scale(model, observations, projector)
     return model
+
+
+def generator_of_half(seed: int, half: int) -> torch.Generator:
+    """Random numbers of a half set's own, so that neither half depends on the other."""
+    generator = torch.Generator()
+    generator.manual_seed(seed * 2 + half)
+    return generator
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ import torch
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.whole_files import written_whole
-from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, generator_for, load_last, set_aside
+from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last, set_aside
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
-from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, seed_model
+from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, generator_of_half, seed_model
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
@@ -201,7 +201,7 @@ def _prepare_half(half: int, plan: TrainingPlan, options: ForwardOptions, job: R
         job.check_abort()
 
     observations.read(plan.images, after_batch)
-    generator = generator_for(options.seed, half)
+    generator = generator_of_half(options.seed, half)
     projector = Projector(plan.band.to(device))
     model = seed_model(
         plan.seed,

@@ -270,7 +270,9 @@ class HalfTraining:
             batch = self.observations.batch(index)
             positions = model.gaussians.positions[None]
             if plan.deforms:
-                positions = positions + model.displacement(model.encode(batch, self.projector, n_terms).mean)
+                posterior = model.encode(batch, self.projector, n_terms)
+                positions = positions + model.displacement(posterior.mean)
+                self.latent_mean[index], self.latent_log_variance[index] = posterior.mean.cpu(), posterior.log_variance.cpu()
             matrices, shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
             predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
             log_precision = model.precision(batch, band, n_terms).log()

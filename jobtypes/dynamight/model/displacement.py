@@ -9,6 +9,7 @@ that a batch of displacements is one matrix product. Source: branch and trunk ne
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
+# Enough for 0.01 A where the way to the reference state stretches space by half; it stretches it by much less.
+REFERENCE_ITERATIONS = 10
 
 
 class DisplacementField(nn.Module):
@@ -28,12 +31,10 @@ class DisplacementField(nn.Module):
         Latent dimensions d.
     n_fields
         Basis fields K.
-    box_length_angstroms
-        Longest wavelength of the positional encoding is twice this.
+    wavelengths_angstroms
+        (w,) of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
     width
         Neurons per hidden layer of trunk and branch.
-    shortest_wavelength_angstroms
-        Shortest wavelength of the positional encoding: fields vary smoothly below it.
     """
 
     wavelengths: Tensor
@@ -41,25 +42,20 @@ class DisplacementField(nn.Module):
     anchor_weights: Tensor
     mask: Tensor
     mask_ends: Tensor
+    reference: Tensor
 
-    def __init__(
-        self,
-        *,
-        n_latent: int,
-        n_fields: int,
-        box_length_angstroms: float,
-        width: int = 128,
-        shortest_wavelength_angstroms: float = 20.0,
-    ) -> None:
+    def __init__(self, *, n_latent: int, n_fields: int, wavelengths_angstroms: Tensor, width: int = 128) -> None:
         super().__init__()
-        n_wavelengths = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_wavelength_angstroms)))
-        self.register_buffer("wavelengths", box_length_angstroms * 2.0 ** (1 - torch.arange(n_wavelengths, dtype=torch.float32)))
+        self.register_buffer("wavelengths", wavelengths_angstroms.clone())
+        n_wavelengths = len(wavelengths_angstroms)
         self.n_fields = n_fields
         self.trunk = _perceptron(6 * n_wavelengths, width, 3, 3 * n_fields)
         self.branch = _perceptron(n_latent, width, 2, n_fields)
         # the points and weights that define "no rigid motion of the whole"
         self.register_buffer("anchors", torch.zeros(0, 3))
         self.register_buffer("anchor_weights", torch.zeros(0))
+        # part of what is learned from, not of what is learned: chosen anew whenever a training is read
+        self.register_buffer("reference", torch.zeros(n_fields), persistent=False)
         # the region that may move; none: everything
         self.register_buffer("mask", torch.zeros(0))
         self.register_buffer("mask_ends", torch.zeros(2))
@@ -84,9 +80,16 @@ class DisplacementField(nn.Module):
         grid = (2 * (points - first) / (last - first) - 1)[None, None, None]
         return nn.functional.grid_sample(self.mask[None, None], grid, align_corners=True)[0, 0, 0, 0]
 
+    def set_reference(self, coefficients: Tensor) -> None:
+        """Count displacements from the state with these coefficients (K,) instead of that of latent zero.
+
+        The fields stay what they are, functions of the positions in the state of latent zero; points are brought there first.
+        """
+        self.reference = coefficients.detach().clone()
+
     def coefficients(self, latent: Tensor) -> Tensor:
-        """a_k of latents (b, d): (b, K), zero at latent zero, so that the consensus is the state of latent zero."""
-        return self.branch(latent) - self.branch(torch.zeros_like(latent[:1]))
+        """a_k of latents (b, d): (b, K), zero at the reference state, that of latent zero unless another was set."""
+        return self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
 
     def raw_basis(self, points: Tensor) -> Tensor:
         """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A."""
@@ -96,6 +99,8 @@ class DisplacementField(nn.Module):
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
         """U_k at the Gaussians (n, 3) A: (K, n, 3) A, without their rigid motion. Differentiable."""
+        if self.reference.any():
+            positions = self.anchors  # where the Gaussians are in the state of latent zero
         raw = self.raw_basis(positions)
         if self.mask.numel():  # what lies outside the mask stands still and fixes the frame
             return raw * self.mobility(positions)[:, None]
@@ -109,16 +114,30 @@ class DisplacementField(nn.Module):
         """U_k at any points (m, 3) A: (K, m, 3) A, without rigid motion and fading out away from the Gaussians. No gradient."""
         at_anchors = self.raw_basis(self.anchors)
         own = rigid_motions(self.anchors, self.anchors, self.anchor_weights)
-        parts = []
-        for part in points.split(chunk):
-            raw = self.raw_basis(part)
+
+        def near_gaussians(part: Tensor) -> Tensor:
+            """(K, m, 3) at points in the state of latent zero."""
+            taper = self.taper(part)
+            fields = part.new_zeros(self.n_fields, len(part), 3)
+            inside = torch.nonzero(taper).squeeze(1)  # the network is asked only where the answer counts
+            raw = self.raw_basis(part[inside])
             if self.mask.numel():
-                raw = raw * self.mobility(part)[:, None]
+                raw = raw * self.mobility(part[inside])[:, None]
             else:
-                elsewhere = rigid_motions(part, self.anchors, self.anchor_weights)
+                elsewhere = rigid_motions(part[inside], self.anchors, self.anchor_weights)
                 raw = raw - remove_share(at_anchors, own, elsewhere, self.anchor_weights)
-            parts.append(raw * self.taper(part)[:, None])
-        return torch.cat(parts, dim=1)
+            fields[:, inside] = raw * taper[inside, None]
+            return fields
+
+        return torch.cat([near_gaussians(self._before_reference(part, near_gaussians)) for part in points.split(chunk)], dim=1)
+
+    def _before_reference(self, points: Tensor, basis: Callable[[Tensor], Tensor]) -> Tensor:
+        """Where points (m, 3) A of the reference state are in that of latent zero, by fixed-point iteration."""
+        start = points
+        if self.reference.any():
+            for _ in range(REFERENCE_ITERATIONS):
+                points = start - torch.einsum("k,kmc->mc", self.reference, basis(points))
+        return points
 
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""
@@ -128,6 +147,12 @@ class DisplacementField(nn.Module):
         outside = (distance - TAPER_START_ANGSTROMS) / (TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS)
         factor = 0.5 + 0.5 * np.cos(np.pi * np.clip(outside, 0, 1))
         return torch.from_numpy(factor).to(points)
+
+
+def encoding_wavelengths(box_length_angstroms: float, shortest_angstroms: float = 20.0) -> Tensor:
+    """Wavelengths (w,) in A for a positional encoding: twice the box, and its halves down to about the shortest."""
+    count = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_angstroms)))
+    return box_length_angstroms * 2.0 ** (1 - torch.arange(count, dtype=torch.float32))
 
 
 def rigid_motions(points: Tensor, centre_of: Tensor, weights: Tensor) -> Tensor:

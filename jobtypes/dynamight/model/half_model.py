@@ -57,6 +57,15 @@ class HalfModel(nn.Module):
         basis = self.field.basis_at_gaussians(positions) if points is None else self.field.basis(points)
         return combine(self.field.coefficients(latent), basis)
 
+    @torch.no_grad()
+    def set_reference(self, coefficients: Tensor) -> None:
+        """Make the state with these coefficients (K,) the consensus: Gaussians lie there, and displacements start there."""
+        positions = self.gaussians.positions
+        moved = torch.einsum("k,knc->nc", coefficients, self.field.basis_at_gaussians(positions))
+        self.field.set_anchors(positions, self.field.anchor_weights)
+        self.field.set_reference(coefficients)
+        positions += moved
+
     def project(self, positions: Tensor, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
         """Fourier terms (b, q) of the projections of Gaussians at positions (b or 1, n, 3), CTF not applied."""
         xy = positions @ matrices[:, :2].transpose(1, 2) + shifts[:, None]  # (b, n, 2)
@@ -72,7 +81,9 @@ class HalfModel(nn.Module):
         """Posterior of the latents of a batch, from their Fourier terms up to `n_terms` and their input poses."""
         with torch.no_grad():
             matrices, shifts, _ = self.poses(batch.index, batch.matrices, batch.shifts)
-            consensus = self.project(self.gaussians.positions[None], matrices, shifts, projector, n_terms)
+            # the encoder has learned differences from the state of latent zero, whatever the reference is by now
+            zero = self.field.anchors if self.field.reference.any() else self.gaussians.positions
+            consensus = self.project(zero[None], matrices, shifts, projector, n_terms)
             difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio
             difference = difference * batch.ctf[:, :n_terms] * self.precision(batch, projector.band, n_terms).sqrt()

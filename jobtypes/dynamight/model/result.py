@@ -16,6 +16,7 @@ from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
+from jobtypes.dynamight.model.principal_motions import gram_matrix
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight forward deformations", 1
@@ -159,7 +160,10 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     model = HalfModel(
         GaussianModel(positions, amplitude=1.0, width_angstroms=1.0, n_widths=len(state["gaussians.log_widths"])),
         DisplacementField(
-            n_latent=n_latent, n_fields=n_fields, box_length_angstroms=settings["box"] * settings["pixel_size_angstroms"]
+            n_latent=n_latent,
+            n_fields=n_fields,
+            wavelengths_angstroms=state["field.wavelengths"],
+            width=len(state["field.trunk.0.bias"]),
         ),
         Encoder(state["encoder.probes"], n_latent),
         RefinedPoses(len(state["poses.corrections.weight"]), settings["pose_prior_radians"], settings["pose_prior_angstroms"]),
@@ -172,6 +176,20 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     return model
 
 
+def _set_central_reference(model: HalfModel, latent_mean: Tensor) -> None:
+    """Make the state of the particle nearest to the mean deformation the consensus.
+
+    Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
+    that state is of no conformation that the molecule has. The mean over many particles is nearly the same in both halves, so
+    that their maps are of one conformation although they share nothing.
+    """
+    coefficients = model.field.coefficients(latent_mean)
+    gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
+    away = (coefficients - coefficients.mean(0)).double()
+    squared_distance = ((away @ gram) * away).sum(1)  # A^2
+    model.set_reference(coefficients[squared_distance.argmin()])
+
+
 @torch.no_grad()
 def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
     model = build_model(part["model"], settings).to(device).eval().requires_grad_(False)
@@ -179,6 +197,7 @@ def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], devi
     matrices, shifts, _ = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
+    _set_central_reference(model, latent_mean[~part["held_out"].to(device)])
     # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
     basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
     gram = basis @ basis.T / len(model.gaussians.positions)

@@ -16,7 +16,7 @@ from jobtypes.dynamight.model.density import render_density, splat_points
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inverse_displacement import bounded_step
 
-_COARSE_SPACING_ANGSTROMS = 3.0  # the fields vary over tens of A: linear interpolation on this grid is good to 0.05 A
+_COARSE_SPACING_ANGSTROMS = 2.0  # of waves of 20 A, linear interpolation on this grid misses 5 % at most
 _LARGEST_COARSE_GRID = 96
 _NEWTON_STEPS = 3
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jobtypes.common.checkpoints import save_checkpoint
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.model.displacement import DisplacementField
+from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -73,7 +73,8 @@ def flexible_model(half: int, latents: Tensor) -> HalfModel:
     positions = molecule(generator)
     with torch.random.fork_rng():
         torch.manual_seed(half)
-        motion = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, box_length_angstroms=BOX * PIXEL)
+        wavelengths = encoding_wavelengths(BOX * PIXEL, shortest_angstroms=40.0)
+        motion = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=wavelengths, width=64)
         encoder = Encoder(positions[::10].clone(), N_LATENT)
     motion.set_anchors(positions, torch.ones(len(positions)))
     model = HalfModel(

@@ -5,8 +5,15 @@ import torch
 
 from jobtypes.common.rotations import rotation_vector_matrices
 from jobtypes.dynamight.forward_deformations.losses import strain
-from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField, remove_share, rigid_motions
-from jobtypes.dynamight.model.half_model import combine
+from jobtypes.dynamight.model.displacement import (
+    TAPER_END_ANGSTROMS,
+    DisplacementField,
+    encoding_wavelengths,
+    remove_share,
+    rigid_motions,
+)
+from jobtypes.dynamight.model.gaussians import GaussianModel
+from jobtypes.dynamight.model.half_model import HalfModel, combine
 
 
 @pytest.fixture
@@ -17,7 +24,7 @@ def positions():
 @pytest.fixture
 def field(positions):
     torch.manual_seed(1)
-    field = DisplacementField(n_latent=3, n_fields=4, box_length_angstroms=160.0)
+    field = DisplacementField(n_latent=3, n_fields=4, wavelengths_angstroms=encoding_wavelengths(160.0))
     field.set_anchors(positions, torch.rand(200, generator=torch.Generator().manual_seed(2)) + 0.5)
     return field
 
@@ -58,3 +65,20 @@ def test_stretching_every_edge_by_a_tenth_costs_a_hundredth_of_its_squared_lengt
     lengths = (positions[edges[:, 0]] - positions[edges[:, 1]]).norm(dim=1)
     cost = strain(torch.tensor([[0.1]]), positions[None], positions, edges)
     assert torch.allclose(cost, 0.01 * lengths.square().mean(), rtol=1e-3)
+
+
+def test_another_reference_state_changes_the_names_of_states_but_not_the_states(field, positions):
+    gaussians = GaussianModel(positions, amplitude=1.0, width_angstroms=3.0)
+    model = HalfModel(gaussians, field, None, None, torch.ones(1, 4)).eval().requires_grad_(False)
+    field.set_anchors(positions, field.anchor_weights)
+    field.trunk[-1].weight.mul_(4)
+    latents = torch.randn(5, 3, generator=torch.Generator().manual_seed(4)) * 2
+    near = positions[:50] + 2.0
+    before = gaussians.positions + model.displacement(latents)
+    point_states = near + model.displacement(latents, near)
+    model.set_reference(field.coefficients(latents)[0])
+    assert float(model.displacement(latents[:1]).abs().max()) < 1e-5
+    assert torch.allclose(gaussians.positions + model.displacement(latents), before, atol=1e-4)
+    # points of the old consensus, carried to the new one, reach the same places
+    carried = point_states[0]
+    assert torch.allclose(carried + model.displacement(latents, carried), point_states, atol=0.02)
