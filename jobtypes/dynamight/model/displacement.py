@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
@@ -133,20 +132,28 @@ class DisplacementField(nn.Module):
 
     def _before_reference(self, points: Tensor, basis: Callable[[Tensor], Tensor]) -> Tensor:
         """Where points (m, 3) A of the reference state are in that of latent zero, by fixed-point iteration."""
-        start = points
-        if self.reference.any():
-            for _ in range(REFERENCE_ITERATIONS):
-                points = start - torch.einsum("k,kmc->mc", self.reference, basis(points))
-        return points
+        if not self.reference.any():
+            return points
+        farthest = float(torch.einsum("k,kmc->mc", self.reference, self.basis_at_gaussians(self.anchors)).norm(dim=1).max())
+        # nothing moves farther from the Gaussians than where the fields end and the farthest of them goes
+        near = torch.nonzero(self._distance(points, TAPER_END_ANGSTROMS + farthest).isfinite()).squeeze(1)
+        start = points[near]
+        moved = start
+        for _ in range(REFERENCE_ITERATIONS):
+            moved = start - torch.einsum("k,kmc->mc", self.reference, basis(moved))
+        return points.index_copy(0, near, moved)
 
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""
-        distance, _ = cKDTree(self.anchors.cpu().numpy()).query(
-            points.cpu().numpy(), distance_upper_bound=TAPER_END_ANGSTROMS, workers=torch.get_num_threads()
-        )
+        distance = self._distance(points, TAPER_END_ANGSTROMS)
         outside = (distance - TAPER_START_ANGSTROMS) / (TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS)
-        factor = 0.5 + 0.5 * np.cos(np.pi * np.clip(outside, 0, 1))
-        return torch.from_numpy(factor).to(points)
+        return 0.5 + 0.5 * torch.cos(torch.pi * outside.clamp(0, 1))
+
+    def _distance(self, points: Tensor, at_most: float) -> Tensor:
+        """(m,) distance in A to the nearest anchor, infinite beyond `at_most`."""
+        tree = cKDTree(self.anchors.cpu().numpy())
+        distance, _ = tree.query(points.cpu().numpy(), distance_upper_bound=at_most, workers=torch.get_num_threads())
+        return torch.from_numpy(distance).to(points)
 
 
 def encoding_wavelengths(box_length_angstroms: float, shortest_angstroms: float = 20.0) -> Tensor:
