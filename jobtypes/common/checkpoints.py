@@ -45,7 +45,7 @@ def save_checkpoint(path: Path | str, contents: Mapping[str, Any], *, kind: str,
 
     Raises
     ------
-    JobFailed, UserError
+    UserError
         The disk is full, or the file may not be written; an older file of that name is untouched.
     """
     _refuse_objects(contents, "contents")

@@ -231,7 +231,7 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
 
     Raises
     ------
-    UserError, JobFailed
+    UserError
         The file cannot be written.
     """
     chosen = table if rows is None else table.select(rows)

@@ -76,7 +76,7 @@ def write_volume(path: Path | str, data: Tensor, pixel_size_angstroms: float) ->
 
     Raises
     ------
-    UserError, JobFailed
+    UserError
         The file cannot be written.
     """
     if data.ndim != 3 or len(set(data.shape)) != 1:

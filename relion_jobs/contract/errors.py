@@ -8,7 +8,7 @@ class RelionJobsError(Exception):
 
 
 class UserError(RelionJobsError):
-    """Something that the user can mend: an input, an option, a command.
+    """Something that the user can mend: an input, an option, a command, a full disk.
 
     The message says what, where (file, column, row), the value found, what would be right and the remedy.
     """
@@ -27,7 +27,7 @@ class LockTimeout(UserError):
 
 
 class JobFailed(RelionJobsError):
-    """A task that cannot finish for a reason that is not the user's input, such as a NaN loss or a full disk."""
+    """A task that cannot finish for a reason that is not the user's input, such as a NaN loss."""
 
 
 class JobAborted(RelionJobsError):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
 
+UNFINISHED = ".part"  # how the names of files end that are not whole yet
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and try again",
     errno.EDQUOT: "your disk quota is used up; free some space and try again",
@@ -17,8 +19,9 @@ _REASONS = {
     errno.EPERM: "you have no permission to write there; ask the owner of the directory",
     errno.EROFS: "the file system is read-only; work on a copy or have it mounted for writing",
     errno.ENOENT: "the directory does not exist; create it first",
-    errno.ENOTDIR: "a part of the path is a file, not a directory",
-    errno.EISDIR: "there is a directory of that name",
+    errno.ENOTDIR: "a part of the path is a file, not a directory; move that file away",
+    errno.EEXIST: "a file is in the way; move that file away",
+    errno.EISDIR: "there is a directory of that name; move it away",
     errno.ENAMETOOLONG: "the name is too long",
 }
 _READ_REASONS = {
@@ -47,10 +50,49 @@ def disk_error(error: OSError, path: Path, verb: str = "write") -> UserError:
     return UserError(f"Cannot {verb} {path}: {reason}.")
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file beside its place, flush it to the disk and rename it: readers see the old file or the new one, never a part.
+@contextlib.contextmanager
+def written_whole(path: Path, *, make_directories: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside a file; what the block wrote there is flushed to the disk and renamed when it ends well.
 
-    A link is followed; the permissions of a file that is replaced are kept.
+    Readers see the old file or the new one, never a part. A link is followed; the permissions of a file that is replaced are
+    kept, a new one has those that the umask allows.
+
+    Parameters
+    ----------
+    path
+        File to write or replace.
+    make_directories
+        Make the directories above it that are missing.
+
+    Raises
+    ------
+    UserError
+        Disk full, no permission, read-only and so on; the old file is untouched and nothing is left beside it.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        if make_directories:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        # not by tempfile, which makes files that only their writer may read
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield temporary
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        _sync(temporary)
+        os.replace(temporary, target)
+        with contextlib.suppress(OSError):
+            # some network file systems cannot; then the rename is durable enough
+            _sync(target.parent)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file whole or not at all, as `written_whole` does.
 
     Parameters
     ----------
@@ -62,44 +104,17 @@ def write_whole(path: Path, data: bytes | str) -> None:
     Raises
     ------
     UserError
-        Disk full, no permission, read-only and so on; the old file is untouched and nothing is left beside it.
+        As `written_whole`.
     """
     content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
-    target = Path(os.path.realpath(path))
-    temporary = None
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), _mode(target))
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        temporary = None
-        _sync_directory(target.parent)
-    except OSError as error:
-        raise disk_error(error, path) from error
+        os.fsync(descriptor)
     finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-
-def _mode(target: Path) -> int:
-    """Permissions of the file that is replaced; mkstemp would make every file private to its writer."""
-    try:
-        return target.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename itself durable; some network file systems cannot, and then the rename is durable enough."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+        os.close(descriptor)

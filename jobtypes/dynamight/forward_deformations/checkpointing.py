@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.common.whole_files import remove_unfinished
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
 from jobtypes.dynamight.options import ForwardOptions
@@ -33,9 +34,7 @@ class CheckpointWriter:
     def __init__(self, job_directory: Path, options: ForwardOptions, settings: dict[str, Any]) -> None:
         self.folder = job_directory / CHECKPOINTS
         self.folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.folder.glob(".*.tmp"):
-            # of a run that was killed while it wrote; nobody else writes here
-            unfinished.unlink()
+        remove_unfinished(self.folder)
         self.options, self.settings = options, settings
 
     def save(self, halves: dict[int, HalfTraining], history: list[dict[str, float]], *, finished: bool = False) -> Path:

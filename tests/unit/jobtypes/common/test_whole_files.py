@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobtypes.common.whole_files import written_whole
-from relion_jobs.contract.errors import JobFailed, UserError
+from jobtypes.common.whole_files import remove_unfinished, written_whole
+from relion_jobs.contract.errors import UserError
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -39,19 +39,19 @@ def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "sentence"),
+    ("number", "sentence"),
     [
-        (errno.ENOSPC, JobFailed, "the disk is full; make room and continue"),
-        (errno.EDQUOT, JobFailed, "the disk is full"),
-        (errno.EACCES, UserError, "no permission in"),
-        (errno.EROFS, UserError, "no permission in"),
-        (errno.EIO, JobFailed, "nothing older was lost"),
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EDQUOT, "your disk quota is used up"),
+        (errno.EACCES, "you have no permission to write there"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EIO, "Input/output error"),
     ],
 )
-def test_an_error_of_the_disk_becomes_a_sentence(tmp_path: Path, number: int, kind: type, sentence: str) -> None:
+def test_an_error_of_the_disk_becomes_a_sentence(tmp_path: Path, number: int, sentence: str) -> None:
     target = tmp_path / "x.txt"
     target.write_text("old")
-    with pytest.raises(kind, match=sentence), written_whole(target):
+    with pytest.raises(UserError, match=rf"^Cannot write .*x\.txt: {sentence}"), written_whole(target):
         raise OSError(number, os.strerror(number), "somewhere")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -64,7 +64,7 @@ def test_a_real_limit_of_the_file_system_keeps_the_old_file(tmp_path: Path) -> N
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        with pytest.raises(JobFailed, match=r"x\.txt could not be written"), written_whole(target) as temporary:
+        with pytest.raises(UserError, match=r"Cannot write .*x\.txt: File too large"), written_whole(target) as temporary:
             temporary.write_bytes(b"x" * 5000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -75,5 +75,14 @@ def test_a_real_limit_of_the_file_system_keeps_the_old_file(tmp_path: Path) -> N
 
 def test_a_file_where_a_directory_is_needed_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="move what is in the way"), written_whole(tmp_path / "file" / "x"):
-        pass
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "folder" / "x"):
+        with pytest.raises(UserError, match="move that file away"), written_whole(path):
+            pass
+
+
+def test_what_a_killed_writer_left_can_be_removed(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "x") as temporary:
+        left = temporary.with_name(temporary.name.replace(".x.", ".y."))
+        left.write_text("half")
+    remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
