@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -19,45 +19,9 @@ from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, ForwardResult, load_forward_result
-from relion_jobs.contract.errors import JobAborted
 
 BOX, PIXEL, N_PER_HALF, N_LATENT, N_FIELDS = 24, 4.0, 30, 2, 3
 RMS_ANGSTROMS = 3.0
-
-
-@dataclass
-class TaskJob:
-    """A RunningJob that keeps what it is told, and wants to stop after being asked `stop_after` times."""
-
-    project: Path
-    directory: Path = Path("DynaMight/job002")
-    is_continue: bool = True
-    stop_after: int = 10**9
-    reports: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    outputs: dict[str, str] = field(default_factory=dict)
-    asked: int = 0
-
-    def report(self, sentence: str) -> None:
-        self.reports.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        assert 0 < done <= total
-
-    def abort_requested(self) -> bool:
-        self.asked += 1
-        return self.asked > self.stop_after
-
-    def check_abort(self) -> None:
-        if self.asked > self.stop_after:
-            raise JobAborted("asked to stop")
-
-    def add_output(self, path: Path, label: str) -> None:
-        assert path.is_file()
-        self.outputs[str(path)] = label
 
 
 def molecule(generator: torch.Generator, n: int = 150) -> Tensor:
@@ -151,16 +115,16 @@ def write_checkpoint(project: Path, *, identity: str = "first", shift_half2: flo
 
 
 @pytest.fixture
-def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskJob:
+def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Any:
     """A job with a trained checkpoint; the working directory is its project."""
     monkeypatch.chdir(tmp_path)
     write_particles(tmp_path)
     write_checkpoint(tmp_path)
-    return TaskJob(tmp_path)
+    return recording_job(tmp_path, "DynaMight/job002", is_continue=True)
 
 
 @pytest.fixture
-def forward(flexible_job: TaskJob) -> ForwardResult:
+def forward(flexible_job: Any) -> ForwardResult:
     """The checkpoint of `flexible_job`."""
     return load_forward_result(flexible_job.directory)
 

@@ -1,5 +1,6 @@
 """One tiny simulated set that the tests of this folder share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,46 +22,19 @@ TINY = {
 }
 
 
-class QuietJob:
-    """A RunningJob that keeps what it is told."""
-
-    def __init__(self, project: Path, directory: str = "External/job001") -> None:
-        self.project, self.directory, self.is_continue = project, Path(directory), False
-        (project / directory).mkdir(parents=True)
-        self.lines: list[str] = []
-        self.done: list[tuple[int, int]] = []
-
-    def report(self, sentence: str) -> None:
-        self.lines.append(sentence)
-
-    warn = report
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        self.done.append((done, total))
-
-    def check_abort(self) -> None:
-        pass
-
-    def abort_requested(self) -> bool:
-        return False
-
-    def add_output(self, path: Path, label: str) -> None:
-        pass
-
-
-def simulate(project: Path, **changes: str) -> Path:
-    """Run the task in a fresh project; returns the job directory."""
-    job = QuietJob(project)
-    run(parse_values(JOB_TYPE.options, TINY | changes), job)
-    assert job.done[-1][0] == job.done[-1][1]
-    return project / job.directory
-
-
 @pytest.fixture(scope="session")
-def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate(tmp_path_factory.mktemp("tiny"))
+def make_set(recording_job) -> Callable[..., Path]:
+    """Run the task in a fresh project: make_set(project, snr="2"); returns the job directory."""
 
+    def simulate(project: Path, **changes: str) -> Path:
+        job = recording_job(project, "External/job001")
+        run(parse_values(JOB_TYPE.options, TINY | changes), job)
+        assert job.steps[-1][0] == job.steps[-1][1]
+        return project / job.directory
 
-@pytest.fixture(scope="session")
-def make_set():
     return simulate
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory, make_set) -> Path:
+    return make_set(tmp_path_factory.mktemp("tiny"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -19,7 +20,6 @@ from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.backprojection import task
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult
-from relion_jobs.contract.errors import JobAborted
 
 BOX, PIXEL, SIGMA = 24, 3.0, 3.5
 
@@ -40,40 +40,6 @@ class SwingField:
 
 
 @dataclass
-class RecordingJob:
-    """A RunningJob that keeps what it is told, and stops after `stop_after` batches."""
-
-    project: Path
-    directory: Path
-    is_continue: bool = True
-    stop_after: int = 10**9
-    reports: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    outputs: list[Path] = field(default_factory=list)
-    asked: int = 0
-
-    def report(self, sentence: str) -> None:
-        self.reports.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        assert 0 <= done <= total, f"{stage}: {done} of {total} {unit}"
-
-    def abort_requested(self) -> bool:
-        self.asked += 1
-        return self.asked > self.stop_after
-
-    def check_abort(self) -> None:
-        if self.asked > self.stop_after:
-            raise JobAborted("asked to stop")
-
-    def add_output(self, path: Path, label: str) -> None:
-        self.outputs.append(path)
-
-
-@dataclass
 class MovingProject:
     """A project directory, what is in it, and the truth."""
 
@@ -82,13 +48,12 @@ class MovingProject:
     forward: ForwardResult
     atoms: Tensor
     latents: Tensor
+    job_class: Any
 
-    def job(self, name: str = "DynaMight/job002", **options: int) -> RecordingJob:
-        directory = self.root / name
-        directory.mkdir(parents=True, exist_ok=True)
-        return RecordingJob(self.root, directory, **options)
+    def job(self, name: str = "DynaMight/job002", **options: int) -> Any:
+        return self.job_class(self.root, self.root / name, is_continue=True, **options)
 
-    def run(self, job: RecordingJob, **values: object) -> dict[str, np.ndarray]:
+    def run(self, job: Any, **values: object) -> dict[str, np.ndarray]:
         """Run the task and read its maps."""
         task.run({"backproject_batchsize": 16, "nr_threads": 1, "max_bins": 6, **values}, job)  # type: ignore[arg-type]
         folder = job.directory / "backprojection"
@@ -152,7 +117,7 @@ def write_images(root: Path, atoms: Tensor, latents: Tensor, noise: float, seed:
 
 
 @pytest.fixture
-def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MovingProject]:
+def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Callable[..., MovingProject]:
     """Build a project: make_project(n_particles=..., motion=..., noise=..., held_out=...)."""
 
     def make(
@@ -181,6 +146,6 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
             )
         forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", None, 60.0, 10.0, 1, Path("truth.pth"))
         monkeypatch.setattr(task, "load_forward_result", lambda *_: forward)
-        return MovingProject(root, table, forward, atoms, latents)
+        return MovingProject(root, table, forward, atoms, latents, recording_job)
 
     return make

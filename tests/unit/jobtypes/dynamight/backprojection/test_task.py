@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from xml.etree import ElementTree
 
 import mrcfile
@@ -132,7 +133,7 @@ def test_outputs_and_pictures_are_written_and_registered_with_the_voxel_size(mak
     job = project.job()
     project.run(job)
     folder = job.directory / "backprojection"
-    names = {path.name for path in job.outputs}
+    names = {Path(path).name for path in job.outputs}
     assert {"map_half1.mrc", "map_half2.mrc", "rigid_half1.mrc", "map_filtered.mrc", "mask.mrc", "logfile.pdf"} <= names
     with mrcfile.open(folder / "map_half1.mrc") as file:
         assert file.data.dtype == np.float32

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 
-from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.options import defaults, parse_values
 
 BOX, PIXEL_SIZE, PARTICLES = 24, 4.0, 48
@@ -44,35 +44,6 @@ _rlnDefocusAngle #9
 _rlnRandomSubset #10
 _rlnOpticsGroup #11
 """
-
-
-class RecordingJob:
-    """A job that remembers what it was told and asks to stop at a given call."""
-
-    def __init__(self, project: Path, *, is_continue: bool = False, stop_at: int | None = None) -> None:
-        self.project, self.directory, self.is_continue = project, Path("DynaMight/job001"), is_continue
-        self.lines: list[str] = []
-        self.outputs: list[str] = []
-        self.calls, self.stop_at = 0, stop_at
-
-    def report(self, sentence: str) -> None:
-        self.lines.append(sentence)
-
-    warn = report
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        assert 0 <= done <= total, (stage, done, total)
-
-    def abort_requested(self) -> bool:
-        self.calls += 1
-        return self.stop_at is not None and self.calls > self.stop_at
-
-    def check_abort(self) -> None:
-        if self.stop_at is not None and self.calls > self.stop_at:
-            raise JobAborted("Stopped by the test.")
-
-    def add_output(self, path: Path, label: str) -> None:
-        self.outputs.append(str(path))
 
 
 def gaussian(shape_centre: np.ndarray, ndim: int, width: float) -> np.ndarray:
@@ -123,6 +94,11 @@ def make_project(root: Path) -> Path:
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(make_project(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def new_job(project, recording_job):
+    return partial(recording_job, project, "DynaMight/job001")
 
 
 @pytest.fixture

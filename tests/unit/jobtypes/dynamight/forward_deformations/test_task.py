@@ -19,16 +19,6 @@ from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
 JOB = Path("DynaMight/job001")
 
 
-@pytest.fixture
-def new_job(request, project):
-    from importlib import util
-
-    spec = util.spec_from_file_location("forward_conftest", Path(__file__).with_name("conftest.py"))
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda **kwargs: module.RecordingJob(project, **kwargs)
-
-
 def half_bytes(half: int) -> bytes:
     """Every learned number of a half set."""
     state = load_last(JOB)["halves"][half]
@@ -40,9 +30,9 @@ def test_a_training_that_was_left_twice_ends_with_the_same_bytes(new_job, values
     run(values(), new_job())
     uninterrupted = [half_bytes(half) for half in (1, 2)]
     shutil.rmtree(JOB / "forward_deformations")
-    for number, stop_at in enumerate((5, 9)):
+    for number, stop_after in enumerate((5, 9)):
         with pytest.raises(JobAborted):
-            run(values(), new_job(is_continue=number > 0, stop_at=stop_at))
+            run(values(), new_job(is_continue=number > 0, stop_after=stop_after))
     run(values(), new_job(is_continue=True))
     assert [half_bytes(half) for half in (1, 2)] == uninterrupted
 
@@ -88,7 +78,7 @@ def test_a_finished_training_is_left_alone_on_continue(new_job, values):
     job = new_job(is_continue=True)
     run(values(), job)
     assert (JOB / "forward_deformations/checkpoints/checkpoint_final.pth").read_bytes() == before
-    assert any("finished" in line for line in job.lines)
+    assert any("finished" in line for line in job.reports)
 
 
 def test_a_new_start_in_a_directory_with_results_sets_them_aside(new_job, values):
@@ -96,12 +86,12 @@ def test_a_new_start_in_a_directory_with_results_sets_them_aside(new_job, values
     job = new_job()
     run(values(), job)
     assert (JOB / "previous_001/forward_deformations/checkpoints/checkpoint_final.pth").is_file()
-    assert any("previous_001" in line for line in job.lines)
+    assert any("previous_001" in line for line in job.reports)
 
 
 def test_continue_with_another_number_of_gaussians_is_refused(new_job, values):
     with pytest.raises(JobAborted):
-        run(values(), new_job(stop_at=9))
+        run(values(), new_job(stop_after=9))
     with pytest.raises(UserError, match="nr_gaussians"):
         run(values(nr_gaussians="70"), new_job(is_continue=True))
 
@@ -175,7 +165,7 @@ def test_a_finished_training_that_lost_its_files_writes_them_on_continue(new_job
 @pytest.mark.parametrize("name", ["particles.star", "map.mrc"])
 def test_a_training_does_not_go_on_with_changed_input_files(new_job, values, project, name):
     with pytest.raises(JobAborted):
-        run(values(), new_job(stop_at=9))
+        run(values(), new_job(stop_after=9))
     if name == "map.mrc":
         with mrcfile.open(project / name, mode="r+") as file:
             file.data[:] *= 1.1
@@ -187,7 +177,7 @@ def test_a_training_does_not_go_on_with_changed_input_files(new_job, values, pro
     assert not (JOB / "previous_001").exists()
     job = new_job()
     run(values(), job)
-    assert any(f"the contents of {name} have changed; its results were moved to" in line for line in job.lines)
+    assert any(f"the contents of {name} have changed; its results were moved to" in line for line in job.reports)
 
 
 def test_bad_input_sets_no_earlier_results_aside(new_job, values, project):
@@ -223,7 +213,7 @@ def test_a_diameter_that_the_box_cannot_hold_is_cut_and_that_is_said(project, va
 
 def test_half_written_checkpoints_of_a_killed_run_are_removed(new_job, values):
     with pytest.raises(JobAborted):
-        run(values(), new_job(stop_at=9))
+        run(values(), new_job(stop_after=9))
     left = JOB / "forward_deformations/checkpoints/.checkpoint_final.pth.abc.part"
     left.write_bytes(b"half")
     run(values(), new_job(is_continue=True))
