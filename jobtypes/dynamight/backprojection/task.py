@@ -147,9 +147,10 @@ def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:
         bins = bins_of(result, inputs.settings, pixel)
         counts.append(len(bins))
         tolerance, held_out = inputs.settings.tolerance_pixels, int(result.held_out.sum())
+        leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
         sentence = (
-            f"Half {half}: {len(result.rows)} particles, of which {held_out} are held out for the verdict; rms motion "
-            f"{bins.rms_motion_angstroms:.2f} A, {len(bins)} bins leave {bins.rms_residual_angstroms:.2f} A "
+            f"Half {half}: {len(result.rows)} particles, {held_out} of them held out for the verdict; rms motion "
+            f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
             f"({bins.rms_residual_angstroms / pixel:.2f} pixels)"
         )
         reached = bins.rms_residual_angstroms <= tolerance * pixel

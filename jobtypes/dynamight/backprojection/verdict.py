@@ -49,15 +49,23 @@ class Verdict:
         """Say the verdict in plain words, with its reason."""
         if self.word == "unknown":
             return "Deformed or rigid, which map is better? Unknown: there are no held-out particles to judge by."
-        reason = (
-            f"{self.n_particles} held-out particles are {'more' if self.gain >= 0 else 'less'} likely under the deformed map by "
-            f"{abs(self.gain):.2f} +- {self.gain_error:.2f} (log likelihood per particle; latents carry {self.information:.2f})"
-        )
+        reason = self._reason()
         return {
             "better": f"The deformed map is better than the rigid one: {reason}.",
             "same": f"The deformed map is not better than the rigid one, they are the same within the error: {reason}.",
             "worse": f"The deformed map is worse than the rigid one: {reason}; use rigid_half1.mrc and rigid_half2.mrc instead.",
         }[self.word]
+
+    def _reason(self) -> str:
+        who = f"{self.n_particles} held-out {'particle is' if self.n_particles == 1 else 'particles are'}"
+        gain, error = f"{abs(self.gain):.2f}", f"{self.gain_error:.2f}"
+        if gain == error == "0.00":
+            # such as a single bin, whose deformed map is the rigid one
+            return f"{who} equally likely under both maps"
+        return (
+            f"{who} {'more' if self.gain >= 0 else 'less'} likely under the deformed map by {gain} +- {error} "
+            f"(log likelihood per particle; latents carry {self.information:.2f})"
+        )
 
 
 def judge(gains: Tensor, information: Tensor) -> Verdict:

@@ -61,6 +61,19 @@ def test_the_verdict_follows_gain_error_and_information(shift, information, word
     assert verdict.sentence().endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (0.0, "same within the error: 100 held-out particles are equally likely under both maps."),
+        (-0.004, "same within the error: 100 held-out particles are equally likely under both maps."),
+        (-0.02, "particles are less likely under the deformed map by 0.02 +- 0.00"),
+        (4.0, "particles are more likely under the deformed map by 4.00 +- 0.00"),
+    ],
+)
+def test_the_verdict_says_by_how_much_only_where_there_is_a_difference(gain, words):
+    assert words in judge(torch.full((100,), gain), torch.zeros(100)).sentence()
+
+
 def test_no_held_out_particles_means_no_verdict():
     assert judge(torch.empty(0), torch.empty(0)).word == "unknown"
 

@@ -148,6 +148,8 @@ def test_check_says_the_plan_and_writes_nothing(make_project, monkeypatch):
     before = sorted(project.root.rglob("*"))
     sentences = task.check({"backproject_batchsize": 10}, project.root / "DynaMight/job002")
     assert any("bins leave" in sentence for sentence in sentences)
+    one = task.check({"max_bins": 1}, project.root / "DynaMight/job002")
+    assert any(" 1 bin leaves" in sentence for sentence in one)
     assert any(sentence.startswith("Memory:") for sentence in sentences)
     assert sorted(project.root.rglob("*")) == before
 
