@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import remove_unfinished
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
@@ -76,16 +76,9 @@ def load_last(job_directory: Path) -> dict[str, Any] | None:
     return load_checkpoint(checkpoint_path(job_directory, None), kind=KIND, version=FORMAT_VERSION)
 
 
-def set_aside(job_directory: Path) -> Path:
+def set_results_aside(job_directory: Path) -> Path:
     """Move all results of a job into ``previous_NNN/`` inside it, and return that folder."""
-    number = 1
-    while (target := job_directory / f"previous_{number:03d}").exists():
-        number += 1
-    target.mkdir()
-    for name in RESULT_FOLDERS:
-        if (job_directory / name).exists():
-            shutil.move(job_directory / name, target / name)
-    return target
+    return set_aside(job_directory, [job_directory / name for name in RESULT_FOLDERS])
 
 
 def _identity(halves: dict[int, HalfTraining]) -> str:

@@ -15,7 +15,7 @@ import torch
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.whole_files import written_whole
-from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last, set_aside
+from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last, set_results_aside
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
@@ -266,7 +266,9 @@ def _taken_up(
     if not reasons and not earlier["finished"]:
         return earlier
     why = reasons[0] if reasons else "it is finished"
-    job.report(f"The training that is here is not taken up, as {why}; its results were moved to {set_aside(job.directory)}.")
+    job.report(
+        f"The training that is here is not taken up, as {why}; its results were moved to {set_results_aside(job.directory)}."
+    )
     return None
 
 

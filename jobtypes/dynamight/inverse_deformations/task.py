@@ -13,6 +13,7 @@ import torch
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.devices import choose_device
+from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
 from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
@@ -145,7 +146,7 @@ def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: Runn
     folder = job.directory / INVERSE_FOLDER
     found = [(content["epoch"], path, content) for path in folder.glob("inv_chkpt*.pth") for content in [_load(path)]]
     if any(content["forward_identity"] != forward.identity for _, _, content in found):
-        aside = _move_aside(folder, [path for _, path, _ in found])
+        aside = set_aside(job.directory, [path for _, path, _ in found])
         job.report(f"The inverse deformations that were there belong to another forward checkpoint; they are now in {aside}/.")
         return
     found.sort(key=lambda item: (item[0], str(item[1])))
@@ -159,15 +160,6 @@ def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: Runn
 
 def _load(path: Path) -> dict[str, Any]:
     return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
-
-
-def _move_aside(folder: Path, paths: list[Path]) -> Path:
-    number = 1 + len(list(folder.glob("superseded_*")))
-    aside = folder / f"superseded_{number:03d}"
-    aside.mkdir(parents=True)
-    for path in paths:
-        path.rename(aside / path.name)
-    return aside
 
 
 def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: InverseOptions, job: RunningJob) -> None:

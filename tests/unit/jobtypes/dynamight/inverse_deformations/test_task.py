@@ -86,7 +86,7 @@ def test_an_inverse_of_another_checkpoint_is_moved_aside_and_refused_by_others(f
     with pytest.raises(UserError, match="trained on the forward checkpoint 'first', not on 'second'"):
         load_inverses(flexible_job.directory, load_forward_result(flexible_job.directory))
     task.run({"nr_epochs": 1}, flexible_job)
-    assert (FINAL.parent / "superseded_001" / FINAL.name).is_file()
+    assert (flexible_job.directory / "previous_001" / FINAL.relative_to(flexible_job.directory)).is_file()
     assert contents()["forward_identity"] == "second"
 
 
