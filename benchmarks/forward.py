@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from floors import step_floor
-from made_project import CLOUD_SIGMA_ANGSTROMS, QuietJob, forward_options, make_particles
+from made_project import CLOUD_SIGMA_ANGSTROMS, forward_options, make_particles
 from measuring import Stopwatch, best_of, machine_speed, now, print_table
 from published_decoder import PublishedModel, training_step
 
@@ -25,9 +25,10 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.ctf import ctf
 from jobtypes.common.fourier import frequencies_2d
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.forward_deformations import task, training
+from jobtypes.dynamight.forward_deformations import training
 from jobtypes.dynamight.forward_deformations.neighbours import elastic_edges
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 
 PARTS = ("data", "encoder", "field", "projection", "loss and strain", "backward, optimiser", "rest")
@@ -56,8 +57,8 @@ def main() -> None:
         make_particles(project, particles=words.particles, box=words.box)
         options = forward_options(gaussians=words.gaussians, batch=words.batch, threads=words.threads)
         plan = make_plan(options, project)
-        job = QuietJob(project, "DynaMight/job002")
-        halves = {half: task._prepare_half(half, plan, options, job, device) for half in HALVES}
+        ready = partial(prepare_half, plan=plan, options=options, device=device, scratch=None, after_batch=lambda done: None)
+        halves = {half: ready(half) for half in HALVES}
         images = {half: plan.images.read(plan.rows(half)[: words.batch]).to(device) for half in HALVES}
     baselines = {half: Published(words, plan, half, images[half]) for half in HALVES}
     compare_epochs(words, plan, halves, baselines, device)

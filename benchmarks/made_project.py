@@ -27,33 +27,6 @@ N_BLOBS, BLOB_SIGMA_ANGSTROMS, CLOUD_SIGMA_ANGSTROMS = 400, 3.0, 16.0
 STAR, MAP, STACK = "particles.star", "map.mrc", "particles.mrcs"
 
 
-class QuietJob:
-    """A `RunningJob` that says nothing and is never asked to stop."""
-
-    def __init__(self, project: Path, directory: str) -> None:
-        self.project, self.directory, self.is_continue = project, Path(directory), False
-        (project / directory).mkdir(parents=True)
-
-    def report(self, sentence: str) -> None:
-        """Ignore a line."""
-
-    def warn(self, sentence: str) -> None:
-        """Ignore a warning."""
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        """Ignore how far a stage is."""
-
-    def abort_requested(self) -> bool:
-        """Never."""
-        return False
-
-    def check_abort(self) -> None:
-        """Never raise."""
-
-    def add_output(self, path: Path, label: str) -> None:
-        """Ignore an output."""
-
-
 def make_particles(project: Path, *, particles: int, box: int) -> float:
     """Write the STAR file, its stack and the map of a set; both halves have as many particles. Returns the pixel size in A."""
     pixel_size = BOX_LENGTH_ANGSTROMS / box

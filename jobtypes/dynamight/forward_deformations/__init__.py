@@ -8,6 +8,7 @@ losses      likelihood, strain
 neighbours  pairs of Gaussians whose distance the strain keeps
 noise       noise spectra from residuals
 plan        what will be used, and refusal of bad input
+preparation  images of a half set read, its model seeded
 checkpointing  checkpoints, resumption, results set aside
 training    one epoch of one half set
 stop_rule   when held-out particles stop improving

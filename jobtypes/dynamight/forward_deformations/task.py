@@ -16,13 +16,10 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last, set_results_aside
-from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
-from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, generator_of_half, seed_model
-from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
-from jobtypes.dynamight.model.observations import Observations
-from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import load_forward_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
@@ -33,7 +30,7 @@ from relion_jobs.contract.running_job import RunningJob
 
 FOLDER = Path("forward_deformations")
 HISTORY = FOLDER / "history.json"
-STIFFNESS_PER_RESIDUE = 0.15  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
+SCRATCH = "spectra_half{}.tmp"  # where images that memory does not hold are kept while the job runs
 MINUTES_BETWEEN_CHECKPOINTS = 5.0
 
 
@@ -78,19 +75,19 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
     for line in plan.sentences(options):
         job.report(line)
-    halves = {half: _prepare_half(half, plan, options, job, device) for half in HALVES}
+    halves = {half: _read_and_seed(half, plan, options, job, device) for half in HALVES}
     history: list[dict[str, float]] = []
     if earlier is not None:
         for half, training in halves.items():
             training.restore(earlier["halves"][half])
         history = earlier["history"]
         job.report(f"Going on from epoch {earlier['epoch']}.")
-    writer = CheckpointWriter(job.directory, options, _settings(plan, options))
+    writer = CheckpointWriter(job.directory, options, checkpoint_settings(plan, options))
     _train(halves, plan, history, writer, job)
     for half, training in halves.items():
         _encode(half, training, plan, job)
     path = writer.save(halves, history, finished=True)
-    for scratch in (job.directory / FOLDER).glob("spectra_half*.tmp"):
+    for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
         scratch.unlink()
     write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed)
     _report_motion(halves, job)
@@ -185,51 +182,14 @@ def _run_epoch(half: int, training: HalfTraining, plan: TrainingPlan, leave: Cal
     }
 
 
-def _prepare_half(half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, device: torch.device) -> HalfTraining:
-    """Read one half's images and seed its model: from them and the low-passed map, nothing else."""
-    rows = plan.rows(half)
-    scratch = None if plan.spectra_in_memory else job.directory / FOLDER / f"spectra_half{half}.tmp"
-    if scratch is not None:
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-    observations = Observations(plan.table, rows, plan.band, plan.mask, device=device, scratch=scratch)
-    done = 0
+def _read_and_seed(half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, device: torch.device) -> HalfTraining:
+    scratch = None if plan.spectra_in_memory else job.directory / FOLDER / SCRATCH.format(half)
 
-    def after_batch(count: int) -> None:
-        nonlocal done
-        done += count
-        job.progress(f"reading images of half {half}", done, len(rows), "images")
+    def after_batch(done: int) -> None:
+        job.progress(f"reading images of half {half}", done, len(plan.rows(half)), "images")
         job.check_abort()
 
-    observations.read(plan.images, after_batch)
-    generator = generator_of_half(options.seed, half)
-    projector = Projector(plan.band.to(device))
-    model = seed_model(
-        plan.seed,
-        observations,
-        projector,
-        n_gaussians=options.nr_gaussians,
-        n_widths=options.n_gaussian_widths,
-        n_latent=options.n_latent_dimensions,
-        n_fields=options.n_basis_fields,
-        noise_power=image_power(observations, len(plan.table.optics.numbers)),
-        generator=generator,
-    )
-    out = torch.from_numpy(plan.held_out[rows])
-    return HalfTraining(
-        model,
-        observations,
-        projector,
-        training=torch.nonzero(~out).squeeze(1),
-        held_out=torch.nonzero(out).squeeze(1),
-        settings=TrainingSettings(
-            batch_size=options.training_batch_size,
-            stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * plan.seed.n_residues,
-            independent_fraction=float(plan.mask.square().mean()),
-            refine_poses=options.refine_poses,
-            learning_rate=options.learning_rate,
-        ),
-        generator=generator,
-    )
+    return prepare_half(half, plan, options, device=device, scratch=scratch, after_batch=after_batch)
 
 
 def _refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: RunningJob) -> None:
@@ -270,25 +230,6 @@ def _taken_up(
         f"The training that is here is not taken up, as {why}; its results were moved to {set_results_aside(job.directory)}."
     )
     return None
-
-
-def _settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str, Any]:
-    pixel_size = plan.table.pixel_size_angstroms
-    return {
-        "box": plan.table.box,
-        "pixel_size_angstroms": pixel_size,
-        "star_file": options.fn_star,
-        "map_file": options.fn_map,
-        "mask_file": options.fn_mask,
-        "inputs": plan.inputs,
-        "seed": options.seed,
-        "particle_diameter_angstroms": plan.particle_diameter_angstroms,
-        "soft_edge_angstroms": options.soft_edge,
-        "n_latent": options.n_latent_dimensions,
-        "n_fields": options.n_basis_fields,
-        "pose_prior_radians": POSE_PRIOR_RADIANS,
-        "pose_prior_angstroms": POSE_PRIOR_PIXELS * pixel_size,
-    }
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
