@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         """
         view = matrices[:, 2]  # (b, 3) viewing direction in the molecule's frame
         # its products are even in the direction, as a projection is
-        products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3)]
+        products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3, device=view.device)]
         readings = self.read(difference, pixels_per_angstrom, matrices, shifts)
         hidden = self.network(torch.cat((readings, products), dim=1))
         return self.mean(hidden), self.log_variance(hidden)

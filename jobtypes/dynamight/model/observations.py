@@ -59,7 +59,8 @@ class Band:
     def n_terms(self, resolution_angstroms: float) -> int:
         """Number of leading terms up to a resolution."""
         limit = self.box_length_angstroms / resolution_angstroms + 1e-6
-        return max(1, int(torch.searchsorted(self.radius, torch.tensor(limit), right=True)))
+        # a number, not a tensor: that would have to be where the table is, which may be a GPU
+        return max(1, int(torch.searchsorted(self.radius, limit, right=True)))
 
     def resolution(self, n_terms: int) -> float:
         """Resolution of the first `n_terms` terms, in A."""

@@ -7,6 +7,7 @@ from jobtypes.common.rotations import rotation_vector_matrices
 from jobtypes.dynamight.forward_deformations.losses import strain
 from jobtypes.dynamight.model.displacement import (
     TAPER_END_ANGSTROMS,
+    TAPER_START_ANGSTROMS,
     DisplacementField,
     encoding_wavelengths,
     remove_share,
@@ -82,3 +83,39 @@ def test_another_reference_state_changes_the_names_of_states_but_not_the_states(
     # points of the old consensus, carried to the new one, reach the same places
     carried = point_states[0]
     assert torch.allclose(carried + model.displacement(latents, carried), point_states, atol=0.02)
+
+
+@pytest.mark.parametrize("box", [20, 21, 70])
+def test_what_is_outside_a_mask_stands_still_and_the_edge_moves_in_proportion(field, box):
+    pixel = 160.0 / box
+    x = (torch.arange(box) - box // 2) * pixel
+    # falls from 1 to 0 between x = -30 A and x = 50 A
+    field.set_mask(((50.0 - x) / 80).clamp(0, 1).expand(box, box, box), pixel)
+    points = torch.tensor([[-60.0, 10.0, 0.0], [10.0, -20.0, 30.0], [30.0, 5.0, -5.0], [65.0, 0.0, 0.0], [0.0, 300.0, 0.0]])
+    assert field.mobility(points).tolist() == pytest.approx([1.0, 0.5, 0.25, 0.0, 0.0], abs=0.02)
+    near = torch.tensor([[10.0, 0.0, 0.0]])
+    assert torch.allclose(field.basis(near), 0.5 * field.raw_basis(near) * field.taper(near)[:, None], atol=0.02)
+
+
+def test_a_mask_has_the_axes_of_a_map(field):
+    mask = torch.zeros(16, 16, 16)
+    mask[12, 5, 3] = 1.0  # z y x
+    field.set_mask(mask, 2.0)
+    inside = torch.tensor([[3 - 8, 5 - 8, 12 - 8]]) * 2.0
+    assert float(field.mobility(inside)) == pytest.approx(1.0)
+    assert float(field.mobility(inside.flip(1))) == 0.0
+
+
+def test_without_a_mask_everything_moves(field, positions):
+    assert torch.equal(field.mobility(positions * 9), torch.ones(len(positions)))
+
+
+def test_fields_fade_out_with_a_raised_cosine_of_the_distance_to_the_nearest_gaussian(field, positions):
+    top = positions[positions[:, 2].argmax()]
+    distances = torch.tensor([0.0, TAPER_START_ANGSTROMS, 14.0, TAPER_END_ANGSTROMS, 90.0])
+    points = top + distances[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    nearest = torch.cdist(points, positions).min(1).values
+    share = ((nearest - TAPER_START_ANGSTROMS) / (TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS)).clamp(0, 1)
+    assert torch.allclose(field.taper(points), 0.5 + 0.5 * torch.cos(torch.pi * share), atol=1e-5)
+    assert float(field.taper(points)[0]) == 1.0
+    assert float(field.taper(points)[-1]) == 0.0

@@ -1,0 +1,130 @@
+"""The worked-out posterior against a slow float64 optimiser and a Hessian by finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
+from jobtypes.dynamight.model.inference import refine_posterior
+from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch, image_mask
+from jobtypes.dynamight.model.projection import Projector
+
+NOISE_POWER, FRACTION, PARTICLES = 300.0, 0.6, 12
+
+
+class Problem:
+    """Particles of known latents, predicted by the model and with noise of the power that it assumes."""
+
+    def __init__(self, model: HalfModel) -> None:
+        self.model = model
+        band = Band(24, 4.0, 14.0)
+        self.projector, self.n_terms = Projector(band), len(band)
+        self.model.noise_power.fill_(NOISE_POWER)
+        table = read_particles("particles.star")
+        mask, _ = image_mask(24, 4.0, None, 10.0)
+        batch = Observations(table, np.flatnonzero(table.half == 1)[:PARTICLES], band, mask, device=torch.device("cpu")).batch(
+            torch.arange(PARTICLES)
+        )
+        self.batch = batch
+        generator = torch.Generator().manual_seed(3)
+        self.truth = torch.randn(PARTICLES, 2, generator=generator)
+        noise = torch.randn(PARTICLES, self.n_terms, 2, generator=generator) * (NOISE_POWER / 2) ** 0.5
+        with torch.no_grad():
+            self.batch = replace(batch, spectra=self.predict(self.truth, batch) + torch.view_as_complex(noise))
+
+    def predict(self, latent: Tensor, batch: ObservedBatch) -> Tensor:
+        """(b, q) terms, by autograd's own way through the model."""
+        model = self.model
+        matrices, shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
+        basis = model.field.basis_at_gaussians(model.gaussians.positions)
+        positions = model.gaussians.positions + combine(model.field.coefficients(latent), basis)
+        return batch.ctf * model.project(positions, matrices, shifts, self.projector, self.n_terms)
+
+    def objective(self, latent: Tensor) -> Tensor:
+        """(b,) minus the log posterior, written out."""
+        weights = FRACTION * self.projector.band.weights / NOISE_POWER
+        residual = self.batch.spectra - self.predict(latent, self.batch)
+        return (weights * residual.abs().square()).sum(1) + latent.square().sum(1) / 2
+
+    def refine(self, start: Tensor) -> Posterior:
+        return refine_posterior(
+            self.model,
+            self.batch,
+            Posterior(start, torch.zeros_like(start)),
+            self.projector,
+            n_terms=self.n_terms,
+            independent_fraction=FRACTION,
+        )
+
+    def double(self) -> Problem:
+        """All of it in float64."""
+        self.model.double()
+        floats = {name: getattr(self.batch, name).double() for name in ("ctf", "matrices", "shifts")}
+        self.batch = replace(self.batch, spectra=self.batch.spectra.to(torch.complex128), **floats)
+        band = self.projector.band
+        for name in ("squared_frequencies", "frequencies", "weights"):
+            setattr(band, name, getattr(band, name).double())
+        self.projector, self.truth = Projector(band), self.truth.double()
+        return self
+
+
+@pytest.fixture
+def problem(forward) -> Problem:
+    return Problem(forward.halves[1].model)
+
+
+def slow_minimum(problem: Problem, start: Tensor) -> Tensor:
+    """(b, d) minimum by many steps of L-BFGS in float64."""
+    latent = start.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS(
+        [latent], max_iter=400, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = problem.objective(latent).sum()
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    return latent.detach()
+
+
+def test_gauss_newton_steps_reach_the_minimum_of_a_slow_optimiser(problem):
+    refined = problem.refine(problem.truth + 0.4).mean
+    slow = problem.double()
+    best = slow_minimum(slow, slow.truth)
+    excess = slow.objective(refined.double()) - slow.objective(best)
+    # a hundredth of a log-likelihood unit is a seventh of a standard deviation of the posterior
+    assert float(excess.max()) < 0.01
+
+
+def test_the_worked_out_posterior_is_never_worse_than_its_start(problem):
+    generator = torch.Generator().manual_seed(5)
+    for spread in (0.1, 1.0, 6.0):
+        start = spread * torch.randn(PARTICLES, 2, generator=generator)
+        before, after = problem.objective(start), problem.objective(problem.refine(start).mean)
+        assert bool((after <= before * (1 + 1e-6)).all())
+
+
+def test_the_variance_is_that_of_the_inverse_curvature(problem):
+    refined = problem.refine(problem.truth)
+    slow = problem.double()
+    latent = refined.mean.double()
+    # the Gauss-Newton curvature is the Hessian where image and prediction agree
+    slow.batch = replace(slow.batch, spectra=slow.predict(latent, slow.batch).detach())
+    step = 0.02
+    offsets = step * torch.eye(2, dtype=torch.float64)
+    hessian = torch.empty(PARTICLES, 2, 2, dtype=torch.float64)
+    for i, one in enumerate(offsets):
+        for j, other in enumerate(offsets):
+            corners = [slow.objective(latent + a * one + b * other) * a * b for a in (-1, 1) for b in (-1, 1)]
+            hessian[:, i, j] = sum(corners) / (4 * step**2)
+    expected = torch.linalg.inv(hessian).diagonal(dim1=1, dim2=2)
+    assert torch.allclose(refined.log_variance.double().exp(), expected, rtol=0.1)

@@ -1,0 +1,59 @@
+"""What reading a training makes of it."""
+
+from __future__ import annotations
+
+import torch
+
+from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.model.observations import Band, Observations, image_mask
+from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.result import KIND, build_model
+
+
+def as_trained(forward, half: int):
+    """The model of a half as its checkpoint holds it, and what else is there of it."""
+    contents = load_checkpoint(forward.path, kind=KIND, version=1)
+    part = contents["halves"][half]
+    return build_model(part["model"], contents["settings"]).eval().requires_grad_(False), part
+
+
+def test_the_consensus_is_the_particle_nearest_to_the_mean_deformation(forward):
+    trained, part = as_trained(forward, 1)
+    latents = part["latent_mean"]
+    moved = trained.displacement(latents)  # (n_h, n, 3)
+    weights = trained.gaussians.amplitudes / trained.gaussians.amplitudes.sum()
+    training = ~part["held_out"]
+    away = (moved - moved[training].mean(0)).square().sum(2) @ weights
+    nearest = int(torch.where(training, away, torch.inf).argmin())
+    half = forward.halves[1]
+    assert float(half.model.displacement(latents[nearest : nearest + 1]).abs().max()) < 1e-4
+    assert torch.allclose(half.model.gaussians.positions, trained.gaussians.positions + moved[nearest], atol=1e-4)
+
+
+def test_the_states_of_all_particles_are_those_of_the_training(forward):
+    for number, half in forward.halves.items():
+        trained, part = as_trained(forward, number)
+        states = trained.gaussians.positions + trained.displacement(part["latent_mean"])
+        found = half.model.gaussians.positions + half.model.displacement(half.latent_mean)
+        assert torch.allclose(found, states, atol=1e-4)
+
+
+def test_the_displacement_of_a_particle_is_the_rms_over_its_gaussians(forward):
+    half = forward.halves[2]
+    expected = half.model.displacement(half.latent_mean).square().sum(2).mean(1).sqrt()
+    assert torch.allclose(half.rms_displacement, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_reference_leaves_the_encoder_where_it_was(forward):
+    trained, part = as_trained(forward, 1)
+    table = read_particles("particles.star")
+    band = Band(table.box, table.pixel_size_angstroms, 14.0)
+    mask, _ = image_mask(table.box, table.pixel_size_angstroms, None, 10.0)
+    observations = Observations(table, part["rows"].numpy()[:8], band, mask, device=torch.device("cpu"))
+    observations.read(ParticleImages(table, "."), lambda count: None)
+    batch = observations.batch(torch.arange(8))
+    before, after = (model.encode(batch, Projector(band), len(band)) for model in (trained, forward.halves[1].model))
+    assert torch.allclose(after.mean, before.mean, atol=1e-4)
+    assert torch.allclose(after.log_variance, before.log_variance, atol=1e-4)
