@@ -128,3 +128,19 @@ def test_the_variance_is_that_of_the_inverse_curvature(problem):
             hessian[:, i, j] = sum(corners) / (4 * step**2)
     expected = torch.linalg.inv(hessian).diagonal(dim1=1, dim2=2)
     assert torch.allclose(refined.log_variance.double().exp(), expected, rtol=0.1)
+
+
+def test_no_step_takes_the_default_device_for_that_of_its_data(problem):
+    expected = problem.refine(problem.truth)
+    # as on a GPU, what is made there without naming a device cannot be mixed with the data
+    with torch.device("meta"):
+        found = refine_posterior(
+            problem.model,
+            problem.batch,
+            Posterior(problem.truth, problem.truth),
+            problem.projector,
+            n_terms=problem.n_terms,
+            independent_fraction=FRACTION,
+        )
+    assert torch.equal(found.mean, expected.mean)
+    assert torch.equal(found.log_variance, expected.log_variance)

@@ -32,3 +32,20 @@ def test_a_step_touches_the_particles_of_the_batch_alone():
     _, shifts, _ = poses(torch.tensor([4, 1]), MATRICES, SHIFTS)
     shifts.sum().backward()
     assert sorted(poses.corrections.weight.grad.coalesce().indices()[0].tolist()) == [1, 4]
+
+
+def test_the_cost_of_a_correction_is_minus_its_log_prior():
+    poses = RefinedPoses(3, 0.02, 1.5)
+    correction = torch.tensor([0.3, -1.2, 0.8, 2.0, -0.5])
+    with torch.no_grad():
+        poses.corrections.weight[1] = correction
+        poses.corrections.weight[2] = 0.0
+        matrices, shifts, cost = poses(torch.tensor([1, 2]), torch.eye(3).expand(2, 3, 3), torch.zeros(2, 2))
+    rotation = matrices[0].double()
+    # the rotation vector out of the skew part: angle times axis
+    skew = torch.stack((rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1])) / 2
+    vector = skew * (torch.arcsin(skew.norm()) / skew.norm())
+    prior = torch.distributions.Normal(torch.zeros(5), torch.tensor([0.02] * 3 + [1.5] * 2))
+    drawn = torch.cat((vector.float(), shifts[0]))
+    difference = prior.log_prob(torch.zeros(5)).sum() - prior.log_prob(drawn).sum()
+    assert float(cost[0] - cost[1]) == pytest.approx(float(difference), rel=1e-3)

@@ -1,0 +1,147 @@
+"""One half set's training: its held-out objective is a log likelihood, and nothing of its state is lost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations.noise import image_power
+from jobtypes.dynamight.forward_deformations.plan import make_plan
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
+from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
+from jobtypes.dynamight.model.observations import Observations
+from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import JobFailed
+
+FRACTION = 0.4
+EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)
+WARM_UP = EpochPlan(deforms=False, resolution_angstroms=16.0, kl_weight=0.1, learning_rate=1.0)
+
+
+@pytest.fixture
+def new_training(project, values):
+    """Make the training of half 1 of the swinging dumbbell, its last four particles held out."""
+    plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
+    observations = Observations(plan.table, plan.rows(1), plan.band, plan.mask, device=torch.device("cpu"))
+    observations.read(plan.images, lambda count: None)
+
+    def make(n_widths: int = 1) -> HalfTraining:
+        generator = generator_of_half(3, 1)
+        sizes = {"n_gaussians": 60, "n_widths": n_widths, "n_latent": 2, "n_fields": 4}
+        projector, noise = Projector(plan.band), image_power(observations, 1)
+        model = seed_model(plan.seed, observations, projector, noise_power=noise, generator=generator, **sizes)
+        settings = TrainingSettings(
+            batch_size=5, stiffness=1.0, independent_fraction=FRACTION, refine_poses=True, learning_rate=1.0
+        )
+        index = torch.arange(len(observations))
+        return HalfTraining(
+            model, observations, projector, training=index[:-4], held_out=index[-4:], settings=settings, generator=generator
+        )
+
+    return make
+
+
+def never() -> bool:
+    return False
+
+
+def residuals(training: HalfTraining, n_terms: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Residuals (b, q) of the held-out particles at their posterior means, and the noise power (b, q) assumed."""
+    model = training.model.eval()
+    batch = training.observations.batch(training.held_out)
+    with torch.no_grad():
+        latent = model.encode(batch, training.projector, n_terms).mean
+        positions = model.gaussians.positions + model.displacement(latent)
+        terms = model.project(positions, batch.matrices, batch.shifts, training.projector, n_terms)
+    power = model.noise_power[batch.group][:, training.observations.band.shells[:n_terms]]
+    return batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * terms, power
+
+
+def test_the_held_out_objective_is_minus_the_log_likelihood_of_complex_noise(new_training):
+    training = new_training()
+    training.run_epoch(EPOCH, never)
+    band = training.observations.band
+    residual, power = residuals(training, band.n_terms(EPOCH.resolution_angstroms))
+    noise = torch.distributions.Normal(0.0, (power.double() / 2).sqrt())
+    log_likelihood = noise.log_prob(residual.real.double()) + noise.log_prob(residual.imag.double()) + math.log(math.pi)
+    expected = -FRACTION * float((log_likelihood * band.weights[: residual.shape[1]]).sum(1).mean())
+    assert training.held_out_objective(EPOCH) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_held_out_objective_is_least_where_the_noise_is_what_is_left(new_training):
+    training = new_training()
+    training.run_epoch(EPOCH, never)
+    band = training.observations.band
+    residual, _ = residuals(training, band.n_terms(EPOCH.resolution_angstroms))
+    weights = band.weights[: residual.shape[1]]
+    training.model.noise_power.fill_(float((residual.abs().square() * weights).sum() / (weights.sum() * len(residual))))
+    # the noise is part of what the encoder sees: latents follow it, by little
+    objectives = {}
+    power = training.model.noise_power.clone()
+    for factor in (0.5, 1.0, 2.0):
+        training.model.noise_power.copy_(factor * power)
+        objectives[factor] = training.held_out_objective(EPOCH)
+    assert objectives[1.0] < min(objectives[0.5], objectives[2.0])
+
+
+def test_the_held_out_objective_changes_nothing_that_trains(new_training):
+    training = new_training()
+    training.run_epoch(WARM_UP, never)
+    before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    randomness = training.generator.get_state()
+    training.held_out_objective(EPOCH)
+    assert all(torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
+    assert torch.equal(training.generator.get_state(), randomness)
+
+
+def test_a_training_goes_on_from_its_state_in_the_middle_of_an_epoch(new_training):
+    whole, left, taken_up = (new_training(n_widths=2) for _ in range(3))
+    for plan in (WARM_UP, EPOCH, EPOCH):
+        whole.run_epoch(plan, never)
+    left.run_epoch(WARM_UP, never)
+    assert left.run_epoch(EPOCH, lambda: left.progress.seen >= 10) is None
+    taken_up.restore(left.state())
+    assert taken_up.visits == left.visits == len(left.training) + 10
+    for plan in (EPOCH, EPOCH):
+        taken_up.run_epoch(plan, never)
+    states = whole.model.state_dict(), taken_up.model.state_dict()
+    assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
+    assert torch.equal(whole.latent_mean, taken_up.latent_mean)
+    assert torch.equal(whole.motion_power, taken_up.motion_power)
+
+
+def test_a_warm_up_moves_no_network(new_training):
+    training = new_training()
+    before = [parameter.clone() for parameter in (*training.model.field.parameters(), *training.model.encoder.parameters())]
+    training.run_epoch(WARM_UP, never)
+    after = [*training.model.field.parameters(), *training.model.encoder.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert training.rms_motion() == 0.0
+
+
+def test_an_objective_that_is_not_finite_is_told_and_touches_no_parameter(new_training):
+    training = new_training()
+    training.observations.spectra[training.training[0], 0] = np.nan
+    training.settings = TrainingSettings(
+        batch_size=100, stiffness=1.0, independent_fraction=FRACTION, refine_poses=True, learning_rate=1.0
+    )
+    before = training.model.gaussians.positions.clone()
+    with pytest.raises(JobFailed, match="the last good checkpoint is kept"):
+        training.run_epoch(EPOCH, never)
+    assert torch.equal(training.model.gaussians.positions, before)
+
+
+def test_every_particle_has_a_posterior_in_the_end(new_training):
+    training = new_training()
+    training.run_epoch(EPOCH, never)
+    heard: list[int] = []
+    training.encode_all(EPOCH, heard.append)
+    assert heard[-1] == len(training.observations)
+    assert bool((training.latent_log_variance != 0).all())
+    assert bool((training.latent_log_variance < 1e-3).all())  # an image never tells less than the prior
