@@ -79,18 +79,31 @@ class TabulatedField:
         self.half_length = box_length_angstroms / 2
         axis = torch.linspace(-self.half_length, self.half_length, self.size)
         zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-        self.table = model.field.basis(zyx.flip(1).to(model.gaussians.positions.device))  # (K, G^3, 3)
+        basis = model.field.basis(zyx.flip(1).to(model.gaussians.positions.device))  # (K, G^3, 3)
+        extent = basis.abs().amax(dim=(0, 2))  # (G^3,)
+        self._filled = torch.nonzero(extent).flatten()  # away from the density nothing moves, in any state
+        self._table = basis[:, self._filled]  # (K, m, 3)
+        self._extent = extent.view(1, 1, self.size, self.size, self.size)
 
     def of_state(self, coefficients: Tensor) -> Tensor:
         """(1, 3, G, G, G) displacements in A of the state with coefficients (K,)."""
-        field = torch.einsum("k,kmc->cm", coefficients, self.table)
-        return field.reshape(1, 3, self.size, self.size, self.size)
+        field = coefficients.new_zeros(3, self.size**3)
+        field[:, self._filled] = torch.einsum("k,kmc->cm", coefficients, self._table)
+        return field.view(1, 3, self.size, self.size, self.size)
 
     def displacement(self, state: Tensor, points: Tensor) -> Tensor:
         """Displacements (m, 3) A at points (m, 3) A, of a state made by `of_state`."""
-        grid = (points / self.half_length).view(1, -1, 1, 1, 3)
-        values = torch.nn.functional.grid_sample(state, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-        return values.view(3, -1).T
+        return self._sample(state, points).T
+
+    def moves(self, points: Tensor) -> Tensor:
+        """Whether points (m, 3) A move in any state, (m,)."""
+        return self._sample(self._extent, points)[0] > 0
+
+    def _sample(self, grid: Tensor, points: Tensor) -> Tensor:
+        """Values (c, m) of a grid (1, c, G, G, G) at points (m, 3) A."""
+        places = (points / self.half_length).view(1, -1, 1, 1, 3)
+        values = torch.nn.functional.grid_sample(grid, places, mode="bilinear", padding_mode="zeros", align_corners=True)
+        return values.view(grid.shape[1], -1)
 
 
 class CarriedReconstruction:
@@ -112,39 +125,44 @@ class CarriedReconstruction:
         self.box, self.pixel_size, self.description = volume.shape[0], pixel_size_angstroms, description
         self.device = model.gaussians.positions.device
         self.field = TabulatedField(model, self.box * pixel_size_angstroms)
-        self.weight = volume.clamp(min=0).flatten().to(self.device)
-        self.spline = spline_filter(volume.cpu().numpy(), order=3, output=np.float32)
+        self.volume = volume.cpu()
+        self.spline = spline_filter(self.volume.numpy(), order=3, output=np.float32)
         axis = (torch.arange(self.box, dtype=torch.float32) - self.box // 2) * pixel_size_angstroms
         zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         self.points = zyx.flip(1).contiguous().to(self.device)  # (N^3, 3)
+        self.moving = self.field.moves(self.points)  # (N^3,)
+        self.weight = volume.clamp(min=0).flatten().to(self.device)
 
     @torch.no_grad()
     def state(self, coefficients: Tensor) -> Tensor:
         """Map (N, N, N) of the state with coefficients (K,)."""
         state = self.field.of_state(coefficients)
-        start = self._carried_displacement(state)
-        active = torch.nonzero((start.abs().sum(1) > 1e-3) | (self.field.displacement(state, self.points).abs().sum(1) > 1e-3))[
-            :, 0
-        ]
-        consensus = self.points.clone()
-        consensus[active] -= start[active]
-        jacobian = torch.ones(len(self.points), device=self.device)
-        consensus[active], jacobian[active] = self._solve(state, consensus[active], self.points[active])
+        active, arriving = self._arriving(state)
+        deformed = self.points[active]
+        consensus, jacobian = self._solve(state, deformed - arriving, deformed)
         voxels = (consensus / self.pixel_size + self.box // 2).flip(1).T.cpu().numpy()  # z y x
         values = map_coordinates(self.spline, voxels, order=3, prefilter=False, mode="constant")
-        result = torch.from_numpy(values) / jacobian.cpu().clamp(min=0.2, max=5.0)
+        result = self.volume.flatten().clone()
+        result[active.cpu()] = torch.from_numpy(values) / jacobian.cpu().clamp(min=0.2, max=5.0)
         return result.view(self.box, self.box, self.box)
 
-    def _carried_displacement(self, state: Tensor) -> Tensor:
-        """(N^3, 3) displacement that arrives at each voxel; where space is folded, that of the sheet with the density."""
-        displacement = self.field.displacement(state, self.points)
-        target = (self.points + displacement) / self.pixel_size + self.box // 2
-        mass = splat_points(target, self.weight, self.box).flatten()
-        moments = [splat_points(target, self.weight * displacement[:, axis], self.box).flatten() for axis in range(3)]
-        threshold = 0.02 * self.weight.max()
-        return torch.where(
-            (mass > threshold)[:, None], torch.stack(moments, dim=1) / mass.clamp(min=1e-12)[:, None], displacement
-        )
+    def _arriving(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Voxels (a,) that the state changes, and the displacement (a, 3) A that arrives there.
+
+        Where space is folded, it is that of the sheet with the density. Voxels that no state moves keep their density where it
+        is, so that only the others are carried.
+        """
+        displacement = torch.zeros_like(self.points)
+        displacement[self.moving] = self.field.displacement(state, self.points[self.moving])
+        carried = torch.nonzero(self.moving & (self.weight > 0)).flatten()
+        target = (self.points + displacement)[carried] / self.pixel_size + self.box // 2
+        weight = self.weight[carried]
+        mass = splat_points(target, weight, self.box).flatten() + self.weight * ~self.moving
+        moments = [splat_points(target, weight * displacement[carried, axis], self.box).flatten() for axis in range(3)]
+        dense = mass > 0.02 * self.weight.max()
+        arriving = torch.where(dense[:, None], torch.stack(moments, dim=1) / mass.clamp(min=1e-12)[:, None], displacement)
+        active = torch.nonzero((arriving.abs().sum(1) > 1e-3) | (displacement.abs().sum(1) > 1e-3)).flatten()
+        return active, arriving[active]
 
     def _solve(self, state: Tensor, consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
         """Newton's iteration for phi(x) = y from x = consensus; also the determinant of grad phi there."""

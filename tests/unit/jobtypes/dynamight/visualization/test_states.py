@@ -55,6 +55,19 @@ def test_a_carried_reconstruction_is_the_state_of_its_own_gaussians(forward: For
         assert abs(float(carried.sum() / truth.sum()) - 1) < 0.03  # mass is kept
 
 
+def test_voxels_that_no_state_moves_can_be_left_out(forward: ForwardResult) -> None:
+    model = forward.halves[1].model
+    carry = CarriedReconstruction(GaussianStates(model, 24, 4.0).state(torch.zeros(3)), 4.0, model, "test")
+    coefficients = model.field.coefficients(forward.halves[1].latent_mean[:1])[0]
+    state = carry.state(coefficients)
+    resting = ~carry.moving
+    assert 0.1 < resting.float().mean() < 0.9
+    displacement = carry.field.displacement(carry.field.of_state(coefficients), carry.points)
+    assert float(displacement[resting].abs().max()) == 0
+    carry.moving = torch.ones_like(carry.moving)
+    assert (carry.state(coefficients) - state).abs().max() < 1e-5 * state.max()
+
+
 def test_the_table_holds_the_field(forward: ForwardResult) -> None:
     field = forward.halves[1].model.field
     table = TabulatedField(forward.halves[1].model, 96.0)
