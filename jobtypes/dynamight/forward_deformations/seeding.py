@@ -102,7 +102,26 @@ def seed_model(
     noise_power: Tensor,
     generator: torch.Generator,
 ) -> HalfModel:
-    """A model of one half set that has seen the low-passed map and this half's images only."""
+    """A model of one half set that has seen the low-passed map and this half's images only.
+
+    Parameters
+    ----------
+    seed
+        What both halves start from.
+    observations, projector
+        This half's images, of which the first few hundred set the scale of the amplitudes, and the renderer.
+    n_gaussians, n_widths, n_latent, n_fields
+        Sizes of the model.
+    noise_power
+        (groups, shells) first guess of the noise.
+    generator
+        This half's random numbers, on the CPU.
+
+    Raises
+    ------
+    UserError
+        The images do not correlate with the map.
+    """
     positions = seed_positions(seed.density, seed.threshold, n_gaussians, seed.pixel_size_angstroms, generator)
     spacing = (seed.volume_angstroms3 / n_gaussians) ** (1 / 3)
     wavelengths = encoding_wavelengths(observations.band.box_length_angstroms)

@@ -109,6 +109,12 @@ class HalfTraining:
         Whole epochs.
     stop_rule, stopped
         Whether this half's held-out particles have stopped improving.
+    latent_mean, latent_log_variance
+        (n_h, d) posterior of every particle as of the last time it was seen, on the CPU.
+    motion_power
+        (n,) running mean of each Gaussian's squared displacement, A^2.
+    progress
+        How far the epoch under way is; None between epochs.
     """
 
     def __init__(
@@ -157,7 +163,11 @@ class HalfTraining:
         """Visit every training particle once, or the rest of them where the epoch was left; returns figures per particle.
 
         `leave` is asked after every batch; where it says so the epoch is left, None returned, and the next call goes on.
-        Raises JobFailed, before any parameter is touched, if the objective is not finite.
+
+        Raises
+        ------
+        JobFailed
+            The objective of a batch is not finite; that batch has touched no parameter.
         """
         self.model.train()
         self._set_learning_rates(plan)

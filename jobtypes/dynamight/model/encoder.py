@@ -8,6 +8,7 @@ pixel that it projects to. The same part of the molecule thus meets the same inp
 from __future__ import annotations
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 
@@ -22,6 +23,9 @@ class Encoder(nn.Module):
         Latent dimensions d.
     width
         Neurons per hidden layer.
+    dropout
+        Share of hidden values left out in training. Drawn from torch's global generator, which no checkpoint keeps: above 0 a
+        training does not resume exactly.
     """
 
     probes: Tensor
@@ -69,9 +73,22 @@ class Encoder(nn.Module):
 
 
 def probe_points(positions: Tensor, spacing_angstroms: float, margin_angstroms: float) -> Tensor:
-    """A body-centred grid of points within a margin of the Gaussians (n, 3): (p, 3), in A."""
-    from scipy.spatial import cKDTree
+    """A body-centred grid of points within a margin of the Gaussians.
 
+    Parameters
+    ----------
+    positions
+        (n, 3) Gaussians in A, on the CPU.
+    spacing_angstroms
+        Edge of the cube that holds one point.
+    margin_angstroms
+        From the nearest Gaussian at most.
+
+    Returns
+    -------
+    Tensor
+        (p, 3) in A.
+    """
     low = positions.min(0).values - margin_angstroms
     high = positions.max(0).values + margin_angstroms
     edge = spacing_angstroms * 2 ** (1 / 3)  # two points per cubic cell

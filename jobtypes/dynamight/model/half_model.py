@@ -78,7 +78,10 @@ class HalfModel(nn.Module):
         return 1 / self.noise_power[batch.group][:, band.shells[:n_terms]]
 
     def encode(self, batch: ObservedBatch, projector: Projector, n_terms: int) -> Posterior:
-        """Posterior of the latents of a batch, from their Fourier terms up to `n_terms` and their input poses."""
+        """Posterior of the latents of a batch, (b, d), from the first `n_terms` Fourier terms and the refined poses.
+
+        Particles that trained nothing have no refined pose; theirs is the input pose.
+        """
         with torch.no_grad():
             matrices, shifts, _ = self.poses(batch.index, batch.matrices, batch.shifts)
             # the encoder has learned differences from the state of latent zero, whatever the reference is by now
@@ -98,7 +101,11 @@ def combine(coefficients: Tensor, basis: Tensor) -> Tensor:
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:
-    """Images (b, M, M) of Fourier terms (b, q), normalised to a variance of 1 for terms of unit power, and their pixels per A."""
+    """Images (b, M, M) of Fourier terms (b, q), on the coarsest grid that holds them, and their pixels per A.
+
+    Terms of unit power give a variance of 1, or a few hundredths less: those at kx = 0, of which the band holds both of a pair,
+    are counted twice.
+    """
     harmonics = band.harmonics[:n_terms]
     size = 2 * int(harmonics.abs().max()) + 2
     plane = terms.new_zeros(len(terms), size * (size // 2 + 1))

@@ -1,8 +1,11 @@
 """The posterior of a latent given its image and a trained decoder: what the encoder guesses, worked out.
 
 The encoder learns its answers on the training particles, so it is less sure-footed on others. A few Gauss-Newton steps on the
-objective itself bring every particle, held-out or new, to the maximum of its posterior; the curvature there gives its variance
-(Laplace's approximation).
+log posterior itself, the prior at its full weight, bring every particle, held-out or new, to its maximum; the curvature there
+gives its variance (Laplace's approximation).
+
+Source: Levenberg 1944 and Marquardt 1963 for the damping; MacKay 2003, Information Theory, Inference, and Learning Algorithms,
+chapter 27, for Laplace's approximation.
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ def refine_posterior(
     Returns
     -------
     Posterior
-        Mean where no step made the objective worse than at the start; log variance from the curvature there.
+        Mean (b, d), nowhere less probable than that of the start; log variance (b, d) from the Gauss-Newton curvature where the
+        last step set out.
     """
     target = _Target(model, batch, projector, n_terms, independent_fraction)
     latent, curvature = start.mean.clone(), None

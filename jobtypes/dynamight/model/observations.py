@@ -80,7 +80,7 @@ class ObservedBatch:
     Attributes
     ----------
     index
-        (b,) position of each particle in its half's `Observations`.
+        (b,) place of each particle in its half's `Observations`.
     spectra
         (b, Q) complex Fourier terms of the masked images, unnormalised, phase origin at the box centre.
     ctf
@@ -147,7 +147,13 @@ class Observations:
         return len(self.rows)
 
     def read(self, images: ParticleImages, after_batch: Callable[[int], None], batch_size: int = 256) -> None:
-        """Read all images; `after_batch` is called with the number of images of each batch."""
+        """Read all images; `after_batch` is called with the number of images of each batch.
+
+        Raises
+        ------
+        UserError
+            A stack or an image that cannot be used; see `ParticleImages.read`.
+        """
         index = self.band.index.cpu()
         for place in torch.arange(len(self)).split(batch_size):
             spectra = rfft2(images.read(self.rows[place.numpy()]) * self.mask).flatten(1)[:, index]
@@ -170,7 +176,7 @@ class Observations:
         return ctf(self._ctf_parameters.select(index), self.band.frequencies.cpu()[None])[:, 0]  # (b, Q)
 
     def _premultiplication(self, index: Tensor) -> Tensor:
-        """(b, Q), or (b, 1) of ones, factor on the noise of each term."""
+        """(b, Q) factor that premultiplication left on the noise of each term; (b, 1) of ones where no data are premultiplied."""
         premultiplied = self._ctf_parameters.premultiplied
         if premultiplied is None:
             return torch.ones(len(index), 1)

@@ -45,7 +45,7 @@ class HalfResult:
     shifts_angstroms
         (n_h, 2) refined shifts of the projection.
     rms_displacement
-        (n_h,) rms displacement over the Gaussians of each particle, A.
+        (n_h,) rms displacement of each particle's Gaussians, each counted the same, from the consensus, A.
     """
 
     half: int
