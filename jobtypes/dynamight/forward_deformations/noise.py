@@ -33,12 +33,23 @@ class ShellPower:
         return torch.where(seen, (1 - share) * noise_power + share * mean, noise_power)
 
 
-def image_power(observations: Observations, n_groups: int, n_images: int = 2000) -> Tensor:
-    """(groups, shells) mean power of the first images: the first guess of the noise, of which the signal is a small part."""
+def image_power(observations: Observations, n_groups: int, training: Tensor, n_images: int = 2000) -> Tensor:
+    """(groups, shells) mean power of images: the first guess of the noise, of which the signal is a small part.
+
+    Parameters
+    ----------
+    observations
+        Images of a half set.
+    n_groups
+        Optics groups of the whole data set; one without an image among those looked at gets the mean of all.
+    training
+        (p,) indices of the particles that train, of which the first `n_images` are looked at.
+    n_images
+        At most so many.
+    """
     power = ShellPower(n_groups, observations.band)
-    spectra, group = observations.spectra[:n_images], observations.group[:n_images]
-    for part in torch.arange(len(spectra)).split(256):
-        power.add(spectra[part].to(observations.device), group[part].to(observations.device))
+    for part in training[:n_images].split(256):
+        power.add(observations.spectra[part].to(observations.device), observations.group[part].to(observations.device))
     everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)
     # shell 0 is not in the band, and a group may have no image among the first
     everything = torch.where(everything > 0, everything, everything[everything > 0].mean())

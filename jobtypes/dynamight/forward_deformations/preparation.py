@@ -51,24 +51,26 @@ def prepare_half(
     observations = _read_images(half, plan, device, scratch, after_batch)
     generator = generator_of_half(options.seed, half)
     projector = Projector(plan.band.to(device))
+    out = torch.from_numpy(plan.held_out[plan.rows(half)])
+    in_training, held_out = torch.nonzero(~out).squeeze(1), torch.nonzero(out).squeeze(1)
     model = seed_model(
         plan.seed,
         observations,
         projector,
+        training=in_training,
         n_gaussians=options.nr_gaussians,
         n_widths=options.n_gaussian_widths,
         n_latent=options.n_latent_dimensions,
         n_fields=options.n_basis_fields,
-        noise_power=image_power(observations, len(plan.table.optics.numbers)),
+        noise_power=image_power(observations, len(plan.table.optics.numbers), in_training),
         generator=generator,
     )
-    out = torch.from_numpy(plan.held_out[plan.rows(half)])
     return HalfTraining(
         model,
         observations,
         projector,
-        training=torch.nonzero(~out).squeeze(1),
-        held_out=torch.nonzero(out).squeeze(1),
+        training=in_training,
+        held_out=held_out,
         settings=TrainingSettings(
             batch_size=options.training_batch_size,
             stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * plan.seed.n_residues,

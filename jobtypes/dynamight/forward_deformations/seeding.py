@@ -95,6 +95,7 @@ def seed_model(
     observations: Observations,
     projector: Projector,
     *,
+    training: Tensor,
     n_gaussians: int,
     n_widths: int,
     n_latent: int,
@@ -109,7 +110,9 @@ def seed_model(
     seed
         What both halves start from.
     observations, projector
-        This half's images, of which the first few hundred set the scale of the amplitudes, and the renderer.
+        This half's images, and the renderer.
+    training
+        (p,) indices of the particles that train; the first few hundred set the scale of the amplitudes.
     n_gaussians, n_widths, n_latent, n_fields
         Sizes of the model.
     noise_power
@@ -145,7 +148,7 @@ def seed_model(
     if seed.mask is not None:
         model.field.set_mask(seed.mask, seed.pixel_size_angstroms)
     model.field.set_anchors(model.gaussians.positions, model.gaussians.amplitudes)
-    _fit_scale(model, observations, projector)
+    _fit_scale(model, observations, projector, training)
     return model
 
 
@@ -157,12 +160,12 @@ def generator_of_half(seed: int, half: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def _fit_scale(model: HalfModel, observations: Observations, projector: Projector, n_images: int = 256) -> None:
-    """Set the amplitudes so that projections fit the first images best, at low resolution."""
+def _fit_scale(model: HalfModel, observations: Observations, projector: Projector, training: Tensor, n_images: int = 256) -> None:
+    """Set the amplitudes so that projections fit the first images that train best, at low resolution."""
     band = observations.band
     n_terms = band.n_terms(SEED_RESOLUTION_ANGSTROMS)
     above, below = 0.0, 0.0
-    for index in torch.arange(min(n_images, len(observations))).split(32):
+    for index in training[:n_images].split(32):
         batch = observations.batch(index)
         predicted = batch.ctf[:, :n_terms] * model.project(
             model.gaussians.positions[None], batch.matrices, batch.shifts, projector, n_terms

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
 
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import make_plan
+from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
@@ -34,12 +37,14 @@ def new_training(project, values):
     def make(n_widths: int = 1) -> HalfTraining:
         generator = generator_of_half(3, 1)
         sizes = {"n_gaussians": 60, "n_widths": n_widths, "n_latent": 2, "n_fields": 4}
-        projector, noise = Projector(plan.band), image_power(observations, 1)
-        model = seed_model(plan.seed, observations, projector, noise_power=noise, generator=generator, **sizes)
+        index = torch.arange(len(observations))
+        projector, noise = Projector(plan.band), image_power(observations, 1, index[:-4])
+        model = seed_model(
+            plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, **sizes
+        )
         settings = TrainingSettings(
             batch_size=5, stiffness=1.0, independent_fraction=FRACTION, refine_poses=True, learning_rate=1.0
         )
-        index = torch.arange(len(observations))
         return HalfTraining(
             model, observations, projector, training=index[:-4], held_out=index[-4:], settings=settings, generator=generator
         )
@@ -145,3 +150,18 @@ def test_every_particle_has_a_posterior_in_the_end(new_training):
     assert heard[-1] == len(training.observations)
     assert bool((training.latent_log_variance != 0).all())
     assert bool((training.latent_log_variance < 1e-3).all())  # an image never tells less than the prior
+
+
+def test_held_out_particles_train_nothing_not_even_the_first_guess_of_noise_and_scale(project, values):
+    plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
+    prepare = partial(prepare_half, 1, plan, ForwardOptions.from_values(values()), device=torch.device("cpu"), scratch=None)
+    before = prepare(after_batch=lambda count: None)
+    with mrcfile.open(project / "particles.mrcs", mode="r+") as file:
+        rows = plan.rows(1)[before.held_out.numpy()]
+        file.data[rows] += np.random.default_rng(2).normal(0, 3, file.data[rows].shape).astype(np.float32)
+    after = prepare(after_batch=lambda count: None)
+    assert not torch.equal(before.observations.spectra, after.observations.spectra)
+    for training in (before, after):
+        training.run_epoch(EPOCH, never)
+    states = before.model.state_dict(), after.model.state_dict()
+    assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
