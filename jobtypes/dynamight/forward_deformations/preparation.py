@@ -106,8 +106,6 @@ def checkpoint_settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str
         "box": plan.table.box,
         "pixel_size_angstroms": pixel_size,
         "star_file": options.fn_star,
-        "map_file": options.fn_map,
-        "mask_file": options.fn_mask,
         "inputs": plan.inputs,
         "seed": options.seed,
         "particle_diameter_angstroms": plan.particle_diameter_angstroms,

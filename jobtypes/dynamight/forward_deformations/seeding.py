@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_3d, irfft3, rfft3
+from jobtypes.common.masks import raised_cosine
 from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
 from jobtypes.dynamight.model.encoder import Encoder, probe_points
 from jobtypes.dynamight.model.gaussians import GaussianModel, automatic_threshold, seed_positions
@@ -71,8 +72,7 @@ def make_seed(
     box = consensus.shape[0]
     frequency = frequencies_3d(box, pixel_size).norm(dim=-1)
     # nothing beyond the resolution, and a soft edge before it, so that the map does not ring
-    edge = (frequency * SEED_RESOLUTION_ANGSTROMS - SEED_EDGE_STARTS) / (1 - SEED_EDGE_STARTS)
-    falloff = 0.5 + 0.5 * torch.cos(torch.pi * edge.clamp(0, 1))
+    falloff = raised_cosine(frequency * SEED_RESOLUTION_ANGSTROMS, SEED_EDGE_STARTS, 1 - SEED_EDGE_STARTS)
     density = irfft3(rfft3(consensus) * falloff, box)
     axis = (torch.arange(box) - box // 2) * pixel_size
     inside = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) <= radius_angstroms**2

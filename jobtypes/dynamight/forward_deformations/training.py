@@ -209,9 +209,10 @@ class HalfTraining:
 
     def _edges_of_step(self, progress: EpochProgress) -> Tensor:
         """Twice as many edges as Gaussians, other ones at every step."""
-        count = min(2 * len(self.motion_power), len(progress.edges))
-        step = progress.seen // self.settings.batch_size
-        return progress.edges.roll(-step * count, dims=0)[:count]
+        edges = progress.edges
+        count = min(2 * len(self.motion_power), len(edges))
+        first = progress.seen // self.settings.batch_size * count
+        return edges[torch.arange(first, first + count, device=edges.device) % max(1, len(edges))]
 
     def _losses(self, batch: ObservedBatch, plan: EpochPlan, n_terms: int, edges: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Every term of the objective (b,), and the residual (b, q)."""
@@ -276,12 +277,13 @@ class HalfTraining:
         band = self.observations.band
         n_terms = band.n_terms(plan.resolution_angstroms)
         total = 0.0
+        basis = model.field.basis_at_gaussians(model.gaussians.positions)  # of all batches
         for index in self.held_out.split(self.settings.batch_size):
             batch = self.observations.batch(index)
             positions = model.gaussians.positions[None]
             if plan.deforms:
                 posterior = model.encode(batch, self.projector, n_terms)
-                positions = positions + model.displacement(posterior.mean)
+                positions = positions + combine(model.field.coefficients(posterior.mean), basis)
                 self.latent_mean[index], self.latent_log_variance[index] = posterior.mean.cpu(), posterior.log_variance.cpu()
             matrices, shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
             predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)

@@ -15,6 +15,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
+from jobtypes.common.masks import raised_cosine
+
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
 # Enough for 0.01 A where the way to the reference state stretches space by half; it stretches it by much less.
@@ -146,8 +148,7 @@ class DisplacementField(nn.Module):
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""
         distance = self._distance(points, TAPER_END_ANGSTROMS)
-        outside = (distance - TAPER_START_ANGSTROMS) / (TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS)
-        return 0.5 + 0.5 * torch.cos(torch.pi * outside.clamp(0, 1))
+        return raised_cosine(distance, TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS)
 
     def _distance(self, points: Tensor, at_most: float) -> Tensor:
         """(m,) distance in A to the nearest anchor, infinite beyond `at_most`."""

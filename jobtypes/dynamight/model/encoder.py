@@ -23,19 +23,14 @@ class Encoder(nn.Module):
         Latent dimensions d.
     width
         Neurons per hidden layer.
-    dropout
-        Share of hidden values left out in training. Drawn from torch's global generator, which no checkpoint keeps: above 0 a
-        training does not resume exactly.
     """
 
     probes: Tensor
 
-    def __init__(self, probes_angstroms: Tensor, n_latent: int, width: int = 128, dropout: float = 0.0) -> None:
+    def __init__(self, probes_angstroms: Tensor, n_latent: int, width: int = 128) -> None:
         super().__init__()
         self.register_buffer("probes", probes_angstroms)
-        self.network = nn.Sequential(
-            nn.Linear(len(probes_angstroms) + 6, width), nn.ELU(), nn.Dropout(dropout), nn.Linear(width, width), nn.ELU()
-        )
+        self.network = nn.Sequential(nn.Linear(len(probes_angstroms) + 6, width), nn.ELU(), nn.Linear(width, width), nn.ELU())
         self.mean = nn.Linear(width, n_latent)
         self.log_variance = nn.Linear(width, n_latent)
 

@@ -52,7 +52,7 @@ def refine_posterior(
         last step set out.
     """
     target = _Target(model, batch, projector, n_terms, independent_fraction)
-    latent, curvature = start.mean.clone(), None
+    latent = start.mean
     predicted = target.predict(latent)
     best = target.objective(latent, predicted)
     damping = torch.zeros_like(best)
@@ -68,8 +68,6 @@ def refine_posterior(
         predicted = torch.where(better[:, None], trial, predicted)
         best = torch.where(better, objective, best)
         damping = torch.where(better, damping / 4, damping * 4 + 1)  # Levenberg and Marquardt
-    if curvature is None:
-        return start
     variance = torch.linalg.inv(curvature).diagonal(dim1=1, dim2=2)
     return Posterior(latent, variance.clamp(min=1e-12).log())
 

@@ -71,8 +71,8 @@ class ForwardResult:
         Names this very checkpoint: an inverse trained on it keeps the name.
     box, pixel_size_angstroms
         Of the particles.
-    star_file, mask_file, particle_diameter_angstroms, soft_edge_angstroms
-        As the training used them; paths relative to the project directory.
+    star_file, particle_diameter_angstroms, soft_edge_angstroms
+        As the training used them; the path is relative to the project directory.
     epoch
         Epochs done.
     path
@@ -84,7 +84,6 @@ class ForwardResult:
     box: int
     pixel_size_angstroms: float
     star_file: str
-    mask_file: str | None
     particle_diameter_angstroms: float
     soft_edge_angstroms: float
     epoch: int
@@ -145,7 +144,6 @@ def load_forward_result(
         box=settings["box"],
         pixel_size_angstroms=settings["pixel_size_angstroms"],
         star_file=settings["star_file"],
-        mask_file=settings["mask_file"],
         particle_diameter_angstroms=settings["particle_diameter_angstroms"],
         soft_edge_angstroms=settings["soft_edge_angstroms"],
         epoch=content["epoch"],

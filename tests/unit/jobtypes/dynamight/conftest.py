@@ -99,8 +99,6 @@ def write_checkpoint(project: Path, *, identity: str = "first", shift_half2: flo
         "box": BOX,
         "pixel_size_angstroms": PIXEL,
         "star_file": "particles.star",
-        "map_file": "map.mrc",
-        "mask_file": None,
         "seed": 1,
         "particle_diameter_angstroms": 70.0,
         "soft_edge_angstroms": 10.0,
