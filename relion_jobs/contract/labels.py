@@ -18,11 +18,13 @@ JOB_MARKS = (*EXIT_MARKS, ABORT_NOW)
 # files of a job directory
 JOB_STAR = "job.star"
 JOB_PIPELINE_STAR = "job_pipeline.star"
+DELETED_PIPELINE_STAR = "deleted_pipeline.star"
 OUTPUT_NODES_STAR = "RELION_OUTPUT_NODES.star"
 NOTE = "note.txt"
 RUN_OUT = "run.out"
 RUN_ERR = "run.err"
 SUBMIT_SCRIPT = "run_submit.script"
+NO_HARSH_CLEAN = "NO_HARSH_CLEAN"
 LOGFILE_PDF = "logfile.pdf"
 
 # files of a project directory

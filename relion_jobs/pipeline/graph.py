@@ -40,6 +40,12 @@ class Process:
         """Directory that holds the jobs of this type, e.g. ``DynaMight``."""
         return self.name.split("/", 1)[0]
 
+    @property
+    def number(self) -> int:
+        """Number of the job; 0 where its name has none."""
+        digits = self.name.rstrip("/").rpartition("/job")[2]
+        return int(digits) if digits.isascii() and digits.isdigit() else 0
+
 
 @dataclass(frozen=True)
 class Pipeline:

@@ -1,7 +1,7 @@
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk.names import check_name, inside_project
+from relion_jobs.ondisk.names import check_name, entry_in_project, inside_project, job_entry
 
 
 @pytest.mark.parametrize("name", ["DynaMight/job002/", "a-b_c+d.e=1@x,y:z", "é/map.mrc"])
@@ -42,3 +42,31 @@ def test_a_link_inside_the_project_is_followed(tmp_path):
     (tmp_path / "job001").mkdir()
     (tmp_path / "alias").symlink_to("job001")
     assert inside_project(tmp_path, "alias/map.mrc") == tmp_path / "alias" / "map.mrc"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "DynaMight/../../x", "", ".", "/"])
+def test_what_is_moved_or_removed_lies_in_the_project(tmp_path, path):
+    with pytest.raises(UserError):
+        entry_in_project(tmp_path, path)
+
+
+def test_a_link_to_elsewhere_may_be_moved_itself_but_nothing_behind_it(tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "out").symlink_to(tmp_path)
+    assert entry_in_project(tmp_path / "project", "out").is_symlink()
+    with pytest.raises(UserError, match="outside the project"):
+        entry_in_project(tmp_path / "project", "out/map.mrc")
+
+
+def test_links_in_a_circle_are_no_way_out(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert inside_project(tmp_path, "a/map.mrc") == tmp_path / "a" / "map.mrc"
+
+
+@pytest.mark.parametrize("name", ["DynaMight", "DynaMight/", "DynaMight/job2", "DynaMight/job002/backprojection", "../job002",
+                                  "/job002", "./job002", "Trash/job002", "DynaMight/job00²"])  # fmt: skip
+def test_only_a_whole_job_directory_is_moved_as_a_job(tmp_path, name):
+    with pytest.raises(UserError, match="is no name of a job directory"):
+        job_entry(tmp_path, name)
+    assert job_entry(tmp_path, "DynaMight/job002/") == tmp_path / "DynaMight" / "job002"
