@@ -25,6 +25,7 @@ from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.project import touch_changed
+from relion_jobs.running.companion import accompany, is_companion
 from relion_jobs.running.execute import execute
 from relion_jobs.running.overview import table
 from relion_jobs.running.registry import answers_to, load_function, project_registry
@@ -134,6 +135,8 @@ def _run(job_type: JobType, words: list[str]) -> int:
 def _run_task(job_type: JobType, task: Task, words: list[str]) -> int:
     directory = JobDirectory(*_place(_named_directory(words) or _sorted(job_type, task, words).directory))
     directory.create()
+    if is_companion():
+        return accompany(directory, lambda: settings_of(job_type, task, words, directory))
     outcome = execute(directory, lambda: settings_of(job_type, task, words, directory))
     if (directory.project / labels.PIPELINE_STAR).exists():
         # an open RELION GUI looks for this flag, not for exit marks

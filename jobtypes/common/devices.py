@@ -10,12 +10,12 @@ from relion_jobs.contract.errors import UserError
 
 
 def choose_device(gpu_ids: str | None) -> tuple[torch.device, str]:
-    """Choose the device for RELION's "Which GPUs to use".
+    """Choose the one device of a task for RELION's "Which GPUs to use": the first of the list.
 
     Parameters
     ----------
     gpu_ids
-        "" or None for the first GPU, else "1", or a list "1:2" or "1,2", of which the first is used.
+        "" or None for the first GPU, else "1", or a list "1:2" or "1,2".
 
     Returns
     -------
@@ -24,26 +24,72 @@ def choose_device(gpu_ids: str | None) -> tuple[torch.device, str]:
     Raises
     ------
     UserError
-        The text is no list of numbers, or that GPU is not there while others are.
+        The text is no list of numbers, or one of these GPUs is not there while others are.
     """
-    text = (gpu_ids or "").strip()
-    if not re.fullmatch(r"(\d+([:, ]+\d+)*)?", text):
-        raise UserError(f"Which GPUs to use is {text!r}; expected a number from 0 such as 0, or nothing for the first GPU.")
+    numbers = _numbers(gpu_ids)
     if not torch.cuda.is_available():
-        return torch.device("cpu"), f"No CUDA device found: computing on the CPU with {_threads()}."
-    count = torch.cuda.device_count()
-    numbers = [int(number) for number in re.findall(r"\d+", text)] or [0]
-    if numbers[0] >= count:
-        raise UserError(
-            f"GPU {numbers[0]} was asked for, but this machine has {_gpus(count)}; choose one of them, or nothing for GPU 0."
-        )
-    unused = f" (of {text}; one GPU is used)" if len(numbers) > 1 else ""
+        return torch.device("cpu"), _on_cpu()
+    _refuse_missing(numbers)
+    unused = f" (of {(gpu_ids or '').strip()}; one GPU is used)" if len(numbers) > 1 else ""
     return torch.device("cuda", numbers[0]), f"Computing on GPU {numbers[0]}, {torch.cuda.get_device_name(numbers[0])}{unused}."
 
 
-def _threads() -> str:
+def choose_devices(gpu_ids: str | None, n_parts: int, *, spread: bool = False) -> tuple[list[torch.device], str]:
+    """Choose a device for each of some parts of the work that run side by side: the GPUs of the list in turn.
+
+    Parameters
+    ----------
+    gpu_ids
+        As for `choose_device`. One GPU takes all parts.
+    n_parts
+        How many parts.
+    spread
+        A single number stands for that GPU and all that follow it: for processes that a launcher spreads over a machine.
+
+    Returns
+    -------
+    A device for each part, and a sentence for run.out.
+
+    Raises
+    ------
+    UserError
+        As for `choose_device`.
+    """
+    numbers = _numbers(gpu_ids)
+    if not torch.cuda.is_available():
+        return [torch.device("cpu")] * n_parts, _on_cpu()
+    _refuse_missing(numbers)
+    if spread and len(numbers) == 1:
+        numbers = list(range(numbers[0], torch.cuda.device_count()))
+    used = [numbers[part % len(numbers)] for part in range(n_parts)]
+    distinct = sorted(set(used))
+    names = " and ".join(f"GPU {number}, {torch.cuda.get_device_name(number)}" for number in distinct)
+    unused = f" (of {(gpu_ids or '').strip()})" if not spread and len(set(numbers)) > len(distinct) else ""
+    return [torch.device("cuda", number) for number in used], f"Computing on {names}{unused}."
+
+
+def _numbers(gpu_ids: str | None) -> list[int]:
+    """Read the numbers of the list; GPU 0 where there are none."""
+    text = (gpu_ids or "").strip()
+    if not re.fullmatch(r"(\d+([:, ]+\d+)*)?", text):
+        raise UserError(
+            f"Which GPUs to use is {text!r}; expected a number from 0 such as 0, a list as 0:1, or nothing for the first GPU."
+        )
+    return [int(number) for number in re.findall(r"\d+", text)] or [0]
+
+
+def _refuse_missing(numbers: list[int]) -> None:
+    count = torch.cuda.device_count()
+    missing = next((number for number in numbers if number >= count), None)
+    if missing is not None:
+        raise UserError(
+            f"GPU {missing} was asked for, but this machine has {_gpus(count)}; choose one of them, or nothing for GPU 0."
+        )
+
+
+def _on_cpu() -> str:
     count = torch.get_num_threads()
-    return "1 thread" if count == 1 else f"{count} threads"
+    return f"No CUDA device found: computing on the CPU with {count} thread{'' if count == 1 else 's'}."
 
 
 def _gpus(count: int) -> str:

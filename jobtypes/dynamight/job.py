@@ -23,6 +23,7 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.forward_deformations.task:run",
             check="jobtypes.dynamight.forward_deformations.task:check",
             command="optimize-deformations",
+            shares_work=True,
         ),
         Task(
             name="visualization",

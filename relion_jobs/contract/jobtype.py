@@ -37,6 +37,8 @@ class Task:
         Boolean option that picks this task on "Continue!"; empty for the first task, the one that a new job runs.
     outputs
         ``(path inside the job directory, node label)`` of the output nodes that are known at launch.
+    shares_work
+        Whether it may run as several processes at once, as torchrun starts them. Of another task the first process does all.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Task:
     command: str = ""
     switch: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
+    shares_work: bool = False
 
 
 @dataclass(frozen=True)

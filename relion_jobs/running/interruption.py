@@ -23,10 +23,10 @@ class Interruption:
     Parameters
     ----------
     abort_mark
-        RELION_JOB_ABORT_NOW of the job directory.
+        RELION_JOB_ABORT_NOW of the job directory; None: signals only.
     """
 
-    def __init__(self, abort_mark: Path) -> None:
+    def __init__(self, abort_mark: Path | None) -> None:
         self._abort_mark = abort_mark
         self._reason = ""
         self._looked = float("-inf")
@@ -35,7 +35,7 @@ class Interruption:
     @property
     def reason(self) -> str:
         """Why the job should stop; empty while it should not."""
-        if not self._reason and time.monotonic() - self._looked >= LOOK_SECONDS:
+        if not self._reason and self._abort_mark and time.monotonic() - self._looked >= LOOK_SECONDS:
             self._looked = time.monotonic()
             if self._abort_mark.exists():
                 self._reason = f"the abort mark {self._abort_mark.name} was set"

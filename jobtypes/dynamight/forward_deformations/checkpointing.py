@@ -9,7 +9,6 @@ from typing import Any
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import remove_unfinished
-from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
 from jobtypes.dynamight.options import ForwardOptions
 
@@ -37,21 +36,30 @@ class CheckpointWriter:
         remove_unfinished(self.folder)
         self.options, self.settings = options, settings
 
-    def save(self, halves: dict[int, HalfTraining], history: list[dict[str, float]], *, finished: bool = False) -> Path:
+    def save(self, states: dict[int, dict[str, Any]], history: list[dict[str, float]], *, finished: bool = False) -> Path:
         """Write ``NNN.pth``, or ``checkpoint_final.pth`` when finished; of the older ones the last few are kept.
 
         NNN is the number of epochs done by every half that still trains. A file keeps its number while the next
         epoch is under way and is then replaced by one that holds more.
+
+        Parameters
+        ----------
+        states
+            `HalfTraining.state` of both half sets.
+        history
+            Figures of every epoch so far.
+        finished
+            Whether nothing is left to train.
         """
-        running = [training.epochs_done for training in halves.values() if not training.stopped]
-        epoch = min(running) if running else max(training.epochs_done for training in halves.values())
+        running = [state["epochs_done"] for state in states.values() if not state["stopped"]]
+        epoch = min(running) if running else max(state["epochs_done"] for state in states.values())
         content = {
-            "identity": _identity(halves),
+            "identity": _identity(states),
             "epoch": epoch,
             "finished": finished,
             "options": self.options.as_dict(),
             "settings": self.settings,
-            "halves": {half: training.state() for half, training in halves.items()},
+            "halves": states,
             "history": history,
         }
         path = self.folder / (FINAL if finished else f"{epoch:03d}.pth")
@@ -81,11 +89,11 @@ def set_results_aside(job_directory: Path) -> Path:
     return set_aside(job_directory, [job_directory / name for name in RESULT_FOLDERS])
 
 
-def _identity(halves: dict[int, HalfTraining]) -> str:
+def _identity(states: dict[int, dict[str, Any]]) -> str:
     """A name for these very parameters: the SHA-256 of both models."""
     digest = hashlib.sha256()
-    for half in sorted(halves):
-        for name, tensor in halves[half].model.state_dict().items():
+    for half in sorted(states):
+        for name, tensor in states[half]["model"].items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.common.devices import choose_device
+from jobtypes.common.devices import choose_device, choose_devices
 from relion_jobs.contract.errors import UserError
 
 
@@ -41,6 +41,37 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_a_text_that_is_no_list_of_numbers_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="expected a number from 0"):
         choose_device(text)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("gpu_ids", "spread", "indices"),
+    [
+        ("", False, [0, 0]),
+        ("1", False, [1, 1]),
+        ("0:1", False, [0, 1]),
+        ("1,0", False, [1, 0]),
+        ("0", True, [0, 1]),
+        ("1", True, [1, 1]),
+    ],
+)
+def test_two_parts_take_the_gpus_of_the_list_in_turn(gpu_ids: str, spread: bool, indices: list[int]) -> None:
+    devices, sentence = choose_devices(gpu_ids, 2, spread=spread)
+    assert devices == [torch.device("cuda", index) for index in indices]
+    assert all((f"GPU {index}, Model {index}" in sentence) == (index in indices) for index in (0, 1))
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_gpus_beyond_the_parts_are_said_to_be_unused() -> None:
+    devices, sentence = choose_devices("0:1", 1)
+    assert devices == [torch.device("cuda", 0)]
+    assert sentence == "Computing on GPU 0, Model 0 (of 0:1)."
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_later_gpu_of_the_list_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="GPU 5 was asked for"):
+        choose_devices("0:5", 2)
 
 
 @pytest.mark.cuda

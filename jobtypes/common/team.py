@@ -1,0 +1,218 @@
+"""The processes of one task that torchrun started several times: they share the work, and stop or fail together.
+
+One process alone is a team of one, for which every call returns at once, so that a task is written in one way. What a half set
+must not know of the other is the task's business: nothing is exchanged here but what it gives.
+
+Source: the environment variables RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT of torchrun
+(torch.distributed, "Environment variable initialization").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from relion_jobs.contract.errors import JobAborted, JobFailed, RelionJobsError, UserError
+
+# One process may wait a whole epoch for another; that one has died is told by its closed connection, not by the clock.
+LONGEST_WAIT = timedelta(days=7)
+LOOK_SECONDS = 0.2  # between two looks at the board
+# After all were asked to leave; who has not come by then is waited for in the exchange, which fails where a process is dead.
+SECONDS_TO_LEAVE = 10.0
+_FAILURE = "failure"
+_KINDS: dict[str, type[RelionJobsError]] = {kind.__name__: kind for kind in (UserError, JobFailed, JobAborted)}
+
+
+@dataclass
+class Team:
+    """The processes of a task, as one of them sees them.
+
+    Attributes
+    ----------
+    rank, count
+        Which of how many processes this is; 0 writes the files.
+    local_rank, local_count
+        The same among those on this machine.
+    board
+        Key-value store that all can read at any time; None for a team of one.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    local_count: int = 1
+    board: dist.Store | None = None
+    _round: int = 0
+    _looked: float = field(default=float("-inf"))
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine that this process runs on."""
+        return socket.gethostname()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def wants_to_leave(self, here: bool) -> bool:
+        """Whether any process wants all to interrupt their work for an exchange; `here`: whether this one does.
+
+        Raises
+        ------
+        RelionJobsError
+            Another process failed, with its sentence.
+        """
+        if self.board is None:
+            return here
+        key = f"leave{self._round}"
+        if here:
+            self.board.set(key, "1")
+            return True
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        self._raise_failure()
+        return bool(self.board.check([key]))
+
+    def hear(self) -> None:
+        """Raise what another process failed with, if one did; to be called now and then where work goes on without exchange."""
+        self.wants_to_leave(False)
+
+    def meet(self, wants_to_leave: Callable[[], bool]) -> None:
+        """Wait until all have come here; meanwhile a wish to leave that comes up in this process reaches the others."""
+        if self.board is None:
+            return
+        key = f"arrived{self._round}"
+        self.board.add(key, 1)
+        give_up = float("inf")
+        while self.board.add(key, 0) < self.count and time.monotonic() < give_up:
+            self._raise_failure()
+            if give_up == float("inf") and self.wants_to_leave(wants_to_leave()):
+                give_up = time.monotonic() + SECONDS_TO_LEAVE
+            time.sleep(LOOK_SECONDS / 4)
+        self._round += 1
+
+    def all_of(self, value: Any) -> list[Any]:
+        """The plain value of every process, in order of rank, in every process."""
+        if self.board is None:
+            return [value]
+        values: list[Any] = [None] * self.count
+        with self._hearing_failures():
+            dist.all_gather_object(values, value)
+        return values
+
+    def merged(self, part: Mapping[int, Any]) -> dict[int, Any]:
+        """Join the entries of all processes, in every process, by ascending key; of equal keys that of the lowest rank counts."""
+        entries = [item for other in reversed(self.all_of(dict(part))) for item in other.items()]
+        return dict(sorted(dict(entries).items()))
+
+    def gathered(self, part: Mapping[int, Any]) -> dict[int, Any] | None:
+        """As `merged`, but in the first process only, None in others: for states with their tensors."""
+        if self.board is None:
+            return dict(part)
+        parts: list[Any] | None = [None] * self.count if self.is_first else None
+        with self._hearing_failures():
+            dist.gather_object(_on_cpu(dict(part)), parts)
+        return None if parts is None else dict(sorted((key, value) for other in parts for key, value in other.items()))
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """What the first process makes, in every process; the others do not call `make`."""
+        if self.board is None:
+            return make()
+        values = [make() if self.is_first else None]
+        with self._hearing_failures():
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def tell(self, error: BaseException) -> None:
+        """Leave the first failure of all on the board."""
+        if self.board is not None:
+            kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "")
+            text = str(error) if kind else f"Process {self.rank + 1} of {self.count} failed with {type(error).__name__}: {error}"
+            try:
+                self.board.compare_set(_FAILURE, "", json.dumps([kind, text]))
+            except RuntimeError:
+                return  # the board went down with the process that kept it; the others notice that
+
+    @contextmanager
+    def _hearing_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # torch's of a closed connection
+            self._raise_failure()
+            raise JobFailed(
+                f"Another of the {self.count} processes of this job ended without a word; its last lines are in run.err or in "
+                "the queue's own log."
+            ) from error
+
+    def _raise_failure(self) -> None:
+        assert self.board is not None
+        try:
+            told = self.board.check([_FAILURE])
+            kind, text = json.loads(self.board.get(_FAILURE)) if told else ("", "")
+        except RuntimeError:
+            return
+        if told:
+            raise _KINDS.get(kind, JobFailed)(text)
+
+
+@contextmanager
+def joined_team() -> Iterator[Team]:
+    """Meet the other processes that torchrun started, if it did; where the block raises, they hear of it.
+
+    Raises
+    ------
+    UserError
+        They cannot be met.
+    """
+    if (count := int(os.environ.get("WORLD_SIZE") or 1)) <= 1:
+        yield Team()
+        return
+    team = _connected(count)
+    try:
+        yield team
+    except BaseException as error:
+        team.tell(error)
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _connected(count: int) -> Team:
+    rank = int(os.environ["RANK"])
+    try:
+        store, _, _ = next(iter(dist.rendezvous("env://", timeout=timedelta(minutes=5))))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=dist.PrefixStore("group", store),
+            rank=rank,
+            world_size=count,
+            timeout=LONGEST_WAIT,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"Process {rank + 1} of {count} cannot reach the others at {os.environ.get('MASTER_ADDR')}:"
+            f"{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0]}); start the job with torchrun, or as one process."
+        ) from error
+    local_rank, local_count = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", count))
+    return Team(rank, count, local_rank, local_count, dist.PrefixStore("board", store))
+
+
+def _on_cpu(value: Any) -> Any:
+    """Copy of nested dicts and lists with all tensors on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return type(value)(_on_cpu(item) for item in value) if isinstance(value, list | tuple) else value
