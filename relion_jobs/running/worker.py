@@ -10,6 +10,7 @@ from relion_jobs.contract.errors import LockTimeout, RelionJobsError
 from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import touch_changed
+from relion_jobs.running.companion import accompany, is_companion
 from relion_jobs.running.execute import execute
 from relion_jobs.running.finish import notice_ends
 from relion_jobs.running.registry import project_registry
@@ -30,6 +31,8 @@ def run_job(directory: JobDirectory) -> int:
     UserError
         Another process runs the job.
     """
+    if is_companion():
+        return accompany(directory, lambda: settings_on_disk(directory))
     outcome = execute(directory, lambda: settings_on_disk(directory))
     try:
         for warning in notice_ends(directory.project, [directory.name]):
