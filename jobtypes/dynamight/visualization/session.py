@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
+from jobtypes.dynamight.visualization.held_out import read_held_out_errors
 from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
 
 _TRAVERSED = (2.0, 98.0)  # percentiles of the particles between which a traversal runs
 _BANDWIDTH = 0.25  # of the local mean along a traversal, in standard deviations
+_OUTSIDE_NEIGHBOUR, _OUTSIDE_FACTOR = 5, 1.5  # see `outside`
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,12 @@ class Session:
 
     def latent_state(self, latent: Tensor) -> Tensor:
         """Coordinates (D,) in A of the state of a latent (d,)."""
-        coefficients = self.model.field.coefficients(latent[None].to(self.coefficients.device))
-        return self.motions.coordinates(coefficients.cpu())[0]
+        return self.latent_states(latent[None])[0]
+
+    def latent_states(self, latents: Tensor) -> Tensor:
+        """Coordinates (m, D) in A of the states of latents (m, d)."""
+        coefficients = self.model.field.coefficients(latents.to(self.coefficients))
+        return self.motions.coordinates(coefficients.detach().cpu())
 
     def traversal(self, motion: int, n_frames: int) -> Tensor:
         """States along a main motion, through where the particles are.
@@ -148,6 +155,31 @@ class Session:
         path = kernel @ self.coordinates / kernel.sum(1, keepdim=True)
         path[:, motion] = steps
         return path
+
+    def outside(self, coordinates: Tensor) -> NDArray[np.bool_]:
+        """Which states (m, D) lie outside the data, (m,): there the model has seen no particle and only extrapolates.
+
+        A state is outside if its 5th nearest particle is more than 1.5 times as far away as that of 99.9 % of the particles.
+        """
+        distance, _ = self._tree.query(coordinates.numpy(), k=[min(_OUTSIDE_NEIGHBOUR, len(self.coordinates))])
+        return np.asarray(distance[:, 0] > _OUTSIDE_FACTOR * self._sparsest)
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.coordinates.numpy())
+
+    @cached_property
+    def _sparsest(self) -> float:
+        """99.9th percentile of the distance in A between a particle and its 5th nearest other one, from a draw of particles."""
+        drawn = np.random.default_rng(0).permutation(len(self.coordinates))[:4000]
+        nth = min(_OUTSIDE_NEIGHBOUR + 1, len(self.coordinates))  # the first is the particle itself
+        distance, _ = self._tree.query(self.coordinates[drawn].numpy(), k=[nth])
+        return float(np.quantile(distance, 0.999))
+
+    @property
+    def held_out_error(self) -> NDArray[np.float64]:
+        """(P,) disagreement of the two halves' models in A about each particle; nan where it was not measured."""
+        return read_held_out_errors(self.job_directory, self.forward, self.half)
 
     def clusters(self, count: int, seed: int) -> Clusters:
         """Group the particles by k-means along the main motions; each group is shown by its particle nearest to the centre."""
@@ -197,5 +229,6 @@ def _umap(latents: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         from umap import UMAP
     except ImportError as error:
         raise UserError("Embedding 'umap' needs umap-learn: pip install umap-learn, or choose pca or ica.") from error
-    found: NDArray[np.float64] = np.asarray(UMAP(n_neighbors=15, random_state=seed, n_jobs=1).fit_transform(latents))
+    neighbours = min(15, len(latents) - 1)
+    found: NDArray[np.float64] = np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(latents))
     return found
