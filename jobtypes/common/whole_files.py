@@ -24,5 +24,4 @@ def written_whole(path: Path | str) -> AbstractContextManager[Path]:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed writer left in a folder that nobody else writes to."""
-    for path in folder.glob(f".*{atomic.UNFINISHED}"):
-        path.unlink(missing_ok=True)
+    atomic.remove_unfinished(folder)

@@ -6,6 +6,7 @@ pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
 job_star         job.star <-> JobRequest
 old_labels       how RELION 3 and 4 named things
 names            names that RELION and a shell can bear, paths that stay in the project
+trust            what says what is run must not be writable by all
 owner            who holds a lock, in a text that people and we can read
 locks            RELION's project lock, and one process per job
 project          find, create and change a project

@@ -111,6 +111,13 @@ def write_whole(path: Path, data: bytes | str) -> None:
         temporary.write_bytes(content)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writers left in a folder; call it under the lock that keeps other writers out."""
+    for path in folder.glob(".*." + "[0-9a-f]" * 8 + UNFINISHED):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def _sync(path: Path) -> None:
     """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

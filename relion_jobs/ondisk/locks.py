@@ -4,7 +4,9 @@ RELION's lock is a directory that whoever writes the pipeline makes and removes;
 see. Our own processes queue before it with a file lock, so that they come in turn and need not poll every 3 s.
 
 Source: RELION 5's lock protocol (``mkdir .relion_lock``, a file inside that says who, 21 retries of 3 s, never broken).
-Departure: a lock of our own whose process is dead is removed, and that is said.
+Departures: a lock of our own whose process is dead is removed, and that is said; so is a lock directory that stays empty, which
+is what a process leaves that dies while it makes or removes its lock. Before the next process of ours the lock is left free as
+long as it was held, so that others get their turn too.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ from filelock import FileLock, Timeout
 
 from relion_jobs.contract.errors import LockTimeout, UserError
 from relion_jobs.contract.labels import LOCK_DIRECTORY
-from relion_jobs.ondisk.atomic import disk_error
+from relion_jobs.ondisk.atomic import UNFINISHED, disk_error
 from relion_jobs.ondisk.owner import Owner, ago
 
 RELION_POLL_SECONDS = 3.0
 RELION_WAIT_SECONDS = 63.0
 OWN_POLL_SECONDS = 0.05
+# whoever makes the directory writes the file inside at once; slow network file systems may take a moment to show it
+EMPTY_LOCK_SECONDS = 5.0
 # RELION warns before the 4th retry
 WARN_AFTER_TRIES = 4
 
@@ -101,6 +105,7 @@ def project_lock(
     lock = ProjectLock(directory, directory / f"lock_{pipeline}_pipeline.star", message)
     with _queue(project / QUEUE_FILE, lock, deadline) as is_queued:
         _take(lock, deadline, is_queued, report)
+        begin = time.monotonic()
         try:
             yield lock
         except BaseException:
@@ -109,16 +114,29 @@ def project_lock(
                 _give_back(lock)
             raise
         _give_back(lock)
+        # still in the queue: RELION, which looks every 3 s, must find the lock free at least as often as not
+        time.sleep(min(time.monotonic() - begin, RELION_POLL_SECONDS))
+
+
+def is_locked_by_others(project: Path) -> bool:
+    """Return True if a program that is not ours holds the lock and so may be writing the pipeline in place."""
+    directory = project / LOCK_DIRECTORY
+    if not directory.exists():
+        return False
+    return not any(Owner.find(_read_text(file) or "") for file in directory.glob("lock_*_pipeline.star"))
 
 
 @contextmanager
-def job_lock(job_directory: Path) -> Iterator[None]:
+def job_lock(job_directory: Path, *, is_launch: bool = False) -> Iterator[None]:
     """Be the only process that runs a job, until the block ends or the process dies.
 
     Parameters
     ----------
     job_directory
         Absolute job directory; it must exist.
+    is_launch
+        Leave the name of this process behind where the block ends well, until the process that it starts takes over
+        (`hand_over`): were this one killed in between, others would otherwise wait for the job for ever.
 
     Raises
     ------
@@ -139,13 +157,25 @@ def job_lock(job_directory: Path) -> Iterator[None]:
         raise disk_error(OSError(errno.ENOSYS, "this file system has no file locks"), job_directory / JOB_LOCK_FILE) from None
     except OSError as error:
         raise disk_error(error, job_directory / JOB_LOCK_FILE) from error
+    is_kept = False
     try:
         _write_text(owner_file, f"{Owner.this_process()}\n")
         yield
+        is_kept = is_launch
     finally:
-        with contextlib.suppress(OSError):
-            owner_file.unlink()
+        if not is_kept:
+            hand_over(job_directory, None)
         lock.release()
+
+
+def hand_over(job_directory: Path, pid: int | None) -> None:
+    """Name the process that a launch has started, or nobody where a queue has the job."""
+    owner_file = job_directory / JOB_OWNER_FILE
+    with contextlib.suppress(OSError):
+        if pid is None:
+            owner_file.unlink()
+        else:
+            owner_file.write_text(f"{replace(Owner.this_process(), pid=pid)}\n")
 
 
 def _job_name(job_directory: Path) -> str:
@@ -185,8 +215,13 @@ def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
 def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | None) -> None:
     """Make the lock directory and the file inside, waiting for others."""
     tries = 0
+    empty_since: float | None = None
     while not _make(lock):
         holder = _read_text(lock.file)
+        empty_since = (empty_since or time.monotonic()) if _is_empty(lock.directory) else None
+        if empty_since and time.monotonic() - empty_since >= EMPTY_LOCK_SECONDS:
+            _remove_empty(lock, report)
+            continue
         owner = Owner.find(holder) if holder else None
         # while we are first in the queue no live process of ours on this machine can be the holder
         if owner and is_queued and owner.is_dead():
@@ -198,7 +233,7 @@ def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | 
         tries += 1
         if tries == WARN_AFTER_TRIES and report and not owner:
             report(f"Waiting for the lock of the project: {_held_by(lock)}.")
-        time.sleep(min(left, OWN_POLL_SECONDS if owner else RELION_POLL_SECONDS))
+        time.sleep(min(left, OWN_POLL_SECONDS if owner or empty_since else RELION_POLL_SECONDS))
 
 
 def _make(lock: ProjectLock) -> bool:
@@ -209,9 +244,17 @@ def _make(lock: ProjectLock) -> bool:
         return False
     except OSError as error:
         raise disk_error(error, lock.directory, "create") from error
+    # whole, since a lock that does not say whose it is would be taken for RELION's and never be removed
+    text = lock.directory.with_name(f"{LOCK_DIRECTORY}.{os.getpid():08x}{UNFINISHED}")
     try:
-        _write_text(lock.file, lock.message)
+        _write_text(text, lock.message)
+        try:
+            os.replace(text, lock.file)
+        except OSError as error:
+            raise disk_error(error, lock.file) from error
     except BaseException:
+        with contextlib.suppress(OSError):
+            text.unlink()
         with contextlib.suppress(OSError):
             lock.file.unlink()
         with contextlib.suppress(OSError):
@@ -240,6 +283,23 @@ def _break_stale(lock: ProjectLock, holder: str, owner: Owner, report: Report | 
         lock.directory.rmdir()
     except OSError as error:
         raise disk_error(error, lock.directory, "remove") from error
+
+
+def _is_empty(directory: Path) -> bool:
+    try:
+        return not os.listdir(directory)
+    except OSError:
+        return False
+
+
+def _remove_empty(lock: ProjectLock, report: Report | None) -> None:
+    """Remove a lock directory that nobody finished or finished removing; one that got a file meanwhile cannot be removed."""
+    try:
+        lock.directory.rmdir()
+    except OSError:
+        return
+    if report:
+        report(f"Removed the lock {lock.directory}: it was empty for {EMPTY_LOCK_SECONDS:g} s, left by a program that died.")
 
 
 def _timeout(lock: ProjectLock) -> LockTimeout:

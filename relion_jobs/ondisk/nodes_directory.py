@@ -7,6 +7,7 @@ parts of the label. In PATH the job's name is replaced by its alias.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +57,8 @@ def remove_entries(project: Path, pipeline: Pipeline, name: str) -> None:
 
 def remake(project: Path, pipeline: Pipeline) -> None:
     """Remove .Nodes/ and make it anew."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(project / NODES_DIRECTORY)
+    if not (project / NODES_DIRECTORY).is_symlink():
+        shutil.rmtree(project / NODES_DIRECTORY, ignore_errors=True)
     for process in pipeline.processes:
         add_entries(project, pipeline, process.name)
 
@@ -79,12 +80,16 @@ def _shown_path(pipeline: Pipeline, node: Node) -> str:
 
 
 def _entries(project: Path, node: Node, shown: str) -> Iterator[Path]:
-    """Yield the places of a node; none for a node without a label (RELION 3) or outside the project."""
+    """Yield the places of a node; none for a node without a label (RELION 3) or whose entry would lie outside .Nodes."""
     parts = node.label.split(".")
-    if not node.label or Path(shown).is_absolute() or ".." in Path(shown).parts:
+    if not parts[0] or "/" in node.label or Path(shown).is_absolute() or ".." in Path(shown).parts:
         return
+    top = os.path.join(os.path.realpath(project), NODES_DIRECTORY)
     for folder in dict.fromkeys((parts[0], ".".join(parts[: max(1, node.depth)]))):
-        yield project / NODES_DIRECTORY / folder / shown
+        entry = project / NODES_DIRECTORY / folder / shown
+        # a link in .Nodes, or .Nodes itself, may lead elsewhere
+        if os.path.realpath(entry).startswith(top + os.sep):
+            yield entry
 
 
 def _touch(project: Path, node: Node, shown: str) -> None:

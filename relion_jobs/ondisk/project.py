@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -14,21 +15,20 @@ from relion_jobs.contract.errors import BadStarFile, UserError
 from relion_jobs.contract.labels import (
     JOB_PIPELINE_STAR,
     JOB_STAR,
-    LOCK_DIRECTORY,
     NOTE,
     PIPELINE_CHANGED,
     PIPELINE_STAR,
     PROJECT_MARK,
 )
 from relion_jobs.ondisk import pipeline_star
-from relion_jobs.ondisk.atomic import disk_error
+from relion_jobs.ondisk.atomic import disk_error, remove_unfinished
 from relion_jobs.ondisk.job_star import RUN_JOB
-from relion_jobs.ondisk.locks import RELION_WAIT_SECONDS, project_lock
+from relion_jobs.ondisk.locks import RELION_WAIT_SECONDS, is_locked_by_others, project_lock
 from relion_jobs.pipeline.graph import Pipeline
 
 # RELION writes the pipeline in place: a reader without the lock may see half of it
-_READ_TRIES = 4
-_READ_PAUSE_SECONDS = 0.25
+_READ_WAIT_SECONDS = 1.0
+_READ_PAUSE_SECONDS = 0.02
 
 _JOB_NAME = re.compile(r"job\d{3,}")
 _JOB_FILES = (JOB_STAR, JOB_PIPELINE_STAR, RUN_JOB, NOTE)
@@ -95,15 +95,26 @@ def read_pipeline(project: Path) -> Pipeline:
         There is no pipeline, or it is damaged.
     """
     file = _pipeline_file(project)
-    for _ in range(_READ_TRIES - 1):
-        if not (project / LOCK_DIRECTORY).exists():
-            try:
-                return pipeline_star.read(file)
-            except BadStarFile:
-                pass  # half a file: RELION truncates and writes
+    deadline = time.monotonic() + _READ_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        before = _state_of(file)
+        with contextlib.suppress(BadStarFile):
+            pipeline = pipeline_star.read(file)
+            # our own programs put a whole file in place of the old one, whoever holds the lock
+            if before == _state_of(file) and not is_locked_by_others(project):
+                return pipeline
         time.sleep(_READ_PAUSE_SECONDS)
     # somebody holds the lock for long, or the file is really damaged: the reader says which line
     return pipeline_star.read(file)
+
+
+def _state_of(file: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is written."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise disk_error(error, file, "read") from error
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @contextmanager
@@ -137,6 +148,7 @@ def edit_pipeline(
     """
     file = _pipeline_file(project)
     with project_lock(project, reason, wait_seconds=wait_seconds, report=report) as lock:
+        remove_unfinished(project)
         before = pipeline_star.read(file)
         edit = PipelineEdit(before)
         yield edit

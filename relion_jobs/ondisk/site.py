@@ -10,6 +10,7 @@ from typing import Any
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.atomic import disk_error
+from relion_jobs.ondisk.trust import refuse_writable_by_all
 
 SITE_FILE = "site.yaml"
 SITE_VARIABLE = "RELION_JOBS_SITE"
@@ -25,6 +26,8 @@ class Site:
         Submission script template, used where a job names none.
     queue_name, queue_command
         Defaults of ``queuename`` and ``qsub``.
+    queue_cancel_command
+        Takes the number of a job in the queue and cancels it, such as ``qdel``; not needed for Slurm.
     plugin_folders
         Folders in which further job types are looked for.
     gpus
@@ -34,6 +37,7 @@ class Site:
     queue_template: Path | None = None
     queue_name: str | None = None
     queue_command: str | None = None
+    queue_cancel_command: str | None = None
     plugin_folders: tuple[Path, ...] = ()
     gpus: tuple[int, ...] | None = None
 
@@ -46,7 +50,7 @@ def read_site(project: Path | None = None, environment: Mapping[str, str] = os.e
     Raises
     ------
     UserError
-        The file that the variable names is missing, or a file cannot be understood.
+        The file that the variable names is missing, or a file cannot be understood or can be changed by everybody.
     """
     if named := environment.get(SITE_VARIABLE):
         return _read(Path(named))
@@ -60,6 +64,7 @@ def _read(path: Path) -> Site:
     # only sites that have such a file pay for the import
     import yaml
 
+    refuse_writable_by_all(path, "site configuration")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -82,7 +87,7 @@ def _convert(path: Path, key: str, value: Any) -> Any:
         return tuple(_relative_to(path, folder) for folder in value)
     if key == "queue_template" and isinstance(value, str):
         return _relative_to(path, value)
-    if key in ("queue_name", "queue_command") and isinstance(value, str):
+    if key in ("queue_name", "queue_command", "queue_cancel_command") and isinstance(value, str):
         return value
     expected = {"gpus": "a list of numbers such as [0, 1]", "plugin_folders": "a list of folders"}.get(key, "a text")
     raise UserError(f"{path}: {key} is {value!r}; it must be {expected}.")

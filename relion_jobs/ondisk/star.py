@@ -11,6 +11,7 @@ Source: RELION 5's files and its reader's behaviour; departures are named at the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ VERSION_WITHOUT_LINE = 30000
 _BLANKS = " \t"
 _ESCAPE = "\a"
 _VERSION_LINE = "# version "
+_PLAIN_TOKEN = re.compile(rf"[^{_BLANKS}]+")
 # a first value that begins like this would be taken for a label, a table or a comment if it stood bare
 _RESERVED = ("_", "data_", "loop_", "#")
 
@@ -138,6 +140,11 @@ def _format_value(value: Value, first: bool = False) -> str:
         return _quote(value, first)
     if isinstance(value, int):
         return f"{int(value):>12}"
+    return number_text(value)
+
+
+def number_text(value: float) -> str:
+    """Return a number as RELION writes it, which keeps six digits behind the point, or six digits of a large or small number."""
     text = f"{value:12.5f}" if value < 0 else f"{value:12f}"
     # RELION would lose small numbers: 1.23e-7 became 0.000000
     return text if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:12.5e}"
@@ -261,6 +268,9 @@ class _Reader:
 
     def _tokens(self, line: str) -> list[str]:
         """Split a line at blanks outside quotes; the rest behind a ``#`` that begins a token is a comment."""
+        if not ('"' in line or "'" in line or "#" in line):
+            # nearly every line of a large pipeline, ten times as fast
+            return _PLAIN_TOKEN.findall(line)
         tokens: list[str] = []
         position = 0
         while position < len(line):
@@ -287,6 +297,13 @@ class _Reader:
             if line[end] == line[start] and line[end + 1 : end + 2] in ("", *_BLANKS) and line[end - 1] != _ESCAPE:
                 return end
         raise self._bad(f"the quote that opens '{_short(line[start:])}' is not closed.")
+
+
+def split_line(line: str, source: str, number: int) -> list[str]:
+    """Split one line of a STAR file into its values; `source` and `number` (from 1) name it in messages."""
+    reader = _Reader("", source)
+    reader.line = number
+    return reader._tokens(line)
 
 
 def _short(text: str, length: int = 60) -> str:

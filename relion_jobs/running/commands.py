@@ -17,7 +17,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import create, locate, read_pipeline, resolve_job
 from relion_jobs.ondisk.site import read_site
 from relion_jobs.running import launch, settings
-from relion_jobs.running.finish import bury_the_dead, notice_ends
+from relion_jobs.running.finish import take_stock
 from relion_jobs.running.follow import Follower
 from relion_jobs.running.overview import job_lines, project_lines, table
 from relion_jobs.running.registry import answers_to, load_function, project_registry
@@ -96,6 +96,7 @@ def allowed(option: Option) -> str:
 def new(name: str, job: Path | None, assignments: Sequence[str], alias: str) -> int:
     """Add a Scheduled job and print its directory."""
     project, cwd = locate(Path.cwd()), Path.cwd()
+    _tell_what_ended(project)
     job_type = project_registry(project).find(name)
     texts = settings.new_texts(job_type, read_site(project))
     if job is not None:
@@ -115,6 +116,7 @@ def _texts_of(job: Path, job_type: JobType) -> dict[str, str]:
 def run(names: Sequence[str], *, detach: bool) -> int:
     """Run jobs one after another; stops at the first that does not succeed."""
     project = locate(Path.cwd())
+    _tell_what_ended(project)
     registry = project_registry(project)
     jobs = [resolve_job(project, name, Path.cwd()) for name in names]
     if detach and len(jobs) > 1:
@@ -125,6 +127,7 @@ def run(names: Sequence[str], *, detach: bool) -> int:
 def continue_(name: str, assignments: Sequence[str], *, detach: bool) -> int:
     """Do what "Continue!" does."""
     project = locate(Path.cwd())
+    _tell_what_ended(project)
     job = resolve_job(project, name, Path.cwd())
     changes = settings.parse_assignments(assignments)
     registry = project_registry(project)
@@ -146,8 +149,7 @@ def _go(ready: launch.Launch, *, detach: bool) -> int:
 def abort(name: str) -> int:
     """Ask a running job to stop."""
     project = locate(Path.cwd())
-    for text in [*notice_ends(project), *bury_the_dead(project)]:
-        complain(text)
+    _tell_what_ended(project)
     say(launch.abort(project, resolve_job(project, name, Path.cwd())))
     return 0
 
@@ -157,8 +159,7 @@ def status(name: str | None, *, watch: bool) -> int:
     project = locate(Path.cwd())
     job = resolve_job(project, name, Path.cwd()) if name else None
     while True:
-        for text in [*notice_ends(project), *bury_the_dead(project)]:
-            complain(text)
+        _tell_what_ended(project)
         lines = job_lines(project, job) if job else project_lines(project)
         if watch and sys.stdout.isatty():
             sys.stdout.write("\x1b[H\x1b[2J")
@@ -196,6 +197,15 @@ def check(name: str) -> int:
         for sentence in load_function(chosen.task.check)(chosen.values, Path(job)):
             say(sentence)
     return 0
+
+
+def _tell_what_ended(project: Path) -> None:
+    try:
+        for text in take_stock(project):
+            complain(text)
+    except UserError as error:
+        # a project that cannot be written can still be looked at
+        complain(f"Jobs that have ended cannot be entered in the pipeline: {error}")
 
 
 def project_or_none() -> Path | None:

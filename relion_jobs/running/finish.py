@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from relion_jobs.contract.labels import EXIT_FAILURE, Status
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.labels import EXIT_ABORTED, EXIT_FAILURE, Status
 from relion_jobs.ondisk import nodes_directory
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import JOB_OWNER_FILE, job_lock
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, add_outputs, with_status
+from relion_jobs.running.queue import standing
 from relion_jobs.running.sentences import sentence
 
 
@@ -33,8 +36,8 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
     """
     if not _ended(read_pipeline(project), project, names):
         return []
-    warnings = []
-    with edit_pipeline(project, "check job completion") as edit:
+    warnings: list[str] = []
+    with edit_pipeline(project, "check job completion", report=warnings.append) as edit:
         for name, status in _ended(edit.pipeline, project, names).items():
             edit.pipeline = with_status(edit.pipeline, name, status)
             if status == Status.SUCCEEDED:
@@ -48,22 +51,55 @@ def owner_of(directory: JobDirectory) -> Owner | None:
     """Find the process that runs a job, or that ran it and died without a word; None where no process holds it."""
     try:
         return Owner.find((directory.path / JOB_OWNER_FILE).read_text(errors="replace"))
-    except OSError:
+    except (OSError, UserError):
         return None
 
 
 def bury_the_dead(project: Path) -> list[str]:
-    """Mark running jobs as failed whose process is gone from this machine without a mark; returns a sentence for each."""
-    sentences = []
-    for process in read_pipeline(project).processes:
-        if process.status != Status.RUNNING:
-            continue
-        directory = JobDirectory(project, process.name)
-        owner = owner_of(directory)
-        if owner is not None and owner.is_dead() and directory.status_from_marks() is None:
-            mark_as_dead(directory)
-            sentences.append(f"{process.name} failed: {owner} is gone and left no mark.")
-    return sentences
+    """Mark running jobs that ended without a mark, as `bury` does; returns a sentence for each."""
+    running = [process.name for process in read_pipeline(project).processes if process.status == Status.RUNNING]
+    return [sentence for name in running if (sentence := bury(JobDirectory(project, name)))]
+
+
+def bury(directory: JobDirectory) -> str:
+    """Mark a running job as failed whose process is gone from this machine or its queue without a mark.
+
+    One that was cancelled in its queue counts as aborted. Returns a sentence that says so, which run.err gets too; an empty one
+    where the job lives, has left a mark, or nothing is known of it.
+    """
+    if _marked(directory) is not None:
+        return ""
+    queued, owner = standing(directory), owner_of(directory)
+    if queued is not None and queued.state != "unknown":
+        if queued.state != "ended" or (owner is not None and owner.is_alive()):
+            return ""
+        cause, mark = f"{queued.sentence}, and it left no mark.", queued.mark
+    elif owner is not None and owner.is_dead():
+        cause, mark = f"{owner} is gone and left no mark.", EXIT_FAILURE
+    else:
+        return ""
+    # it may have ended well between the two looks; listing makes a network file system look anew
+    os.listdir(directory.path)
+    if _marked(directory) is not None:
+        return ""
+    with directory.run_err.open("a", errors="backslashreplace") as run_err:
+        run_err.write(f"Error: {cause}\n")
+    directory.write_mark(mark)
+    notice_ends(directory.project, [directory.name])
+    return f"{directory.name} {'was aborted' if mark == EXIT_ABORTED else 'failed'}: {cause}"
+
+
+def take_stock(project: Path) -> list[str]:
+    """Enter everything that has ended since somebody last looked, with a mark or without; returns sentences for the user."""
+    return [*notice_ends(project), *bury_the_dead(project)]
+
+
+def enter_running(directory: JobDirectory) -> None:
+    """Let the pipeline say Running of a job that runs, where somebody took its launch for dead meanwhile."""
+    process = read_pipeline(directory.project).find(directory.name)
+    if process is not None and process.status != Status.RUNNING:
+        with edit_pipeline(directory.project, f"{directory.name} runs") as edit:
+            edit.pipeline = with_status(edit.pipeline, directory.name, Status.RUNNING)
 
 
 def record_failure(directory: JobDirectory, error: BaseException) -> None:
@@ -94,7 +130,15 @@ def _ended(pipeline: Pipeline, project: Path, names: Iterable[str] | None) -> di
     found = {}
     for process in pipeline.processes:
         if process.status == Status.RUNNING and (wanted is None or process.name in wanted):
-            status = JobDirectory(project, process.name).status_from_marks()
+            status = _marked(JobDirectory(project, process.name))
             if status is not None:
                 found[process.name] = status
     return found
+
+
+def _marked(directory: JobDirectory) -> Status | None:
+    """Return what the exit mark says; None where a pipeline names a directory in which nothing is looked for."""
+    try:
+        return directory.status_from_marks()
+    except UserError:
+        return None

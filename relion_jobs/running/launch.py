@@ -14,6 +14,7 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk import job_star, nodes_directory, pipeline_star
+from relion_jobs.ondisk.atomic import remove_unfinished
 from relion_jobs.ondisk.gui_settings import write_gui_settings
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
@@ -55,27 +56,39 @@ def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias
         An option is wrong, an input missing, the alias unusable or the project cannot be written.
     """
     settings = read_settings(job_type, texts, is_continue=False)
-    check_inputs(job_type, settings, project, promised=_promised(read_pipeline(project)))
+    check_inputs(job_type, settings, project, promised=promised(read_pipeline(project)))
     with edit_pipeline(project, f"addJob: {job_type.type_directory}", report=_complain) as edit:
         pipeline = _skip_taken_numbers(edit.pipeline, project, job_type.type_directory)
         name = pipeline.next_job_directory(job_type.type_directory)
-        process = Process(name, None, job_type.type_label, Status.SCHEDULED)
-        directory = JobDirectory(project, name)
-        pipeline = _with_launch(pipeline, process, job_type, settings)
-        if alias:
-            pipeline = with_alias(pipeline, name, alias)
-        directory.create(new=True)
-        try:
-            _write_files(directory, pipeline, job_type, settings)
-            if alias:
-                directory.link_alias(str(pipeline.process(name).alias))
-        except BaseException:
-            # nobody has seen the directory yet, since its number stands in no pipeline
-            shutil.rmtree(directory.path, ignore_errors=True)
-            raise
-        edit.pipeline = pipeline
-    directory.copy_pipeline()
+        edit.pipeline = add_scheduled(pipeline, project, name, job_type, settings, alias=alias)
+    JobDirectory(project, name).copy_pipeline()
     return name
+
+
+def add_scheduled(
+    pipeline: Pipeline, project: Path, name: str, job_type: JobType, settings: Settings, *, alias: str = ""
+) -> Pipeline:
+    """Make the directory of a new Scheduled job and return the pipeline with its row; call it under the project's lock.
+
+    Raises
+    ------
+    UserError
+        The alias is unusable, the directory holds files, or the disk refuses; then no directory is left.
+    """
+    directory = JobDirectory(project, name)
+    pipeline = _with_launch(pipeline, Process(name, None, job_type.type_label, Status.SCHEDULED), job_type, settings)
+    if alias:
+        pipeline = with_alias(pipeline, name, alias)
+    directory.create(new=True)
+    try:
+        _write_files(directory, pipeline, job_type, settings)
+        if alias:
+            directory.link_alias(str(pipeline.process(name).alias))
+    except BaseException:
+        # nobody has seen the directory yet, since its number stands in no pipeline
+        shutil.rmtree(directory.path, ignore_errors=True)
+        raise
+    return pipeline
 
 
 def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
@@ -92,7 +105,7 @@ def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
     try:
         request = _request_of(directory, job_type)
         settings = read_settings(job_type, request.values, is_continue=request.is_continue)
-        check_inputs(job_type, settings, project, promised=_promised(pipeline))
+        check_inputs(job_type, settings, project, promised=promised(pipeline))
     except UserError as error:
         record_failure(directory, error)
         raise
@@ -155,7 +168,8 @@ def _prepare(project: Path, name: str, job_type: JobType, settings: Settings) ->
     check_inputs(job_type, settings, project)
     _refuse_waiting_in_queue(directory, process, settings)
     # held while the directory is changed, so that a running job keeps its marks and its job.star
-    with job_lock(directory.path), edit_pipeline(project, f"runJob: {name}", report=_complain) as edit:
+    with job_lock(directory.path, is_launch=True), edit_pipeline(project, f"runJob: {name}", report=_complain) as edit:
+        remove_unfinished(directory.path)
         running = replace(edit.pipeline.process(name), status=Status.RUNNING)
         changed = _with_launch(edit.pipeline, running, job_type, settings)
         directory.clear_marks()
@@ -199,12 +213,13 @@ def _is_tomo(directory: JobDirectory) -> bool:
 
 def _skip_taken_numbers(pipeline: Pipeline, project: Path, type_directory: str) -> Pipeline:
     """Pass over numbers whose directory exists though no pipeline knows it: an interrupted launch, or a RELION GUI's."""
-    while os.path.lexists(project / pipeline.next_job_directory(type_directory).rstrip("/")):
+    while os.path.lexists(project / (taken := pipeline.next_job_directory(type_directory)).rstrip("/")):
+        _complain(f"{taken} exists though the pipeline does not list it, as after an interrupted launch; it is passed over.")
         pipeline = replace(pipeline, counter=pipeline.counter + 1)
     return pipeline
 
 
-def _promised(pipeline: Pipeline) -> set[str]:
+def promised(pipeline: Pipeline) -> set[str]:
     """Name what scheduled and running jobs are going to write: their output nodes, and anything in their directories."""
     coming = [process for process in pipeline.processes if process.status in (Status.SCHEDULED, Status.RUNNING)]
     names = {process.name for process in coming} | {process.alias for process in coming if process.alias}

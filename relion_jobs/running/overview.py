@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import read_pipeline
@@ -69,8 +70,12 @@ def _remark(process: Process, project: Path, reasons: dict[str, str]) -> str:
     directory = JobDirectory(project, process.name)
     if process.status == Status.SCHEDULED:
         return reasons.get(process.name, "")
-    if process.status == Status.RUNNING:
-        return next(iter(last_lines(directory.run_out, 1)), "")
-    if process.status == Status.FAILED:
-        return next(iter(last_lines(directory.run_err, 1)), "")
+    try:
+        if process.status == Status.RUNNING:
+            return next(iter(last_lines(directory.run_out, 1)), "")
+        if process.status == Status.FAILED:
+            return next(iter(last_lines(directory.run_err, 1)), "")
+    except (UserError, OSError) as error:
+        # the line of one job must not hide the others
+        return str(error)
     return ""

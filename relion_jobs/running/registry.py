@@ -16,6 +16,7 @@ from relion_jobs.contract import labels
 from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.ondisk.site import read_site
+from relion_jobs.ondisk.trust import refuse_writable_by_all
 
 ENTRY_POINTS = "relion_jobs.types"
 FOLDERS_VARIABLE = "RELION_JOBS_PLUGINS"
@@ -132,6 +133,8 @@ class _FolderSource:
 
 
 def _import_from(folder: Path) -> ModuleType:
+    for path in (folder, *folder.glob("*.py")):
+        refuse_writable_by_all(path, "plugin")
     # at the end of sys.path, so that a plugin folder cannot hide an installed module
     if str(folder.parent) not in sys.path:
         sys.path.append(str(folder.parent))

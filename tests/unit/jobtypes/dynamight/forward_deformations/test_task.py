@@ -214,7 +214,7 @@ def test_a_diameter_that_the_box_cannot_hold_is_cut_and_that_is_said(project, va
 def test_half_written_checkpoints_of_a_killed_run_are_removed(new_job, values):
     with pytest.raises(JobAborted):
         run(values(), new_job(stop_after=9))
-    left = JOB / "forward_deformations/checkpoints/.checkpoint_final.pth.abc.part"
+    left = JOB / "forward_deformations/checkpoints/.checkpoint_final.pth.0123abcd.part"
     left.write_bytes(b"half")
     run(values(), new_job(is_continue=True))
     assert not left.exists()
