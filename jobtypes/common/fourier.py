@@ -38,6 +38,46 @@ def irfft2(spectra: Tensor, box: int) -> Tensor:
     return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box), dim=_IMAGE_AXES), dim=_IMAGE_AXES)
 
 
+def rfft2_columns(images: Tensor, n_columns: int) -> Tensor:
+    """Transform real images, phases counted from the corner, into the first columns kx = 0 .. of the half plane.
+
+    Parameters
+    ----------
+    images : (..., N, N) real
+    n_columns
+        At most (N + 1) // 2, so none is its own conjugate but the first; the others are never computed.
+
+    Returns
+    -------
+    (..., N, n_columns) complex
+    """
+    _check_cubic(images, _IMAGE_AXES)
+    return torch.fft.fft(torch.fft.rfft(images, dim=-1)[..., :n_columns], dim=-2)
+
+
+def rfft2_columns_adjoint(columns: Tensor, box: int) -> Tensor:
+    """Adjoint of `rfft2_columns` between real vector spaces: (..., N, n_columns) complex -> (..., N, N) real, N = `box`."""
+    rows = torch.fft.ifft(columns, dim=-2, norm="forward")
+    if rows.shape[-1] > 1:
+        rows[..., 1:] *= 0.5  # the inverse transform adds the conjugate of every column but the first
+    return torch.fft.irfft(rows, n=box, dim=-1, norm="forward")
+
+
+def fast_size(at_least: int) -> int:
+    """Return the smallest even size that is a product of 2, 3 and 5 and not below `at_least`: quick to transform."""
+    size = at_least + at_least % 2
+    while _without_small_factors(size) != 1:
+        size += 2
+    return size
+
+
+def _without_small_factors(number: int) -> int:
+    for factor in (2, 3, 5):
+        while number % factor == 0:
+            number //= factor
+    return number
+
+
 def rfft3(volumes: Tensor) -> Tensor:
     """Transform real volumes (..., N, N, N) [z, y, x], centre at voxel N // 2, into (..., N, N, N // 2 + 1)."""
     _check_cubic(volumes, _VOLUME_AXES)

@@ -68,14 +68,14 @@ class HalfModel(nn.Module):
 
     def project(self, positions: Tensor, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
         """Fourier terms (b, q) of the projections of Gaussians at positions (b or 1, n, 3), CTF not applied."""
-        xy = positions @ matrices[:, :2].transpose(1, 2) + shifts[:, None]  # (b, n, 2)
+        xy = (matrices[:, :2] @ positions.transpose(1, 2) + shifts[:, :, None]).transpose(1, 2)  # (b, n, 2), n last in memory
         terms = projector(xy, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
         return (terms * transfer).sum(1)
 
     def precision(self, batch: ObservedBatch, band: Band, n_terms: int) -> Tensor:
         """(b, q) inverse noise power of each term."""
-        return 1 / self.noise_power[batch.group][:, band.shells[:n_terms]]
+        return (1 / self.noise_power)[:, band.shells[:n_terms]][batch.group]
 
     def encode(self, batch: ObservedBatch, projector: Projector, n_terms: int) -> Posterior:
         """Posterior of the latents of a batch, (b, d), from the first `n_terms` Fourier terms and the refined poses.
@@ -95,9 +95,12 @@ class HalfModel(nn.Module):
 
 
 def combine(coefficients: Tensor, basis: Tensor) -> Tensor:
-    """Sum of basis fields (K, m, 3) with coefficients (b, K): (b, m, 3)."""
+    """Sum of basis fields (K, m, 3) with coefficients (b, K): (b, m, 3).
+
+    In memory the components come first, as (b, 3, m): whatever follows is several times faster along m than along 3.
+    """
     k, m, _ = basis.shape
-    return (coefficients @ basis.reshape(k, 3 * m)).view(-1, m, 3)
+    return (coefficients @ basis.transpose(1, 2).reshape(k, 3 * m)).view(-1, 3, m).transpose(1, 2)
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from jobtypes.dynamight.model import projection
 from jobtypes.dynamight.model.observations import Band
-from jobtypes.dynamight.model.projection import Projector, splat
+from jobtypes.dynamight.model.projection import Projector
 
 
 @pytest.fixture
@@ -56,25 +57,39 @@ def test_band_weights_count_every_independent_term_once():
     assert float(band.weights.sum()) == inside / 2
 
 
-def test_splat_keeps_mass_and_centre_of_mass(generator):
-    xy = torch.rand(1, 20, 2, generator=generator, dtype=torch.float64) * 10 + 2
-    amplitudes = torch.rand(1, 20, generator=generator, dtype=torch.float64)
-    image = splat(xy, amplitudes, 16)[0, 0]
-    axis = torch.arange(16, dtype=torch.float64)
-    assert torch.isclose(image.sum(), amplitudes.sum())
-    assert torch.allclose((image * axis).sum(), (amplitudes[0] * xy[0, :, 0]).sum())
-    assert torch.allclose((image * axis[:, None]).sum(), (amplitudes[0] * xy[0, :, 1]).sum())
-
-
 def test_points_outside_the_image_leave_no_trace_and_get_no_gradient():
-    xy = torch.tensor([[[-3.0, 4.0], [20.0, 4.0], [4.0, 15.5]]], requires_grad=True)
-    image = splat(xy, torch.ones(1, 3), 16)
-    image.square().sum().backward()
-    assert float(image.detach().sum()) == 0
+    band = Band(16, 2.0, 5.0)
+    xy = torch.tensor([[[-300.0, 4.0], [20.0, 400.0], [4.0, 33.0]]], requires_grad=True)
+    terms = Projector(band)(xy, torch.ones(1, 3), len(band))
+    terms.abs().square().sum().backward()
+    assert float(terms.detach().abs().sum()) == 0
     assert float(xy.grad.abs().sum()) == 0
 
 
-def test_splat_has_the_gradient_of_finite_differences(generator):
-    xy = (torch.rand(2, 5, 2, generator=generator, dtype=torch.float64) * 6 + 1).requires_grad_()
+def test_a_coordinate_that_is_not_a_number_is_not_hidden():
+    band = Band(16, 2.0, 5.0)
+    terms = Projector(band)(torch.tensor([[[math.nan, 1.0], [1.0, 2.0]]]), torch.ones(1, 2), len(band))
+    assert bool(terms.isnan().any())
+
+
+def test_terms_have_the_gradient_of_finite_differences(generator):
+    band = Band(8, 2.0, 6.0)
+    band.frequencies = band.frequencies.double()
+    xy = (torch.rand(2, 5, 2, generator=generator, dtype=torch.float64) * 6 - 3).requires_grad_()
     amplitudes = torch.rand(2, 5, generator=generator, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p, a: splat(p, a, 9), (xy, amplitudes))
+    assert torch.autograd.gradcheck(lambda p, a: Projector(band)(p, a, len(band)), (xy, amplitudes))
+
+
+@pytest.mark.parametrize("amplitudes", [torch.ones(1, 40), torch.rand(2, 40)])
+def test_terms_and_gradients_do_not_depend_on_how_many_images_are_rendered_at_a_time(amplitudes, generator, monkeypatch):
+    band = Band(32, 2.0, 5.0)
+    xy = (torch.rand(5, 40, 2, generator=generator) * 30 - 15).requires_grad_()
+
+    def both():
+        terms = Projector(band)(xy, amplitudes.requires_grad_(), len(band))
+        return terms.detach(), *torch.autograd.grad(terms.abs().square().sum(), (xy, amplitudes))
+
+    together = both()
+    monkeypatch.setattr(projection, "NUMBERS_IN_CACHE", 1)
+    for one_by_one, found in zip(both(), together, strict=True):
+        torch.testing.assert_close(one_by_one, found)
