@@ -51,6 +51,15 @@ def disk_error(error: OSError, path: Path, verb: str = "write") -> UserError:
 
 
 @contextlib.contextmanager
+def disk_errors(path: Path, verb: str = "write") -> Iterator[None]:
+    """Turn an error of the disk into its sentence, see `disk_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path, verb) from error
+
+
+@contextlib.contextmanager
 def written_whole(path: Path, *, make_directories: bool = False) -> Iterator[Path]:
     """Give a temporary path beside a file; what the block wrote there is flushed to the disk and renamed when it ends well.
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +13,7 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
 from relion_jobs.contract.nodes import Node
 from relion_jobs.ondisk import pipeline_star, star
-from relion_jobs.ondisk.atomic import disk_error, write_whole
+from relion_jobs.ondisk.atomic import disk_errors, write_whole
 from relion_jobs.ondisk.names import check_name, inside_project
 from relion_jobs.ondisk.star import Table
 
@@ -61,7 +59,7 @@ class JobDirectory:
             Refuse a directory that holds anything: it belongs to a job that the pipeline has forgotten.
         """
         path = self.path
-        with _disk(path, "create"):
+        with disk_errors(path, "create"):
             path.mkdir(parents=True, exist_ok=True)
             if new and any(path.iterdir()):
                 raise UserError(f"{path} holds files of a job that the pipeline does not list; move it away and try again.")
@@ -85,7 +83,7 @@ class JobDirectory:
             raise ValueError(f"{name} is no mark of RELION")
         if name in labels.EXIT_MARKS:
             self._remove_marks(tuple(other for other in labels.EXIT_MARKS if other != name))
-        with _disk(self.path / name, "write"):
+        with disk_errors(self.path / name, "write"):
             (self.path / name).touch()
 
     def request_abort(self) -> None:
@@ -109,7 +107,7 @@ class JobDirectory:
         # asctime, not strftime: RELION's date is English whatever the locale
         date = time.asctime(when.timetuple())
         note = f"\n ++++ Executing new job on {date}\n ++++ with the following command(s): \n{command}\n ++++ \n"
-        with _disk(self.path / labels.NOTE, "write"), (self.path / labels.NOTE).open("ab") as file:
+        with disk_errors(self.path / labels.NOTE, "write"), (self.path / labels.NOTE).open("ab") as file:
             file.write(note.encode("utf-8", "surrogateescape"))
 
     def copy_pipeline(self) -> None:
@@ -118,7 +116,7 @@ class JobDirectory:
         Call it inside `project.edit_pipeline`, or after it for what was written there.
         """
         source = self.project / labels.PIPELINE_STAR
-        with _disk(source, "read"):
+        with disk_errors(source, "read"):
             content = source.read_bytes()
         write_whole(self.path / labels.PIPELINE_STAR, content)
 
@@ -149,7 +147,7 @@ class JobDirectory:
         link = self._alias_link(alias)
         if link.exists() and not link.is_symlink():
             raise UserError(f"{link} is there already and is no alias; choose another alias.")
-        with _disk(link, "create"):
+        with disk_errors(link, "create"):
             link.unlink(missing_ok=True)
             os.symlink(f"../{self.name.rstrip('/')}/", link)
 
@@ -157,7 +155,7 @@ class JobDirectory:
         """Remove the symlink of an alias, if it is one."""
         link = self._alias_link(alias)
         if link.is_symlink():
-            with _disk(link, "remove"):
+            with disk_errors(link, "remove"):
                 link.unlink()
 
     def _alias_link(self, alias: str) -> Path:
@@ -167,14 +165,5 @@ class JobDirectory:
 
     def _remove_marks(self, names: tuple[str, ...]) -> None:
         for name in names:
-            with _disk(self.path / name, "remove"):
+            with disk_errors(self.path / name, "remove"):
                 (self.path / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _disk(path: Path, verb: str) -> Iterator[None]:
-    """Turn an error of the disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, path, verb) from error

@@ -28,6 +28,7 @@ from relion_jobs.contract.errors import LockTimeout, UserError
 from relion_jobs.contract.labels import LOCK_DIRECTORY
 from relion_jobs.ondisk.atomic import UNFINISHED, disk_error
 from relion_jobs.ondisk.owner import Owner, ago
+from relion_jobs.pipeline.scheme import SCHEMES
 
 RELION_POLL_SECONDS = 3.0
 RELION_WAIT_SECONDS = 63.0
@@ -37,7 +38,10 @@ EMPTY_LOCK_SECONDS = 5.0
 # RELION warns before the 4th retry
 WARN_AFTER_TRIES = 4
 
+SCHEME_WAIT_SECONDS = 120.0
+
 QUEUE_FILE = ".relion_jobs.lock"
+SCHEDULE_LOCK_FILE = ".relion_jobs_schedule.lock"
 JOB_LOCK_FILE = ".relion_jobs_run.lock"
 JOB_OWNER_FILE = ".relion_jobs_run.owner"
 
@@ -56,11 +60,14 @@ class ProjectLock:
         ``lock_default_pipeline.star`` inside, the only thing in it: RELION removes an empty directory only.
     message
         What the file holds: who locks.
+    subject
+        What is locked, for messages.
     """
 
     directory: Path
     file: Path
     message: str
+    subject: str = "The project"
 
     def check(self) -> None:
         """Raise LockTimeout if somebody has taken the lock away, as RELION's messages advise people to do."""
@@ -146,17 +153,13 @@ def job_lock(job_directory: Path, *, is_launch: bool = False) -> Iterator[None]:
         The directory cannot be written.
     """
     owner_file = job_directory / JOB_OWNER_FILE
-    lock = _file_lock(job_directory / JOB_LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+
+    def refusal() -> str:
         owner = Owner.find(_read_text(owner_file) or "")
         who = f"{owner}, {ago(owner.since)}" if owner else "another process"
-        raise LockTimeout(f"{_job_name(job_directory)} is being run by {who}; wait for its end or abort it first.") from None
-    except NotImplementedError:
-        raise disk_error(OSError(errno.ENOSYS, "this file system has no file locks"), job_directory / JOB_LOCK_FILE) from None
-    except OSError as error:
-        raise disk_error(error, job_directory / JOB_LOCK_FILE) from error
+        return f"{_job_name(job_directory)} is being run by {who}; wait for its end or abort it first."
+
+    lock = _acquire_now(job_directory / JOB_LOCK_FILE, refusal)
     is_kept = False
     try:
         _write_text(owner_file, f"{Owner.this_process()}\n")
@@ -176,6 +179,88 @@ def hand_over(job_directory: Path, pid: int | None) -> None:
             owner_file.unlink()
         else:
             owner_file.write_text(f"{replace(Owner.this_process(), pid=pid)}\n")
+
+
+@contextmanager
+def scheme_lock(
+    project: Path, scheme: str, reason: str, *, wait_seconds: float = SCHEME_WAIT_SECONDS, report: Report | None = None
+) -> Iterator[None]:
+    """Hold RELION's lock of a scheme: while it is changed, or all the time that it runs.
+
+    Parameters
+    ----------
+    project
+        Project directory.
+    scheme
+        Name of the scheme without ``Schemes/``; its directory must exist.
+    reason
+        As in `project_lock`.
+    wait_seconds
+        How long to wait for RELION's programs; for one of ours nobody waits, since it may run for days.
+    report
+        As in `project_lock`.
+
+    Raises
+    ------
+    LockTimeout
+        Somebody else changes or runs the scheme; the message says who and since when.
+    UserError
+        At once: no permission, disk full, read-only.
+    """
+    lock = _scheme_lock(project, scheme, reason)
+    now = time.monotonic()
+    with _queue(project / SCHEMES / scheme / QUEUE_FILE, lock, now) as is_queued:
+        _take(lock, now + wait_seconds, is_queued, report)
+        try:
+            yield
+        finally:
+            # whoever took it away meanwhile, as RELION's messages advise, has nothing to fear from us
+            if _read_text(lock.file) == lock.message:
+                _give_back(lock)
+
+
+def scheme_holder(project: Path, scheme: str) -> str:
+    """Return who changes or runs a scheme, in words; empty where nobody does or the process is gone."""
+    lock = _scheme_lock(project, scheme, "")
+    if not lock.directory.exists():
+        return ""
+    owner = Owner.find(_read_text(lock.file) or "")
+    if owner and owner.is_dead():
+        return ""
+    return str(owner) if owner else "a program of RELION"
+
+
+def _scheme_lock(project: Path, scheme: str, reason: str) -> ProjectLock:
+    directory = project / f"{LOCK_DIRECTORY}_scheme_{scheme}"
+    message = f"relion_jobs: {reason} ({Owner.this_process()})\n"
+    return ProjectLock(directory, directory / "lock_scheme", message, f"The scheme {scheme}")
+
+
+@contextmanager
+def schedule_lock(project: Path) -> Iterator[None]:
+    """Be the only scheduler of a project, until the block ends or the process dies; LockTimeout at once if there is another."""
+    lock = _acquire_now(
+        project / SCHEDULE_LOCK_FILE,
+        lambda: f"Another 'relion_jobs schedule' is at work in {project}; it takes up new scheduled jobs by itself.",
+    )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire_now(path: Path, refusal: Callable[[], str]) -> FileLock:
+    """Take a file lock at once; LockTimeout with the sentence of `refusal` if another process has it."""
+    lock = _file_lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LockTimeout(refusal()) from None
+    except NotImplementedError:
+        raise disk_error(OSError(errno.ENOSYS, "this file system has no file locks"), path) from None
+    except OSError as error:
+        raise disk_error(error, path) from error
+    return lock
 
 
 def _job_name(job_directory: Path) -> str:
@@ -232,7 +317,7 @@ def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | 
             raise _timeout(lock)
         tries += 1
         if tries == WARN_AFTER_TRIES and report and not owner:
-            report(f"Waiting for the lock of the project: {_held_by(lock)}.")
+            report(f"{lock.subject} is locked, waiting: {_held_by(lock)}.")
         time.sleep(min(left, OWN_POLL_SECONDS if owner or empty_since else RELION_POLL_SECONDS))
 
 
@@ -304,8 +389,7 @@ def _remove_empty(lock: ProjectLock, report: Report | None) -> None:
 
 def _timeout(lock: ProjectLock) -> LockTimeout:
     return LockTimeout(
-        f"The project is locked: {_held_by(lock)}; if no program is writing the pipeline any more, remove "
-        f"{lock.directory} and try again."
+        f"{lock.subject} is locked: {_held_by(lock)}; if no program works on it any more, remove {lock.directory} and try again."
     )
 
 

@@ -1,0 +1,310 @@
+"""A scheme: jobs and operators as the nodes of a graph, run one after another along its edges, with variables and forks.
+
+Source: RELION 5's schemer (its files, its program and its help); departures are named where they are made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.labels import NO, YES
+from relion_jobs.pipeline.foreign import ForeignTable
+
+SCHEMES = "Schemes"
+UNDEFINED = "undefined"
+NEW, CONTINUE = "new", "continue"
+
+Value = float | bool | str
+T = TypeVar("T", float, bool, str)
+
+_JOB_PATH = re.compile(rf"{SCHEMES}/([^/\s,]+)/([^/\s,]+)/")
+_VARIABLE = re.compile(r"\$\$(\S*)")
+
+
+@dataclass(frozen=True)
+class Variable(Generic[T]):
+    """A variable: its value, and the one that a reset gives back."""
+
+    value: T
+    reset_value: T
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A node that computes, or does something to a file, instead of running a job.
+
+    Parameters
+    ----------
+    kind
+        RELION's type, e.g. ``float=plus``; `relion_jobs.pipeline.scheme_operators` knows them all.
+    output, input1, input2
+        Names of variables; some kinds take a number as `input2`. ``undefined`` where unused.
+    """
+
+    kind: str
+    output: str = UNDEFINED
+    input1: str = UNDEFINED
+    input2: str = UNDEFINED
+
+
+@dataclass(frozen=True)
+class SchemeJob:
+    """A node that runs a job.
+
+    Parameters
+    ----------
+    job
+        Job directory with its slash, e.g. ``DynaMight/job010/``; the node's own name while it has not started.
+    mode
+        ``new``: a new job each time; ``continue``: a new job at first, and "Continue!" in its directory from then on.
+    has_started
+        Whether `job` is a job of the project.
+    """
+
+    job: str
+    mode: str
+    has_started: bool
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Which node follows which; a fork asks a boolean variable.
+
+    Parameters
+    ----------
+    start, end
+        Names of nodes; `end` is for a fork whose variable is false, or the only way.
+    is_fork
+        Whether `end_if_true` and `variable` count.
+    end_if_true
+        Next node where the variable is true.
+    variable
+        Boolean variable of the fork.
+    """
+
+    start: str
+    end: str
+    is_fork: bool = False
+    end_if_true: str = UNDEFINED
+    variable: str = UNDEFINED
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """All of a scheme. Variables of different kinds may bear the same name, as in RELION.
+
+    Parameters
+    ----------
+    name
+        Directory with its slash, e.g. ``Schemes/flex/``.
+    current_node
+        Where it goes on.
+    floats, bools, strings
+        Variables by name, in the order of the file.
+    operators, jobs
+        Nodes by name.
+    edges
+        In the order of the file; of several that leave one node the last counts, as in RELION.
+    foreign_tables
+        What others wrote in the file.
+    """
+
+    name: str
+    current_node: str = UNDEFINED
+    floats: Mapping[str, Variable[float]] = field(default_factory=dict)
+    bools: Mapping[str, Variable[bool]] = field(default_factory=dict)
+    strings: Mapping[str, Variable[str]] = field(default_factory=dict)
+    operators: Mapping[str, Operator] = field(default_factory=dict)
+    jobs: Mapping[str, SchemeJob] = field(default_factory=dict)
+    edges: tuple[Edge, ...] = ()
+    foreign_tables: tuple[ForeignTable, ...] = ()
+
+    @property
+    def short_name(self) -> str:
+        """Name without directory, e.g. ``flex``."""
+        return self.name.rstrip("/").rpartition("/")[2]
+
+    @property
+    def start_node(self) -> str:
+        """First node: where the first edge starts."""
+        return self.edges[0].start if self.edges else UNDEFINED
+
+    def next_node(self) -> str:
+        """Node that follows the current one; ``undefined`` where the scheme ends.
+
+        Raises
+        ------
+        UserError
+            The boolean variable of a fork does not exist.
+        """
+        found = UNDEFINED
+        for edge in self.edges:
+            if edge.start != self.current_node:
+                continue
+            if edge.is_fork and edge.variable not in self.bools:
+                raise UserError(f"{self.name}: the fork at {edge.start} asks the variable {edge.variable}, which is not there.")
+            found = edge.end_if_true if edge.is_fork and self.bools[edge.variable].value else edge.end
+        return found
+
+    def at(self, node: str) -> Scheme:
+        """Return the scheme with another current node."""
+        return replace(self, current_node=node)
+
+    def with_job(self, node: str, job: str) -> Scheme:
+        """Return the scheme with `job` as the job that `node` has started."""
+        return replace(self, jobs={**self.jobs, node: replace(self.jobs[node], job=job, has_started=True)})
+
+    def with_value(self, kind: str, name: str, value: Value, *, reset_too: bool = False) -> Scheme:
+        """Return the scheme with the variable `name` of `kind` (``float``, ``bool``, ``string``) set."""
+        if kind == "float":
+            return replace(self, floats=_changed(self.floats, name, float(value), reset_too))
+        if kind == "bool":
+            return replace(self, bools=_changed(self.bools, name, bool(value), reset_too))
+        return replace(self, strings=_changed(self.strings, name, str(value), reset_too))
+
+
+def _changed(table: Mapping[str, Variable[T]], name: str, value: T, reset_too: bool) -> dict[str, Variable[T]]:
+    return {**table, name: Variable(value, value if reset_too else table[name].reset_value)}
+
+
+def reset(scheme: Scheme) -> Scheme:
+    """Return the scheme as before its first run: variables, jobs and the current node."""
+    return replace(
+        scheme,
+        current_node=scheme.start_node,
+        floats={name: replace(one, value=one.reset_value) for name, one in scheme.floats.items()},
+        bools={name: replace(one, value=one.reset_value) for name, one in scheme.bools.items()},
+        strings={name: replace(one, value=one.reset_value) for name, one in scheme.strings.items()},
+        jobs={name: replace(one, job=name, has_started=False) for name, one in scheme.jobs.items()},
+    )
+
+
+def set_variable(scheme: Scheme, name: str, text: str, *, reset_too: bool = False) -> Scheme:
+    """Set a variable to a text that a person typed.
+
+    Parameters
+    ----------
+    scheme
+        The scheme.
+    name
+        Variable; of several of that name the boolean one comes first, then the number, as in RELION.
+    text
+        ``true``, ``false``, ``1``, ``0`` (also ``Yes``, ``No``), a number, or any text.
+    reset_too
+        Also change the value that a reset gives back.
+
+    Raises
+    ------
+    UserError
+        There is no such variable, or the text does not fit it.
+    """
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    value: Value = text
+    if name in scheme.bools:
+        kind = "bool"
+        if text.lower() not in words:
+            raise UserError(f"{scheme.name}: variable {name} is boolean; '{text}' is neither True nor False.")
+        value = words[text.lower()]
+    elif name in scheme.floats:
+        kind = "float"
+        value = number(text, f"{scheme.name}: variable {name}")
+    elif name in scheme.strings:
+        kind = "string"
+    else:
+        known = ", ".join([*scheme.floats, *scheme.bools, *scheme.strings]) or "none"
+        raise UserError(f"{scheme.name} has no variable '{name}'; it has {known}.")
+    return scheme.with_value(kind, name, value, reset_too=reset_too)
+
+
+def number(text: str, what: str) -> float:
+    """Read a finite number; UserError names `what`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value != value or abs(value) == float("inf"):
+        raise UserError(f"{what} is a number; '{text}' is none.")
+    return value
+
+
+def value_text(value: Value) -> str:
+    """Return a value as it goes into the options of a job: Yes or No, a number as short as RELION writes it, or the text."""
+    if isinstance(value, bool):
+        return YES if value else NO
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:g}"
+    return value
+
+
+def fill_in(scheme: Scheme, text: str, option: str, *, kind: str = "") -> str:
+    """Replace every ``$$variable`` in the text of a job's option; a name ends at a blank.
+
+    Parameters
+    ----------
+    scheme
+        The scheme.
+    text
+        Text of the job's option.
+    option
+        Its variable, for messages.
+    kind
+        Kind of the option (`relion_jobs.contract.options.Kind`); empty where it is not known.
+
+    Raises
+    ------
+    UserError
+        The scheme has no such variable, or one of a kind that does not fit: only boolean variables go into boolean options,
+        and no string into a number.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match[1]
+        where = f"{scheme.name}: option {option} takes $${name}"
+        if name in scheme.bools:
+            if kind not in ("", "boolean"):
+                raise UserError(f"{where}, a boolean variable, but is itself of kind {kind}; use a string variable.")
+            return value_text(scheme.bools[name].value)
+        if name not in scheme.floats and name not in scheme.strings:
+            raise UserError(f"{where}, but the scheme has no such variable.")
+        is_number = name in scheme.floats
+        if kind == "boolean" or (kind in ("integer", "number") and not is_number):
+            raise UserError(f"{where}, a {'number' if is_number else 'string'}, but is itself of kind {kind}.")
+        return value_text(scheme.floats[name].value if is_number else scheme.strings[name].value)
+
+    return _VARIABLE.sub(value_of, text)
+
+
+def real_paths(scheme: Scheme, text: str, read_other: Callable[[str], Scheme], *, strict: bool) -> str:
+    """Replace each ``Schemes/NAME/NODE/`` in a text by the directory of the job that this node has started.
+
+    Parameters
+    ----------
+    scheme
+        The scheme that runs.
+    text
+        Value of a string variable, or of a job's option. What names no job of a scheme is left as it is.
+    read_other
+        Returns another scheme by its short name.
+    strict
+        Refuse the job of a node that has not started; else its path is left, where no output of it will be found.
+
+    Raises
+    ------
+    UserError
+        As `strict` says, or from `read_other`.
+    """
+
+    def job_of(match: re.Match[str]) -> str:
+        owner = scheme if match[1] == scheme.short_name else read_other(match[1])
+        job = owner.jobs.get(match[2])
+        if job is not None and job.has_started:
+            return job.job.rstrip("/") + "/"
+        if job is not None and strict:
+            raise UserError(f"{scheme.name}: '{text}' is made by node {match[2]} of {owner.name}, which has not run yet.")
+        return match[0]
+
+    return _JOB_PATH.sub(job_of, text)
