@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import fsc, irfft3, rfft3, shells_3d
 from jobtypes.common.volumes import check_map, read_volume
-from jobtypes.dynamight.model.density import render_density, splat_points
+from jobtypes.dynamight.model.density import DensityRenderer, splat_points
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inverse_displacement import bounded_step
 
@@ -48,6 +48,7 @@ class GaussianStates:
     def __init__(self, model: HalfModel, box: int, pixel_size_angstroms: float, resolution_angstroms: float = 0.0) -> None:
         self.model, self.box, self.pixel_size = model, box, pixel_size_angstroms
         self.least_width = 0.225 * resolution_angstroms
+        self.render = DensityRenderer(model.gaussians, box, pixel_size_angstroms, least_width_angstroms=self.least_width)
         self.description = "the Gaussians of the half, moved to the state and rendered with their amplitudes and widths"
         if resolution_angstroms:
             self.description += f" at a resolution of {resolution_angstroms:.1f} Å"
@@ -59,8 +60,7 @@ class GaussianStates:
 
     def state(self, coefficients: Tensor) -> Tensor:
         """Map (N, N, N) of the state with coefficients (K,)."""
-        positions = self.positions(coefficients)
-        return render_density(self.model.gaussians, positions, self.box, self.pixel_size, least_width_angstroms=self.least_width)
+        return self.render(self.positions(coefficients))
 
 
 class TabulatedField:
