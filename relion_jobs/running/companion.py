@@ -42,12 +42,13 @@ def accompany(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> i
             if settings.task.shares_work:
                 job = SilentJob(job_directory, interruption, is_continue=settings.is_continue)
                 load_function(settings.task.run)(settings.values, job)
-        return 0
     except RelionJobsError:
-        return 1  # the first process says it
+        # the first process has been told and fails for all; a launcher that saw this one fail would end it before its mark is set
+        return 0
     except BaseException as error:  # noqa: BLE001 - the end of this process; the launcher tells the others
         sys.stderr.write("".join(traceback.format_exception(error)))
         return 1
+    return 0
 
 
 class SilentJob:

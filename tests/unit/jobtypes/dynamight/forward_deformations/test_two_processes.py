@@ -1,0 +1,101 @@
+"""A training that torchrun starts as two processes: the bytes of one process, one log, one mark, one sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from jobtypes.common.team import Team
+from jobtypes.dynamight.forward_deformations.checkpointing import load_last
+from jobtypes.dynamight.forward_deformations.task import halves_of, run
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.options import defaults
+from relion_jobs.ondisk import job_star
+from relion_jobs.ondisk import project as projects
+from relion_jobs.ondisk.job_star import JobRequest
+
+ROOT = Path(__file__).parents[5]
+TWO, ONE = Path("DynaMight/job002"), Path("DynaMight/job001")
+EPOCHS = "--n-training-epochs 9"
+
+
+@pytest.fixture(autouse=True)
+def relion_project(project):
+    projects.create(project)
+
+
+def start(*, is_continue: bool = False) -> subprocess.Popen[bytes]:
+    """Start both processes of DynaMight/job002 with the options of fixture `values`."""
+    from jobtypes.dynamight.job import JOB_TYPE
+
+    flags = "--training-batch-size 5 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2 " + EPOCHS
+    texts = defaults(option for option in JOB_TYPE.options if not option.extra)
+    texts |= {"fn_star": "particles.star", "fn_map": "map.mrc", "nr_gaussians": "60", "other_args": flags}
+    TWO.mkdir(parents=True, exist_ok=True)
+    job_star.write(JobRequest("dynamight", is_continue, False, texts), TWO / "job.star")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*torchrun, "-m", "relion_jobs.running.worker", str(TWO)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def log() -> str:
+    path = TWO / "run.out"
+    return path.read_text() if path.is_file() else ""
+
+
+def marks() -> list[str]:
+    return sorted(path.name for path in TWO.glob("RELION_JOB_EXIT*"))
+
+
+def learned(directory: Path) -> list[bytes]:
+    """Every learned number of each half set, and the figures of all epochs but the time they took."""
+    content = load_last(directory)
+    assert content is not None
+    states = [content["halves"][half] for half in (1, 2)]
+    tensors = [[*state["model"].values(), state["latent_mean"], state["latent_log_variance"]] for state in states]
+    figures = [sorted(item for item in row.items() if item[0] != "seconds") for row in content["history"]]
+    return [b"".join(tensor.contiguous().numpy().tobytes() for tensor in part) for part in tensors] + [repr(figures).encode()]
+
+
+def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(project, values, new_job):
+    run(values(extra=EPOCHS), new_job())
+    running = start()
+    while running.poll() is None and "Epoch 1 of" not in log():
+        time.sleep(0.05)
+    (TWO / "RELION_JOB_ABORT_NOW").touch()
+    assert running.wait(60) != 0
+    assert marks() == ["RELION_JOB_EXIT_ABORTED"]
+    assert load_last(TWO)["epoch"] < 9
+    assert start(is_continue=True).wait(120) == 0
+    assert marks() == ["RELION_JOB_EXIT_SUCCESS"]
+    assert log().count("Going on from epoch") == 1
+    assert log().count("Process 2 of 2") == 2
+    assert learned(TWO) == learned(ONE)
+
+
+def test_what_fails_in_the_second_process_fails_the_job_with_one_sentence(project):
+    with mrcfile.open("particles.mrcs", mode="r+") as file:
+        file.data[21, 3, 3] = np.nan  # of half set 2
+    assert start().wait(60) != 0
+    assert marks() == ["RELION_JOB_EXIT_FAILURE"]
+    assert log().count("Error: ") == 1
+    assert "image 000022@particles.mrcs, holds a value that is not a number" in log().splitlines()[-1]
+
+
+def test_more_processes_than_half_sets_are_refused():
+    assert halves_of(Team()) == (1, 2)
+    assert [halves_of(Team(rank=rank, count=2)) for rank in (0, 1)] == [(1,), (2,)]
+    with pytest.raises(UserError, match="started as 3 processes; it runs as one, or as 2"):
+        halves_of(Team(rank=0, count=3))
