@@ -1,124 +1,182 @@
-"""What colours the particles in a drawing of the latent space: a number in a named unit, or a colour of its own, for each."""
+"""What the particles in the latent space, and the Gaussians in a state, are coloured by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
+from jobtypes.dynamight.model.result import HalfResult
 from jobtypes.dynamight.outputs import rms_of_gaussians
-from jobtypes.dynamight.visualization.session import Session
+
+OUTSIDE_COLOUR = "0.6"  # grey: a state far from every particle, or a value that is not known
+PARTICLE_COLOURINGS = (
+    "amount of motion",
+    "direction of motion",
+    "location of motion",
+    "density",
+    "log density",
+    "pose",
+    "shift",
+    "cluster",
+    "held-out error",
+)
+GAUSSIAN_COLOURINGS = ("displacement", "amplitude", "width", "position")
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """Values of all particles of a session.
+    """One value, or one colour, for each of m particles or Gaussians.
 
     Attributes
     ----------
+    name
+        One of the names above.
     label
-        What is shown, with its unit.
-    kind
-        ``amount``: a number per particle, nan where there is none; ``colour``: red, green and blue; ``counts`` and
-        ``log counts``: particles per cell of the drawing, no values.
-    values
-        (P,), (P, 3) from 0 to 1, or empty.
+        Of the colour bar, with its unit; for colours: what red, green and blue are.
+    values : (m,) or None
+        Numbers; nan where nothing is known, to be drawn in `OUTSIDE_COLOUR`.
+    colours : (m, 3) or None
+        Red, green and blue, 0 to 1, where a number would not do.
+    is_category
+        The values are labels from 1.
     """
 
+    name: str
     label: str
-    kind: Literal["amount", "colour", "counts", "log counts"]
-    values: NDArray[np.float64]
+    values: NDArray[np.float64] | None = None
+    colours: NDArray[np.float64] | None = None
+    is_category: bool = False
 
 
-def amount_of_motion(session: Session) -> Colouring:
-    """Rms displacement of each particle's Gaussians from the consensus."""
-    return Colouring("rms displacement (Å)", "amount", session.part.rms_displacement.cpu().numpy().astype(np.float64))
+def direction_colours(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours (m, 3) of the directions of vectors (m, 3): x red, y green, z blue, from -1 (0) to 1 (1); grey for none."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return 0.5 + 0.5 * np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
-def direction_of_motion(session: Session) -> Colouring:
-    """Which way the mobile part of the molecule is displaced: +x is red, +y green, +z blue, and their opposites lack it."""
-    mobility = rms_of_gaussians(session.part) * session.model.gaussians.amplitudes
-    fields = torch.einsum("n,knc->kc", mobility / mobility.sum().clamp(min=1e-12), session.gaussians.basis)
-    mean = (_centred(session) @ fields).cpu().numpy().astype(np.float64)  # (P, 3) A
-    unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    return Colouring("direction: red +x, green +y, blue +z", "colour", (1 + unit) / 2)
+def position_colours(positions: NDArray[np.float64], among: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Colours (m, 3) of positions (m, 3): x red, y green, z blue, from the 2nd to the 98th percentile of those `among` (n, 3)."""
+    low, high = np.percentile(positions if among is None else among, (2, 98), axis=0)
+    return np.clip((positions - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 
-def location_of_motion(session: Session) -> Colouring:
-    """Where in the molecule the displacement is: its mean position, from one end of the molecule to the other, as red (x) ..."""
-    basis, positions, amplitudes = session.gaussians.basis, session.model.gaussians.positions, session.model.gaussians.amplitudes
-    ends = torch.quantile(positions, positions.new_tensor((0.02, 0.98)), dim=0)
-    share = ((positions - ends[0]) / (ends[1] - ends[0]).clamp(min=1e-6)).clamp(0, 1)
-    columns = torch.cat((torch.ones_like(share[:, :1]), share), dim=1) * amplitudes[:, None]  # (n, 4)
-    forms = torch.einsum("nj,knc,lnc->jkl", columns, basis, basis)
-    coefficients = _centred(session)
+@torch.no_grad()
+def direction_of_motion(part: HalfResult) -> NDArray[np.float64]:
+    """(P, 3) mean displacement in A of the mobile part of each particle's molecule, relative to the mean state.
+
+    Gaussians count by amplitude and mobility (rms displacement over all particles): the plain mean displacement is zero, since
+    the model knows no motion of the whole.
+    """
+    field = part.model.field
+    mobility = rms_of_gaussians(part) * part.model.gaussians.amplitudes
+    basis = field.basis_at_gaussians(part.model.gaussians.positions)
+    means = torch.einsum("n,knc->kc", mobility / mobility.sum().clamp(min=1e-12), basis)
+    return (_centred(part) @ means).cpu().double().numpy()
+
+
+@torch.no_grad()
+def location_of_motion(part: HalfResult) -> NDArray[np.float64]:
+    """(P, 3) where in the molecule the displacement of each particle is, in A from the box centre: the mean position of its
+    Gaussians, which count by amplitude and squared displacement from the mean state.
+    """  # noqa: D205
+    positions, amplitudes = part.model.gaussians.positions, part.model.gaussians.amplitudes
+    basis = part.model.field.basis_at_gaussians(positions)
+    columns = torch.cat((torch.ones_like(positions[:, :1]), positions), dim=1) * amplitudes[:, None]  # (n, 4)
+    coefficients = _centred(part)
+    # squared displacement is a quadratic form of the coefficients, and so are its moments
+    forms = torch.stack([torch.einsum("knc,lnc->kl", basis * column[:, None], basis) for column in columns.T])
     moments = torch.stack([((coefficients @ form) * coefficients).sum(1) for form in forms], dim=1)  # (P, 4)
-    middle = moments[:, 1:] / moments[:, :1].clamp(min=1e-9)
-    return Colouring("location: red x, green y, blue z", "colour", middle.clamp(0, 1).cpu().numpy().astype(np.float64))
+    return (moments[:, 1:] / moments[:, :1].clamp(min=1e-12)).cpu().double().numpy()
 
 
-def viewing_direction(session: Session) -> Colouring:
-    """Axis along which the particle is seen; opposite views have one colour. An even mixture is what an honest motion shows."""
-    views = session.part.angles_matrices[:, 2].abs().cpu().numpy().astype(np.float64)  # A^T z: third row of A
-    return Colouring("viewing axis: red x, green y, blue z", "colour", np.clip(views, 0, 1))
+def _centred(part: HalfResult) -> Tensor:
+    coefficients = part.model.field.coefficients(part.latent_mean)
+    return coefficients - coefficients.mean(0)
 
 
-def shift(session: Session) -> Colouring:
-    """Length of the refined shift of the projection."""
-    return Colouring("shift (Å)", "amount", session.part.shifts_angstroms.norm(dim=1).cpu().numpy().astype(np.float64))
+def viewing_directions(part: HalfResult) -> NDArray[np.float64]:
+    """(P, 3) directions in the map's frame from which the particles were seen, after pose refinement."""
+    return part.angles_matrices[:, 2].cpu().double().numpy()
 
 
-def density(session: Session) -> Colouring:
-    """Particles per cell of the drawing."""
-    return Colouring("particles per cell", "counts", np.zeros(0))
+def local_density(points: NDArray[np.float64], cells: int = 96) -> NDArray[np.float64]:
+    """Density (P,) of points (P, 2) around each of them, as a share of the largest: a smoothed histogram."""
+    low, high = np.percentile(points, (0.1, 99.9), axis=0)
+    margin = np.maximum(0.05 * (high - low), 1e-9)
+    low, high = low - margin, high + margin
+    places = (points - low) / (high - low) * cells
+    counts, _, _ = np.histogram2d(places[:, 0], places[:, 1], bins=cells, range=((0, cells), (0, cells)))
+    width = max(1.0, 0.25 * cells / len(points) ** (1 / 3))
+    density = map_coordinates(gaussian_filter(counts, width), places.T - 0.5, order=1, mode="nearest")
+    return np.asarray(density / max(float(density.max()), 1e-12))
 
 
-def log_density(session: Session) -> Colouring:
-    """Particles per cell of the drawing, on a logarithmic scale."""
-    return Colouring("particles per cell (log)", "log counts", np.zeros(0))
-
-
-def cluster(session: Session, count: int = 4, seed: int = 1) -> Colouring:
-    """Cluster of each particle; see `Session.clusters`."""
-    labels = session.clusters(count, seed).labels
-    return Colouring(f"cluster (1 to {labels.max() + 1})", "colour", colormaps["Set2"](labels % 8)[:, :3])
-
-
-def held_out_error(particles: NDArray[np.int64], errors_angstroms: Tensor, total: int) -> Colouring:
-    """Disagreement of the halves' models.
+def colour_particles(
+    part: HalfResult,
+    name: str,
+    *,
+    points: NDArray[np.float64],
+    clusters: NDArray[np.int64],
+    held_out_error: NDArray[np.float64],
+) -> Colouring:
+    """What is asked for in `name`, for all particles of a half set.
 
     Parameters
     ----------
-    particles : (m,)
-        Held-out particles of the session.
-    errors_angstroms : (m,)
-        Rms over the Gaussians of the difference between the models' displacements.
-    total
-        Particles P of the session; those that trained the model have no value.
+    part
+        The half set.
+    name
+        One of `PARTICLE_COLOURINGS`.
+    points : (P, 2)
+        Where the particles are drawn, for the density.
+    clusters : (P,)
+        Labels from 0.
+    held_out_error : (P,) A
+        Disagreement of the halves' models; nan where it is not known.
     """
-    values = np.full(total, np.nan)
-    values[particles] = errors_angstroms.cpu().numpy()
-    return Colouring("disagreement of the halves (Å)", "amount", values)
+    match name:
+        case "amount of motion":
+            return Colouring(name, "rms displacement (Å)", part.rms_displacement.cpu().double().numpy())
+        case "direction of motion":
+            return Colouring(name, "direction: x red, y green, z blue", colours=direction_colours(direction_of_motion(part)))
+        case "location of motion":
+            molecule = part.model.gaussians.positions.cpu().double().numpy()
+            colours = position_colours(location_of_motion(part), molecule)
+            return Colouring(name, "where: x red, y green, z blue", colours=colours)
+        case "density":
+            return Colouring(name, "density (share of the largest)", local_density(points))
+        case "log density":
+            return Colouring(name, "log10 of the density", np.log10(np.maximum(local_density(points), 1e-4)))
+        case "pose":
+            colours = direction_colours(viewing_directions(part))
+            return Colouring(name, "viewing direction: x red, y green, z blue", colours=colours)
+        case "shift":
+            return Colouring(name, "length of the shift (Å)", part.shifts_angstroms.norm(dim=1).cpu().double().numpy())
+        case "cluster":
+            return Colouring(name, "cluster", clusters + 1.0, is_category=True)
+        case "held-out error":
+            return Colouring(name, "disagreement of the halves (Å)", held_out_error)
+    raise ValueError(f"no colouring {name}; known are {', '.join(PARTICLE_COLOURINGS)}")
 
 
-def _centred(session: Session) -> Tensor:
-    return session.coefficients - session.coefficients.mean(0)
-
-
-COLOURINGS: dict[str, Callable[[Session], Colouring]] = {
-    "amount of motion": amount_of_motion,
-    "direction of motion": direction_of_motion,
-    "location of motion": location_of_motion,
-    "density": density,
-    "log density": log_density,
-    "pose": viewing_direction,
-    "shift": shift,
-    "cluster": cluster,
-}
-HELD_OUT_ERROR = "held-out error"  # needs the other half's model: see `validation.both_models`
+def colour_gaussians(part: HalfResult, name: str, positions: Tensor) -> Colouring:
+    """What is asked for in `name` (one of `GAUSSIAN_COLOURINGS`) for the Gaussians of a state at positions (n, 3) A."""
+    gaussians = part.model.gaussians
+    match name:
+        case "displacement":
+            values, label = (positions - gaussians.positions.cpu()).norm(dim=1), "displacement (Å)"
+        case "amplitude":
+            values, label = gaussians.amplitudes, "amplitude"
+        case "width":
+            values, label = gaussians.widths_angstroms @ gaussians.width_logits.softmax(dim=0), "standard deviation (Å)"
+        case "position":
+            colours = position_colours(gaussians.positions.cpu().double().numpy())
+            return Colouring(name, "position: x red, y green, z blue", colours=colours)
+        case _:
+            raise ValueError(f"no colouring {name}; known are {', '.join(GAUSSIAN_COLOURINGS)}")
+    return Colouring(name, label, values.cpu().double().numpy())

@@ -15,12 +15,15 @@ from torch import Tensor
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
+from jobtypes.dynamight.visualization.colourings import Colouring, colour_gaussians, colour_particles
 from jobtypes.dynamight.visualization.held_out import read_held_out_errors
+from jobtypes.dynamight.visualization.reductions import Reduction, reduce
 from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
 
 _TRAVERSED = (2.0, 98.0)  # percentiles of the particles between which a traversal runs
 _BANDWIDTH = 0.25  # of the local mean along a traversal, in standard deviations
+_NEIGHBOURS = 24  # particles whose mean state stands for a point between them
 _OUTSIDE_NEIGHBOUR, _OUTSIDE_FACTOR = 5, 1.5  # see `outside`
 
 
@@ -194,41 +197,36 @@ class Session:
         particles = np.array([np.flatnonzero(labels == c)[distance[labels == c].argmin()] for c in range(count)])
         return Clusters(labels.astype(np.int64), self.coordinates[particles], particles)
 
-    def embedding(self, method: str, seed: int) -> tuple[NDArray[np.float64], tuple[str, str]]:
-        """Two dimensions to draw the latent space in.
+    def reduction(self, method: str = "pca", *, dimensions: tuple[int, int] = (0, 1), seed: int = 1) -> Reduction:
+        """The particles in two dimensions; see `reductions.reduce`."""
+        latents = self.part.latent_mean.cpu().double().numpy()
+        return reduce(self.coordinates.double().numpy(), latents, method, dimensions=dimensions, seed=seed)
 
-        Parameters
-        ----------
-        method
-            ``pca``: the two main motions, in A; ``ica``: independent components of the latents; ``umap``: needs umap-learn.
-        seed
-            Of ica and umap.
+    def states_at(self, reduction: Reduction, points: NDArray[np.float64]) -> Tensor:
+        """States of points (m, 2) of the drawn latent space: (m, D) coordinates in A.
 
-        Returns
-        -------
-        tuple
-            (P, 2) positions and the two axis labels.
+        Where the two axes are main motions or latent dimensions a state has exactly the values of the point there. Everything
+        that the drawing does not show is the mean over the nearest particles, which weigh less the farther they are.
         """
-        latents = self.part.latent_mean.cpu().numpy().astype(np.float64)
-        if method == "umap":
-            return _umap(latents, seed), ("UMAP 1", "UMAP 2")
-        if method == "ica" and latents.shape[1] > 1:
-            from sklearn.decomposition import FastICA
+        points = np.atleast_2d(np.asarray(points, dtype=np.float64))
+        distance, index = reduction.nearest(points, _NEIGHBOURS)
+        weight = np.exp(-2 * (distance / np.maximum(distance[:, -1:], 1e-12)) ** 2)
+        share = torch.from_numpy(weight / weight.sum(1, keepdims=True)).float()  # (m, k)
+        shown = torch.from_numpy(points[:, : len(reduction.dimensions)]).float()
+        if reduction.method == "raw":
+            latents = torch.einsum("mk,mkd->md", share, self.part.latent_mean.cpu()[index])
+            latents[:, reduction.dimensions] = shown
+            return self.latent_states(latents)
+        states = torch.einsum("mk,mkd->md", share, self.coordinates[index])
+        if reduction.dimensions:
+            states[:, reduction.dimensions] = shown
+        return states
 
-            found = FastICA(2, random_state=seed, max_iter=2000, tol=1e-3, whiten="unit-variance").fit_transform(latents)
-            return found, ("independent component 1", "independent component 2")
-        coordinates = self.coordinates.numpy().astype(np.float64)
-        if coordinates.shape[1] == 1:  # one motion: draw the first latent beside it
-            coordinates = np.column_stack((coordinates[:, 0], latents[:, 0]))
-            return coordinates, ("main motion 1 (Å)", "latent 1")
-        return coordinates[:, :2], ("main motion 1 (Å)", "main motion 2 (Å)")
+    def colouring(self, name: str, reduction: Reduction, clusters: Clusters | None = None) -> Colouring:
+        """What the particles are coloured by, one of `colourings.PARTICLE_COLOURINGS`; only ``cluster`` needs clusters."""
+        labels = np.zeros(len(self.coordinates), dtype=np.int64) if clusters is None else clusters.labels
+        return colour_particles(self.part, name, points=reduction.points, clusters=labels, held_out_error=self.held_out_error)
 
-
-def _umap(latents: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise UserError("Embedding 'umap' needs umap-learn: pip install umap-learn, or choose pca or ica.") from error
-    neighbours = min(15, len(latents) - 1)
-    found: NDArray[np.float64] = np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(latents))
-    return found
+    def gaussian_colouring(self, name: str, coordinates: Tensor) -> Colouring:
+        """What the Gaussians of the state at (D,) are coloured by, one of `colourings.GAUSSIAN_COLOURINGS`."""
+        return colour_gaussians(self.part, name, self.state_positions(coordinates))
