@@ -1,4 +1,4 @@
-"""The latent space drawn on matplotlib axes, dark for the window or light for paper; as fast with 500,000 particles as with few."""
+"""The latent space drawn on matplotlib axes, dark for the window or light for paper, as fast with 500,000 particles as with few."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS, STATE_COLOUR, new_figure, save_figure
 from jobtypes.dynamight.visualization.colourings import Colouring
-from jobtypes.dynamight.visualization.latent_plane import LatentPlane
+from jobtypes.dynamight.visualization.reductions import Reduction
 
 _MOST_DOTS = 20_000  # beyond it particles are counted in cells
 _CELLS = 180
@@ -30,7 +31,7 @@ class Look:
         Of the figure.
     missing
         Particles without a value.
-    amounts, counts
+    amounts, densities
         Colour maps.
     mark
         Of the particle with the least motion.
@@ -40,14 +41,14 @@ class Look:
     foreground: str
     missing: str
     amounts: Colormap
-    counts: str
+    densities: Colormap
     mark: str
 
 
 # starts well above the dark background, so that particles at rest are seen
 _ON_DARK = LinearSegmentedColormap.from_list("displacement on dark", ("#5c6478", "#8f7fa8", "#e2603a", "#f5c27a", "#fff6dc"))
-DARK = Look("#262930", "#d5d7dc", "#4a4f5c", _ON_DARK, "viridis", "#7fe3ff")
-LIGHT = Look("white", "black", "0.85", DISPLACEMENT_COLOURS, "viridis", STATE_COLOUR)
+DARK = Look("#262930", "#d5d7dc", "#4a4f5c", _ON_DARK, colormaps["viridis"], "#7fe3ff")
+LIGHT = Look("white", "black", "0.85", DISPLACEMENT_COLOURS, colormaps["viridis"], STATE_COLOUR)
 
 
 def limits_of(points: NDArray[np.float64]) -> tuple[float, float, float, float]:
@@ -57,20 +58,37 @@ def limits_of(points: NDArray[np.float64]) -> tuple[float, float, float, float]:
     return float(low[0] - margin[0]), float(high[0] + margin[0]), float(low[1] - margin[1]), float(high[1] + margin[1])
 
 
-def draw_plane(figure: Figure, axes: Axes, plane: LatentPlane, colouring: Colouring, look: Look) -> None:
-    """Draw the particles, a colour bar with the unit, and a cross at the particle with the least motion."""
-    left, right, bottom, top = limits_of(plane.points)
-    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=plane.labels[0], ylabel=plane.labels[1])
-    shown = _cells(axes, plane.points, colouring, look) if _in_cells(plane, colouring) else _dots(axes, plane, colouring, look)
+def draw_latent_space(
+    figure: Figure, axes: Axes, reduction: Reduction, colouring: Colouring, *, least_moved: int, look: Look = DARK
+) -> None:
+    """Draw the particles, a colour bar with the unit, and a cross at the particle with the least motion.
+
+    Parameters
+    ----------
+    figure, axes
+        Where to.
+    reduction
+        The particles in two dimensions.
+    colouring
+        Of the particles.
+    least_moved
+        Index of the particle with the cross.
+    look
+        `DARK` or `LIGHT`.
+    """
+    left, right, bottom, top = limits_of(reduction.points)
+    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=reduction.labels[0], ylabel=reduction.labels[1])
+    draw = _cells if len(reduction.points) > _MOST_DOTS else _dots
+    shown = draw(axes, reduction.points, colouring, look)
     if shown is None:
         axes.set_title(colouring.label, color=look.foreground, fontsize=8.5, loc="right", pad=4)
     else:
-        bar = figure.colorbar(shown, ax=axes, pad=0.02, aspect=28)
+        ticks = np.unique(colouring.values) if colouring.is_category and colouring.values is not None else None
+        bar = figure.colorbar(shown, ax=axes, pad=0.02, aspect=28, ticks=ticks)
         bar.set_label(colouring.label, color=look.foreground)
         bar.ax.tick_params(colors=look.foreground, which="both")
         bar.outline.set_edgecolor(look.foreground)  # type: ignore[operator]
-    least = plane.points[plane.session.least_moved]
-    axes.plot(*least, marker="+", ms=11, mew=1.8, color=look.mark, ls="none", zorder=4)
+    axes.plot(*reduction.points[least_moved], marker="+", ms=12, mew=2, color=look.mark, ls="none", zorder=4)
     figure.set_facecolor(look.background)
     axes.set_facecolor(look.background)
     axes.tick_params(colors=look.foreground)
@@ -80,64 +98,74 @@ def draw_plane(figure: Figure, axes: Axes, plane: LatentPlane, colouring: Colour
         spine.set_edgecolor(look.foreground)
 
 
-def save_plane(path: Path, plane: LatentPlane, colouring: Colouring) -> Path:
+def save_latent_space(path: Path, reduction: Reduction, colouring: Colouring, *, least_moved: int, half: int) -> Path:
     """Write the drawing as a figure on white, which the job's logbook takes in."""
     figure, axes = new_figure(width=5.0, height=4.0)
-    draw_plane(figure, axes[0, 0], plane, colouring, LIGHT)
+    draw_latent_space(figure, axes[0, 0], reduction, colouring, least_moved=least_moved, look=LIGHT)
     return save_figure(
         figure,
         path,
-        title=f"Latent space of half {plane.session.half}",
-        caption=f"Particles by {plane.labels[0]} and {plane.labels[1]}. Colour: {colouring.label}. The cross marks the particle "
-        "with the least motion.",
+        title=f"Latent space of half {half}: {colouring.name}",
+        caption=f"Particles by {reduction.labels[0]} and {reduction.labels[1]}. Colour: {colouring.label}. The cross marks the "
+        "particle with the least motion.",
     )
 
 
-def _in_cells(plane: LatentPlane, colouring: Colouring) -> bool:
-    return len(plane.points) > _MOST_DOTS or colouring.kind.endswith("counts")
-
-
-def _dots(axes: Axes, plane: LatentPlane, colouring: Colouring, look: Look) -> ScalarMappable | None:
-    points, values = plane.points, colouring.values
+def _dots(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: Look) -> ScalarMappable | None:
     size = float(np.clip(12_000 / len(points), 1.5, 16))
-    if colouring.kind == "colour":
-        axes.scatter(*points.T, c=values, s=size, linewidths=0)
+    if colouring.colours is not None:
+        axes.scatter(*points.T, c=colouring.colours, s=size, linewidths=0)
         return None
+    values = _values(colouring)
     known = np.isfinite(values)
     axes.scatter(*points[~known].T, color=look.missing, s=size, linewidths=0)
-    order = np.flatnonzero(known)[np.argsort(values[known])]
-    scale = _scale(values)
-    return axes.scatter(*points[order].T, c=values[order], s=size, linewidths=0, cmap=look.amounts, norm=scale)
+    order = np.flatnonzero(known)[np.argsort(values[known], kind="stable")]
+    return axes.scatter(*points[order].T, c=values[order], s=size, linewidths=0, **_scale(colouring, look))  # type: ignore[arg-type]
 
 
 def _cells(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: Look) -> ScalarMappable | None:
-    """Picture of the number, mean value or mean colour of the particles in each cell; empty cells are clear."""
+    """Picture of the mean value or colour of the particles in each cell; empty cells are clear."""
     left, right, bottom, top = limits_of(points)
-    cells = int(np.clip(1.2 * np.sqrt(len(points)), 24, _CELLS))
-    place = (points - (left, bottom)) / (right - left, top - bottom) * cells
-    inside = ((place >= 0) & (place < cells)).all(1)
+    place = (points - (left, bottom)) / (right - left, top - bottom) * _CELLS
+    inside = ((place >= 0) & (place < _CELLS)).all(1)
     column, row = place[inside].astype(np.int64).T
-    cell = row * cells + column
-    counts = np.bincount(cell, minlength=cells**2).reshape(cells, cells)
+    cell = row * _CELLS + column
+
+    def total(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(cell, weights, _CELLS**2).reshape(_CELLS, _CELLS)
+
     place_of = {"origin": "lower", "extent": (left, right, bottom, top), "aspect": "auto", "interpolation": "nearest"}
-    if colouring.kind.endswith("counts"):
-        top_count = max(int(counts.max()), 2)
-        scale = LogNorm(1, top_count) if colouring.kind == "log counts" else Normalize(0, top_count)
-        return axes.imshow(np.ma.masked_equal(counts, 0), cmap=look.counts, norm=scale, **place_of)  # type: ignore[arg-type]
-    values = colouring.values[inside]
-    if colouring.kind == "colour":
-        sums = [np.bincount(cell, values[:, channel], cells**2).reshape(cells, cells) for channel in range(3)]
-        picture = np.dstack([*(total / np.maximum(counts, 1) for total in sums), (counts > 0).astype(float)])
+    if colouring.colours is not None:
+        counts = total(np.ones(len(cell)))
+        sums = [total(channel) for channel in colouring.colours[inside].T]
+        picture = np.dstack([*(channel / np.maximum(counts, 1) for channel in sums), (counts > 0).astype(float)])
         axes.imshow(picture, **place_of)  # type: ignore[arg-type]
         return None
+    values = _values(colouring)[inside]
     known = np.isfinite(values)
-    known_counts = np.bincount(cell[known], minlength=cells**2).reshape(cells, cells)
-    mean = np.bincount(cell[known], values[known], cells**2).reshape(cells, cells) / np.maximum(known_counts, 1)
-    picture = np.ma.masked_where(known_counts == 0, mean)
-    return axes.imshow(picture, cmap=look.amounts, norm=_scale(values), **place_of)  # type: ignore[arg-type]
+    counts = total(known.astype(float))
+    mean = total(np.where(known, values, 0)) / np.maximum(counts, 1)
+    if colouring.is_category:
+        mean = np.round(mean)
+    picture = np.ma.masked_where(counts == 0, mean)
+    unknown = np.ma.masked_where((counts > 0) | (total((~known).astype(float)) == 0), np.ones_like(mean))
+    axes.imshow(unknown, cmap=ListedColormap([look.missing]), **place_of)  # type: ignore[arg-type]
+    return axes.imshow(picture, **place_of, **_scale(colouring, look))  # type: ignore[arg-type]
 
 
-def _scale(values: NDArray[np.float64]) -> Normalize:
-    """Scale from 0 to the 99.5th percentile of what is known."""
+def _values(colouring: Colouring) -> NDArray[np.float64]:
+    assert colouring.values is not None
+    return colouring.values
+
+
+def _scale(colouring: Colouring, look: Look) -> dict[str, object]:
+    """Colour map and norm of the values: from 0, or the lowest where that is below, to the 99.5th percentile of what is known."""
+    values = _values(colouring)
     known = values[np.isfinite(values)]
-    return Normalize(0, max(float(np.percentile(known, 99.5)), 1e-6) if len(known) else 1.0)
+    if colouring.is_category:
+        count = int(known.max()) if len(known) else 1
+        colours = ListedColormap([colormaps["Set2"](index % 8) for index in range(count)])
+        return {"cmap": colours, "norm": BoundaryNorm(np.arange(count + 1) + 0.5, count)}
+    low, high = (min(0.0, float(known.min())), float(np.percentile(known, 99.5))) if len(known) else (0.0, 1.0)
+    colours = look.densities if "density" in colouring.name else look.amounts
+    return {"cmap": colours, "norm": Normalize(low, max(high, low + 1e-6))}

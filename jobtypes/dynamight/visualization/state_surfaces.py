@@ -117,7 +117,7 @@ class CarriedSurfaces:
 
 
 def contour(volume: Tensor, pixel_size_angstroms: float, level: float) -> Mesh:
-    """Marching cubes (Lewiner et al. 2003) on a map (N, N, N) [z, y, x]; no faces where the map stays on one side of the level."""
+    """Marching cubes (Lewiner et al. 2003) on a map (N, N, N) [z, y, x]; no faces where no density crosses the level."""
     from skimage.measure import marching_cubes
 
     density = volume.numpy()

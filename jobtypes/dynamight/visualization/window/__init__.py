@@ -1,0 +1,11 @@
+"""The window: napari for the molecule, a matplotlib canvas for the latent space. The only room that imports Qt and napari.
+
+availability     can a window be opened here, and if not, why, in one sentence
+background       work in a thread, with a progress bar and a cancel button
+molecule_layers  the molecule as napari layers
+latent_canvas    the latent space: click, trajectory, selection
+controls         buttons, sliders and menus
+saving           what the window writes, free of Qt
+explorer         all of it put together, driving a session
+opening          open the window for a job, wait until it is closed
+"""

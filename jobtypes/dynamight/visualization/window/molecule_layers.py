@@ -1,0 +1,174 @@
+"""The molecule as napari layers: surfaces, Gaussians, a volume, and the frames of a movie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from napari import Viewer
+from napari.layers import Image, Points, Surface
+from napari.utils.colormaps import Colormap
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS
+from jobtypes.dynamight.visualization.state_surfaces import Mesh
+
+_CANVAS_PIXELS = 620  # height that the molecule may take at first
+_NOTHING = Mesh(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]))
+
+
+def _one_colour(colour: str, name: str) -> Colormap:
+    return Colormap([to_rgba(colour)] * 2, name=name)
+
+
+AMOUNTS = Colormap(DISPLACEMENT_COLOURS(np.linspace(0, 1, 64)), name="displacement")
+_OUTSIDE = _one_colour("0.5", "outside the data")
+_PLAIN = _one_colour("#c9d2e0", "plain")
+_CONSENSUS = _one_colour("#8fb8e8", "consensus")
+_HALVES = {1: _one_colour("#4f93d8", "half 1"), 2: _one_colour("#e8834a", "half 2")}  # of figures.HALF_COLOURS, lit
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What is shown of a state.
+
+    Attributes
+    ----------
+    mesh
+        Its surface.
+    surface_values : (m,) A
+        Displacement at the vertices.
+    positions : (n, 3) A
+        Gaussians.
+    gaussian_values : (n,)
+        What colours the Gaussians; or (n, 3) colours.
+    gaussian_sizes : (n,) A
+        Their diameters.
+    inside
+        False where there are no data: drawn grey.
+    other
+        The same state by the other half's model, in half-set 0.
+    """
+
+    mesh: Mesh
+    surface_values: NDArray[np.float64]
+    positions: Tensor
+    gaussian_values: NDArray[np.float64]
+    gaussian_sizes: NDArray[np.float64]
+    inside: bool = True
+    other: Mesh | None = None
+
+
+class MoleculeLayers:
+    """Layers of the molecule in a viewer, in A, z y x.
+
+    Parameters
+    ----------
+    viewer
+        An empty viewer.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.volume: Image = viewer.add_image(
+            np.zeros((2, 2, 2), np.float32), name="state, as volume", rendering="iso", colormap="gray_r", visible=False
+        )
+        self.consensus = self._surface("consensus map", _CONSENSUS, opacity=0.35)
+        self.other = self._surface("state by the other half", _HALVES[2])
+        self.state = self._surface("state", AMOUNTS)
+        self.state.visible = True
+        self.gaussians: Points = viewer.add_points(
+            np.zeros((1, 3)), name="Gaussians", size=1.0, border_width=0, shading="spherical", visible=False
+        )
+        self._frames: list[Appearance] = []
+        self._shown: Callable[[int], None] = lambda frame: None
+        self.colour_by_displacement, self.largest = True, 1.0
+        self.gaussian_limits = (0.0, 1.0)
+        viewer.dims.events.current_step.connect(self._step)
+
+    def _surface(self, name: str, colours: Colormap, opacity: float = 1.0) -> Surface:
+        layer = self.viewer.add_surface(_napari(_NOTHING), name=name, opacity=opacity, shading="smooth", visible=False)
+        layer.colormap, layer.contrast_limits = colours, (0.0, 1.0)
+        return layer
+
+    def look_from_front(self, extent_angstroms: float) -> None:
+        """Look at the box centre from +z, x to the right and y up, as ChimeraX does at first, at so many A."""
+        self.viewer.dims.ndisplay = 3
+        self.viewer.camera.orientation = ("towards", "up", "right")
+        self.viewer.camera.center = (0.0, 0.0, 0.0)
+        self.viewer.camera.angles = (0.0, 0.0, 0.0)
+        self.viewer.camera.zoom = _CANVAS_PIXELS / extent_angstroms
+
+    def show(self, appearance: Appearance) -> None:
+        """Show a state."""
+        mesh = appearance.mesh
+        self.state.data = _napari(mesh, np.clip(appearance.surface_values / self.largest, 0, 1))
+        two = appearance.other is not None
+        if not appearance.inside:
+            self.state.colormap = _OUTSIDE
+        elif two:
+            self.state.colormap = _HALVES[1]
+        else:
+            self.state.colormap = AMOUNTS if self.colour_by_displacement else _PLAIN
+        self.other.data = _napari(appearance.other or _NOTHING)
+        self.other.visible = two
+        self.gaussians.data = _zyx(appearance.positions.cpu().numpy())
+        self.gaussians.size = np.maximum(appearance.gaussian_sizes, 0.1)
+        self.gaussians.face_color = np.column_stack((self._gaussian_colours(appearance), np.ones(len(appearance.positions))))
+
+    def _gaussian_colours(self, appearance: Appearance) -> NDArray[np.float64]:
+        values = appearance.gaussian_values
+        if values.ndim == 2:
+            return values
+        low, high = self.gaussian_limits
+        return np.asarray(DISPLACEMENT_COLOURS(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
+
+    def show_consensus(self, mesh: Mesh) -> None:
+        """Give the consensus map its surface."""
+        self.consensus.data = _napari(mesh)
+
+    def show_volume(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> None:
+        """Show a map (N, N, N) by rendering its volume: slow without a graphics card."""
+        self.volume.data = volume.numpy()
+        self.volume.scale = (pixel_size_angstroms,) * 3
+        self.volume.translate = (-(volume.shape[0] // 2) * pixel_size_angstroms,) * 3
+        self.volume.contrast_limits = (0, float(volume.max()))
+        self.volume.iso_threshold = level
+
+    def set_movie(self, frames: Sequence[Appearance], shown: Callable[[int], None]) -> None:
+        """Give the viewer a slider with napari's play button over these states; `shown` is told which one is shown."""
+        self.clear_movie()
+        self._frames, self._shown = list(frames), shown
+        # a layer that nobody sees, whose first axis makes the slider
+        self._slider: Points = self.viewer.add_points(
+            np.column_stack((np.arange(len(frames)), np.zeros((len(frames), 3)))), name="frames", visible=False
+        )
+        self.viewer.dims.axis_labels = ("frame", "z", "y", "x")
+        self.viewer.dims.set_current_step(0, 0)
+        self._step()
+
+    def clear_movie(self) -> None:
+        """Take the slider away."""
+        if self._frames:
+            self._frames = []
+            self.viewer.layers.remove(self._slider)
+
+    def _step(self) -> None:
+        if self._frames and self.viewer.dims.ndim == 4:
+            frame = min(int(self.viewer.dims.current_step[0]), len(self._frames) - 1)
+            self.show(self._frames[frame])
+            self._shown(frame)
+
+
+def _zyx(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(xyz[:, ::-1])
+
+
+def _napari(mesh: Mesh, values: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Vertices, faces and values of a surface layer; napari knows no surface without faces, so that one becomes a point."""
+    if not mesh.faces.size:
+        mesh, values = _NOTHING, None
+    return _zyx(mesh.vertices), mesh.faces, np.asarray(np.zeros(len(mesh.vertices)) if values is None else values, np.float32)
