@@ -13,7 +13,7 @@ SHORTEST_ANGSTROMS, LONGEST_ANGSTROMS = 3.0, 9.0
 
 
 def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gaussian: int = 10) -> Tensor:
-    """Neighbour pairs in random order.
+    """Neighbour pairs in random order, every pair as likely as any other. Memory grows with the Gaussians, not with all pairs.
 
     Parameters
     ----------
@@ -30,11 +30,20 @@ def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gauss
         (e, 2) indices.
     """
     points = positions.detach().cpu().numpy()
+    most = edges_per_gaussian * len(points)
     tree = cKDTree(points)
     nearest = tree.query(points, k=2)[0][:, 1]
     reach = max(LONGEST_ANGSTROMS, 2.2 * float(np.median(nearest)))  # few Gaussians stand farther apart
-    pairs = tree.query_pairs(reach, output_type="ndarray")
+    # with many neighbours each, pairs are looked for inside random groups only: all are as likely, and few need listing
+    groups = np.array_split(torch.randperm(len(points), generator=generator).numpy(), _number_of_groups(tree, reach, most))
+    pairs = np.concatenate([group[cKDTree(points[group]).query_pairs(reach, output_type="ndarray")] for group in groups])
     length = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
-    pairs = torch.from_numpy(pairs[length >= SHORTEST_ANGSTROMS]).long()
-    order = torch.randperm(len(pairs), generator=generator)[: edges_per_gaussian * len(points)]
-    return pairs[order].to(positions.device)
+    kept = torch.from_numpy(pairs[length >= SHORTEST_ANGSTROMS]).long()
+    return kept[torch.randperm(len(kept), generator=generator)[:most]].to(positions.device)
+
+
+def _number_of_groups(tree: cKDTree, reach: float, most: int) -> int:
+    """Groups so many that about twice as many pairs as are kept have both their Gaussians in one group."""
+    sample = tree.data[:: max(1, tree.n // 1000)]
+    neighbours = tree.query_ball_point(sample, reach, return_length=True) - 1  # without the point itself
+    return max(1, int(tree.n * neighbours.mean() / 2 / (2 * most)))

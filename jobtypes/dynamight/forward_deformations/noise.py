@@ -16,15 +16,17 @@ class ShellPower:
         self.total = torch.zeros(n_groups, self.n_shells, dtype=torch.float64, device=band.shells.device)
         self.count = torch.zeros_like(self.total)
         self.band = band
+        self._terms_per_shell: dict[int, Tensor] = {}
 
     def add(self, terms: Tensor, group: Tensor) -> None:
         """Add the terms (b, q) of images of optics groups (b,)."""
-        shells = self.band.shells[: terms.shape[1]]
-        power = (terms.real.square() + terms.imag.square()).double()
-        per_shell = power.new_zeros(len(terms), self.n_shells).index_add_(1, shells, power)
-        counts = torch.bincount(shells, minlength=self.n_shells).double()
-        self.total.index_add_(0, group, per_shell)
-        self.count.index_add_(0, group, counts.expand(len(terms), -1))
+        n_terms = terms.shape[1]
+        if n_terms not in self._terms_per_shell:
+            self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
+        power = terms.real.square() + terms.imag.square()
+        per_shell = power.new_zeros(len(terms), self.n_shells).index_add_(1, self.band.shells[:n_terms], power)
+        self.total.index_add_(0, group, per_shell.double())
+        self.count.index_add_(0, group, self._terms_per_shell[n_terms].expand(len(terms), -1))
 
     def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:
         """Old (groups, shells) noise power moved by `share` towards the mean, where there is one."""

@@ -57,6 +57,7 @@ class DisplacementField(nn.Module):
         self.register_buffer("anchor_weights", torch.zeros(0))
         # part of what is learned from, not of what is learned: chosen anew whenever a training is read
         self.register_buffer("reference", torch.zeros(n_fields), persistent=False)
+        self.has_reference = False
         # the region that may move; none: everything
         self.register_buffer("mask", torch.zeros(0))
         self.register_buffer("mask_ends", torch.zeros(2))
@@ -87,6 +88,7 @@ class DisplacementField(nn.Module):
         The fields stay what they are, functions of the positions in the state of latent zero; points are brought there first.
         """
         self.reference = coefficients.detach().clone()
+        self.has_reference = bool(self.reference.any())  # asked once: a GPU would have to be waited for at every step
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """a_k of latents (b, d): (b, K), zero at the reference state, that of latent zero unless another was set."""
@@ -100,7 +102,7 @@ class DisplacementField(nn.Module):
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
         """U_k at the Gaussians (n, 3) A: (K, n, 3) A, without their rigid motion. Differentiable."""
-        if self.reference.any():
+        if self.has_reference:
             positions = self.anchors  # where the Gaussians are in the state of latent zero
         raw = self.raw_basis(positions)
         if self.mask.numel():  # what lies outside the mask stands still and fixes the frame
@@ -134,7 +136,7 @@ class DisplacementField(nn.Module):
 
     def _before_reference(self, points: Tensor, basis: Callable[[Tensor], Tensor]) -> Tensor:
         """Where points (m, 3) A of the reference state are in that of latent zero, by fixed-point iteration."""
-        if not self.reference.any():
+        if not self.has_reference:
             return points
         farthest = float(torch.einsum("k,kmc->mc", self.reference, self.basis_at_gaussians(self.anchors)).norm(dim=1).max())
         # nothing moves farther from the Gaussians than where the fields end and the farthest of them goes

@@ -61,7 +61,7 @@ class Encoder(nn.Module):
     def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> Tensor:
         """(b, p) value of the difference images where each probe projects to."""
         size = difference.shape[-1]
-        xy = self.probes @ matrices[:, :2].transpose(1, 2) + shifts[:, None]  # (b, p, 2) A
+        xy = (matrices[:, :2] @ self.probes.T + shifts[:, :, None]).transpose(1, 2)  # (b, p, 2) A
         pixel = xy * pixels_per_angstrom + size // 2
         grid = (2 * pixel + 1) / size - 1  # grid_sample's coordinates with align_corners=False
         return nn.functional.grid_sample(difference[:, None], grid[:, None], align_corners=False)[:, 0, 0]

@@ -78,14 +78,11 @@ class HalfModel(nn.Module):
         return (1 / self.noise_power)[:, band.shells[:n_terms]][batch.group]
 
     def encode(self, batch: ObservedBatch, projector: Projector, n_terms: int) -> Posterior:
-        """Posterior of the latents of a batch, (b, d), from the first `n_terms` Fourier terms and the refined poses.
-
-        Particles that trained nothing have no refined pose; theirs is the input pose.
-        """
+        """Posterior of the latents of a batch, (b, d), from the first `n_terms` Fourier terms and the refined poses."""
         with torch.no_grad():
-            matrices, shifts, _ = self.poses(batch.index, batch.matrices, batch.shifts)
+            matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
             # the encoder has learned differences from the state of latent zero, whatever the reference is by now
-            zero = self.field.anchors if self.field.reference.any() else self.gaussians.positions
+            zero = self.field.anchors if self.field.has_reference else self.gaussians.positions
             consensus = self.project(zero[None], matrices, shifts, projector, n_terms)
             difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from jobtypes.dynamight.forward_deformations.neighbours import LONGEST_ANGSTROMS, SHORTEST_ANGSTROMS, elastic_edges
@@ -35,3 +36,26 @@ def test_the_same_seed_gives_the_same_order():
     positions = random_cloud()
     assert torch.equal(edges_of(positions), edges_of(positions))
     assert not torch.equal(edges_of(positions), edges_of(positions, seed=2))
+
+
+def test_where_all_have_many_neighbours_the_pairs_that_are_kept_are_an_even_sample_of_all():
+    positions = 25 * torch.rand(3000, 3, generator=torch.Generator().manual_seed(0))  # 200 neighbours each, 10 times those kept
+    edges = edges_of(positions, edges_per_gaussian=5)
+    assert len(edges) == 15000
+    assert len({tuple(sorted(pair)) for pair in edges.tolist()}) == len(edges)
+    length = (positions[edges[:, 0]] - positions[edges[:, 1]]).norm(dim=1)
+    assert float(length.min()) >= SHORTEST_ANGSTROMS
+    assert float(length.max()) <= LONGEST_ANGSTROMS + 1e-4
+    everything = torch.pdist(positions)
+    everything = everything[(everything >= SHORTEST_ANGSTROMS) & (everything <= LONGEST_ANGSTROMS)]
+    assert float(length.mean()) == pytest.approx(float(everything.mean()), abs=0.05)
+    ends = torch.bincount(edges.flatten(), minlength=3000)
+    central = ((positions - 12.5).abs().max(dim=1).values < 3.5).float()
+    assert float((ends * central).sum() / central.sum()) == pytest.approx(10 * _more_neighbours(positions, central), rel=0.1)
+
+
+def _more_neighbours(positions: torch.Tensor, chosen: torch.Tensor) -> float:
+    """How many more neighbours the chosen Gaussians have than all of them."""
+    apart = torch.cdist(positions, positions)
+    neighbours = ((apart >= SHORTEST_ANGSTROMS) & (apart <= LONGEST_ANGSTROMS)).sum(1).float()
+    return float((neighbours * chosen).sum() / chosen.sum() / neighbours.mean())
