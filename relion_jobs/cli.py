@@ -11,8 +11,11 @@ from relion_jobs import __version__
 from relion_jobs.contract.errors import RelionJobsError
 from relion_jobs.contract.jobtype import Tool
 from relion_jobs.running import commands, worker
+from relion_jobs.running import scheme_commands as schemes
+from relion_jobs.running.limits import Limits
 from relion_jobs.running.registry import load_function, project_registry
 from relion_jobs.running.sentences import sentence
+from relion_jobs.upkeep import commands as upkeep
 
 DESCRIPTION = """Runs RELION-style jobs in a RELION project directory, from any directory inside it.
 
@@ -38,6 +41,7 @@ def parser(tools: Sequence[Tool] = ()) -> argparse.ArgumentParser:
     _add_looking(add)
     _add_new(add)
     _add_running(add)
+    _add_upkeep(add)
     return whole
 
 
@@ -95,10 +99,103 @@ A task ticked with -o unticks an earlier one; with no task ticked, the first tas
     abort.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
     abort.set_defaults(call=lambda given: commands.abort(given.job))
 
+    _add_schedule(add)
+    _add_scheme(add)
+
+
+def _add_schedule(add: AddParser) -> None:
     text = "run the scheduled jobs in the order of their files"
-    schedule = add("schedule", help=text, description=f"{text.capitalize()}; waits for inputs and for jobs that others run.")
-    schedule.add_argument("--jobs", type=int, default=1, metavar="N", help="how many may run at once (default: 1)")
-    schedule.set_defaults(call=lambda given: commands.schedule(given.jobs))
+    rest = "waits for inputs and for jobs that others run. Started again after its death, it goes on where it was."
+    schedule = add("schedule", help=text, description=f"{text.capitalize()}; {rest}")
+    schedule.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="how many may run at once on this machine (default: 1)"
+    )
+    schedule.add_argument("--jobs-per-gpu", type=int, default=1, metavar="N", help="how many on each of its GPUs (default: 1)")
+    schedule.add_argument("--repeat", type=int, default=1, metavar="N", help="run them N times (default: 1)")
+    help_text = "from the start of one time to the start of the next at least (default: 0)"
+    schedule.add_argument("--wait", type=float, default=0.0, metavar="MINUTES", help=help_text)
+    schedule.add_argument("--stop", action="store_true", help="let the schedule that is under way start nothing more")
+    schedule.add_argument("--abort", action="store_true", help="ask its running jobs to stop, too")
+    schedule.set_defaults(call=_schedule)
+
+
+def _schedule(given: argparse.Namespace) -> int:
+    if given.stop or given.abort:
+        return commands.stop_schedule(abort=given.abort)
+    return commands.schedule(Limits(given.jobs, given.jobs_per_gpu), rounds=given.repeat, wait_minutes=given.wait)
+
+
+def _add_scheme(add: AddParser) -> None:
+    text = "read, change and run RELION's schemes"
+    scheme = add("scheme", help=text, description=f"{text.capitalize()}: Schemes/NAME/scheme.star and its jobs.")
+    verb = scheme.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser
+    listed = verb("list", help="list the schemes and how they stand")
+    listed.set_defaults(call=lambda given: schemes.list_schemes())
+    for name, function, help_text in (
+        ("show", schemes.show, "show variables, jobs and the way through a scheme"),
+        ("run", schemes.run, "run a scheme from its current node; after a death, go on where it was"),
+        ("reset", schemes.reset_scheme, "take a scheme back to its beginning; its jobs stay in the project"),
+        ("abort", schemes.abort, "ask a running scheme and its job to stop"),
+    ):
+        one = verb(name, help=help_text, description=f"{help_text.capitalize()}.")
+        one.add_argument("scheme", metavar="NAME", help="e.g. flex, for Schemes/flex")
+        one.set_defaults(call=lambda given, function=function: function(given.scheme))
+    change = verb("set", help="set a variable of a scheme", description="Set a variable of a scheme.")
+    change.add_argument("scheme", metavar="NAME", help="e.g. flex, for Schemes/flex")
+    change.add_argument("variable", metavar="VARIABLE", help="'relion_jobs scheme show NAME' lists them")
+    change.add_argument("value", metavar="VALUE", help="a number, True or False, or a text")
+    change.add_argument("--for-reset", action="store_true", help="it is also the value that a reset gives back")
+    change.set_defaults(
+        call=lambda given: schemes.set_value(given.scheme, given.variable, given.value, reset_too=given.for_reset)
+    )
+
+
+def _add_upkeep(add: AddParser) -> None:
+    text = "move jobs to the Trash"
+    delete = add("delete", help=text, description=f"{text.capitalize()}; 'relion_jobs undelete' brings them back.")
+    delete.add_argument("jobs", nargs="+", metavar="JOB_DIR", help=JOB_HELP)
+    delete.add_argument("--recursive", action="store_true", help="delete all jobs that use their outputs too")
+    delete.set_defaults(call=lambda given: upkeep.delete(given.jobs, recursive=given.recursive))
+
+    text = "bring a job back from the Trash, and those that were deleted together with it"
+    undelete = add("undelete", help=text, description=f"{text.capitalize()}.")
+    undelete.add_argument("job", metavar="JOB_DIR", help="e.g. DynaMight/job004")
+    undelete.set_defaults(call=lambda given: upkeep.undelete(given.job))
+
+    text = "erase the Trash for good"
+    empty = add("empty-trash", help=text, description=f"{text.capitalize()}; says first what would go.")
+    empty.add_argument("--yes", action="store_true", help="erase it")
+    empty.set_defaults(call=lambda given: upkeep.empty_trash(is_sure=given.yes))
+
+    text = "move what succeeded jobs can do without to the Trash"
+    clean = add("clean", help=text, description=f"{text.capitalize()}: intermediate files, never nodes; only jobs of our types.")
+    clean.add_argument("jobs", nargs="*", metavar="JOB_DIR", help=JOB_HELP)
+    clean.add_argument("--harsh", action="store_true", help="results that the job can make again, too")
+    clean.add_argument("--all", action="store_true", help="all jobs; --harsh passes over those with a file NO_HARSH_CLEAN")
+    clean.set_defaults(call=lambda given: upkeep.clean(given.jobs, harsh=given.harsh, everything=given.all))
+
+    text = "say by hand how a job ended"
+    mark = add("mark", help=text, description=f"{text.capitalize()}; outputs that do not exist are dropped from the pipeline.")
+    mark.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
+    mark.add_argument("word", choices=("finished", "failed", "aborted"), help="how it ended")
+    mark.set_defaults(call=lambda given: upkeep.mark(given.job, given.word))
+
+    text = "give a job an alias"
+    alias = add("alias", help=text, description=f"{text.capitalize()}, or take it away.")
+    alias.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
+    alias.add_argument("alias", nargs="?", default="", metavar="NAME", help="none: take the alias away")
+    alias.set_defaults(call=lambda given: upkeep.alias(given.job, given.alias))
+
+    text = "put a new scheduled job in the place of an old one, which goes to the Trash"
+    overwrite = add("overwrite", help=text, description=f"{text.capitalize()}. It has the old one's options but for those given.")
+    overwrite.add_argument("job", metavar="JOB_DIR", help=JOB_HELP)
+    overwrite.add_argument("-o", dest="changes", action="append", default=[], metavar="VAR=VALUE", help=SET_HELP)
+    overwrite.set_defaults(call=lambda given: upkeep.overwrite(given.job, given.changes))
+
+    text = "check the project: pipeline, directories, files, locks"
+    verify = add("verify", help=text, description=f"{text.capitalize()}. Changes nothing without --mend.")
+    verify.add_argument("--mend", action="store_true", help="mend what can be mended, and say what was done")
+    verify.set_defaults(call=lambda given: upkeep.verify(mend=given.mend))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -134,4 +231,7 @@ def _tools(words: Sequence[str]) -> list[Tool]:
     return [tool for job_type in project_registry(commands.project_or_none()).load_all()[0] for tool in job_type.tools]
 
 
-COMMANDS = ("worker", "init", "types", "options", "status", "check", "new", "run", "continue", "abort", "schedule")
+COMMANDS = (
+    *("worker", "init", "types", "options", "status", "check", "new", "run", "continue", "abort", "schedule", "scheme"),
+    *("delete", "undelete", "empty-trash", "clean", "mark", "alias", "overwrite", "verify"),
+)

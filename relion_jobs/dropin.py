@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relion_jobs.contract import labels
 from relion_jobs.contract.errors import RelionJobsError, UserError
-from relion_jobs.contract.jobtype import JobType, Task
+from relion_jobs.contract.jobtype import ALL_TASKS, JobType, Task
 from relion_jobs.contract.options import Option, flags_of, take_flags
 from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
@@ -208,7 +208,16 @@ def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: 
     merged = with_flags(job_type, texts, call.given, task=task.name)
     settings = read_settings(job_type, merged, is_continue=not is_first, task=task)
     check_inputs(job_type, settings, directory.project)
-    return replace(settings, remarks=(*settings.remarks, *other_tasks_flags(job_type, words, task)))
+    remarks = () if settings.values.get(ALL_TASKS) else other_tasks_flags(job_type, words, task)
+    following = job_type.following_tasks(task, settings.values)
+    then = tuple(_following_settings(job_type, one, words, texts) for one in following)
+    return replace(settings, remarks=(*settings.remarks, *remarks), then=then)
+
+
+def _following_settings(job_type: JobType, task: Task, words: Sequence[str], texts: Mapping[str, str]) -> Settings:
+    """Read what an argument list means to a task that runs behind the one that was called."""
+    given = _sorted(job_type, task, words).given
+    return read_settings(job_type, with_flags(job_type, texts, given, task=task.name), is_continue=True, task=task)
 
 
 def _general_help(job_type: JobType) -> str:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # rooms of relion_jobs, each may import those to its left and itself
-ROOMS = ["contract", "pipeline", "ondisk", "running", "cli"]
+ROOMS = ["contract", "pipeline", "ondisk", "running", "upkeep", "cli"]
 FRONT_DOORS = {"relion_jobs.cli", "relion_jobs.dropin", "relion_jobs.__main__", "relion_jobs"}
 
 # plugin -> (rooms that its task rooms share, in order of use; task rooms, which do not import each other)

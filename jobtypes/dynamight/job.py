@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relion_jobs.contract.jobtype import JobType, Task, Tool
+from relion_jobs.contract.jobtype import Cleanable, JobType, Task, Tool
 from relion_jobs.contract.options import read_options
 
 HALF_MAP = "DensityMap.mrc.relion.halfmap.dynamight"
+_FINAL_CHECKPOINT = "forward_deformations/checkpoints/checkpoint_final.pth"
 
 JOB_TYPE = JobType(
     name="dynamight",
@@ -50,6 +51,15 @@ JOB_TYPE = JobType(
             switch="do_reconstruct",
             outputs=(("backprojection/map_half1.mrc", HALF_MAP), ("backprojection/map_half2.mrc", HALF_MAP)),
         ),
+    ),
+    all_tasks=("inverse_deformations", "backprojection"),
+    cleanables=(
+        Cleanable("forward_deformations/checkpoints/[0-9]*.pth", needs=_FINAL_CHECKPOINT),
+        Cleanable("forward_deformations/spectra_half*.tmp", needs=_FINAL_CHECKPOINT),
+        Cleanable("inverse_deformations/inv_chkpt_[0-9]*.pth", needs="inverse_deformations/inv_chkpt.pth"),
+        Cleanable("visualization/motion*_half[0-9]/*.mrc", harsh=True),
+        Cleanable("visualization/maps/*.mrc", harsh=True),
+        Cleanable("previous_[0-9]*", harsh=True),
     ),
     tools=(
         Tool(

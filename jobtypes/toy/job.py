@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from relion_jobs.contract.jobtype import JobType, Task
+from relion_jobs.contract.jobtype import Cleanable, JobType, Task
 from relion_jobs.contract.options import read_options
 
 JOB_TYPE = JobType(
@@ -21,4 +21,5 @@ JOB_TYPE = JobType(
         ),
         Task(name="report", title="report", run="jobtypes.toy.task:report", command="report", switch="do_report"),
     ),
+    cleanables=(Cleanable("state.json", needs="count.txt"),),
 )

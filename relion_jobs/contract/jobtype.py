@@ -15,6 +15,9 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.nodes import Node
 from relion_jobs.contract.options import Option, Value
 
+# the boolean option with which one run does everything, as RELION's schemes need it
+ALL_TASKS = "all_tasks"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -61,6 +64,27 @@ class Tool:
 
 
 @dataclass(frozen=True)
+class Cleanable:
+    """Files that the job can do without once it has succeeded; a clean moves them to the Trash.
+
+    Nodes of the pipeline and files that job.star names are never cleaned, so they need not be left out here.
+
+    Parameters
+    ----------
+    pattern
+        Of paths inside the job directory, e.g. ``forward_deformations/checkpoints/[0-9]*.pth``.
+    harsh
+        Whether only a harsh clean removes them: they are results, though ones that the job can make again.
+    needs
+        A file of the job directory that must be there, since it takes their place; empty: nothing does.
+    """
+
+    pattern: str
+    harsh: bool = False
+    needs: str = ""
+
+
+@dataclass(frozen=True)
 class JobType:
     """A kind of job.
 
@@ -82,6 +106,11 @@ class JobType:
         Further commands.
     description
         One sentence for ``relion_jobs types``.
+    cleanables
+        What ``relion_jobs clean`` may move to the Trash; nothing else is.
+    all_tasks
+        Names of the tasks that a Yes of the option `ALL_TASKS` runs behind the first one, in the same run; empty where the job
+        type has no such option.
     """
 
     name: str
@@ -92,6 +121,8 @@ class JobType:
     directory: str = ""
     tools: tuple[Tool, ...] = ()
     description: str = ""
+    cleanables: tuple[Cleanable, ...] = ()
+    all_tasks: tuple[str, ...] = ()
 
     @property
     def type_label(self) -> str:
@@ -126,6 +157,12 @@ class JobType:
                 + " are ticked; leave one of them Yes."
             )
         return ticked[0]
+
+    def following_tasks(self, task: Task, values: Mapping[str, Value]) -> tuple[Task, ...]:
+        """Tasks that run behind `task` in the same run: those of `all_tasks`, where the option asks for them."""
+        if task != self.tasks[0] or not values.get(ALL_TASKS):
+            return ()
+        return tuple(one for name in self.all_tasks for one in self.tasks if one.name == name)
 
     def input_nodes(self, values: Mapping[str, Value]) -> list[Node]:
         """Input nodes: every ``node`` option that is given."""

@@ -7,8 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from relion_jobs.contract.errors import JobAborted, RelionJobsError
+from relion_jobs.contract.jobtype import Task
 from relion_jobs.contract.labels import ABORT_NOW, MARK_OF_STATUS, RUN_ERR, RUN_OUT, Status
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import job_lock
@@ -76,11 +78,16 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
     try:
         with interruption.listening():
             settings = prepare()
-            job = LiveJob(job_directory, console, interruption=interruption, is_continue=settings.is_continue)
-            for remark in settings.remarks:
-                job.warn(remark)
-            job.check_abort()
-            load_function(settings.task.run)(settings.values, job)
+            for number, one in enumerate((settings, *settings.then)):
+                job = LiveJob(job_directory, console, interruption=interruption, is_continue=one.is_continue)
+                if number:
+                    job.report(f"Next: {one.task.title}.")
+                for remark in one.remarks if not number else ():
+                    job.warn(remark)
+                job.check_abort()
+                load_function(one.task.run)(one.values, job)
+                if number:
+                    _register_outputs(one.task, job)
         return Status.SUCCEEDED
     except JobAborted as error:
         _tell(console, f"Aborted: {sentence(error)}", error)
@@ -91,6 +98,13 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
     finally:
         with contextlib.suppress(OSError):
             console.close()
+
+
+def _register_outputs(task: Task, job: LiveJob) -> None:
+    """Register the outputs of a task that was not the one launched, so that RELION learns of them at the end."""
+    for path, label in task.outputs:
+        if (job.project / job.directory / path).exists():
+            job.add_output(Path(path), label)
 
 
 def _tell(console: Console, text: str, error: BaseException) -> None:

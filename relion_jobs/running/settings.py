@@ -44,6 +44,8 @@ class Settings:
         Whether this is a press of "Continue!".
     remarks
         Sentences that the user should see, though nothing is wrong.
+    then
+        Settings of the tasks that run behind this one in the same run.
     """
 
     texts: Mapping[str, str]
@@ -51,6 +53,12 @@ class Settings:
     task: Task
     is_continue: bool
     remarks: tuple[str, ...] = ()
+    then: tuple[Settings, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What runs, for the person who waits."""
+        return ", ".join(one.task.title for one in (self, *self.then))
 
 
 def known_options(job_type: JobType, environment: Mapping[str, str] = os.environ) -> tuple[Option, ...]:
@@ -157,7 +165,7 @@ def read_settings(
     is_continue
         Whether the job is continued.
     task
-        The task, where it is known already; else the ticked one.
+        The task, where it is known already: then it alone; else the ticked one and those that follow it.
     strict
         False leaves words of `other_args` that nobody knows to the task.
 
@@ -182,7 +190,9 @@ def read_settings(
         for name in texts
         if name not in {option.variable for option in options} and name != OTHER_ARGS and not name.startswith("qsub_extra")
     ]
-    return Settings(dict(texts), values, chosen, is_continue, tuple(remarks))
+    then = () if task else job_type.following_tasks(chosen, values)
+    following = tuple(read_settings(job_type, texts, is_continue=True, task=one, strict=strict) for one in then)
+    return Settings(dict(texts), values, chosen, is_continue, tuple(remarks), following)
 
 
 def other_tasks_flags(job_type: JobType, words: Sequence[str], task: Task) -> list[str]:
