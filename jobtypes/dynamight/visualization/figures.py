@@ -11,6 +11,7 @@ import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
+from scipy.ndimage import label
 from torch import Tensor
 
 from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS, HALF_COLOURS, label_panels, new_figure, save_figure
@@ -18,6 +19,8 @@ from jobtypes.dynamight.visualization.surface import SurfaceCamera, displacement
 
 _PIXELS = 300
 _MARGIN_ANGSTROMS = 14.0  # around the outermost Gaussians, for their density
+_OUTSIDE_GREY = 0.5  # of states outside the data
+_DUST = 0.003  # of the voxels above the contour level: smaller pieces are not drawn
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,15 @@ class Portrait:
         What colours the surface near each Gaussian.
     label
         Under or over the picture.
+    outside
+        The state lies outside the data: it is drawn grey.
     """
 
     volume: Tensor
     positions: Tensor
     rms: Tensor
-    label: str
+    label: str = ""
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,22 @@ class Scene:
     def pictures(self, portrait: Portrait, pixels: int | None = None) -> list[NDArray[np.float64]]:
         """One picture per camera, with as many pixels a side as the camera has or as asked for."""
         colours = displacement_colours(portrait.rms, self.largest)
+        if portrait.outside:
+            colours = np.full_like(colours, _OUTSIDE_GREY)
+        volume = without_dust(portrait.volume, self.level)
         cameras = (camera if pixels is None else camera.with_pixels(pixels) for camera in self.cameras)
-        return [camera.picture(portrait.volume, self.pixel_size, self.level, portrait.positions, colours) for camera in cameras]
+        return [camera.picture(volume, self.pixel_size, self.level, portrait.positions, colours) for camera in cameras]
+
+
+def without_dust(volume: Tensor, level: float) -> Tensor:
+    """The map (N, N, N) without the small pieces that float around its surface at a contour level, as a picture shows it."""
+    pieces, count = label(volume.numpy() >= level)
+    if count < 2:
+        return volume
+    sizes = np.bincount(pieces.ravel())
+    small = sizes < _DUST * sizes[1:].sum()
+    small[0] = False
+    return torch.where(torch.from_numpy(small[pieces]), volume.clamp(max=0.9 * level), volume)
 
 
 def cameras_for(positions: Tensor, motion: Tensor, pixels: int = _PIXELS) -> tuple[SurfaceCamera, SurfaceCamera]:

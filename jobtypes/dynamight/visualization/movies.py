@@ -1,19 +1,14 @@
-"""Series of states: maps, a ChimeraX script that plays them, and an animated picture."""
+"""Series of states: maps, and a ChimeraX script that plays them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
-
-_SECONDS_PER_SWEEP = 1.6
 
 
 def write_series(folder: Path, volumes: Sequence[Tensor], pixel_size_angstroms: float) -> list[Path]:
@@ -57,15 +52,3 @@ def write_chimerax_script(path: Path, names: Sequence[str], level: float, *, arr
         lines.insert(2, f"open {arrows}")
     with written_whole(path) as temporary:
         temporary.write_text("\n".join([*lines, ""]))
-
-
-def write_animation(path: Path, frames: Sequence[NDArray[np.float64]]) -> None:
-    """Write an animated GIF of frames (h, w, 3), 0 to 1, that plays forth and back for ever, all with one palette."""
-    pictures = [Image.fromarray(np.round(255 * frame).astype(np.uint8)) for frame in frames]
-    strip = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures[:: max(1, len(pictures) // 4)]]))
-    palette = strip.quantize(128)
-    indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    loop = indexed + indexed[-2:0:-1]
-    duration = round(1000 * _SECONDS_PER_SWEEP / max(len(pictures) - 1, 1))
-    with written_whole(path) as temporary:
-        loop[0].save(temporary, format="GIF", save_all=True, append_images=loop[1:], duration=duration, loop=0, optimize=False)

@@ -47,6 +47,7 @@ class GaussianStates:
 
     def __init__(self, model: HalfModel, box: int, pixel_size_angstroms: float, resolution_angstroms: float = 0.0) -> None:
         self.model, self.box, self.pixel_size = model, box, pixel_size_angstroms
+        self.resolution = resolution_angstroms
         self.least_width = 0.225 * resolution_angstroms
         self.render = DensityRenderer(model.gaussians, box, pixel_size_angstroms, least_width_angstroms=self.least_width)
         self.description = "the Gaussians of the half, moved to the state and rendered with their amplitudes and widths"

@@ -11,7 +11,8 @@ from torch import Tensor
 from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS
 
 _LIGHT = (-0.45, 0.6, 0.66)  # from the upper left, towards the viewer
-_AMBIENT = 0.32
+_AMBIENT = 0.38
+_GLOSS, _GLOSS_SHARPNESS = 0.16, 24.0  # of the highlight
 _BACKGROUND = np.array((1.0, 1.0, 1.0))
 
 
@@ -82,11 +83,13 @@ class SurfaceCamera:
             rim = (1 - normal[:, 2].clamp(0, 1)).pow(3)  # darker outlines, as drawn by hand
             fog = 0.75 + 0.25 * (depth[seen] / self.extent + 0.5).clamp(0, 1)
             shade = ((_AMBIENT + (1 - _AMBIENT) * diffuse) * (1 - 0.35 * rim) * fog).numpy()[:, None]
+            halfway = light + torch.tensor((0.0, 0.0, 1.0))  # Blinn 1977
+            gloss = _GLOSS * (normal @ (halfway / halfway.norm())).clamp(min=0).pow(_GLOSS_SHARPNESS).numpy()[:, None]
             base: NDArray[np.float64] = np.full((len(points), 3), 0.82)
             if colour_points is not None and colours is not None:
                 _, nearest = cKDTree(colour_points.cpu().numpy()).query(points.numpy(), k=4)
                 base = colours[nearest].mean(1)
-            picture[seen.numpy()] = base * shade
+            picture[seen.numpy()] = base * shade + gloss
         side = 2 * self.pixels
         return picture.reshape(side, side, 3)
 

@@ -26,7 +26,8 @@ from jobtypes.dynamight.outputs import (
     write_particles_with_latents,
 )
 from jobtypes.dynamight.visualization.figures import Portrait, Scene, cameras_for, draw_states
-from jobtypes.dynamight.visualization.movies import write_animation, write_chimerax_script, write_series
+from jobtypes.dynamight.visualization.animation import write_animation
+from jobtypes.dynamight.visualization.movies import write_chimerax_script, write_series
 from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
 from jobtypes.dynamight.visualization.session import Session
@@ -142,7 +143,7 @@ def show_motion(session: Session, motion: int, options: VisualizationOptions, jo
         folder / "play.cxc", [f"volume{i:03d}.mrc" for i in range(len(portraits))], scene.level, arrows=arrows.name
     )
     write_animation(
-        folder / "animation.gif", [np.concatenate(scene.pictures(portrait, _ANIMATION_PIXELS), axis=1) for portrait in portraits]
+        folder / "animation", [np.concatenate(scene.pictures(portrait, _ANIMATION_PIXELS), axis=1) for portrait in portraits]
     )
     shown = [round(i * (len(portraits) - 1) / (_STATES_IN_MONTAGE - 1)) for i in range(_STATES_IN_MONTAGE)]
     draw_states(

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jobtypes.dynamight.visualization.movies import write_animation, write_chimerax_script, write_series
+from jobtypes.dynamight.visualization.animation import write_animation
+from jobtypes.dynamight.visualization.movies import write_chimerax_script, write_series
 
 
 def test_a_shorter_series_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_the_script_opens_every_map_at_one_level(tmp_path: Path) -> None:
 
 def test_an_animation_plays_forth_and_back(tmp_path: Path) -> None:
     frames = [np.full((20, 30, 3), value) for value in (0.0, 0.3, 0.6, 0.9)]
-    write_animation(tmp_path / "a.gif", frames)
+    write_animation(tmp_path / "a", frames)
     with Image.open(tmp_path / "a.gif") as picture:
         assert picture.size == (30, 20)
         seen = []

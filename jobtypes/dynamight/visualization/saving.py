@@ -1,0 +1,154 @@
+"""What is saved of a session, under the next free name: maps, movies, Gaussians. The window and the task without one save alike.
+
+maps/mapNNN_half1.mrc, maps/mapNNN_half1.pdb (Gaussians)        a state
+movies/movieNN_half1/volumeNNN.mrc, play.cxc, animation.gif     states along a path
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jobtypes.common.volumes import write_volume
+from jobtypes.dynamight.model.gaussians import automatic_threshold
+from jobtypes.dynamight.outputs import write_gaussians_pdb, write_motion_arrows
+from jobtypes.dynamight.visualization.animation import AnimationStage, write_animation
+from jobtypes.dynamight.visualization.figures import Portrait, Scene, cameras_for
+from jobtypes.dynamight.visualization.movies import write_chimerax_script, write_series
+from jobtypes.dynamight.visualization.session import Session
+from relion_jobs.contract.running_job import RunningJob
+
+MAPS, MOVIES = Path("maps"), Path("movies")
+LEAST_PICTURES = 21  # of an animation: between few maps, states are drawn that are not written
+ANIMATION_PIXELS = 260
+
+
+@dataclass(frozen=True)
+class Movie:
+    """States along a path, as they were saved.
+
+    Attributes
+    ----------
+    folder
+        movies/movieNN_halfH of the job.
+    portraits
+        The states whose maps are written.
+    scene
+        How they are drawn.
+    files
+        Everything that was written.
+    """
+
+    folder: Path
+    portraits: list[Portrait]
+    scene: Scene
+    files: list[Path]
+
+
+def next_name(folder: Path, stem: str, half: int, digits: int = 3) -> str:
+    """First free name ``STEMNNN_halfH`` above all numbers that are taken in the folder, by a file of any ending or a folder."""
+    pattern = re.compile(rf"{stem}(\d+)_half{half}(\..*)?$")
+    taken = [int(found[1]) for path in folder.glob(f"{stem}*") if (found := pattern.fullmatch(path.name))]
+    return f"{stem}{max(taken, default=0) + 1:0{digits}d}_half{half}"
+
+
+def save_map(session: Session, coordinates: Tensor) -> tuple[Path, Portrait]:
+    """Write the map of the state at coordinates (D,) in A to the next maps/mapNNN_half{h}.mrc; also what draws it."""
+    folder = session.job_directory / MAPS
+    path = folder / f"{next_name(folder, 'map', session.half)}.mrc"
+    portrait = portrait_of(session, coordinates)
+    write_volume(path, portrait.volume, session.pixel_size)
+    return path, portrait
+
+
+def save_gaussians(session: Session, coordinates: Tensor) -> Path:
+    """Write the Gaussians of the state at coordinates (D,) as maps/mapNNN_half{h}.pdb, B-factor: displacement in A."""
+    folder = session.job_directory / MAPS
+    path = folder / f"{next_name(folder, 'map', session.half)}.pdb"
+    positions = session.state_positions(coordinates)
+    moved = (positions - session.model.gaussians.positions.cpu()).norm(dim=1)
+    write_gaussians_pdb(path, positions, session.model.gaussians.amplitudes, moved, box_centre(session))
+    return path
+
+
+def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = "movie") -> Movie:
+    """Write the states along a path as maps, a ChimeraX script that plays them, and an animated picture.
+
+    Parameters
+    ----------
+    session
+        The half set.
+    path : (F, D) A
+        Coordinates of the states along the main motions.
+    job, stage
+        For progress, and abort between two states.
+
+    Returns
+    -------
+    Movie
+        In movies/movieNN_half{h}/ with the next free number.
+    """
+    parent = session.job_directory / MOVIES
+    folder = parent / next_name(parent, "movie", session.half, digits=2)
+    middle = session.state_positions(path[len(path) // 2])
+    portraits = []
+    for done, coordinates in enumerate(path, start=1):
+        job.check_abort()
+        portraits.append(portrait_of(session, coordinates, middle))
+        job.progress(f"{stage}: maps", done, len(path), "maps")
+    scene = scene_of(session, portraits, portraits[-1].positions - portraits[0].positions)
+    pictures = _pictures(session, path, portraits, scene, job, stage)
+    files = write_series(folder, [portrait.volume for portrait in portraits], session.pixel_size)
+    first, last = portraits[0].positions, portraits[-1].positions
+    write_motion_arrows(folder / "motion.bild", first, last - first, box_centre(session))
+    write_chimerax_script(folder / "play.cxc", [file.name for file in files], scene.level, arrows="motion.bild")
+    files += [folder / "motion.bild", folder / "play.cxc"]
+    files += write_animation(folder / "animation", pictures)
+    return Movie(folder, portraits, scene, files)
+
+
+def _pictures(
+    session: Session, path: Tensor, portraits: list[Portrait], scene: Scene, job: RunningJob, stage: str
+) -> list[NDArray[np.float64]]:
+    """Pictures (h, w, 3) of the states and, where they are few, of states between them."""
+    between = max(1, -(-(LEAST_PICTURES - 1) // (len(path) - 1)))  # steps from one map to the next
+    total = between * (len(path) - 1) + 1
+    animation = AnimationStage(session, path, scene, ANIMATION_PIXELS)
+    middle, pictures = session.state_positions(path[len(path) // 2]), []
+    for index in range(total):
+        job.check_abort()
+        at, share = divmod(index, between)
+        coordinates, portrait = path[at], portraits[at]
+        if share:
+            coordinates = path[at] + (share / between) * (path[at + 1] - path[at])
+            portrait = portrait_of(session, coordinates, middle)
+        pictures.append(animation.picture(portrait, coordinates))
+        job.progress(f"{stage}: pictures", index + 1, total, "pictures")
+    return pictures
+
+
+def portrait_of(session: Session, coordinates: Tensor, relative_to: Tensor | None = None, label: str = "") -> Portrait:
+    """The state at coordinates (D,) as it is drawn; coloured by displacement from positions (n, 3) A, or the consensus."""
+    positions = session.state_positions(coordinates)
+    origin = session.model.gaussians.positions.cpu() if relative_to is None else relative_to
+    outside = bool(session.outside(coordinates[None])[0])
+    return Portrait(session.state_map(coordinates), positions, (positions - origin).norm(dim=1), label, outside)
+
+
+def scene_of(session: Session, portraits: list[Portrait], motion: Tensor) -> Scene:
+    """Cameras that show a motion (n, 3) A best and hold all states, one contour level, one colour scale."""
+    cameras = cameras_for(torch.cat([portrait.positions for portrait in portraits]), motion)
+    level = automatic_threshold(portraits[len(portraits) // 2].volume)
+    largest = max(float(portrait.rms.quantile(0.99)) for portrait in portraits)
+    return Scene(cameras, level, max(largest, 0.5), session.pixel_size)
+
+
+def box_centre(session: Session) -> float:
+    """A from the first voxel, where viewers put the origin, to the box centre."""
+    return session.box // 2 * session.pixel_size
