@@ -51,7 +51,7 @@ def image_power(observations: Observations, n_groups: int, training: Tensor, n_i
     """
     power = ShellPower(n_groups, observations.band)
     for part in training[:n_images].split(256):
-        power.add(observations.spectra[part].to(observations.device), observations.group[part].to(observations.device))
+        power.add(observations.terms(part), observations.group[part].to(observations.device))
     everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)
     # shell 0 is not in the band, and a group may have no image among the first
     everything = torch.where(everything > 0, everything, everything[everything > 0].mean())
