@@ -74,6 +74,9 @@ def run(values, job):
         os._exit(3)
     if mood == "warn":
         job.warn("half sets are missing")
+    if mood == "gpu":
+        job.report(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        time.sleep(1)
     if mood == "stubborn":
         (job.project / job.directory / "started").touch()
         while True:

@@ -24,6 +24,7 @@ NOTE = "note.txt"
 RUN_OUT = "run.out"
 RUN_ERR = "run.err"
 SUBMIT_SCRIPT = "run_submit.script"
+SUBMIT_LOG = "run_submit.log"
 NO_HARSH_CLEAN = "NO_HARSH_CLEAN"
 LOGFILE_PDF = "logfile.pdf"
 

@@ -60,6 +60,10 @@ class Owner:
             return False
         return _is_zombie(self.pid)
 
+    def is_alive(self) -> bool:
+        """Return True only if the process runs on this machine; of other machines we know nothing."""
+        return self.host == socket.gethostname() and not self.is_dead()
+
 
 def ago(since: float) -> str:
     """Return the time since then in words, e.g. ``5 minutes ago``."""

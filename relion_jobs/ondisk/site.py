@@ -32,6 +32,8 @@ class Site:
         Folders in which further job types are looked for.
     gpus
         GPUs that jobs may use; None: all.
+    mail_command
+        Sends the e-mails of schemes, such as ``mail``: it is given ``-s SUBJECT ADDRESS`` and the text on standard input.
     """
 
     queue_template: Path | None = None
@@ -40,6 +42,7 @@ class Site:
     queue_cancel_command: str | None = None
     plugin_folders: tuple[Path, ...] = ()
     gpus: tuple[int, ...] | None = None
+    mail_command: str | None = None
 
 
 def read_site(project: Path | None = None, environment: Mapping[str, str] = os.environ) -> Site:
@@ -87,7 +90,7 @@ def _convert(path: Path, key: str, value: Any) -> Any:
         return tuple(_relative_to(path, folder) for folder in value)
     if key == "queue_template" and isinstance(value, str):
         return _relative_to(path, value)
-    if key in ("queue_name", "queue_command", "queue_cancel_command") and isinstance(value, str):
+    if key in ("mail_command", "queue_name", "queue_command", "queue_cancel_command") and isinstance(value, str):
         return value
     expected = {"gpus": "a list of numbers such as [0, 1]", "plugin_folders": "a list of folders"}.get(key, "a text")
     raise UserError(f"{path}: {key} is {value!r}; it must be {expected}.")

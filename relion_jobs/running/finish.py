@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, add_outputs, with_status
 from relion_jobs.running.queue import standing
-from relion_jobs.running.sentences import sentence
+from relion_jobs.running.sentences import printable, sentence
 
 
 def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
@@ -36,8 +37,8 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
     """
     if not _ended(read_pipeline(project), project, names):
         return []
-    warnings: list[str] = []
-    with edit_pipeline(project, "check job completion", report=warnings.append) as edit:
+    warnings = []
+    with edit_pipeline(project, "check job completion", report=complain) as edit:
         for name, status in _ended(edit.pipeline, project, names).items():
             edit.pipeline = with_status(edit.pipeline, name, status)
             if status == Status.SUCCEEDED:
@@ -45,6 +46,12 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
                 missing = nodes_directory.add_entries(project, edit.pipeline, name)
                 warnings += [f"{name} succeeded, but its output {path} does not exist." for path in missing]
     return warnings
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, which is run.err for the process of a job."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
 
 
 def owner_of(directory: JobDirectory) -> Owner | None:
@@ -64,8 +71,8 @@ def bury_the_dead(project: Path) -> list[str]:
 def bury(directory: JobDirectory) -> str:
     """Mark a running job as failed whose process is gone from this machine or its queue without a mark.
 
-    One that was cancelled in its queue counts as aborted. Returns a sentence that says so, which run.err gets too; an empty one
-    where the job lives, has left a mark, or nothing is known of it.
+    One that was cancelled in its queue counts as aborted. Returns a sentence that says so, which the job's log gets too; an empty
+    one where the job lives, has left a mark, or nothing is known of it.
     """
     if _marked(directory) is not None:
         return ""
@@ -82,11 +89,12 @@ def bury(directory: JobDirectory) -> str:
     os.listdir(directory.path)
     if _marked(directory) is not None:
         return ""
-    with directory.run_err.open("a", errors="backslashreplace") as run_err:
-        run_err.write(f"Error: {cause}\n")
+    is_aborted = mark == EXIT_ABORTED
+    with (directory.run_out if is_aborted else directory.run_err).open("a", errors="backslashreplace") as log:
+        log.write(f"{'Aborted' if is_aborted else 'Error'}: {cause}\n")
     directory.write_mark(mark)
     notice_ends(directory.project, [directory.name])
-    return f"{directory.name} {'was aborted' if mark == EXIT_ABORTED else 'failed'}: {cause}"
+    return f"{directory.name} {'was aborted' if is_aborted else 'failed'}: {cause}"
 
 
 def take_stock(project: Path) -> list[str]:
@@ -98,7 +106,7 @@ def enter_running(directory: JobDirectory) -> None:
     """Let the pipeline say Running of a job that runs, where somebody took its launch for dead meanwhile."""
     process = read_pipeline(directory.project).find(directory.name)
     if process is not None and process.status != Status.RUNNING:
-        with edit_pipeline(directory.project, f"{directory.name} runs") as edit:
+        with edit_pipeline(directory.project, f"{directory.name} runs", report=complain) as edit:
             edit.pipeline = with_status(edit.pipeline, directory.name, Status.RUNNING)
 
 
@@ -115,7 +123,7 @@ def record_failure(directory: JobDirectory, error: BaseException) -> None:
         with directory.run_err.open("a", errors="backslashreplace") as run_err:
             run_err.write("".join(traceback.format_exception(error)) + f"Error: {sentence(error)}\n")
         directory.write_mark(EXIT_FAILURE)
-        with edit_pipeline(directory.project, f"{directory.name} failed") as edit:
+        with edit_pipeline(directory.project, f"{directory.name} failed", report=complain) as edit:
             edit.pipeline = with_status(edit.pipeline, directory.name, Status.FAILED)
 
 

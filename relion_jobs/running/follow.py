@@ -15,8 +15,9 @@ from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
 from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.running.console import live_line
-from relion_jobs.running.finish import mark_as_dead, notice_ends, owner_of
+from relion_jobs.running.finish import bury, mark_as_dead, notice_ends
 from relion_jobs.running.progress import PROGRESS_LINE
+from relion_jobs.running.queue import standing
 from relion_jobs.running.worker import REFUSED
 
 POLL_SECONDS = 0.1
@@ -75,6 +76,7 @@ class Follower:
         self._out = Tail(directory.run_out)
         self._err = Tail(directory.run_err)
         self._error = ""
+        self._told_standing = ("", "")
         self._is_live = False
 
     def wait(self, process: subprocess.Popen[bytes] | None) -> None:
@@ -93,7 +95,7 @@ class Follower:
             Its process was refused, since another one runs the job.
         """
         wishes = 0
-        with _termination_as_ctrl_c():
+        with termination_as_ctrl_c():
             while True:
                 try:
                     self._wait_for_end(process)
@@ -115,11 +117,20 @@ class Follower:
 
     def _wait_for_end(self, process: subprocess.Popen[bytes] | None) -> None:
         while True:
+            if process is None:
+                self._tell_standing()
             ended = has_ended(self._directory, process)
             self._show()
             if ended:
                 return
             time.sleep(QUEUE_POLL_SECONDS if process is None else POLL_SECONDS)
+
+    def _tell_standing(self) -> None:
+        """Say how the job stands in its queue, where that has changed."""
+        now = standing(self._directory)
+        if now is not None and now.state in ("waits", "runs") and self._told_standing != (now.state, now.reason):
+            self._told_standing = (now.state, now.reason)
+            self._write(f"{self._name} {now.sentence}.")
 
     def _pass_on(self, wishes: int, process: subprocess.Popen[bytes] | None) -> None:
         if wishes == 1:
@@ -151,11 +162,13 @@ class Follower:
 
 
 def has_ended(directory: JobDirectory, process: subprocess.Popen[bytes] | None) -> bool:
-    """Return True if the process of a job has ended; a job in a queue has where it left a mark or died on this machine."""
+    """Return True if the process of a job has ended; a job in a queue has where it left a mark.
+
+    One that died in its queue, or on this machine, gets a mark here.
+    """
     if process is not None:
         return process.poll() is not None
-    owner = owner_of(directory)
-    return (owner is not None and owner.is_dead()) or directory.status_from_marks() is not None
+    return directory.status_from_marks() is not None or bool(bury(directory))
 
 
 def settle(directory: JobDirectory, process: subprocess.Popen[bytes] | None, error: str = "") -> Status:
@@ -188,7 +201,7 @@ def _cause_of_death(process: subprocess.Popen[bytes] | None) -> str:
 
 
 @contextmanager
-def _termination_as_ctrl_c() -> Iterator[None]:
+def termination_as_ctrl_c() -> Iterator[None]:
     """Let a front end that is terminated ask its job to stop, as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -13,6 +12,7 @@ from relion_jobs.contract import labels
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.contract.labels import Status
+from relion_jobs.contract.nodes import Node
 from relion_jobs.ondisk import job_star, nodes_directory, pipeline_star
 from relion_jobs.ondisk.atomic import remove_unfinished
 from relion_jobs.ondisk.gui_settings import write_gui_settings
@@ -21,7 +21,8 @@ from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.locks import job_lock
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
-from relion_jobs.running.finish import record_failure
+from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
+from relion_jobs.running.queue import cancel, standing
 from relion_jobs.running.registry import Registry, answers_to
 from relion_jobs.running.settings import Settings, check_inputs, read_settings, with_changes, with_ticks
 
@@ -45,10 +46,21 @@ class Launch:
     settings: Settings
 
 
-def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias: str = "") -> str:
+def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias: str = "", as_defaults: bool = True) -> str:
     """Add a Scheduled job and return its name, e.g. ``DynaMight/job002/``.
 
     Everything is checked before anything is written; the number is taken inside the project's lock.
+
+    Parameters
+    ----------
+    project
+        Project directory.
+    job_type, texts
+        Kind of job and rows of its job.star.
+    alias
+        Second name.
+    as_defaults
+        Let RELION's GUI offer these options for the next new job; a scheme does not.
 
     Raises
     ------
@@ -57,16 +69,23 @@ def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias
     """
     settings = read_settings(job_type, texts, is_continue=False)
     check_inputs(job_type, settings, project, promised=promised(read_pipeline(project)))
-    with edit_pipeline(project, f"addJob: {job_type.type_directory}", report=_complain) as edit:
+    with edit_pipeline(project, f"addJob: {job_type.type_directory}", report=complain) as edit:
         pipeline = _skip_taken_numbers(edit.pipeline, project, job_type.type_directory)
         name = pipeline.next_job_directory(job_type.type_directory)
-        edit.pipeline = add_scheduled(pipeline, project, name, job_type, settings, alias=alias)
+        edit.pipeline = add_scheduled(pipeline, project, name, job_type, settings, alias=alias, as_defaults=as_defaults)
     JobDirectory(project, name).copy_pipeline()
     return name
 
 
 def add_scheduled(
-    pipeline: Pipeline, project: Path, name: str, job_type: JobType, settings: Settings, *, alias: str = ""
+    pipeline: Pipeline,
+    project: Path,
+    name: str,
+    job_type: JobType,
+    settings: Settings,
+    *,
+    alias: str = "",
+    as_defaults: bool = True,
 ) -> Pipeline:
     """Make the directory of a new Scheduled job and return the pipeline with its row; call it under the project's lock.
 
@@ -81,7 +100,7 @@ def add_scheduled(
         pipeline = with_alias(pipeline, name, alias)
     directory.create(new=True)
     try:
-        _write_files(directory, pipeline, job_type, settings)
+        _write_files(directory, pipeline, job_type, settings, as_defaults=as_defaults)
         if alias:
             directory.link_alias(str(pipeline.process(name).alias))
     except BaseException:
@@ -91,8 +110,35 @@ def add_scheduled(
     return pipeline
 
 
-def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
+def schedule_continue(project: Path, name: str, job_type: JobType, texts: Mapping[str, str]) -> None:
+    """Give a job that has run new options and the status Scheduled, so that `prepare_run` does "Continue!" with it.
+
+    Raises
+    ------
+    UserError
+        See `new_job`; or the job is running.
+    """
+    settings = read_settings(job_type, texts, is_continue=True)
+    check_inputs(job_type, settings, project)
+    directory = JobDirectory(project, name)
+    with job_lock(directory.path), edit_pipeline(project, f"schedule: {name}", report=complain) as edit:
+        scheduled = replace(edit.pipeline.process(name), status=Status.SCHEDULED)
+        edit.pipeline = _with_launch(edit.pipeline, scheduled, job_type, settings)
+        directory.clear_marks()
+        _write_files(directory, edit.pipeline, job_type, settings, as_defaults=False)
+
+
+def prepare_run(project: Path, name: str, registry: Registry, *, as_defaults: bool = True) -> Launch:
     """Get a job ready to run with the job.star that it has; one with bad input gets its failure mark here.
+
+    Parameters
+    ----------
+    project, name
+        The job.
+    registry
+        Job types.
+    as_defaults
+        As in `new_job`.
 
     Raises
     ------
@@ -109,7 +155,7 @@ def prepare_run(project: Path, name: str, registry: Registry) -> Launch:
     except UserError as error:
         record_failure(directory, error)
         raise
-    return _prepare(project, name, job_type, settings)
+    return _prepare(project, name, job_type, settings, as_defaults=as_defaults)
 
 
 def prepare_continue(project: Path, name: str, registry: Registry, *, changes: Mapping[str, str]) -> Launch:
@@ -140,14 +186,29 @@ def abort(project: Path, name: str) -> str:
     directory = JobDirectory(project, process.name)
     if process.status != Status.RUNNING or directory.status_from_marks() is not None:
         raise UserError(f"{process.name} is not running ({directory.status_from_marks() or process.status}); nothing to abort.")
+    is_repeated = directory.abort_requested()
     directory.request_abort()
-    return f"{process.name} was asked to stop; it does so at its next checkpoint."
+    queued = standing(directory, fresh=True)
+    if queued is None:
+        return f"{process.name} was asked to stop; it does so at its next checkpoint."
+    runs = queued.state == "runs" or (queued.state == "unknown" and owner_of(directory) is not None)
+    if runs and not is_repeated:
+        again = f"'relion_jobs abort {process.name}' once more cancels it in its queue"
+        return f"{process.name} was asked to stop by its abort mark and does so at its next checkpoint; {again}."
+    return _abort_in_queue(directory, runs=runs)
 
 
-def _complain(text: str) -> None:
-    """Tell the person who waits for a lock why nothing happens."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+def _abort_in_queue(directory: JobDirectory, *, runs: bool) -> str:
+    """Cancel a job in its queue; where that cannot be done its abort mark stays, which stops it when it starts."""
+    try:
+        done = cancel(directory)
+    except UserError as error:
+        return f"{directory.name} has its abort mark, which it looks for as soon as it runs. {error}"
+    if not bury(directory) and directory.status_from_marks() is None and not runs:
+        # a queue that does not tell whether it did: nobody else writes the mark of a job that never started
+        directory.write_mark(labels.EXIT_ABORTED)
+        notice_ends(directory.project, [directory.name])
+    return f"{directory.name} was {done}."
 
 
 def _request_of(directory: JobDirectory, job_type: JobType) -> JobRequest:
@@ -161,19 +222,19 @@ def _request_of(directory: JobDirectory, job_type: JobType) -> JobRequest:
     return request
 
 
-def _prepare(project: Path, name: str, job_type: JobType, settings: Settings) -> Launch:
+def _prepare(project: Path, name: str, job_type: JobType, settings: Settings, *, as_defaults: bool = True) -> Launch:
     directory = JobDirectory(project, name)
     pipeline = read_pipeline(project)
     process = pipeline.process(name)
     check_inputs(job_type, settings, project)
     _refuse_waiting_in_queue(directory, process, settings)
     # held while the directory is changed, so that a running job keeps its marks and its job.star
-    with job_lock(directory.path, is_launch=True), edit_pipeline(project, f"runJob: {name}", report=_complain) as edit:
+    with job_lock(directory.path, is_launch=True), edit_pipeline(project, f"runJob: {name}", report=complain) as edit:
         remove_unfinished(directory.path)
         running = replace(edit.pipeline.process(name), status=Status.RUNNING)
         changed = _with_launch(edit.pipeline, running, job_type, settings)
         directory.clear_marks()
-        _write_files(directory, changed, job_type, settings)
+        _write_files(directory, changed, job_type, settings, as_defaults=as_defaults)
         edit.pipeline = changed
     return Launch(directory, job_type, settings)
 
@@ -191,16 +252,25 @@ def _with_launch(pipeline: Pipeline, process: Process, job_type: JobType, settin
     """Add the row, the inputs and the known outputs of one launch to the pipeline."""
     inputs = [] if settings.is_continue else job_type.input_nodes(settings.values)
     pipeline = add_process(pipeline, process, inputs)
-    return add_outputs(pipeline, process.name, job_type.output_nodes(settings.task, PurePath(process.name)))
+    return add_outputs(pipeline, process.name, _known_outputs(process.name, job_type, settings))
 
 
-def _write_files(directory: JobDirectory, pipeline: Pipeline, job_type: JobType, settings: Settings) -> None:
+def _known_outputs(name: str, job_type: JobType, settings: Settings) -> list[Node]:
+    """Outputs of all tasks of a launch that are known before it runs."""
+    tasks = [one.task for one in (settings, *settings.then)]
+    return [node for task in tasks for node in job_type.output_nodes(task, PurePath(name))]
+
+
+def _write_files(
+    directory: JobDirectory, pipeline: Pipeline, job_type: JobType, settings: Settings, *, as_defaults: bool = True
+) -> None:
     """job.star, job_pipeline.star, the defaults of RELION's GUI and the entries of its browse tree."""
     process = pipeline.process(directory.name)
     request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), dict(settings.texts))
     job_star.write(request, directory.path / labels.JOB_STAR)
-    write_gui_settings(directory.project, process.label, request)
-    outputs = job_type.output_nodes(settings.task, PurePath(process.name))
+    if as_defaults:
+        write_gui_settings(directory.project, process.label, request)
+    outputs = _known_outputs(process.name, job_type, settings)
     inputs = () if settings.is_continue else pipeline.inputs_of(process.name)
     pipeline_star.write(job_pipeline(process, inputs, outputs), directory.path / labels.JOB_PIPELINE_STAR)
     nodes_directory.add_entries(directory.project, pipeline, process.name)
@@ -214,7 +284,7 @@ def _is_tomo(directory: JobDirectory) -> bool:
 def _skip_taken_numbers(pipeline: Pipeline, project: Path, type_directory: str) -> Pipeline:
     """Pass over numbers whose directory exists though no pipeline knows it: an interrupted launch, or a RELION GUI's."""
     while os.path.lexists(project / (taken := pipeline.next_job_directory(type_directory)).rstrip("/")):
-        _complain(f"{taken} exists though the pipeline does not list it, as after an interrupted launch; it is passed over.")
+        complain(f"{taken} exists though the pipeline does not list it, as after an interrupted launch; it is passed over.")
         pipeline = replace(pipeline, counter=pipeline.counter + 1)
     return pipeline
 

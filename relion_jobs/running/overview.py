@@ -11,6 +11,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, Process
 from relion_jobs.pipeline.schedule import decide
+from relion_jobs.running.queue import standing
 
 OUT_LINES, ERR_LINES = 10, 5
 TAIL_BYTES = 8192
@@ -37,6 +38,8 @@ def job_lines(project: Path, name: str) -> list[str]:
     lines = [f"{process.name}{f' ({process.alias})' if process.alias else ''}: {process.label}, {process.status}"]
     if reason := _reasons(pipeline, project).get(process.name):
         lines.append(reason)
+    if process.status == Status.RUNNING and (queued := standing(directory)):
+        lines.append(queued.sentence)
     lines += [f"  reads  {node.path}" for node in pipeline.inputs_of(process.name)]
     lines += [f"  writes {node.path}" for node in pipeline.outputs_of(process.name)]
     for path, count in ((directory.run_out, OUT_LINES), (directory.run_err, ERR_LINES)):
@@ -72,6 +75,9 @@ def _remark(process: Process, project: Path, reasons: dict[str, str]) -> str:
         return reasons.get(process.name, "")
     try:
         if process.status == Status.RUNNING:
+            queued = standing(directory)
+            if queued is not None and queued.state == "waits":
+                return queued.sentence
             return next(iter(last_lines(directory.run_out, 1)), "")
         if process.status == Status.FAILED:
             return next(iter(last_lines(directory.run_err, 1)), "")

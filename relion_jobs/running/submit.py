@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.contract.labels import SUBMIT_SCRIPT
+from relion_jobs.contract.labels import SUBMIT_LOG, SUBMIT_SCRIPT
 from relion_jobs.ondisk.atomic import disk_error, write_whole
 from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.locks import hand_over
 from relion_jobs.running.finish import mark_as_dead
 from relion_jobs.running.launch import Launch
+from relion_jobs.running.queue_script import filled_template, placeholders, read_template
 from relion_jobs.running.registry import FOLDERS_VARIABLE
 
 WORKER = "relion_jobs.running.worker"
@@ -37,11 +37,15 @@ def submit(launch: Launch) -> subprocess.Popen[bytes] | None:
     command = worker_command(directory)
     try:
         if launch.settings.values.get("do_queue"):
+            # before, not after: the queue may start the job at once, which then names itself
+            hand_over(directory.path, None)
             _submit_to_queue(launch, shlex.join(command))
             process = None
         else:
             process = _start_here(directory, command)
+            hand_over(directory.path, process.pid)
     except UserError:
+        hand_over(directory.path, None)
         mark_as_dead(directory)
         raise
     directory.append_note(shlex.join(command), datetime.now())
@@ -95,74 +99,33 @@ def _environment() -> dict[str, str]:
 
 
 def _submit_to_queue(launch: Launch, command: str) -> None:
+    """Write the submission script and hand it to the queue; run_submit.log keeps what the queue says, the job's number in it."""
     values, directory = launch.settings.values, launch.directory
-    template = Path(str(values.get("qsubscript") or ""))
-    try:
-        text = (directory.project / template).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"Error reading template submission script in: {template} ({error.__class__.__name__}); "
-            "name one in qsubscript or RELION_QSUB_TEMPLATE."
-        ) from error
+    template = read_template(directory.project / str(values.get("qsubscript") or ""))
     name = directory.name.rstrip("/") + "/"
-    script = f"{name}{SUBMIT_SCRIPT}"
-    write_whole(directory.project / script, filled_template(text, placeholders(values, name), command))
-    words = shlex.split(str(values.get("qsub") or ""))
+    write_whole(directory.path / SUBMIT_SCRIPT, filled_template(template, placeholders(values, name), command))
+    program = _words_of(str(values.get("qsub") or ""))
+    words = [*program, name + SUBMIT_SCRIPT]
+    log_path = directory.path / SUBMIT_LOG
+    try:
+        # a file, not a pipe: what the command leaves running in the background may keep its output open
+        with log_path.open("w", errors="replace") as log, _starting(words[0]):
+            log.write(shlex.join(words) + "\n")
+            log.flush()
+            done = subprocess.run(words, cwd=directory.project, env=_environment(), stdout=log, check=False)
+        sys.stdout.write(log_path.read_text(errors="replace").partition("\n")[2])
+    except OSError as error:
+        raise disk_error(error, log_path) from error
+    if done.returncode:
+        raise UserError(f"The queue refused the job: '{shlex.join(words)}' ended with exit code {done.returncode}.")
+
+
+def _words_of(text: str) -> list[str]:
+    """Split the submit command into words, as a shell would, without a shell."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"The queue submit command (qsub) cannot be read: {error} in: {text}") from None
     if not words:
         raise UserError("The queue submit command (qsub) is empty; name one, such as sbatch.")
-    try:
-        done = subprocess.run([*words, script], cwd=directory.project, env=_environment(), check=False)
-    except OSError as error:
-        raise UserError(f"The queue submit command '{words[0]}' cannot be run: {error.strerror}.") from error
-    if done.returncode:
-        raise UserError(f"The queue refused the job: '{shlex.join([*words, script])}' ended with exit code {done.returncode}.")
-
-
-def placeholders(values: Mapping[str, object], name: str) -> dict[str, str]:
-    """Texts for RELION's XXX...XXX placeholders but XXXcommandXXX.
-
-    Parameters
-    ----------
-    values
-        Options of the job.
-    name
-        Job directory with its slash.
-    """
-    threads = _whole(values.get("nr_threads"))
-    dedicated = max(1, _whole(values.get("min_dedicated")))
-    texts = {
-        "mpinodes": "1",
-        "threads": str(threads),
-        "cores": str(threads),
-        "dedicated": str(dedicated),
-        "nodes": str(math.ceil(threads / dedicated)),
-        "name": name,
-        "errfile": f"{name}run.err",
-        "outfile": f"{name}run.out",
-        "queue": str(values.get("queuename") or ""),
-    }
-    for variable, value in values.items():
-        if match := re.fullmatch(r"qsub_(extra\d+)", variable):
-            texts[match.group(1)] = str(value or "")
-    return {f"XXX{key}XXX": text for key, text in texts.items()}
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 1
-
-
-def filled_template(template: str, texts: Mapping[str, str], command: str) -> str:
-    """Fill in a submission script as RELION does.
-
-    A line with XXXcommandXXX keeps what stands around it (``srun XXXcommandXXX``) only where the command holds ``relion_``,
-    else the whole line becomes the bare command. An empty line ends the script.
-    """
-    lines = []
-    for line in template.splitlines():
-        if "XXXcommandXXX" in line and "relion_" not in command:
-            lines.append(command)
-            continue
-        for placeholder, text in texts.items():
-            line = line.replace(placeholder, text)
-        lines.append(line.replace("XXXcommandXXX", command))
-    return "\n".join([*lines, "", ""])
+    return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from relion_jobs.contract.errors import LockTimeout, RelionJobsError
@@ -12,7 +13,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import touch_changed
 from relion_jobs.running.companion import accompany, is_companion
 from relion_jobs.running.execute import execute
-from relion_jobs.running.finish import notice_ends
+from relion_jobs.running.finish import enter_running, notice_ends
 from relion_jobs.running.registry import project_registry
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import Settings, read_settings
@@ -33,7 +34,7 @@ def run_job(directory: JobDirectory) -> int:
     """
     if is_companion():
         return accompany(directory, lambda: settings_on_disk(directory))
-    outcome = execute(directory, lambda: settings_on_disk(directory))
+    outcome = execute(directory, lambda: _begin(directory))
     try:
         for warning in notice_ends(directory.project, [directory.name]):
             sys.stderr.write(f"Warning: {warning}\n")
@@ -44,11 +45,19 @@ def run_job(directory: JobDirectory) -> int:
     return outcome.exit_code
 
 
+def _begin(directory: JobDirectory) -> Settings:
+    enter_running(directory)
+    return settings_on_disk(directory)
+
+
 def settings_on_disk(directory: JobDirectory) -> Settings:
     """Read the settings of the job.star in a job directory."""
     request = job_star.read(directory.path)
     job_type = project_registry(directory.project).find(request.label)
-    return read_settings(job_type, request.values, is_continue=request.is_continue)
+    settings = read_settings(job_type, request.values, is_continue=request.is_continue)
+    # a job that Slurm starts again, as after a failure of its node, goes on where it was
+    is_restarted = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    return replace(settings, is_continue=settings.is_continue or is_restarted)
 
 
 def main(words: list[str] | None = None) -> int:

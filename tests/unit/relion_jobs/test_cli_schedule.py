@@ -63,7 +63,7 @@ def test_a_job_that_waits_in_a_queue_is_not_submitted_twice(queue):
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("RELION_QSUB_TEMPLATE", "nix.sh", "Error reading template submission script in: nix.sh"),
+        ("RELION_QSUB_TEMPLATE", "nix.sh", "nix.sh: there is no such file"),
         ("RELION_QSUB_COMMAND", "/nix/qsub", "/nix/qsub"),
         ("RELION_QSUB_COMMAND", "false", "refused the job"),
     ],
