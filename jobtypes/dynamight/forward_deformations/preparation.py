@@ -10,7 +10,7 @@ import torch
 
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
-from jobtypes.dynamight.forward_deformations.seeding import POSE_PRIOR_PIXELS, POSE_PRIOR_RADIANS, generator_of_half, seed_model
+from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
@@ -112,6 +112,4 @@ def checkpoint_settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str
         "soft_edge_angstroms": options.soft_edge,
         "n_latent": options.n_latent_dimensions,
         "n_fields": options.n_basis_fields,
-        "pose_prior_radians": POSE_PRIOR_RADIANS,
-        "pose_prior_angstroms": POSE_PRIOR_PIXELS * pixel_size,
     }

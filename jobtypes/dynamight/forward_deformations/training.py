@@ -15,8 +15,9 @@ from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import refine_posterior
+from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
+from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import JobFailed
 
@@ -24,7 +25,9 @@ from relion_jobs.contract.errors import JobFailed
 RATE_NETWORKS = 1e-3
 RATE_POSITIONS_ANGSTROMS = 0.03
 RATE_AMPLITUDES = 5e-3
-RATE_POSES_SIGMAS = 0.1
+RATE_POSES = 0.3  # of a Newton step
+# Particles whose poses tell, at the beginning of an epoch, how far poses are off, and the weight of what they tell.
+POSE_SAMPLE, POSE_SHARE = 96, 0.3
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -139,7 +142,6 @@ class HalfTraining:
                 {"params": [g.raw_amplitudes, g.log_scale, g.log_widths, g.width_logits], "rate": RATE_AMPLITUDES},
             ]
         )
-        self.poses = torch.optim.SparseAdam(list(model.poses.parameters()))
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
         self.latent_mean = torch.zeros(len(observations), n_latent)
@@ -172,33 +174,39 @@ class HalfTraining:
         self.model.train()
         self._set_learning_rates(plan)
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        progress = self.progress or self._begin_epoch()
+        progress = self.progress or self._begin_epoch(plan, n_terms)
         while progress.seen < len(progress.order):
             batch = self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size])
-            losses, residual = self._losses(batch, plan, n_terms, self._edges_of_step(progress))
+            corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
+            losses, residual = self._losses(batch, corrections, plan, n_terms, self._edges_of_step(progress))
             objective = (
                 losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
             )
-            if not bool(objective.isfinite().all()):
-                raise JobFailed(
-                    f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. "
-                    "Run it again with a smaller learning_rate."
-                )
-            self._step(objective.mean())
+            self._step(objective, batch, corrections, plan)
             progress.residual_power.add(residual, batch.group)
             progress.add(len(batch.index), {"loss": objective, **losses})
             if leave() and progress.seen < len(progress.order):
                 return None
         self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
+        if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
+            raise self._diverged()  # before it is saved
         self.progress = None
         self.epochs_done += 1
         return progress.means()
 
-    def _begin_epoch(self) -> EpochProgress:
+    def _diverged(self) -> JobFailed:
+        return JobFailed(
+            f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. "
+            "Run it again with a smaller learning_rate."
+        )
+
+    def _begin_epoch(self, plan: EpochPlan, n_terms: int) -> EpochProgress:
         g = self.model.gaussians
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
+        if self.settings.refine_poses:
+            self._learn_pose_prior(plan, n_terms)
         self.progress = EpochProgress(
             order=self.training[torch.randperm(len(self.training), generator=self.generator)],
             edges=elastic_edges(g.positions, self.generator),
@@ -207,6 +215,27 @@ class HalfTraining:
         )
         return self.progress
 
+    def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
+        """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
+        sample = self.training[torch.randperm(len(self.training), generator=self.generator)[:POSE_SAMPLE]]
+        parts = []
+        for index in sample.split(self.settings.batch_size):
+            batch = self.observations.batch(index)
+            latent = self.latent_mean[index].to(batch.matrices)
+            parts.append(
+                estimate_poses(
+                    self.model,
+                    batch,
+                    latent,
+                    self.projector,
+                    n_terms=n_terms,
+                    independent_fraction=self.settings.independent_fraction,
+                    prior_weight=plan.kl_weight,
+                )
+            )
+        estimates, variances, curvatures = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.model.poses.learn_prior(estimates, variances, curvatures.mean(0), share=POSE_SHARE if plan.deforms else 0.0)
+
     def _edges_of_step(self, progress: EpochProgress) -> Tensor:
         """Twice as many edges as Gaussians, other ones at every step."""
         edges = progress.edges
@@ -214,10 +243,13 @@ class HalfTraining:
         first = progress.seen // self.settings.batch_size * count
         return edges[torch.arange(first, first + count, device=edges.device) % max(1, len(edges))]
 
-    def _losses(self, batch: ObservedBatch, plan: EpochPlan, n_terms: int, edges: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _losses(
+        self, batch: ObservedBatch, corrections: Tensor, plan: EpochPlan, n_terms: int, edges: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Every term of the objective (b,), and the residual (b, q)."""
         model = self.model
-        matrices, shifts, pose_penalty = model.poses(batch.index, batch.matrices, batch.shifts)
+        matrices, shifts = corrected(corrections, batch.matrices, batch.shifts)
+        pose_penalty = model.poses.penalty(corrections)
         positions = model.gaussians.positions[None]
         zero = pose_penalty.new_zeros(len(batch.index))
         losses = {"kl": zero, "strain": zero, "pose": pose_penalty}
@@ -245,20 +277,21 @@ class HalfTraining:
             self.settings.independent_fraction,
         )
 
-    def _step(self, objective: Tensor) -> None:
+    def _step(self, objective: Tensor, batch: ObservedBatch, corrections: Tensor, plan: EpochPlan) -> None:
+        """One step on the objectives (b,) of a batch: of the networks on their mean, of each particle's pose on its own."""
         self.networks.zero_grad(set_to_none=True)
-        self.poses.zero_grad(set_to_none=True)
-        objective.backward()
+        objective.mean().backward()
+        slope = corrections.grad
+        if not bool(objective.isfinite().all()) or (slope is not None and not bool(slope.isfinite().all())):
+            raise self._diverged()
         self.networks.step()
-        if self.settings.refine_poses:
-            self.poses.step()
+        if slope is not None:
+            self.model.poses.step(batch.index, corrections, slope * len(objective), RATE_POSES * plan.learning_rate)
 
     def _set_learning_rates(self, plan: EpochPlan) -> None:
         factor = self.settings.learning_rate * plan.learning_rate
         for group in self.networks.param_groups:
             group["lr"] = group["rate"] * factor
-        for group in self.poses.param_groups:
-            group["lr"] = RATE_POSES_SIGMAS * factor
 
     def _remember(self, batch: ObservedBatch, posterior: Posterior, moved: Tensor) -> None:
         index = batch.index.cpu()
@@ -285,7 +318,7 @@ class HalfTraining:
                 posterior = model.encode(batch, self.projector, n_terms)
                 positions = positions + combine(model.field.coefficients(posterior.mean), basis)
                 self.latent_mean[index], self.latent_log_variance[index] = posterior.mean.cpu(), posterior.log_variance.cpu()
-            matrices, shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
+            matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
             predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
             log_precision = model.precision(batch, band, n_terms).log()
             normalisation = self.settings.independent_fraction * (log_precision * band.weights[:n_terms]).sum(1)
@@ -299,14 +332,17 @@ class HalfTraining:
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
         for index in torch.arange(len(self.observations)).split(self.settings.batch_size):
             batch = self.observations.batch(index)
-            posterior = refine_posterior(
+            posterior, corrections = refine_posterior(
                 self.model,
                 batch,
                 self.model.encode(batch, self.projector, n_terms),
                 self.projector,
                 n_terms=n_terms,
                 independent_fraction=self.settings.independent_fraction,
+                prior_weight=plan.kl_weight,
+                move_poses=self.settings.refine_poses,
             )
+            self.model.poses.corrections[batch.index] = corrections
             self.latent_mean[index] = posterior.mean.cpu()
             self.latent_log_variance[index] = posterior.log_variance.cpu()
             after_batch(int(index[-1]) + 1)
@@ -319,7 +355,6 @@ class HalfTraining:
         return {
             "model": self.model.state_dict(),
             "networks": self.networks.state_dict(),
-            "poses": self.poses.state_dict(),
             "generator": self.generator.get_state(),
             "latent_mean": self.latent_mean,
             "latent_log_variance": self.latent_log_variance,
@@ -351,7 +386,6 @@ class HalfTraining:
         field.mask = torch.zeros_like(saved["field.mask"], device=device)
         self.model.load_state_dict(state["model"])
         self.networks.load_state_dict(state["networks"])
-        self.poses.load_state_dict(state["poses"])
         self.generator.set_state(state["generator"].cpu())
         self.latent_mean.copy_(state["latent_mean"])
         self.latent_log_variance.copy_(state["latent_log_variance"])

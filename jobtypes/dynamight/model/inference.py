@@ -10,15 +10,18 @@ chapter 27, for Laplace's approximation.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
 from jobtypes.dynamight.model.observations import ObservedBatch
+from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 
 STEPS = 4
-_DIFFERENCE = 0.05  # of a latent, for derivatives: small against the prior's width of 1, large against rounding
+_DIFFERENCE = 0.05  # of a latent, or of a rotation in units of its scale, for derivatives: small against 1, large against rounding
 _LONGEST_STEP = 1.0
 
 
@@ -31,8 +34,10 @@ def refine_posterior(
     *,
     n_terms: int,
     independent_fraction: float,
-) -> Posterior:
-    """Maximise the posterior of each latent of a batch, the model and the poses fixed.
+    prior_weight: float,
+    move_poses: bool,
+) -> tuple[Posterior, Tensor]:
+    """Maximise the posterior of the latent and the pose of each particle of a batch, the model fixed.
 
     Parameters
     ----------
@@ -44,66 +49,137 @@ def refine_posterior(
         Leading Fourier terms to use.
     independent_fraction
         Share of the terms that are independent (mean of the squared image mask).
+    prior_weight
+        Weight of the prior of the latents, as in the training's objective.
+    move_poses
+        False: poses stay as they are.
 
     Returns
     -------
-    Posterior
-        Mean (b, d), nowhere less probable than that of the start; log variance (b, d) from the Gauss-Newton curvature where the
-        last step set out.
+    tuple
+        Posterior with mean (b, d), nowhere less probable than that of the start, and log variance (b, d) from the Gauss-Newton
+        curvature where the last step set out; pose corrections (b, 5).
     """
-    target = _Target(model, batch, projector, n_terms, independent_fraction)
-    latent = start.mean
-    predicted = target.predict(latent)
-    best = target.objective(latent, predicted)
+    target = _Target(model, batch, projector, n_terms=n_terms, independent_fraction=independent_fraction, move_poses=move_poses)
+    prior = target.prior_precision(prior_weight)
+    unknown = target.unknowns(start.mean)
+    predicted = target.predict(unknown)
+    best = target.misfit(predicted) + 0.5 * (prior * unknown.square()).sum(1)
     damping = torch.zeros_like(best)
     for _ in range(STEPS):
-        gradient, curvature = target.derivatives(latent, predicted)
+        gradient, curvature = target.derivatives(unknown, predicted)
+        gradient, curvature = gradient - prior * unknown, curvature + torch.diag(prior)
         damped = curvature + torch.diag_embed(damping[:, None] * curvature.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(damped, gradient[..., None])[..., 0]
         step = step * (_LONGEST_STEP / step.norm(dim=1).clamp(min=_LONGEST_STEP))[:, None]
-        trial = target.predict(latent + step)
-        objective = target.objective(latent + step, trial)
+        trial = target.predict(unknown + step)
+        objective = target.misfit(trial) + 0.5 * (prior * (unknown + step).square()).sum(1)
         better = objective < best
-        latent = torch.where(better[:, None], latent + step, latent)
+        unknown = torch.where(better[:, None], unknown + step, unknown)
         predicted = torch.where(better[:, None], trial, predicted)
         best = torch.where(better, objective, best)
         damping = torch.where(better, damping / 4, damping * 4 + 1)  # Levenberg and Marquardt
-    variance = torch.linalg.inv(curvature).diagonal(dim1=1, dim2=2)
-    return Posterior(latent, variance.clamp(min=1e-12).log())
+    variance = torch.linalg.inv(curvature).diagonal(dim1=1, dim2=2)[:, : start.mean.shape[1]]
+    latent, corrections = target.split(unknown)
+    return Posterior(latent, variance.clamp(min=1e-12).log()), corrections
+
+
+@torch.no_grad()
+def estimate_poses(
+    model: HalfModel,
+    batch: ObservedBatch,
+    latent: Tensor,
+    projector: Projector,
+    *,
+    n_terms: int,
+    independent_fraction: float,
+    prior_weight: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Poses by likelihood alone, one Gauss-Newton step from the present ones; what the latents leave open is uncertain too.
+
+    Returns
+    -------
+    tuple
+        Corrections (b, 5), their variances (b, 5), and the curvature (b, 5, 5) of minus the log likelihood at fixed latents;
+        all in units of the poses' scale.
+    """
+    target = _Target(model, batch, projector, n_terms=n_terms, independent_fraction=independent_fraction, move_poses=True)
+    unknown = target.unknowns(latent)
+    gradient, curvature = target.derivatives(unknown, target.predict(unknown))
+    d = latent.shape[1]
+    prior = target.prior_precision(prior_weight)
+    prior[d:] = 1e-3  # what an image says nothing about stays finite
+    covariance = torch.linalg.inv(curvature + torch.diag(prior))
+    gradient = gradient - torch.cat((prior[:d] * latent, torch.zeros_like(gradient[:, d:])), dim=1)
+    estimate = unknown[:, d:] + (covariance @ gradient[..., None])[:, d:, 0].clamp(-3, 3)
+    return estimate, covariance.diagonal(dim1=1, dim2=2)[:, d:], curvature[:, d:, d:]
 
 
 class _Target:
-    """Minus the log posterior of the latents of one batch, and its derivatives by finite differences of the prediction."""
+    """Likelihood of one batch as a function of latents and poses, and its derivatives.
+
+    The unknowns of a particle are its latent (d) and, where poses move, its five pose corrections in units of their scale.
+    """
 
     def __init__(
-        self, model: HalfModel, batch: ObservedBatch, projector: Projector, n_terms: int, independent_fraction: float
+        self,
+        model: HalfModel,
+        batch: ObservedBatch,
+        projector: Projector,
+        *,
+        n_terms: int,
+        independent_fraction: float,
+        move_poses: bool,
     ) -> None:
-        self._model, self._projector, self._n_terms = model, projector, n_terms
-        self._matrices, self._shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
+        self._model, self._batch, self._projector, self._n_terms = model, batch, projector, n_terms
+        self._move_poses = move_poses
+        self._n_latent = model.encoder.mean.out_features
         self._ctf, self._observed = batch.ctf[:, :n_terms], batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
         weights = projector.band.weights[:n_terms]
         self._weight = independent_fraction * model.precision(batch, projector.band, n_terms) * weights
         self._basis = model.field.basis_at_gaussians(model.gaussians.positions)
 
-    def predict(self, latent: Tensor) -> Tensor:
-        """(b, q) complex prediction."""
-        moved = combine(self._model.field.coefficients(latent), self._basis)
-        positions = self._model.gaussians.positions + moved
-        return self._ctf * self._model.project(positions, self._matrices, self._shifts, self._projector, self._n_terms)
+    def prior_precision(self, prior_weight: float) -> Tensor:
+        """(d or d + 5,) inverse variance of the prior of each unknown."""
+        poses = self._model.poses
+        latent = prior_weight * torch.ones_like(self._basis[0, 0, :1]).expand(self._n_latent)
+        return torch.cat((latent, (poses.scale / poses.sigmas).square())) if self._move_poses else latent.clone()
 
-    def objective(self, latent: Tensor, predicted: Tensor) -> Tensor:
-        """(b,) minus the log posterior, up to a constant."""
+    def unknowns(self, latent: Tensor) -> Tensor:
+        """(b, d or d + 5) at latents (b, d) and the present poses."""
+        poses = self._model.poses
+        return torch.cat((latent, poses.corrections[self._batch.index] / poses.scale), dim=1) if self._move_poses else latent
+
+    def split(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (b, d) and pose corrections (b, 5)."""
+        poses = self._model.poses
+        if not self._move_poses:
+            return unknown, poses.corrections[self._batch.index]
+        return unknown[:, : self._n_latent], unknown[:, self._n_latent :] * poses.scale
+
+    def predict(self, unknown: Tensor) -> Tensor:
+        """(b, q) complex prediction."""
+        latent, corrections = self.split(unknown)
+        matrices, shifts = corrected(corrections, self._batch.matrices, self._batch.shifts)
+        positions = self._model.gaussians.positions + combine(self._model.field.coefficients(latent), self._basis)
+        return self._ctf * self._model.project(positions, matrices, shifts, self._projector, self._n_terms)
+
+    def misfit(self, predicted: Tensor) -> Tensor:
+        """(b,) minus the log likelihood, up to a constant."""
         residual = self._observed - predicted
         power = residual.real.square() + residual.imag.square()
-        return (self._weight * power).sum(1) + 0.5 * latent.square().sum(1)
+        return (self._weight * power).sum(1)
 
-    def derivatives(self, latent: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (b, d) of the log posterior and its Gauss-Newton curvature (b, d, d)."""
-        offsets = _DIFFERENCE * torch.eye(latent.shape[1], dtype=latent.dtype, device=latent.device)
-        jacobian = torch.stack([(self.predict(latent + offset) - predicted) / _DIFFERENCE for offset in offsets], dim=1)
-        weighted = 2 * self._weight[:, None] * jacobian  # (b, d, q)
-        residual = self._observed - predicted
-        gradient = torch.einsum("bdq,bq->bd", weighted.conj(), residual).real - latent
-        curvature = torch.einsum("bdq,beq->bde", weighted.conj(), jacobian).real
-        return gradient, curvature + torch.eye(latent.shape[1], dtype=latent.dtype, device=latent.device)
+    def derivatives(self, unknown: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (b, m) of the log likelihood and its Gauss-Newton curvature (b, m, m), by differences but for the shifts."""
+        differences = unknown.shape[1] - 2 * self._move_poses
+        offsets = _DIFFERENCE * torch.eye(unknown.shape[1], dtype=unknown.dtype, device=unknown.device)[:differences]
+        columns = [(self.predict(unknown + offset) - predicted) / _DIFFERENCE for offset in offsets]
+        if self._move_poses:  # a shift turns phases
+            turns = -2 * math.pi * self._projector.band.frequencies[: self._n_terms] * self._model.poses.scale[3:]  # (q, 2)
+            columns += [torch.complex(-predicted.imag, predicted.real) * turn for turn in turns.T]
+        jacobian = torch.stack(columns, dim=1)  # (b, m, q)
+        weighted = (2 * self._weight[:, None] * jacobian).conj()
+        gradient = torch.einsum("bmq,bq->bm", weighted, self._observed - predicted).real
+        return gradient, torch.einsum("bmq,bnq->bmn", weighted, jacobian).real

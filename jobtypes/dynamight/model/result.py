@@ -19,7 +19,7 @@ from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
 from relion_jobs.contract.errors import UserError
 
-KIND, FORMAT_VERSION = "dynamight forward deformations", 1
+KIND, FORMAT_VERSION = "dynamight forward deformations", 2
 CHECKPOINTS = Path("forward_deformations/checkpoints")
 FINAL = "checkpoint_final.pth"
 
@@ -164,7 +164,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
             width=len(state["field.trunk.0.bias"]),
         ),
         Encoder(state["encoder.probes"], n_latent),
-        RefinedPoses(len(state["poses.corrections.weight"]), settings["pose_prior_radians"], settings["pose_prior_angstroms"]),
+        RefinedPoses(len(state["poses.corrections"])),
         torch.zeros_like(state["noise_power"]),
     )
     # tensors whose size is not known beforehand
@@ -192,7 +192,7 @@ def _set_central_reference(model: HalfModel, latent_mean: Tensor) -> None:
 def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
     model = build_model(part["model"], settings).to(device).eval().requires_grad_(False)
     latent_mean = part["latent_mean"].to(device)
-    matrices, shifts, _ = model.poses(
+    matrices, shifts = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
     _set_central_reference(model, latent_mean[~part["held_out"].to(device)])

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import refine_posterior
+from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior
 from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch, image_mask
+from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 
 NOISE_POWER, FRACTION, PARTICLES = 300.0, 0.6, 12
@@ -41,7 +42,7 @@ class Problem:
     def predict(self, latent: Tensor, batch: ObservedBatch) -> Tensor:
         """(b, q) terms, by autograd's own way through the model."""
         model = self.model
-        matrices, shifts, _ = model.poses(batch.index, batch.matrices, batch.shifts)
+        matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
         basis = model.field.basis_at_gaussians(model.gaussians.positions)
         positions = model.gaussians.positions + combine(model.field.coefficients(latent), basis)
         return batch.ctf * model.project(positions, matrices, shifts, self.projector, self.n_terms)
@@ -52,15 +53,19 @@ class Problem:
         residual = self.batch.spectra - self.predict(latent, self.batch)
         return (weights * residual.abs().square()).sum(1) + latent.square().sum(1) / 2
 
-    def refine(self, start: Tensor) -> Posterior:
-        return refine_posterior(
+    def refine(self, start: Tensor, *, move_poses: bool = False) -> Posterior:
+        posterior, corrections = refine_posterior(
             self.model,
             self.batch,
             Posterior(start, torch.zeros_like(start)),
             self.projector,
             n_terms=self.n_terms,
             independent_fraction=FRACTION,
+            prior_weight=1.0,
+            move_poses=move_poses,
         )
+        self.model.poses.corrections[self.batch.index] = corrections
+        return posterior
 
     def double(self) -> Problem:
         """All of it in float64."""
@@ -130,17 +135,73 @@ def test_the_variance_is_that_of_the_inverse_curvature(problem):
     assert torch.allclose(refined.log_variance.double().exp(), expected, rtol=0.1)
 
 
+def test_poses_and_latents_reach_the_minimum_together(problem):
+    with torch.no_grad():
+        problem.batch = replace(problem.batch, shifts=problem.batch.shifts + torch.tensor([1.0, -0.7]))  # a wrong input
+    poses = problem.model.poses
+    poses.scale.copy_(torch.tensor([0.02] * 3 + [1.5] * 2))
+    poses.sigmas.copy_(poses.scale)
+    refined = problem.refine(problem.truth, move_poses=True).mean
+    found = poses.corrections.clone()
+    slow = problem.double()
+    poses = slow.model.poses
+    unknown = torch.cat((slow.truth, torch.zeros(PARTICLES, 5)), dim=1).double().requires_grad_(True)
+
+    def objective(latent: Tensor, corrections: Tensor) -> Tensor:
+        weights = FRACTION * slow.projector.band.weights / NOISE_POWER
+        matrices, shifts = corrected(corrections, slow.batch.matrices, slow.batch.shifts)
+        basis = slow.model.field.basis_at_gaussians(slow.model.gaussians.positions)
+        positions = slow.model.gaussians.positions + combine(slow.model.field.coefficients(latent), basis)
+        predicted = slow.batch.ctf * slow.model.project(positions, matrices, shifts, slow.projector, slow.n_terms)
+        data = (weights * (slow.batch.spectra - predicted).abs().square()).sum(1)
+        return data + latent.square().sum(1) / 2 + poses.penalty(corrections)
+
+    optimiser = torch.optim.LBFGS([unknown], max_iter=400, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = objective(unknown[:, :2], unknown[:, 2:] * poses.scale).sum()
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    with torch.no_grad():
+        best = objective(unknown[:, :2], unknown[:, 2:] * poses.scale)
+        excess = objective(refined.double(), found[slow.batch.index].double()) - best
+    assert float(excess.max()) < 0.02
+
+
+def test_estimates_by_likelihood_alone_scatter_about_the_true_poses_as_their_variances_say(problem):
+    poses = problem.model.poses
+    poses.scale.copy_(torch.tensor([0.02] * 3 + [1.5] * 2))
+    poses.sigmas.copy_(poses.scale)
+    estimates, variances, curvature = estimate_poses(
+        problem.model,
+        problem.batch,
+        problem.truth,
+        problem.projector,
+        n_terms=problem.n_terms,
+        independent_fraction=1.0,  # the noise of this test is independent everywhere
+        prior_weight=1.0,
+    )
+    scores = (estimates / variances.sqrt())[:, 3:]  # shifts: the little molecule is nearly a ball, whose rotations nobody sees
+    assert 0.45 < float(scores.square().mean()) < 1.8  # 24 values of a chi square with one degree of freedom
+    assert bool((torch.linalg.eigvalsh(curvature) > 0).all())
+
+
 def test_no_step_takes_the_default_device_for_that_of_its_data(problem):
     expected = problem.refine(problem.truth)
     # as on a GPU, what is made there without naming a device cannot be mixed with the data
     with torch.device("meta"):
-        found = refine_posterior(
+        found, _ = refine_posterior(
             problem.model,
             problem.batch,
             Posterior(problem.truth, problem.truth),
             problem.projector,
             n_terms=problem.n_terms,
             independent_fraction=FRACTION,
+            prior_weight=1.0,
+            move_poses=False,
         )
     assert torch.equal(found.mean, expected.mean)
     assert torch.equal(found.log_variance, expected.log_variance)
