@@ -127,10 +127,10 @@ def project_lock(
 
 def is_locked_by_others(project: Path) -> bool:
     """Return True if a program that is not ours holds the lock and so may be writing the pipeline in place."""
-    directory = project / LOCK_DIRECTORY
-    if not directory.exists():
-        return False
-    return not any(Owner.find(_read_text(file) or "") for file in directory.glob("lock_*_pipeline.star"))
+    holder = _read_text(project / LOCK_DIRECTORY / "lock_default_pipeline.star")
+    if holder is None:
+        return (project / LOCK_DIRECTORY).exists()
+    return Owner.find(holder) is None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from relion_jobs.ondisk import star
 from relion_jobs.ondisk.names import check_name, inside_project
 from relion_jobs.ondisk.star import Table
 from relion_jobs.pipeline.foreign import ForeignTable
-from relion_jobs.pipeline.scheme import SCHEMES, UNDEFINED, Edge, Operator, Scheme, SchemeJob, Variable, number
+from relion_jobs.pipeline.scheme import SCHEMES, UNDEFINED, Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
 
 SCHEME_STAR = "scheme.star"
 
@@ -31,6 +31,10 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
         "rlnSchemeEdgeBooleanVariable",
     ),
 }
+
+# of ours: in the same file, so that the state of a run and the current node change together
+_RUN = "relion_jobs_run"
+_RUN_COLUMNS = tuple(f"relionJobs{part}" for part in ("Launcher", "Job", "Counter", "WaitedSince", "ExitAt"))
 
 T = TypeVar("T", float, bool, str)
 
@@ -85,10 +89,11 @@ def read(project: Path, name: str) -> Scheme:
         operators={name: Operator(*words) for name, *words in _rows(known_tables["scheme_operators"])},
         jobs=_jobs(known_tables["scheme_jobs"]),
         edges=edges,
+        run=_run_state(tables[_RUN]) if _RUN in tables else None,
         foreign_tables=tuple(
             ForeignTable(table.name, table.is_loop, table.columns, tuple(tuple(map(str, row)) for row in table.rows))
             for table in tables.values()
-            if table.name not in _COLUMNS and table.name != _GENERAL
+            if table.name not in (*_COLUMNS, _GENERAL, _RUN)
         ),
     )
 
@@ -112,6 +117,9 @@ def _tables(scheme: Scheme) -> Iterable[Table]:
     edges = tuple((one.start, one.end, one.is_fork, one.end_if_true, one.variable) for one in scheme.edges)
     for (name, columns), rows in zip(_COLUMNS.items(), (floats, bools, strings, operators, jobs, edges), strict=True):
         yield Table(name, columns, rows)
+    if (run := scheme.run) is not None:
+        row = (run.launcher, run.job, run.counter, f"{run.waited_since:.3f}", f"{run.exit_at:.3f}")
+        yield Table(_RUN, _RUN_COLUMNS, (row,), is_loop=False)
     for foreign in scheme.foreign_tables:
         yield Table(foreign.name, foreign.columns, foreign.rows, foreign.is_loop)
 
@@ -142,6 +150,13 @@ def _jobs(table: Table) -> dict[str, SchemeJob]:
 def _edges(table: Table) -> Iterable[Edge]:
     for row, (start, end, is_fork, end_if_true, variable) in enumerate(_rows(table)):
         yield Edge(start, end, _bool(table, row, is_fork), end_if_true, variable)
+
+
+def _run_state(table: Table) -> RunState:
+    launcher, job, counter, waited_since, exit_at = (table.column(label)[0] for label in _RUN_COLUMNS)
+    if not (counter.isascii() and counter.isdigit()):
+        raise table.bad_row(0, f"_{_RUN_COLUMNS[2]} is '{counter}'; it must be a whole number.")
+    return RunState(launcher, job, int(counter), number(waited_since, _RUN_COLUMNS[3]), number(exit_at, _RUN_COLUMNS[4]))
 
 
 def _float(table: Table, row: int, text: str) -> float:

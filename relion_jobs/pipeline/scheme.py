@@ -94,6 +94,31 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class RunState:
+    """Where the run of a scheme is at its current node, so that a run that dies can be taken up without a job run twice.
+
+    Parameters
+    ----------
+    launcher
+        Process that runs the scheme, in the words of `relion_jobs.ondisk.owner.Owner`.
+    job
+        Job that the current node has added or scheduled in this visit; ``undefined`` before that.
+    counter
+        Number of the next new job when the current node began to add one; 0 before that.
+    waited_since
+        When the last ``wait`` ended, in seconds since 1970; 0: never.
+    exit_at
+        When ``exit_maxtime`` ends the scheme, in seconds since 1970; 0: not set yet.
+    """
+
+    launcher: str
+    job: str = UNDEFINED
+    counter: int = 0
+    waited_since: float = 0.0
+    exit_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class Scheme:
     """All of a scheme. Variables of different kinds may bear the same name, as in RELION.
 
@@ -109,6 +134,8 @@ class Scheme:
         Nodes by name.
     edges
         In the order of the file; of several that leave one node the last counts, as in RELION.
+    run
+        State of a run that has not ended; None where none is under way.
     foreign_tables
         What others wrote in the file.
     """
@@ -121,6 +148,7 @@ class Scheme:
     operators: Mapping[str, Operator] = field(default_factory=dict)
     jobs: Mapping[str, SchemeJob] = field(default_factory=dict)
     edges: tuple[Edge, ...] = ()
+    run: RunState | None = None
     foreign_tables: tuple[ForeignTable, ...] = ()
 
     @property
@@ -151,8 +179,9 @@ class Scheme:
         return found
 
     def at(self, node: str) -> Scheme:
-        """Return the scheme with another current node."""
-        return replace(self, current_node=node)
+        """Return the scheme with another current node, whose visit begins."""
+        run = replace(self.run, job=UNDEFINED, counter=0) if self.run else None
+        return replace(self, current_node=node, run=run)
 
     def with_job(self, node: str, job: str) -> Scheme:
         """Return the scheme with `job` as the job that `node` has started."""
@@ -180,6 +209,7 @@ def reset(scheme: Scheme) -> Scheme:
         bools={name: replace(one, value=one.reset_value) for name, one in scheme.bools.items()},
         strings={name: replace(one, value=one.reset_value) for name, one in scheme.strings.items()},
         jobs={name: replace(one, job=name, has_started=False) for name, one in scheme.jobs.items()},
+        run=None,
     )
 
 

@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relion_jobs.contract import labels
-from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.contract.options import Option, defaults
-from relion_jobs.ondisk import job_star
+from relion_jobs.ondisk import job_star, schedule_journal
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import create, locate, read_pipeline, resolve_job
 from relion_jobs.ondisk.site import read_site
 from relion_jobs.running import launch, settings
 from relion_jobs.running.finish import take_stock
 from relion_jobs.running.follow import Follower
+from relion_jobs.running.limits import Limits
 from relion_jobs.running.overview import job_lines, project_lines, table
-from relion_jobs.running.registry import answers_to, load_function, project_registry
+from relion_jobs.running.foreign_jobs import PIPELINER, hand_to_relion, run_foreign
+from relion_jobs.running.registry import Registry, answers_to, load_function, project_registry
 from relion_jobs.running.scheduler import Scheduler
+from relion_jobs.running.sentences import printable
 from relion_jobs.running.submit import submit
 
 WATCH_SECONDS = 2.0
@@ -29,13 +32,13 @@ WATCH_SECONDS = 2.0
 
 def say(text: str) -> None:
     """Write one line to standard output at once."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
     """Write one line to standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 def init(directory: Path) -> int:
@@ -121,7 +124,21 @@ def run(names: Sequence[str], *, detach: bool) -> int:
     jobs = [resolve_job(project, name, Path.cwd()) for name in names]
     if detach and len(jobs) > 1:
         raise UserError("--detach takes one job; 'relion_jobs schedule' runs several, each as soon as its inputs are there.")
-    return max(_go(launch.prepare_run(project, job, registry), detach=detach) for job in jobs)
+    return max(_run_one(project, job, registry, detach=detach) for job in jobs)
+
+
+def _run_one(project: Path, job: str, registry: Registry, *, detach: bool) -> int:
+    try:
+        registry.find(read_pipeline(project).process(job).label)
+    except UnknownJobType:
+        if not detach:
+            run_foreign(project, job, say)
+        elif hand_to_relion(project, job) is None:
+            raise UserError(f"{job} is not of our types, and {PIPELINER} is not on PATH; run it in RELION.") from None
+        else:
+            say(f"{job} was handed to {PIPELINER}.")
+        return 0
+    return _go(launch.prepare_run(project, job, registry), detach=detach)
 
 
 def continue_(name: str, assignments: Sequence[str], *, detach: bool) -> int:
@@ -140,7 +157,7 @@ def _go(ready: launch.Launch, *, detach: bool) -> int:
     follower = Follower(ready.directory, sys.stdout)
     process = submit(ready)
     where = f"process {process.pid}" if process is not None else "handed to the queue"
-    say(f"{ready.directory.name.rstrip('/')}/ {ready.settings.task.title}: {where}")
+    say(f"{ready.directory.name.rstrip('/')}/ {ready.settings.title}: {where}")
     if not detach:
         follower.wait(process)
     return 0
@@ -174,10 +191,27 @@ def _is_anything_going_on(project: Path, job: str | None) -> bool:
     return any(one.status in (labels.Status.RUNNING, labels.Status.SCHEDULED) for one in processes)
 
 
-def schedule(at_once: int) -> int:
-    """Run the scheduled jobs in dependency order."""
+def schedule(limits: Limits, *, rounds: int, wait_minutes: float) -> int:
+    """Run the scheduled jobs in dependency order, or take up a schedule that died."""
+    if rounds < 1 or not 0 <= wait_minutes < 1e6:
+        raise UserError("--repeat takes a number of at least 1, --wait one of minutes that is not negative.")
     project = locate(Path.cwd())
-    return 0 if Scheduler(project, project_registry(project), at_once, say).run() else 1
+    scheduler = Scheduler(project, project_registry(project), limits, say, rounds=rounds, wait_minutes=wait_minutes)
+    return 0 if scheduler.run() else 1
+
+
+def stop_schedule(*, abort: bool) -> int:
+    """Let the scheduler of the project start nothing more; with `abort` its running jobs are asked to stop, too."""
+    project = locate(Path.cwd())
+    journal = schedule_journal.read(project)
+    if not schedule_journal.stop(project):
+        raise UserError(f"No schedule is under way in {project}; nothing to stop.")
+    say("The schedule was asked to stop: it starts nothing more.")
+    pipeline = read_pipeline(project)
+    for process in [found for name in (journal.jobs if journal and abort else ()) if (found := pipeline.find(name))]:
+        if process.status == labels.Status.RUNNING:
+            say(launch.abort(project, process.name))
+    return 0
 
 
 def check(name: str) -> int:
@@ -192,7 +226,7 @@ def check(name: str) -> int:
     os.chdir(project)
     for remark in chosen.remarks:
         complain(f"Warning: {remark}")
-    say(f"{job} would run: {chosen.task.title}")
+    say(f"{job} would run: {chosen.title}")
     if chosen.task.check:
         for sentence in load_function(chosen.task.check)(chosen.values, Path(job)):
             say(sentence)

@@ -1,0 +1,121 @@
+"""The jobs of a scheme: from a node and its job.star in the scheme's directory to a Scheduled job of the project."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.jobtype import JobType
+from relion_jobs.contract.labels import Status
+from relion_jobs.ondisk import job_star, scheme_star
+from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.names import inside_project
+from relion_jobs.ondisk.project import read_pipeline
+from relion_jobs.ondisk.site import read_site
+from relion_jobs.pipeline.scheme import CONTINUE, Scheme, fill_in, real_paths
+from relion_jobs.running.launch import new_job, schedule_continue
+from relion_jobs.running.registry import Registry, answers_to
+from relion_jobs.running.settings import new_texts, read_settings
+
+INPUT_WAIT_SECONDS = 50.0  # as RELION: an input on a slow file system may be seen late
+_INPUT_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class SchemeJobs:
+    """Makes the jobs of schemes.
+
+    Parameters
+    ----------
+    project
+        Project directory.
+    registry
+        Job types that may be started.
+    report
+        Where sentences go.
+    pause
+        Waits that many seconds; raises where the scheme is to stop.
+    """
+
+    project: Path
+    registry: Registry
+    report: Callable[[str], None]
+    pause: Callable[[float], None]
+
+    def next_number(self) -> int:
+        """Return the number that the next new job gets."""
+        return read_pipeline(self.project).counter
+
+    def schedule(self, scheme: Scheme, node: str, counter: int) -> str:
+        """Return the Scheduled job that `node` runs next: a new one, or in mode ``continue`` the one that it has.
+
+        Parameters
+        ----------
+        scheme
+            The scheme.
+        node
+            One of its jobs.
+        counter
+            Number of the next job when this began: one that a run which died has added since is taken, not a second one.
+
+        Raises
+        ------
+        UserError
+            The job.star of the node is missing or wrong, an input does not come, or the type is not ours.
+        """
+        node_job = scheme.jobs[node]
+        job_type, texts = self._settings(scheme, node)
+        if node_job.has_started and node_job.mode == CONTINUE:
+            name = read_pipeline(self.project).process(node_job.job).name
+            schedule_continue(self.project, name, job_type, texts)
+            return name
+        if left := self._left(job_type, texts, counter):
+            self.report(f"{node}: takes {left}, which an earlier run has added.")
+            return left
+        self._await_inputs(node, job_type, texts)
+        return new_job(self.project, job_type, texts, as_defaults=False)
+
+    def _settings(self, scheme: Scheme, node: str) -> tuple[JobType, dict[str, str]]:
+        """Read the job.star of a node and put the values of variables and the directories of jobs in it."""
+        request = job_star.read(inside_project(self.project, f"{scheme.name}{node}"))
+        job_type = self.registry.find(request.label)
+        kinds = {option.variable: option.kind for option in job_type.options}
+        texts = new_texts(job_type, read_site(self.project))
+        for variable, text in request.values.items():
+            filled = fill_in(scheme, text, variable, kind=kinds.get(variable, ""))
+            texts[variable] = real_paths(scheme, filled, lambda name: scheme_star.read(self.project, name), strict=True)
+            if texts[variable] != text:
+                self.report(f"{node}: {variable} = {texts[variable]}")
+        return job_type, texts
+
+    def _left(self, job_type: JobType, texts: dict[str, str], counter: int) -> str:
+        """Return the job that a run which died had added but not noted; empty where there is none."""
+        for process in read_pipeline(self.project).processes:
+            number = process.name.rstrip("/").rpartition("job")[2]
+            is_young = number.isdigit() and int(number) >= counter > 0
+            if not is_young or process.status != Status.SCHEDULED or not answers_to(job_type, process.label):
+                continue
+            request = job_star.read(JobDirectory(self.project, process.name).path)
+            if request.values == texts and not request.is_continue:
+                return process.name
+        return ""
+
+    def _await_inputs(self, node: str, job_type: JobType, texts: dict[str, str]) -> None:
+        values = read_settings(job_type, texts, is_continue=False).values
+        deadline = time.monotonic() + INPUT_WAIT_SECONDS
+        for path in [one.path for one in job_type.input_nodes(values)]:
+            if not (self.project / path).exists():
+                self.report(f"{node}: {path} does not exist, waiting for it.")
+            while not (self.project / path).exists():
+                if time.monotonic() > deadline:
+                    raise UserError(f"Gave up on waiting for {path}, the input of node {node}: it does not exist.")
+                self.pause(_INPUT_POLL_SECONDS)
+
+
+def with_noted_job(scheme: Scheme, node: str, name: str) -> Scheme:
+    """Return the scheme with `name` as the job that its current node runs."""
+    noted = scheme.with_job(node, name)
+    return replace(noted, run=replace(noted.run, job=name) if noted.run else None)
