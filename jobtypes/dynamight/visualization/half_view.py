@@ -15,10 +15,12 @@ from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out
 from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.state_surfaces import CarriedSurfaces, GaussianSurfaces, Mesh, StateSurfaces
-from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates
+from jobtypes.dynamight.visualization.states import GaussianStates, half_reconstruction
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
 CHOICES = ("half 1", "half 2", "0: held out of half 1", "0: held out of half 2")
+SOURCES = ("Gaussians", "deformed reconstruction")
 _FAR = 0.04  # of the width of the drawing: farther from every particle there are no data
 
 
@@ -73,15 +75,23 @@ class HalfView:
     def __init__(self, session: Session, held_out: HeldOutParticles | None = None) -> None:
         self.session, self.held_out = session, held_out
         self.surfaces: StateSurfaces = GaussianSurfaces(session.gaussians)
-        self.sources: dict[str, StateSurfaces] = {self.surfaces.description: self.surfaces}
-        if isinstance(session.maps, CarriedReconstruction) and held_out is None:
-            carried = CarriedSurfaces(session.maps.volume, session.pixel_size, session.model)
-            self.sources[carried.description] = carried
         self.reduction = session.reduction("pca", dimensions=(0, min(1, len(session.motions) - 1)))
         if held_out is not None:
             other = session.forward.halves[3 - session.half].model
             self.other_states = GaussianStates(other, session.box, session.pixel_size, session.gaussians.resolution)
             self.other_surfaces = GaussianSurfaces(self.other_states)
+
+    def surfaces_of(self, source: str) -> StateSurfaces:
+        """Surfaces of one of `SOURCES`; UserError where the job has no reconstruction."""
+        session = self.session
+        if source == SOURCES[0]:
+            return GaussianSurfaces(session.gaussians)
+        volume = half_reconstruction(session.job_directory, session.half, session.box, session.pixel_size)
+        if volume is None:
+            raise UserError("This job has no deformed reconstruction yet; run the deformed backprojection to see its surface.")
+        found = CarriedSurfaces(volume, session.pixel_size, session.model)
+        found.surface(self.consensus, found.level)  # what takes long, while nobody waits for a click
+        return found
 
     @property
     def consensus(self) -> Tensor:

@@ -47,13 +47,10 @@ class StateSurfaces(Protocol):
     ----------
     level, highest
         Contour level that shows the molecule, and the largest density.
-    description
-        Where the surface comes from.
     """
 
     level: float
     highest: float
-    description: str
 
     def surface(self, coefficients: Tensor, level: float) -> Mesh:
         """Surface at a contour level of the state with coefficients (K,)."""
@@ -70,7 +67,7 @@ class GaussianSurfaces:
     """
 
     def __init__(self, states: GaussianStates) -> None:
-        self.states, self.description = states, "Gaussians"
+        self.states = states
         length = states.box * states.pixel_size
         finest = max(states.least_width, states.pixel_size)  # a Gaussian's width holds all that there is to see
         grid = min(states.box, _LARGEST_GRID, max(32, 2 * round(length / finest / 2)))
@@ -100,7 +97,6 @@ class CarriedSurfaces:
 
     def __init__(self, volume: Tensor, pixel_size_angstroms: float, model: HalfModel) -> None:
         self.volume, self.pixel_size, self.model = volume.cpu(), pixel_size_angstroms, model
-        self.description = "deformed reconstruction"
         self.level, self.highest = automatic_threshold(self.volume), float(self.volume.max())
         self._contoured: tuple[float, Mesh, Tensor] | None = None
 
