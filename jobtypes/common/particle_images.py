@@ -30,12 +30,17 @@ class ParticleImages:
         P particles.
     project
         Directory that stack paths are relative to; the working directory does not matter.
+
+    Attributes
+    ----------
+    table, project
+        As given, the directory in full.
     """
 
     def __init__(self, table: ParticleTable, project: Path | str) -> None:
         self.table = table
-        self._root = Path(project).resolve()
-        self._paths = tuple(self._root / name for name in table.stack_paths)
+        self.project = Path(project).resolve()
+        self._paths = tuple(self.project / name for name in table.stack_paths)
         self._stacks = OpenStacks(self._paths, table.stack_paths)
         self._correction = _odd_corrections(table)
 

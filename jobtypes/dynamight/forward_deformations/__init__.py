@@ -7,10 +7,12 @@ schedule    what each epoch does: resolution, weights, learning rates
 losses      likelihood, strain
 neighbours  pairs of Gaussians whose distance the strain keeps
 noise       noise spectra from residuals
+memory_use  what will fit into the memory
 plan        what will be used, and refusal of bad input
 preparation  images of a half set read, its model seeded
 checkpointing  checkpoints, resumption, results set aside
 training    one epoch of one half set
+timing      how long it will take, measured on first batches
 stop_rule   when held-out particles stop improving
 task        the story: read, seed, train, save
 """

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight.forward_deformations.memory_use import GIGABYTE, MemoryUse, count_memory
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, default_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.seeding import Seed, make_seed
 from jobtypes.dynamight.model.observations import Band, image_mask
@@ -25,8 +25,9 @@ FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # The band ends where a Gaussian model still helps: not beyond 5.5 A, where noise is all that there is to learn in most data,
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
-# Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this.
-SHARE_OF_MEMORY = 0.25
+# Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this, and
+# in any case where they would fill more than the second share.
+SHARE_OF_MEMORY, LARGEST_SHARE_OF_MEMORY = 0.25, 0.8
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class TrainingPlan:
     spectra_in_memory
         False: in a scratch file.
     halves_side_by_side
-        Whether both halves train at once: with two threads or more each half has its own.
+        Whether both halves train at once: with two threads or more each half has its own, if the memory holds both.
+    memory
+        What is needed of the memory and what was free.
     inputs
         What the input files hold, as one digest for each option that names one: a training goes on with the same only.
     """
@@ -65,6 +68,7 @@ class TrainingPlan:
     n_epochs: int
     spectra_in_memory: bool
     halves_side_by_side: bool
+    memory: MemoryUse
     inputs: dict[str, str]
 
     def rows(self, half: int) -> np.ndarray:
@@ -82,7 +86,6 @@ class TrainingPlan:
         drawn = f"drawn with seed {options.seed}, as the STAR file has no rlnRandomSubset"
         given = "given by rlnRandomSubset" if table.half_is_given else drawn
         found = "given" if options.initial_threshold is not None else "found automatically"
-        gigabytes = len(table) * len(band) * 8 / 1e9
         place = "in memory" if self.spectra_in_memory else "in a scratch file"
         wanted = options.particle_diameter or 0
         cut = f", all that the box holds of the {wanted:g} A asked for" if wanted > self.particle_diameter_angstroms else ""
@@ -96,9 +99,22 @@ class TrainingPlan:
             f"about {seed.n_residues:.0f} residues.",
             f"Model of each half: {options.nr_gaussians} Gaussians, {options.n_basis_fields} basis fields, "
             f"{options.n_latent_dimensions} latent dimensions.",
-            f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take {gigabytes:.2f} GB {place}.",
+            f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take "
+            f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",
+            f"Memory: {self._memory(options)}",
             f"Training: at most {self.n_epochs} epochs in batches of {options.training_batch_size}.",
         ]
+
+    def _memory(self, options: ForwardOptions) -> str:
+        """What is needed and what was done where not all would have fitted."""
+        use = self.memory
+        words = f"a training step of a half set takes up to {use.step_bytes / GIGABYTE:.2f} GB"
+        words += f"; {use.free_bytes / GIGABYTE:.1f} GB of this machine's are free."
+        if options.do_preload and not self.spectra_in_memory:
+            words += " The spectra do not fit, so they are not preloaded in RAM."
+        if options.nr_threads >= len(HALVES) and not self.halves_side_by_side:
+            words += " It does not hold a step of both, so one half set is trained after the other."
+        return words
 
 
 def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
@@ -127,6 +143,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size)
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
+    memory = count_memory(options, band, len(table))
     return TrainingPlan(
         table=table,
         images=images,
@@ -142,9 +159,10 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
             mask=moving,
         ),
         n_epochs=options.n_training_epochs or default_epochs(n_training),
-        spectra_in_memory=options.do_preload or len(table) * len(band) * 8 < SHARE_OF_MEMORY * available_memory_bytes(),
-        halves_side_by_side=options.nr_threads >= len(HALVES),
-        inputs={"fn_star": _digest_of_particles(table), "fn_map": _digest(consensus.data)}
+        spectra_in_memory=memory.holds_spectra(share=LARGEST_SHARE_OF_MEMORY if options.do_preload else SHARE_OF_MEMORY),
+        halves_side_by_side=options.nr_threads >= len(HALVES) and memory.holds(len(HALVES)),
+        memory=memory,
+        inputs={"fn_star": digest_of_particles(table), "fn_map": _digest(consensus.data)}
         | ({} if moving is None else {"fn_mask": _digest(moving)}),
     )
 
@@ -160,7 +178,7 @@ def _refuse_few_images(table: ParticleTable) -> None:
             )
 
 
-def _digest_of_particles(table: ParticleTable) -> str:
+def digest_of_particles(table: ParticleTable) -> str:
     """A name for all that a training takes from the STAR file."""
     optics = table.optics
     return _digest(

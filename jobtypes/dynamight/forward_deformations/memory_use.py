@@ -1,0 +1,82 @@
+"""What a training takes of the memory, counted before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from jobtypes.common.memory import available_memory_bytes
+from jobtypes.dynamight.model.observations import Band
+from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import UserError
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes: of the spectra of all particles, of a step of one half set, and free."""
+
+    spectra_bytes: int
+    step_bytes: int
+    free_bytes: int
+
+    def holds(self, steps: int, share: float = 1.0) -> bool:
+        """Whether steps of so many half sets fit into a share of what is free."""
+        return steps * self.step_bytes <= share * self.free_bytes
+
+    def holds_spectra(self, *, share: float) -> bool:
+        """Whether the spectra fit into a share of what is free, a step of one half set beside them."""
+        return self.spectra_bytes <= share * self.free_bytes - self.step_bytes
+
+
+def count_memory(options: ForwardOptions, band: Band, particles: int) -> MemoryUse:
+    """Count what a training takes.
+
+    Parameters
+    ----------
+    options, band
+        Of the training.
+    particles
+        Of both half sets.
+
+    Raises
+    ------
+    UserError
+        Not even a step of one half set fits.
+    """
+    step = step_bytes(
+        gaussians=options.nr_gaussians,
+        batch=options.training_batch_size,
+        n_fields=options.n_basis_fields,
+        n_terms=len(band),
+        grid=Projector(band).grid(len(band)).size,
+    )
+    use = MemoryUse(band.spectrum_bytes * particles, step, available_memory_bytes())
+    if not torch.cuda.is_available() and not use.holds(1):
+        raise UserError(
+            f"A training step with {options.nr_gaussians} Gaussians and {options.training_batch_size} particles takes about "
+            f"{step / GIGABYTE:.1f} GB of memory, and {use.free_bytes / GIGABYTE:.1f} GB are free; take a smaller "
+            "training_batch_size or fewer Gaussians (nr_gaussians), or a machine with more memory."
+        )
+    return use
+
+
+def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid: int) -> int:
+    """Bytes that one step of a half set takes at most, its model and optimiser included, images not.
+
+    Parameters
+    ----------
+    gaussians, batch, n_fields, n_terms
+        n, b, K, q.
+    grid
+        Pixels per side of the images that are rendered.
+    """
+    trunk = gaussians * (12 * 128 + 8 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
+    points = batch * gaussians * (3 * 3 + 2 * 3)  # displaced positions and their gradients; coordinates in the image plane
+    strain = batch * 2 * gaussians * 3 * 3 + 6 * gaussians * 3 * n_fields  # of two edges per Gaussian, on average
+    terms = batch * n_terms * 2 * 12
+    rendered = 2 * max(1 << 18, grid**2 + gaussians) * 12
+    return 4 * (trunk + points + strain + terms + rendered) + 2 * 20 * gaussians * 16  # and the pairs of neighbours

@@ -1,0 +1,101 @@
+"""How long a training takes, told before it starts: measured on first batches."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from jobtypes.common.conventions import HALVES
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
+from jobtypes.dynamight.forward_deformations.preparation import prepare_half
+from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import UserError
+
+MEASURED_STEPS = 3
+HELD_OUT_SHARE = 0.4  # of a training step's time, for as many held-out particles
+
+
+def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.device, *, side_by_side: bool) -> str:
+    """Time per epoch and in total, in words, from a few steps on the first particles of half 1. Writes nothing.
+
+    Parameters
+    ----------
+    plan, options
+        Of the training.
+    device
+        Where half 1 is trained.
+    side_by_side
+        Whether both halves train at once.
+
+    Raises
+    ------
+    UserError
+        The GPU's memory does not hold a step; or an image cannot be read.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        first, step = _measure(plan, options, device)
+    except torch.cuda.OutOfMemoryError as error:
+        free, everything = torch.cuda.mem_get_info(device)
+        raise UserError(
+            f"A batch of {options.training_batch_size} particles with {options.nr_gaussians} Gaussians does not fit on the GPU, "
+            f"of whose {everything / 1e9:.0f} GB {free / 1e9:.1f} GB are free; take a smaller training_batch_size."
+        ) from error
+    batch = options.training_batch_size
+    halves = [first + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)) for out in _held_out(plan)]
+    epoch = max(halves) if side_by_side else sum(halves)
+    memory = ""
+    if device.type == "cuda":
+        memory = f" A step takes {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB of the GPU's memory."
+    return (
+        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
+        f"epoch and at most {_duration(plan.n_epochs * epoch)} for all {plan.n_epochs}.{memory}"
+    )
+
+
+def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) -> tuple[float, float]:
+    """Seconds that an epoch takes to begin, and seconds of a step: the least of a few, on a model of its own."""
+    rows = np.flatnonzero((plan.table.half == HALVES[0]) & ~plan.held_out)[: MEASURED_STEPS * options.training_batch_size]
+    table = plan.table.select(rows)
+    few = replace(
+        plan, table=table, images=ParticleImages(table, plan.images.project), held_out=np.zeros(len(rows), dtype=np.bool_)
+    )
+    training = prepare_half(HALVES[0], few, options, device=device, scratch=None, after_batch=lambda done: None)
+    last = plan.epoch(plan.n_epochs - 1)
+    ends: list[float] = []
+
+    def after_step() -> bool:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        ends.append(time.perf_counter())
+        return False
+
+    training.run_epoch(last, after_step)  # the first call of everything takes longer
+    ends.clear()
+    start = time.perf_counter()
+    training.run_epoch(last, after_step)
+    steps = np.diff(ends) if len(ends) > 1 else np.array([ends[0] - start])
+    step = float(steps.min())
+    return max(0.0, ends[0] - start - step), step
+
+
+def _held_out(plan: TrainingPlan) -> list[np.ndarray]:
+    """For each half, which of its particles are held out."""
+    return [plan.held_out[plan.rows(half)] for half in HALVES]
+
+
+def _batches(chosen: np.ndarray, batch_size: int) -> int:
+    return math.ceil(int(chosen.sum()) / batch_size)
+
+
+def _duration(seconds: float) -> str:
+    """Two digits in a unit that fits: 45 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.2g} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"
