@@ -45,11 +45,27 @@ class ForwardOptions:
         """Plain values, for a checkpoint."""
         return asdict(self)
 
-    def differences(self, earlier: Mapping[str, Value]) -> list[str]:
-        """Names of the options that a resumed training may not change but that differ from an earlier run's."""
+    def differences(self, earlier: Mapping[str, Value], *, allowed: frozenset[str] | None = None) -> list[str]:
+        """Names of the options that differ from an earlier run's, but those that may (default: `FREE_ON_RESUME`)."""
+        allowed = FREE_ON_RESUME if allowed is None else allowed
         now = self.as_dict()
-        return [name for name in now if name not in FREE_ON_RESUME and now[name] != earlier.get(name)]
+        return [name for name in now if name not in allowed and now[name] != earlier.get(name)]
 
 
-# how long and where a training runs does not change what it means
+# where a training runs does not change what it means
 FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload"})
+# with other images of the same particles: all that does not shape the model
+FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
+    "fn_star",
+    "fn_map",
+    "fn_mask",
+    "initial_threshold",
+    "particle_diameter",
+    "soft_edge",
+    "highest_resolution",
+    "n_training_epochs",
+    "training_batch_size",
+    "learning_rate",
+    "reg_factor",
+    "refine_poses",
+}

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, ORIGIN_COLUMNS
 from jobtypes.common.particles import ParticleTable, read_particles, write_particles
+from jobtypes.common.rotations import euler_angles
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.figures import write_logbook
@@ -29,6 +31,7 @@ MAP_LABEL = "DensityMap.mrc.relion.dynamight"
 PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
 TASK_FOLDERS = ("forward_deformations", "visualization", "inverse_deformations", "backprojection")
 PARTICLES = "particles.star"
+HELD_OUT_ERROR = "rlnDynamightHeldOutError"
 _ARROW_COLOUR = "0.78 0.16 0.22"
 
 
@@ -51,7 +54,14 @@ def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path |
     return path
 
 
-def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: RunningJob, *, seed: int) -> None:
+def write_forward_outputs(
+    forward: ForwardResult,
+    history: Sequence[Row],
+    job: RunningJob,
+    *,
+    seed: int,
+    held_out_errors: Mapping[int, NDArray[Any]] | None = None,
+) -> None:
     """Write what a finished training shows: figures, consensus maps, Gaussians and their motion, particles with latents.
 
     Parameters
@@ -64,6 +74,8 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
         The running job; maps and particles are registered as output nodes, logfile.pdf is made anew.
     seed
         Of the half sets, where the particle STAR file has none.
+    held_out_errors
+        (n_h,) of each half set in A, negative for particles that trained; none where they are not known.
     """
     folder = job.directory / "forward_deformations"
     figures, halves = folder / "figures", forward.halves
@@ -82,7 +94,8 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
         _write_half(forward, part, motions[half], rms[half], folder, job)
     table = read_particles(job.project / forward.star_file, seed=seed)
     particles = folder / PARTICLES
-    write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()])
+    extra = {HELD_OUT_ERROR: np.concatenate([held_out_errors[half] for half in halves])} if held_out_errors else None
+    write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()], extra)
     job.add_output(particles, PARTICLES_LABEL)
     gather_logbook(job.directory, job)
 
@@ -217,8 +230,9 @@ def write_particles_with_latents(
 ) -> None:
     """Write the particles of one or both half sets with what was learned about them, in the order of the particle STAR file.
 
-    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A) and rlnDynamightRmsDisplacement (A); RELION ignores
-    them. Latents and motions of the two halves are not the same axes.
+    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A), rlnDynamightRmsDisplacement (A), and the refined pose
+    as rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst; RELION ignores them. Latents
+    and motions of the two halves are not the same axes.
 
     Parameters
     ----------
@@ -243,9 +257,19 @@ def write_particles_with_latents(
     columns |= {f"rlnDynamightMotion{i + 1}": coordinates[:, i] for i in range(n_motions)}
     columns["rlnDynamightRmsDisplacement"] = np.concatenate([part.rms_displacement.cpu().numpy() for part, _ in parts])
     columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
+    columns |= _refined_poses([part for part, _ in parts])
     rows = np.concatenate([part.rows for part, _ in parts])
-    if not table.half_is_given:
-        # the halves that were trained on, whatever seed is given now
-        columns["rlnRandomSubset"] = np.concatenate([np.full(len(part.rows), part.half) for part, _ in parts])
+    halves = np.concatenate([np.full(len(part.rows), part.half) for part, _ in parts])
+    if not table.half_is_given or not np.array_equal(table.half[rows], halves):
+        # the halves that were trained on, whatever seed is given now, and whatever another STAR file of the particles says
+        columns["rlnRandomSubset"] = halves
     order = np.argsort(rows)
     write_particles(table, path, rows=rows[order], **{name: values[order] for name, values in columns.items()})
+
+
+def _refined_poses(parts: Sequence[HalfResult]) -> dict[str, NDArray[Any]]:
+    """Columns of the refined poses, in RELION's sense of the angles and origins."""
+    angles = torch.cat([euler_angles(part.angles_matrices.cpu().double()) for part in parts]).numpy()
+    origins = torch.cat([-part.shifts_angstroms.cpu().double() for part in parts]).numpy()
+    names = [column.removeprefix("rln") for column in (*EULER_ANGLE_COLUMNS, *ORIGIN_COLUMNS)]
+    return {f"rlnDynamight{name}": values for name, values in zip(names, (*angles.T, *origins.T), strict=True)}

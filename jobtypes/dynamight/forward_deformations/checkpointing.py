@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,10 @@ def load_last(job_directory: Path) -> dict[str, Any] | None:
     return load_checkpoint(checkpoint_path(job_directory, None), kind=KIND, version=FORMAT_VERSION)
 
 
-def set_results_aside(job_directory: Path) -> Path:
-    """Move all results of a job into ``previous_NNN/`` inside it, and return that folder."""
-    return set_aside(job_directory, [job_directory / name for name in RESULT_FOLDERS])
+def set_results_aside(job_directory: Path, *, keep: Collection[Path] = ()) -> Path:
+    """Move all results of a job into ``previous_NNN/`` inside it, but files to keep in their place, and return that folder."""
+    paths = [path for name in RESULT_FOLDERS for path in sorted((job_directory / name).glob("*")) if path not in keep]
+    return set_aside(job_directory, paths)
 
 
 def _identity(states: dict[int, dict[str, Any]]) -> str:

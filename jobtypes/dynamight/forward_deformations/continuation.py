@@ -1,14 +1,53 @@
-"""What a training goes on from: the checkpoint that is there, if options and input files allow it, or nothing."""
+"""What a training goes on from: the checkpoint that is there, if options and input files allow it, or nothing.
+
+Where "Continue!" names another STAR file of the same particles (unbinned, polished, moved), what was learned is carried over to
+them: model, latents, half sets and held-out particles. What belongs to the images starts anew.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jobtypes.common.particle_matching import match_particles
+from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.forward_deformations.checkpointing import set_results_aside
-from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
-from jobtypes.dynamight.options import FREE_ON_RESUME, ForwardOptions
+from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, digest_of_particles
+from jobtypes.dynamight.forward_deformations.seeding import fit_scale
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.options import FREE_ON_OTHER_PARTICLES, FREE_ON_RESUME, ForwardOptions
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
+
+SHARE_DONE_AGAIN = 0.25  # of the epochs, on other images
+LARGEST_ROUNDING_RADIANS, LARGEST_ROUNDING_ANGSTROMS = 1e-4, 1e-2  # of poses that are the same in two files
+CARRIED_OVER = "split_is_carried_over"  # setting of a checkpoint whose split is not what its STAR file and seed would give
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training goes on from.
+
+    Attributes
+    ----------
+    checkpoint
+        Content of the earlier training's; None for a fresh start.
+    earlier_rows : (n,)
+        Row in the earlier STAR file of each particle of another one; None where it is the same file.
+    """
+
+    checkpoint: dict[str, Any] | None = None
+    earlier_rows: NDArray[np.int64] | None = None
+
+
+def is_other_star(options: ForwardOptions, earlier: dict[str, Any]) -> bool:
+    """Whether the options name another STAR file than the earlier training's."""
+    return bool(options.fn_star != earlier["options"]["fn_star"])
 
 
 def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: RunningJob) -> None:
@@ -19,32 +58,32 @@ def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: 
     UserError
         An option differs; the sentence says which may.
     """
-    different = options.differences(earlier["options"])
+    allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options, earlier) else FREE_ON_RESUME
+    different = options.differences(earlier["options"], allowed=allowed)
     if different:
         name = different[0]
-        free = ", ".join(sorted(FREE_ON_RESUME))
         raise UserError(
             f"Option {name} is '{getattr(options, name)}', but the training in {job.directory} was made with "
-            f"'{earlier['options'].get(name)}'; a training goes on with the same options, of which only {free} may change. "
-            "Set it back, or start a new job."
+            f"'{earlier['options'].get(name)}'; of the training's options only {', '.join(sorted(allowed))} may change when it "
+            "goes on. Set it back, or start a new job."
         )
 
 
-def taken_up(
-    earlier: dict[str, Any] | None, options: ForwardOptions, plan: TrainingPlan, job: RunningJob
-) -> dict[str, Any] | None:
-    """The checkpoint to go on from, None for a fresh start.
+def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan: TrainingPlan, job: RunningJob) -> Start:
+    """Settle what to go on from.
 
-    A new job in a directory with results of other inputs, or with finished ones, sets them aside; "Continue!" refuses instead.
-    It comes after the plan, so that bad input moves nothing.
+    A new job in a directory with results of other inputs, or with finished ones, sets them aside; "Continue!" refuses instead,
+    or takes up another STAR file. It comes after the plan, so that bad input moves nothing.
 
     Raises
     ------
     UserError
-        "Continue!", and the input files are not what they were.
+        "Continue!", and the input files are not what they were, or the other STAR file is not of the same particles.
     """
     if earlier is None:
-        return None
+        return Start()
+    if job.is_continue and is_other_star(options, earlier):
+        return _other_particles(earlier, options, plan, job)
     begun_with = earlier["settings"].get("inputs", {})
     changed = [name for name, digest in begun_with.items() if plan.inputs.get(name) != digest]
     if job.is_continue:
@@ -53,13 +92,106 @@ def taken_up(
                 f"The contents of {getattr(options, changed[0])} (option {changed[0]}) are not those that the training in "
                 f"{job.directory} began with; restore the file or start a new job."
             )
-        return earlier
+        return Start(earlier)
     reasons = [f"option {name} differs" for name in options.differences(earlier["options"])]
     reasons += [f"the contents of {getattr(options, name)} have changed" for name in changed]
     if not reasons and not earlier["finished"]:
-        return earlier
+        return Start(earlier)
     why = reasons[0] if reasons else "it is finished"
     job.report(
         f"The training that is here is not taken up, as {why}; its results were moved to {set_results_aside(job.directory)}."
     )
-    return None
+    return Start()
+
+
+def _other_particles(earlier: dict[str, Any], options: ForwardOptions, plan: TrainingPlan, job: RunningJob) -> Start:
+    before = earlier["options"]["fn_star"]
+    if not (job.project / before).is_file():
+        raise UserError(
+            f"{before}, which the training in {job.directory} was made with, is not there any more, but it says which particle "
+            f"of {options.fn_star} is which; put it back."
+        )
+    table = read_particles(job.project / before, seed=earlier["settings"]["seed"])
+    if digest_of_particles(table) != earlier["settings"]["inputs"]["fn_star"]:
+        raise UserError(f"The contents of {before} are not those that the training in {job.directory} began with; restore it.")
+    rows, how = match_particles(table, plan.table)
+    job.report(
+        f"Going on with {options.fn_star}: its {len(rows)} particles are those of {before}, matched by {how}. Model, latents, "
+        "half sets and held-out particles are carried over; noise spectra, scale and optimisers start anew."
+    )
+    return Start(earlier, rows)
+
+
+def with_split(plan: TrainingPlan, start: Start) -> TrainingPlan:
+    """The plan with the half sets and held-out particles of the training that goes on.
+
+    Raises
+    ------
+    UserError
+        A half set would be left without particles to train on or to hold out.
+    """
+    checkpoint, rows = start.checkpoint, start.earlier_rows
+    if checkpoint is None or (rows is None and not checkpoint["settings"].get(CARRIED_OVER)):
+        return plan
+    count = sum(len(state["rows"]) for state in checkpoint["halves"].values())
+    half, out = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
+    for number, state in checkpoint["halves"].items():
+        half[state["rows"].numpy()], out[state["rows"].numpy()] = number, state["held_out"].numpy()
+    rows = np.arange(count) if rows is None else rows
+    for number in checkpoint["halves"]:
+        if not {True, False} <= set(out[rows][half[rows] == number].tolist()):
+            raise UserError(
+                f"{plan.table.path} leaves half {number} of the earlier training without particles to train on or to hold out; "
+                "give more of its particles."
+            )
+    return replace(plan, table=replace(plan.table, half=half[rows]), held_out=out[rows])
+
+
+def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan: TrainingPlan) -> int:
+    """Give a half set of other images what was learned before; returns how many poses keep their refinement.
+
+    A pose that is the same in both STAR files keeps its refinement; another one is taken from the new file as it is.
+
+    Parameters
+    ----------
+    training
+        Freshly seeded on the new images.
+    state
+        `HalfTraining.state` of the earlier one.
+    start, plan
+        Of this training.
+    """
+    assert start.checkpoint is not None
+    assert start.earlier_rows is not None
+    rows_before = state["rows"].numpy()
+    places = torch.from_numpy(np.searchsorted(rows_before, start.earlier_rows[training.observations.rows]))
+    model, saved = training.model, state["model"]
+    device = training.observations.device
+    model.field.set_anchors(saved["field.anchors"].to(device), saved["field.anchor_weights"].to(device))
+    of_images = ("poses.corrections", "noise_power", "field.mask")
+    model.load_state_dict({name: value for name, value in saved.items() if not name.startswith(of_images)}, strict=False)
+    same = _same_poses(training, state, places)
+    model.poses.corrections[same.to(device)] = saved["poses.corrections"][places[same]].to(device)
+    training.latent_mean.copy_(state["latent_mean"][places])
+    training.latent_log_variance.copy_(state["latent_log_variance"][places])
+    training.motion_power.copy_(state["motion_power"])
+    training.epochs_done = first_epoch_again(start.checkpoint, plan)
+    fit_scale(model, training.observations, training.projector, training.training)
+    return int(same.sum())
+
+
+def first_epoch_again(checkpoint: dict[str, Any], plan: TrainingPlan) -> int:
+    """The epoch, from 0, at which a training goes on with other images: the last quarter is done again."""
+    return min(int(checkpoint["epoch"]), plan.n_epochs - max(1, round(SHARE_DONE_AGAIN * plan.n_epochs)))
+
+
+def _same_poses(training: HalfTraining, state: dict[str, Any], places: torch.Tensor) -> torch.Tensor:
+    """(n_h,) whether the input pose is that of the earlier file."""
+    turned = (training.observations.matrices - state["input_matrices"][places]).abs().amax((1, 2))
+    moved = (training.observations.shifts - state["input_shifts"][places]).abs().amax(1)
+    return (turned < LARGEST_ROUNDING_RADIANS) & (moved < LARGEST_ROUNDING_ANGSTROMS)
+
+
+def set_earlier_aside(job_directory: Path, scratch: str) -> Path:
+    """Move the results of the earlier training out of the way, but not the scratch files (a pattern) of this one."""
+    return set_results_aside(job_directory, keep=set((job_directory / "forward_deformations").glob(scratch)))

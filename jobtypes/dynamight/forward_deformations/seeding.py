@@ -148,7 +148,7 @@ def seed_model(
     if seed.mask is not None:
         model.field.set_mask(seed.mask, seed.pixel_size_angstroms)
     model.field.set_anchors(model.gaussians.positions, model.gaussians.amplitudes)
-    _fit_scale(model, observations, projector, training)
+    fit_scale(model, observations, projector, training)
     return model
 
 
@@ -160,7 +160,7 @@ def generator_of_half(seed: int, half: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def _fit_scale(model: HalfModel, observations: Observations, projector: Projector, training: Tensor, n_images: int = 256) -> None:
+def fit_scale(model: HalfModel, observations: Observations, projector: Projector, training: Tensor, n_images: int = 256) -> None:
     """Set the amplitudes so that projections fit the first images that train best, at low resolution."""
     band = observations.band
     n_terms = band.n_terms(SEED_RESOLUTION_ANGSTROMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,12 +12,24 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_devices
 from jobtypes.common.team import Team, joined_team
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
-from jobtypes.dynamight.forward_deformations.continuation import refuse_other_options, taken_up
+from jobtypes.dynamight.forward_deformations.continuation import (
+    CARRIED_OVER,
+    Start,
+    carry_over,
+    first_epoch_again,
+    is_other_star,
+    refuse_other_options,
+    set_earlier_aside,
+    starting_point,
+    with_split,
+)
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
+from jobtypes.dynamight.forward_deformations.held_out_error import held_out_errors
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
+from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import build_model, load_forward_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
 from relion_jobs.contract.errors import UserError
@@ -25,6 +38,7 @@ from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
 FOLDER = Path("forward_deformations")
+ERRORS = "held_out_errors"  # of a half set, in the last checkpoint
 SCRATCH = "spectra_half{}.tmp"  # where images that memory does not hold are kept while the job runs
 
 
@@ -32,8 +46,12 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs of a training and return its plan in sentences. Writes nothing."""
     options = ForwardOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    _, sentence = choose_devices(options.gpu_id, len(HALVES))
-    return [sentence, *make_plan(options, Path.cwd()).sentences(options)]
+    devices, sentence = choose_devices(options.gpu_id, len(HALVES))
+    plan = make_plan(options, Path.cwd())
+    side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
+    if side_by_side:
+        torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
+    return [sentence, *plan.sentences(options), time_sentence(plan, options, devices[0], side_by_side=side_by_side)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -58,33 +76,75 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         earlier = team.from_first(lambda: load_last(job.directory))
         if job.is_continue and earlier is not None:
             refuse_other_options(options, earlier, job)
-            if earlier["finished"]:
+            if earlier["finished"] and not is_other_star(options, earlier):
                 job.report(
                     f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not."
                 )
                 if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
                     # it was killed while these were written
-                    write_forward_outputs(load_forward_result(job.directory), earlier["history"], job, seed=options.seed)
+                    _write_outputs(earlier["halves"], earlier["history"], options, job)
                 return
         plan = make_plan(options, job.project)
-        earlier = team.from_first(lambda: taken_up(earlier, options, plan, job))
+        start = team.from_first(lambda: starting_point(earlier, options, plan, job))
+        plan = with_split(plan, start)
         side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
         parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
         torch.set_num_threads(max(1, options.nr_threads // parts))
         for line in plan.sentences(options):
             job.report(line)
+        if team.is_first:
+            job.report(time_sentence(plan, options, devices[0], side_by_side=side_by_side or team.count > 1))
         halves = {
             half: _read_and_seed(half, plan, options, job, device=device) for half, device in zip(mine, devices, strict=True)
         }
-        history: list[dict[str, float]] = []
-        if earlier is not None:
-            for half, training in halves.items():
-                training.restore(earlier["halves"][half])
-            history = earlier["history"]
-            job.report(f"Going on from epoch {earlier['epoch']}.")
-        writer = CheckpointWriter(job.directory, options, checkpoint_settings(plan, options)) if team.is_first else None
+        history = _go_on(halves, start, plan, job, team)
+        states = team.gathered({half: training.state() for half, training in halves.items()})
+        writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
         Epochs(halves, plan, history, side_by_side=side_by_side, writer=writer, job=job, team=team).run()
         _finish(halves, plan, options, history, writer=writer, job=job, team=team)
+
+
+def _go_on(
+    halves: dict[int, HalfTraining], start: Start, plan: TrainingPlan, job: RunningJob, team: Team
+) -> list[dict[str, float]]:
+    """Give the half sets of this process what they go on from; returns the history up to there."""
+    checkpoint = start.checkpoint
+    if checkpoint is None:
+        return []
+    if start.earlier_rows is None:
+        for half, training in halves.items():
+            training.restore(checkpoint["halves"][half])
+        job.report(f"Going on from epoch {checkpoint['epoch']}.")
+        return list(checkpoint["history"])
+    kept = team.merged({half: carry_over(training, checkpoint["halves"][half], start, plan) for half, training in halves.items()})
+    first = first_epoch_again(checkpoint, plan)
+    job.report(
+        f"Poses: {sum(kept.values())} are the same in both files and keep their refinement, the other "
+        f"{len(plan.table) - sum(kept.values())} start anew from {plan.table.path.name}. Training goes on with epoch {first + 1}."
+    )
+    return [row for row in checkpoint["history"] if row["epoch"] < first]
+
+
+def _new_writer(
+    plan: TrainingPlan,
+    options: ForwardOptions,
+    start: Start,
+    job: RunningJob,
+    *,
+    states: dict[int, dict[str, Any]],
+    history: list[dict[str, float]],
+) -> CheckpointWriter:
+    """The writer of this training's checkpoints; where other images take the place of earlier ones, with its first checkpoint."""
+    settings = checkpoint_settings(plan, options)
+    if start.earlier_rows is None:
+        if start.checkpoint is not None and start.checkpoint["settings"].get(CARRIED_OVER):
+            settings[CARRIED_OVER] = True
+        return CheckpointWriter(job.directory, options, settings)
+    aside = set_earlier_aside(job.directory, SCRATCH.format("*"))
+    writer = CheckpointWriter(job.directory, options, settings | {CARRIED_OVER: True})
+    writer.save(states, history)
+    job.report(f"The results of the earlier training were moved to {aside}.")
+    return writer
 
 
 def halves_of(team: Team) -> tuple[int, ...]:
@@ -128,14 +188,15 @@ def _finish(
     """Latents of all particles, the last checkpoint, and everything that is shown of it."""
     for half, training in halves.items():
         _encode(half, training, plan, job, team)
-    states = team.gathered({half: training.state() for half, training in halves.items()})
+    errors = _held_out_errors(halves, plan, options, job, team)
+    states = team.gathered({half: training.state() | {ERRORS: errors[half]} for half, training in halves.items()})
     motions = team.merged({half: _motion_in_words(half, training) for half, training in halves.items()})
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
     for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
         scratch.unlink()
-    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed)
+    _write_outputs(states, history, options, job)
     for sentence in motions.values():
         job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
@@ -148,6 +209,32 @@ def _encode(half: int, training: HalfTraining, plan: TrainingPlan, job: RunningJ
         team.hear()
 
     training.encode_all(plan.epoch(training.epochs_done - 1), after_batch)
+
+
+def _held_out_errors(
+    halves: dict[int, HalfTraining], plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team
+) -> dict[int, torch.Tensor]:
+    """For each half set of this process what `held_out_errors` says; the models, which are final, are exchanged for it."""
+    models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
+    errors = {}
+    for half, training in halves.items():
+
+        def after_batch(seen: int, half: int = half, training: HalfTraining = training) -> None:
+            job.progress(f"held-out particles of half {half}", seen, len(training.held_out), "particles")
+            job.check_abort()
+            team.hear()
+
+        (state,) = (state for number, state in models.items() if number != half)
+        other = build_model(state, checkpoint_settings(plan, options)).to(training.observations.device).eval()
+        errors[half] = held_out_errors(training, other, plan.epoch(training.epochs_done - 1), after_batch)
+    return errors
+
+
+def _write_outputs(
+    states: dict[int, dict[str, Any]], history: list[dict[str, float]], options: ForwardOptions, job: RunningJob
+) -> None:
+    errors = {half: state[ERRORS].numpy() for half, state in states.items() if ERRORS in state}
+    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed, held_out_errors=errors)
 
 
 def _read_and_seed(

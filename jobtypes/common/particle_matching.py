@@ -1,0 +1,96 @@
+"""Which particle of one STAR file is which of another: unbinned, polished, re-extracted or moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobtypes.common.particles import ParticleTable
+from relion_jobs.contract.errors import UserError
+
+_MICROGRAPH, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
+_COORDINATE_STEP = 1e-2  # pixels of the micrograph: RELION writes six decimals
+
+
+def match_particles(earlier: ParticleTable, now: ParticleTable) -> tuple[NDArray[np.int64], str]:
+    """Find each particle of a STAR file in an earlier one.
+
+    The first of these that names all particles decides: rlnImageName; rlnMicrographName with its coordinates, which lie in
+    pixels of the micrograph whatever the box; the number and the last part of rlnImageName, for stacks that were moved; and,
+    where no name of the one file is in the other but both have as many particles, their order. Copies of an image (symmetry
+    expansion) are told apart by their order.
+
+    Parameters
+    ----------
+    earlier, now
+        m and n particles.
+
+    Returns
+    -------
+    tuple
+        (n,) row of `earlier` for each particle of `now`, and by what they were matched, in words.
+
+    Raises
+    ------
+    UserError
+        Some particles of `now` are not in `earlier`, or nothing tells which is which.
+    """
+    closest = (0, "", "")
+    for how, names_before, names_now in _names(earlier, now):
+        rows = _find(names_before, names_now)
+        missing = int((rows < 0).sum())
+        if not missing:
+            return rows, how
+        found = len(rows) - missing
+        if found > closest[0]:
+            closest = (found, how, names_now[int(np.flatnonzero(rows < 0)[0])])
+    if closest[0]:
+        found, how, name = closest
+        raise UserError(
+            f"{now.path}: {len(now) - found} of its {len(now)} particles are not in {earlier.path}, which the training was made "
+            f"with ({found} were found by {how}; the first that was not is {name}); expected the same particles or fewer."
+        )
+    if len(earlier) != len(now):
+        raise UserError(
+            f"{now.path} has {len(now)} particles and {earlier.path}, which the training was made with, has {len(earlier)}, and "
+            f"neither _rlnImageName nor _{_MICROGRAPH} with coordinates tells which is which; give the same particles."
+        )
+    return np.arange(len(now)), "their order, as no name in one file is in the other"
+
+
+def _names(earlier: ParticleTable, now: ParticleTable) -> Iterator[tuple[str, list[str], list[str]]]:
+    """By what particles may be told, and their names in both files."""
+    yield "_rlnImageName", _image_names(earlier), _image_names(now)
+    if all(column in table.source["particles"].columns for table in (earlier, now) for column in (_MICROGRAPH, _X, _Y)):
+        yield f"_{_MICROGRAPH} and coordinates", _places(earlier), _places(now)
+    yield "the file names in _rlnImageName", _image_names(earlier, tail=True), _image_names(now, tail=True)
+
+
+def _image_names(table: ParticleTable, *, tail: bool = False) -> list[str]:
+    stacks = [PurePosixPath(path).name if tail else path for path in table.stack_paths]
+    return [f"{image + 1}@{stacks[stack]}" for stack, image in zip(table.stack_of, table.slice_of, strict=True)]
+
+
+def _places(table: ParticleTable) -> list[str]:
+    columns = table.source["particles"].read(numbers=(_X, _Y), texts=(_MICROGRAPH,))
+    x, y = (np.rint(columns[axis][table.rows] / _COORDINATE_STEP).astype(np.int64) for axis in (_X, _Y))
+    return [
+        f"{name} at {i * _COORDINATE_STEP:g}, {j * _COORDINATE_STEP:g}"
+        for name, i, j in zip(columns[_MICROGRAPH][table.rows], x, y, strict=True)
+    ]
+
+
+def _find(names_before: list[str], names_now: list[str]) -> NDArray[np.int64]:
+    """(n,) row of each name, -1 where it is missing; the k-th of equal names is the k-th of them before."""
+    rows = {key: row for row, key in enumerate(_counted(names_before))}
+    return np.array([rows.get(key, -1) for key in _counted(names_now)], dtype=np.int64)
+
+
+def _counted(names: list[str]) -> Iterator[tuple[str, int]]:
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, -1) + 1
+        yield name, seen[name]
