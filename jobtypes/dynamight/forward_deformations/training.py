@@ -15,7 +15,7 @@ from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior
+from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, representative_latents
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
@@ -327,25 +327,38 @@ class HalfTraining:
 
     @torch.no_grad()
     def encode_all(self, plan: EpochPlan, after_batch: Callable[[int], None] = lambda seen: None) -> None:
-        """Posterior of every particle, held-out ones too, under the present model; `after_batch` hears how many are done."""
+        """Posterior and pose of every particle, held-out ones too, under the present model.
+
+        `after_batch` is told how many are done.
+        """
         self.model.eval()
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        for index in torch.arange(len(self.observations)).split(self.settings.batch_size):
+        everyone = torch.arange(len(self.observations)).split(self.settings.batch_size)
+        for index in everyone:
+            self._keep(index, self.model.encode(self.observations.batch(index), self.projector, n_terms))
+            after_batch(0)
+        candidates = representative_latents(self.latent_mean[self.training]).to(self.observations.device)
+        for index in everyone:
             batch = self.observations.batch(index)
+            start = Posterior(self.latent_mean[index].to(batch.matrices), self.latent_log_variance[index].to(batch.matrices))
             posterior, corrections = refine_posterior(
                 self.model,
                 batch,
-                self.model.encode(batch, self.projector, n_terms),
+                start,
                 self.projector,
                 n_terms=n_terms,
                 independent_fraction=self.settings.independent_fraction,
                 prior_weight=plan.kl_weight,
                 move_poses=self.settings.refine_poses,
+                candidates=candidates,
             )
             self.model.poses.corrections[batch.index] = corrections
-            self.latent_mean[index] = posterior.mean.cpu()
-            self.latent_log_variance[index] = posterior.log_variance.cpu()
+            self._keep(index, posterior)
             after_batch(int(index[-1]) + 1)
+
+    def _keep(self, index: Tensor, posterior: Posterior) -> None:
+        self.latent_mean[index] = posterior.mean.cpu()
+        self.latent_log_variance[index] = posterior.log_variance.cpu()
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors."""

@@ -1,8 +1,9 @@
 """The posterior of a latent given its image and a trained decoder: what the encoder guesses, worked out.
 
-The encoder learns its answers on the training particles, so it is less sure-footed on others. A few Gauss-Newton steps on the
-log posterior itself, the prior at its full weight, bring every particle, held-out or new, to its maximum; the curvature there
-gives its variance (Laplace's approximation).
+The encoder learns its answers on the training particles, so it is less sure-footed on others, and where the signal is low it
+puts some particles at a wrong maximum of the posterior: an arm that swings by more than a wavelength fits at several places. So
+each particle tries the states that stand for all of them, and a few Gauss-Newton steps on the log posterior itself bring it from
+the best to the maximum; the curvature there gives its variance (Laplace's approximation).
 
 Source: Levenberg 1944 and Marquardt 1963 for the damping; MacKay 2003, Information Theory, Inference, and Learning Algorithms,
 chapter 27, for Laplace's approximation.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 
 import torch
+from sklearn.cluster import KMeans
 from torch import Tensor
 
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
@@ -21,6 +23,7 @@ from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 
 STEPS = 4
+CANDIDATES = 32
 _DIFFERENCE = 0.05  # of a latent, or of a rotation in units of its scale, for derivatives: small against 1, large against rounding
 _LONGEST_STEP = 1.0
 
@@ -36,6 +39,7 @@ def refine_posterior(
     independent_fraction: float,
     prior_weight: float,
     move_poses: bool,
+    candidates: Tensor | None = None,
 ) -> tuple[Posterior, Tensor]:
     """Maximise the posterior of the latent and the pose of each particle of a batch, the model fixed.
 
@@ -53,6 +57,8 @@ def refine_posterior(
         Weight of the prior of the latents, as in the training's objective.
     move_poses
         False: poses stay as they are.
+    candidates
+        (k, d) latents to set out from instead, where one of them is more probable than the start at the present pose.
 
     Returns
     -------
@@ -65,6 +71,14 @@ def refine_posterior(
     unknown = target.unknowns(start.mean)
     predicted = target.predict(unknown)
     best = target.misfit(predicted) + 0.5 * (prior * unknown.square()).sum(1)
+    for candidate in () if candidates is None else candidates:
+        other = target.unknowns(candidate.expand_as(start.mean))
+        trial = target.predict(other)
+        objective = target.misfit(trial) + 0.5 * (prior * other.square()).sum(1)
+        better = objective < best
+        unknown = torch.where(better[:, None], other, unknown)
+        predicted = torch.where(better[:, None], trial, predicted)
+        best = torch.where(better, objective, best)
     damping = torch.zeros_like(best)
     for _ in range(STEPS):
         gradient, curvature = target.derivatives(unknown, predicted)
@@ -82,6 +96,12 @@ def refine_posterior(
     variance = torch.linalg.inv(curvature).diagonal(dim1=1, dim2=2)[:, : start.mean.shape[1]]
     latent, corrections = target.split(unknown)
     return Posterior(latent, variance.clamp(min=1e-12).log()), corrections
+
+
+def representative_latents(latents: Tensor, count: int = CANDIDATES) -> Tensor:
+    """At most `count` latents (k, d) that stand for all of many (p, d): the centres of their clusters (k-means)."""
+    clusters = KMeans(min(count, len(latents)), n_init=1, random_state=0).fit(latents.cpu().double().numpy())
+    return torch.from_numpy(clusters.cluster_centers_).to(latents)
 
 
 @torch.no_grad()

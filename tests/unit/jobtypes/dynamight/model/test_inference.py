@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior
+from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, representative_latents
 from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch, image_mask
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
@@ -53,7 +53,7 @@ class Problem:
         residual = self.batch.spectra - self.predict(latent, self.batch)
         return (weights * residual.abs().square()).sum(1) + latent.square().sum(1) / 2
 
-    def refine(self, start: Tensor, *, move_poses: bool = False) -> Posterior:
+    def refine(self, start: Tensor, *, move_poses: bool = False, candidates: Tensor | None = None) -> Posterior:
         posterior, corrections = refine_posterior(
             self.model,
             self.batch,
@@ -63,6 +63,7 @@ class Problem:
             independent_fraction=FRACTION,
             prior_weight=1.0,
             move_poses=move_poses,
+            candidates=candidates,
         )
         self.model.poses.corrections[self.batch.index] = corrections
         return posterior
@@ -116,6 +117,25 @@ def test_the_worked_out_posterior_is_never_worse_than_its_start(problem):
         start = spread * torch.randn(PARTICLES, 2, generator=generator)
         before, after = problem.objective(start), problem.objective(problem.refine(start).mean)
         assert bool((after <= before * (1 + 1e-6)).all())
+
+
+def test_a_better_candidate_leads_out_of_a_wrong_maximum(problem):
+    wrong = 6 * torch.randn(PARTICLES, 2, generator=torch.Generator().manual_seed(7))
+    alone, right = problem.objective(problem.refine(wrong).mean), problem.objective(problem.refine(problem.truth).mean)
+    assert float((alone - right).max()) > 1  # some are stuck
+    helped = problem.objective(problem.refine(wrong, candidates=problem.truth).mean)
+    assert float((helped - right).max()) < 0.5
+    assert torch.allclose(problem.refine(problem.truth, candidates=wrong).mean, problem.refine(problem.truth).mean, atol=0.05)
+
+
+def test_representative_latents_cover_the_latents():
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(2000, 2, generator=generator)
+    chosen = representative_latents(latents, 32)
+    nearest = torch.cdist(latents, chosen).min(1).values
+    assert chosen.shape == (32, 2)
+    assert float(nearest.mean()) < 0.4
+    assert representative_latents(latents[:5], 32).shape == (5, 2)
 
 
 def test_the_variance_is_that_of_the_inverse_curvature(problem):
