@@ -5,7 +5,7 @@ background       work in a thread, with a progress bar and a cancel button
 molecule_layers  the molecule as napari layers
 latent_canvas    the latent space: click, trajectory, selection
 controls         buttons, sliders and menus
-saving           what the window writes, free of Qt
+saved_files      what the window writes, free of Qt
 explorer         all of it put together, driving a session
 opening          open the window for a job, wait until it is closed
 """

@@ -1,0 +1,445 @@
+"""The window put together: what the user does with the mouse drives a half set, and what comes back is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from napari import Viewer
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QDockWidget, QLabel, QVBoxLayout, QWidget
+from torch import Tensor
+
+from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.visualization.colourings import Colouring
+from jobtypes.dynamight.visualization.half_view import CHOICES, HalfView, ShownState, open_view
+from jobtypes.dynamight.visualization.options import VisualizationOptions
+from jobtypes.dynamight.visualization.reductions import Reduction
+from jobtypes.dynamight.visualization.selection import in_polygon
+from jobtypes.dynamight.visualization.state_surfaces import Mesh, StateSurfaces
+from jobtypes.dynamight.visualization.trajectories import DRAWN_BY_HAND, smooth_path
+from jobtypes.dynamight.visualization.window import saved_files
+from jobtypes.dynamight.visualization.window.background import Background, Progress
+from jobtypes.dynamight.visualization.window.controls import Tabs, ViewControls
+from jobtypes.dynamight.visualization.window.latent_canvas import LatentCanvas
+from jobtypes.dynamight.visualization.window.molecule_layers import Appearance, MoleculeLayers
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.running_job import RunningJob
+
+_WIDTH = 470  # of the dock, pixels
+
+
+class Explorer(QWidget):
+    """The dock beside the molecule.
+
+    Parameters
+    ----------
+    viewer
+        An empty napari viewer.
+    forward
+        The job's forward deformations.
+    options
+        Half set, reduction, seed and so on to begin with.
+    job
+        The running job.
+    """
+
+    def __init__(self, viewer: Viewer, forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
+        super().__init__()
+        self.viewer, self.forward, self.options, self.job = viewer, forward, options, job
+        self.view: HalfView | None = None
+        self.state: ShownState | None = None
+        self.point: NDArray[np.float64] | None = None
+        self.colouring: Colouring | None = None
+        self.path: Tensor | None = None  # (F, D) A, of the movie
+        self.drawn: NDArray[np.float64] | None = None  # (F, 2), the movie's path in the drawing
+        self.movie_states: list[ShownState] = []
+        self.corners: NDArray[np.float64] | None = None
+        self.molecule = MoleculeLayers(viewer)
+        self.canvas, self.top, self.tabs = LatentCanvas(), ViewControls(), Tabs()
+        self.background = Background(job, self.say)
+        self.status = QLabel("")
+        self._lay_out()
+        self._connect()
+
+    def _lay_out(self) -> None:
+        self.status.setWordWrap(True)
+        self.status.setMinimumHeight(34)
+        self.setMinimumWidth(_WIDTH)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.top)
+        layout.addWidget(self.canvas, 1)
+        layout.addWidget(self.tabs)
+        layout.addWidget(self.background)
+        layout.addWidget(self.status)
+
+    def _connect(self) -> None:
+        show, movie, particles, files = self.tabs.show_controls, self.tabs.movie, self.tabs.particles, self.tabs.files
+        self.canvas.state_chosen.connect(self._guarded(self.show_point))
+        self.canvas.trajectory_drawn.connect(self._guarded(self.follow))
+        self.canvas.polygon_drawn.connect(self._guarded(self.select))
+        self.top.half_chosen.connect(self.open)
+        self.top.drawing_chosen.connect(self.redraw)
+        show.shown.connect(self._guarded(self.refresh))
+        show.level_chosen.connect(self._guarded(self.change_level))
+        show.source_chosen.connect(self.change_source)
+        movie.motion_chosen.connect(self._guarded(self.traverse))
+        movie.again.clicked.connect(self._guarded(lambda _: self.make_again()))
+        movie.save.clicked.connect(self._guarded(lambda _: self.save_movie()))
+        particles.save.clicked.connect(self._guarded(lambda _: self.save_selection()))
+        files.map.clicked.connect(self._guarded(lambda _: self.save_map()))
+        files.gaussians.clicked.connect(self._guarded(lambda _: self.save_gaussians()))
+        files.figure.clicked.connect(self._guarded(lambda _: self.save_figure()))
+        files.picture.clicked.connect(self._guarded(lambda _: self.save_picture()))
+
+    def _guarded(self, action: Callable[..., object]) -> Callable[..., None]:
+        """The action, whose UserError becomes a sentence in the status line; nothing happens before a half set is open."""
+
+        def act(*arguments: object) -> None:
+            if self.view is None:
+                return
+            try:
+                action(*arguments)
+            except (UserError, OSError) as error:
+                self.say(str(error))
+
+        return act
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence in the status line, here and in napari's."""
+        self.status.setText(sentence)
+        self.viewer.status = sentence
+
+    def adopt(self, dock: QDockWidget) -> None:
+        """Make room: napari's own layer docks are hidden, and come back from its Window menu."""
+        del dock
+        for other in self.window().findChildren(QDockWidget):
+            if other.objectName() in ("layer list", "layer controls"):
+                other.setVisible(False)
+
+    # half set ------------------------------------------------------------------------------------------------------------
+
+    def open(self, choice: str) -> None:
+        """Open one of `half_view.CHOICES`."""
+        self.top.half.setCurrentText(choice)
+        method, name = self.top.method, self.top.colouring.currentText()
+
+        def work(progress: Progress) -> tuple[HalfView, Mesh, Reduction, Colouring]:
+            view = open_view(choice, self.forward, progress)
+            view.reduction = view.reduce(method, self.options.seed)
+            colouring = view.colouring(name, self.options.n_clusters, self.options.seed)
+            return view, view.surface_of_consensus(view.surfaces.level), view.reduction, colouring
+
+        self.background.run(f"opening {choice}", work, self._opened)
+
+    def _opened(self, found: tuple[HalfView, Mesh, Reduction, Colouring]) -> None:
+        self.view, consensus, _, self.colouring = found
+        view, show = self.view, self.tabs.show_controls
+        self.path, self.drawn, self.corners, self.movie_states = None, None, None, []
+        self.molecule.clear_movie()
+        show.source.setCurrentIndex(0)
+        show.set_level(view.surfaces.level, view.surfaces.highest)
+        self.molecule.show_consensus(consensus)
+        rms = view.session.part.rms_displacement
+        self.molecule.largest = max(2.0 * float(rms.quantile(0.9)) if len(rms) else 1.0, 1.0)
+        self.tabs.movie.set_motions(view.session.motions.rms_angstroms.tolist())
+        positions = view.session.model.gaussians.positions
+        self.molecule.look_from_front(2.2 * float(positions.norm(dim=1).max()) + 10.0)
+        self.canvas.show_particles(view.reduction, self.colouring, view.session.least_moved)
+        if view.held_out is not None:
+            show.gaussians.setChecked(True)
+        self.show_point(view.reduction.points[view.session.least_moved])
+        part = view.session.part
+        self.say(
+            f"{self.top.half.currentText()}: {len(part.rows)} particles, rms displacement {float(rms.square().mean().sqrt()):.1f} Å. "
+            "Click a particle to see its state."
+        )
+
+    def redraw(self) -> None:
+        """Draw the latent space as it is chosen now."""
+        if self.view is None:
+            return
+        view, method, name = self.view, self.top.method, self.top.colouring.currentText()
+
+        def work(progress: Progress) -> tuple[Reduction, Colouring]:
+            reduction = view.reduction if view.reduction.method == method else view.reduce(method, self.options.seed)
+            return reduction, view.colouring(name, self.options.n_clusters, self.options.seed)
+
+        self.background.run(f"drawing by {method}", work, self._redrawn)
+
+    def _redrawn(self, found: tuple[Reduction, Colouring]) -> None:
+        assert self.view is not None
+        is_new = self.view.reduction is not found[0]
+        self.view.reduction, self.colouring = found
+        self.canvas.show_particles(self.view.reduction, self.colouring, self.view.session.least_moved)
+        if is_new:
+            self.corners, self.drawn = None, None
+            self.point = None if self.state is None else self.view.reduction.points[self.state.particle]
+        self._mark()
+        values = self.colouring.values
+        unknown = 0 if values is None else int(np.isnan(values).sum())
+        is_missing = f" {unknown} of {len(values)} particles have no value (grey)." if unknown and values is not None else ""
+        if values is not None and unknown == len(values):
+            is_missing = " It is not measured yet: open half set 0 once."
+        self.say(f"Coloured by {self.colouring.label}.{is_missing}")
+
+    def _mark(self) -> None:
+        if self.drawn is not None:
+            self.canvas.mark_trajectory(self.drawn)
+        if self.corners is not None:
+            self.canvas.mark_polygon(self.corners)
+        if self.state is not None:
+            self.canvas.mark_state(self.point, self.state.inside)
+
+    # states --------------------------------------------------------------------------------------------------------------
+
+    def show_point(self, point: NDArray[np.float64]) -> None:
+        """Show the state at a point (2,) of the drawing."""
+        view = self._view
+        self.molecule.clear_movie()
+        state = view.state_at(point, self.tabs.show_controls.chosen_level)
+        self.point = view.reduction.points[state.particle] if view.held_out is not None else point
+        self._show(state)
+        labels = view.reduction.labels
+        where = f"{labels[0]} = {self.point[0]:.2f}, {labels[1]} = {self.point[1]:.2f}"
+        moved = f"Gaussians are up to {state.displacement.max():.1f} Å from the consensus."
+        if not state.inside:
+            self.say(f"{where}: no particles are near, so this state is a guess and is drawn grey. {moved}")
+        elif state.errors is not None:
+            rms = float(np.sqrt(np.mean(state.errors**2)))
+            self.say(f"Held-out particle {state.particle + 1}: the two models (blue, orange) differ by {rms:.2f} Å rms. {moved}")
+        else:
+            self.say(f"State at {where} (nearest particle {state.particle + 1}). {moved}")
+
+    def _show(self, state: ShownState) -> None:
+        self.state = state
+        self.molecule.show(self._appearance(state))
+        if self.tabs.show_controls.volume.isChecked():
+            self.draw_volume()
+        self.canvas.mark_state(self.point, state.inside)
+
+    def _appearance(self, state: ShownState) -> Appearance:
+        """How a state is drawn as the controls are now."""
+        show = self.tabs.show_controls
+        gaussians = self._view.session.model.gaussians
+        colouring = self._view.session.gaussian_colouring(show.gaussian_colour.currentText(), state.coordinates)
+        sizes = 2 * self._widths(gaussians)
+        values, label = colouring.colours, colouring.label
+        if state.errors is not None:
+            values, label, sizes = state.errors, "disagreement of the halves (Å)", 1.0 + 2.0 * state.errors
+        elif values is None:
+            assert colouring.values is not None
+            values = colouring.values
+        if values.ndim == 1:
+            high = self.molecule.largest if label.startswith("displacement") else float(values.max())
+            self.molecule.gaussian_limits = (0.0, max(high, 1e-6))
+        show.gaussian_bar.set_range(*self.molecule.gaussian_limits, label)
+        show.gaussian_bar.setVisible(values.ndim == 1)
+        show.surface_bar.set_range(0.0, self.molecule.largest, "displacement (Å)")
+        return Appearance(state.mesh, state.surface_values, state.positions, values, sizes, state.inside, state.other)
+
+    @staticmethod
+    def _widths(gaussians: Any) -> NDArray[np.float64]:
+        widths = gaussians.widths_angstroms @ gaussians.width_logits.softmax(dim=0)
+        return np.asarray(widths.cpu().double().numpy())
+
+    def refresh(self) -> None:
+        """Show what is chosen in the tab "Show", of the same state."""
+        show, layers = self.tabs.show_controls, self.molecule
+        layers.colour_by_displacement = show.by_displacement.isChecked()
+        layers.state.visible = show.state.isChecked() and not show.volume.isChecked()
+        layers.consensus.visible = show.consensus.isChecked()
+        layers.gaussians.visible = show.gaussians.isChecked()
+        is_new = show.volume.isChecked() and not layers.volume.visible
+        layers.volume.visible = show.volume.isChecked()
+        # Gaussians would be hidden inside
+        layers.state.opacity = 0.4 if show.gaussians.isChecked() else 1.0
+        layers.other.opacity = layers.state.opacity
+        if self.state is not None:
+            layers.show(self._appearance(self.state))
+        if is_new:
+            self.draw_volume()
+
+    def draw_volume(self) -> None:
+        """Compute the map of the state in the box of the particles, and render it."""
+        state, session = self.state, self._view.session
+        if state is None:
+            return
+
+        def then(volume: Tensor) -> None:
+            level = self.tabs.show_controls.chosen_level / self._view.surfaces.highest * float(volume.max())
+            self.molecule.show_volume(volume, session.pixel_size, level)
+
+        self.background.run("map of the state", lambda progress: session.state_map(state.coordinates), then)
+
+    def change_level(self) -> None:
+        """Contour everything anew."""
+        view, show = self._view, self.tabs.show_controls
+        level = show.chosen_level
+        show.level_text.setText(f"{level:.3g}")
+        self.molecule.volume.iso_threshold = level / view.surfaces.highest * self.molecule.volume.contrast_limits[1]
+        state = self.state
+
+        def work(progress: Progress) -> tuple[Mesh, ShownState | None]:
+            again = None if state is None else view.state_of(state.coordinates, level, particle=state.particle)
+            return view.surface_of_consensus(level), again
+
+        def then(found: tuple[Mesh, ShownState | None]) -> None:
+            self.molecule.show_consensus(found[0])
+            if found[1] is not None:
+                self._show(found[1])
+            if show.chosen_level != level:
+                self.change_level()
+
+        if not self.background.busy:  # else the slider is still being moved, and `then` takes its last place
+            self.background.run("contouring", work, then)
+
+    def change_source(self, source: str) -> None:
+        """Take the surfaces of the Gaussians, or of the reconstruction."""
+        if self.view is None:
+            return
+        view = self.view
+
+        def then(surfaces: StateSurfaces) -> None:
+            view.surfaces = surfaces
+            self.tabs.show_controls.set_level(surfaces.level, surfaces.highest)
+            self.change_level()
+            self.say(f"Surfaces of the {source}.")
+
+        self.background.run(f"surface of the {source}", lambda progress: view.surfaces_of(source), then)
+
+    # movies --------------------------------------------------------------------------------------------------------------
+
+    def follow(self, stroke: NDArray[np.float64]) -> None:
+        """Make a movie along a stroke (m, 2) drawn with the mouse."""
+        view = self._view
+        path = smooth_path(stroke, self.tabs.movie.frames.value(), smoothing=DRAWN_BY_HAND)
+        self._make_movie(view.session.states_at(view.reduction, path), path, "the trajectory")
+
+    def traverse(self, motion: int) -> None:
+        """Make a movie along a main motion, through where the particles are."""
+        view = self._view
+        path = view.session.traversal(motion, self.tabs.movie.frames.value())
+        drawn = path[:, list(view.reduction.dimensions)].numpy() if view.reduction.method == "pca" else None
+        if drawn is None or drawn.shape[1] != 2:
+            nearest = torch.cdist(path, view.session.coordinates).argmin(1).numpy()
+            drawn = view.reduction.points[nearest]
+        self._make_movie(path, drawn.astype(np.float64), f"main motion {motion + 1}")
+
+    def make_again(self) -> None:
+        """The last trajectory with the number of frames that is chosen now."""
+        if self.drawn is None or self.path is None:
+            raise UserError("There is no trajectory yet; draw one with the middle mouse button, or press a main motion.")
+        count = self.tabs.movie.frames.value()
+        old, new = np.linspace(0, 1, len(self.drawn)), np.linspace(0, 1, count)
+        path = np.column_stack([np.interp(new, old, column) for column in self.path.numpy().T])
+        drawn = np.column_stack([np.interp(new, old, column) for column in self.drawn.T])
+        self._make_movie(torch.from_numpy(path).float(), drawn, "the trajectory")
+
+    def _make_movie(self, path: Tensor, drawn: NDArray[np.float64], what: str) -> None:
+        view, level = self._view, self.tabs.show_controls.chosen_level
+
+        def work(progress: Progress) -> list[ShownState]:
+            states = []
+            for done, coordinates in enumerate(path, start=1):
+                progress.check_abort()
+                states.append(view.state_of(coordinates, level))
+                progress.progress("movie", done, len(path), "states")
+            return states
+
+        def then(states: list[ShownState]) -> None:
+            self.path, self.drawn, self.movie_states = path, drawn, states
+            self.canvas.mark_trajectory(drawn)
+            self.molecule.set_movie([self._appearance(state) for state in states], self._at_frame)
+            outside = sum(not state.inside for state in states)
+            grey = f" {outside} of them lie outside the data (grey)." if outside else ""
+            self.say(f"{len(states)} states along {what}: play them with the button under the molecule.{grey}")
+
+        self.background.run(f"movie along {what}", work, then)
+
+    def _at_frame(self, frame: int) -> None:
+        if self.drawn is not None:
+            self.state, self.point = self.movie_states[frame], self.drawn[frame]
+            self.canvas.mark_state(self.point, self.state.inside)
+
+    # particles -----------------------------------------------------------------------------------------------------------
+
+    def select(self, corners: NDArray[np.float64]) -> None:
+        """Count the particles inside an outline (c, 2)."""
+        inside = in_polygon(self._view.reduction.points, corners)
+        self.corners = corners
+        self.canvas.mark_polygon(corners)
+        self.tabs.setCurrentWidget(self.tabs.particles)
+        rms = self._view.session.part.rms_displacement.cpu().numpy()[inside]
+        moved = f", rms displacement {np.sqrt(np.mean(rms**2)):.1f} Å" if len(rms) else ""
+        share = 100 * inside.mean()
+        self.tabs.particles.count.setText(f"{inside.sum()} particles ({share:.1f} %) are inside{moved}.")
+        self.say(f"{inside.sum()} of {len(inside)} particles are inside the selection.")
+
+    @property
+    def selected(self) -> NDArray[np.bool_]:
+        """(P,) particles inside the outline; UserError where none was drawn."""
+        if self.corners is None:
+            raise UserError("Nothing is selected; surround particles with the right mouse button (or Ctrl and left).")
+        return in_polygon(self._view.reduction.points, self.corners)
+
+    # files ---------------------------------------------------------------------------------------------------------------
+
+    def save_map(self) -> None:
+        """Save the map of the state that is shown."""
+        self._save("map", partial(saved_files.save_state, self._view.session, self._coordinates))
+
+    def save_gaussians(self) -> None:
+        """Save the Gaussians of the state that is shown."""
+        self._save("Gaussians", partial(saved_files.save_gaussians, self._view.session, self._coordinates))
+
+    def save_movie(self) -> None:
+        """Save the movie that was made last."""
+        if self.path is None:
+            raise UserError("There is no movie yet; draw a trajectory with the middle mouse button, or press a main motion.")
+        self._save("movie", partial(saved_files.save_movie, self._view.session, self.path))
+
+    def save_selection(self) -> None:
+        """Save the particles inside the outline."""
+        both = self.tabs.particles.both.isChecked()
+        self._save("particles", partial(saved_files.save_selection, self._view.session, self.selected, both))
+
+    def save_figure(self) -> None:
+        """Save the drawing of the latent space."""
+        assert self.colouring is not None
+        self._save("figure", partial(saved_files.save_figure, self._view.session, self._view.reduction, self.colouring))
+
+    def save_picture(self) -> None:
+        """Save a picture of the whole window."""
+        path = saved_files.picture_path(self._view.session)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+        self._saved(path)
+
+    def _save(self, what: str, work: Callable[[Progress], Path]) -> None:
+        self.background.run(f"saving {what}", work, self._saved)
+
+    def _saved(self, path: Path) -> None:
+        self.say(f"Wrote {path}.")
+        self.job.report(f"Wrote {path}.")
+
+    @property
+    def _view(self) -> HalfView:
+        assert self.view is not None
+        return self.view
+
+    @property
+    def _coordinates(self) -> Tensor:
+        if self.state is None:
+            raise UserError("No state is shown; click one in the latent space.")
+        return self.state.coordinates
+
+
+def first_choice(half_set: int) -> str:
+    """Entry of `half_view.CHOICES` of the option half_set."""
+    return CHOICES[{1: 0, 2: 1, 0: 2}[half_set]]

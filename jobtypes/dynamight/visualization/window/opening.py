@@ -1,0 +1,46 @@
+"""Open the window for a job and stay until it is closed."""
+
+from __future__ import annotations
+
+import napari
+from qtpy.QtCore import QTimer
+
+from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.visualization.options import VisualizationOptions
+from jobtypes.dynamight.visualization.window.explorer import Explorer, first_choice
+from relion_jobs.contract.running_job import RunningJob
+
+_MILLISECONDS_BETWEEN_LOOKS = 500  # for the abort mark
+_SIZE = (1340, 860)
+
+
+def make_explorer(viewer: napari.Viewer, forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> Explorer:
+    """Put the dock into a viewer, and begin to open the half set that was asked for."""
+    viewer.title = f"{job.directory} - DynaMight"
+    viewer.theme = "dark"
+    viewer.scale_bar.visible, viewer.scale_bar.unit = True, "Å"
+    explorer = Explorer(viewer, forward, options, job)
+    explorer.adopt(viewer.window.add_dock_widget(explorer, name="Latent space", area="right"))
+    explorer.open(first_choice(options.half_set))
+    return explorer
+
+
+def show_window(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
+    """Show the window until the user closes it, or RELION aborts the job.
+
+    Raises
+    ------
+    JobAborted
+        The abort mark is there.
+    """
+    viewer = napari.Viewer(ndisplay=3)
+    viewer.window.resize(*_SIZE)
+    explorer = make_explorer(viewer, forward, options, job)
+    timer = QTimer()
+    timer.timeout.connect(lambda: viewer.close() if job.abort_requested() else None)
+    timer.start(_MILLISECONDS_BETWEEN_LOOKS)
+    job.report("The window is open; the job ends when it is closed.")
+    napari.run()
+    timer.stop()
+    explorer.background.wait()
+    job.check_abort()
