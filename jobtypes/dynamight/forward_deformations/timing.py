@@ -16,7 +16,8 @@ from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
-MEASURED_STEPS = 3
+MEASURED_STEPS = 4
+FEWEST_PARTICLES = 256  # the scale of the images is found from so many
 HELD_OUT_SHARE = 0.4  # of a training step's time, for as many held-out particles
 
 
@@ -61,7 +62,8 @@ def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.dev
 
 def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) -> tuple[float, float]:
     """Seconds that an epoch takes to begin, and seconds of a step: the least of a few, on a model of its own."""
-    rows = np.flatnonzero((plan.table.half == HALVES[0]) & ~plan.held_out)[: MEASURED_STEPS * options.training_batch_size]
+    n_particles = max(MEASURED_STEPS * options.training_batch_size, FEWEST_PARTICLES)
+    rows = np.flatnonzero((plan.table.half == HALVES[0]) & ~plan.held_out)[:n_particles]
     table = plan.table.select(rows)
     few = replace(
         plan, table=table, images=ParticleImages(table, plan.images.project), held_out=np.zeros(len(rows), dtype=np.bool_)
@@ -74,10 +76,10 @@ def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) 
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         ends.append(time.perf_counter())
-        return False
+        return len(ends) >= MEASURED_STEPS
 
-    training.run_epoch(last, after_step)  # the first call of everything takes longer
-    ends.clear()
+    training.run_epoch(last, lambda: True)  # the first call of everything takes longer
+    training.progress = None
     start = time.perf_counter()
     training.run_epoch(last, after_step)
     steps = np.diff(ends) if len(ends) > 1 else np.array([ends[0] - start])

@@ -1,0 +1,68 @@
+"""What a training takes of the memory, and what is done where it does not all fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations import memory_use
+from jobtypes.dynamight.forward_deformations.memory_use import step_bytes
+from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import UserError
+
+SIZES = {"gaussians": 30_000, "batch": 64, "n_fields": 16, "n_terms": 8000, "grid": 288}
+
+
+@pytest.fixture
+def plan_with(project, values, monkeypatch):
+    """Make a plan on a machine with so many bytes free; returns it with its sentences in one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def make(free: float, **changes: str) -> tuple[TrainingPlan, str]:
+        monkeypatch.setattr(memory_use, "available_memory_bytes", lambda: int(free))
+        options = ForwardOptions.from_values(values(**changes))
+        plan = make_plan(options, Path.cwd())
+        return plan, " ".join(plan.sentences(options))
+
+    return make
+
+
+def test_a_step_grows_with_particles_times_gaussians_and_not_with_a_network_for_each():
+    more = step_bytes(**SIZES | {"batch": 128}) - step_bytes(**SIZES)
+    assert 64 * 30_000 * 4 * 20 < more < 64 * 30_000 * 4 * 50  # numbers per Gaussian and particle; a coordinate network keeps 700
+
+
+def test_two_half_sets_of_a_large_model_fit_into_four_and_eight_gigabytes():
+    assert 2 * step_bytes(**SIZES) < 4e9
+    assert 2 * step_bytes(**SIZES | {"gaussians": 100_000}) < 8e9
+
+
+def test_with_much_memory_both_half_sets_train_at_once_and_the_spectra_stay_in_it(plan_with):
+    plan, words = plan_with(1e10, nr_threads="2")
+    assert plan.halves_side_by_side
+    assert plan.spectra_in_memory
+    assert "10.0 GB of this machine's are free." in words
+
+
+def test_with_little_memory_one_half_set_trains_after_the_other(plan_with):
+    step = plan_with(1e10)[0].memory.step_bytes
+    plan, words = plan_with(1.5 * step, nr_threads="2")
+    assert not plan.halves_side_by_side
+    assert "one half set is trained after the other" in words
+
+
+def test_spectra_that_do_not_fit_are_not_preloaded_and_that_is_said(plan_with):
+    step = plan_with(1e10)[0].memory.step_bytes
+    plan, words = plan_with(1.01 * step, do_preload="Yes")
+    assert not plan.spectra_in_memory
+    assert "in a scratch file" in words
+    assert "they are not preloaded in RAM" in words
+
+
+def test_a_step_that_does_not_fit_is_refused_with_a_remedy(plan_with):
+    step = plan_with(1e10)[0].memory.step_bytes
+    with pytest.raises(UserError, match=r"60 Gaussians and 5 particles takes about .* take a smaller training_batch_size"):
+        plan_with(0.9 * step)

@@ -1,0 +1,57 @@
+"""The time that a training will take, measured before it starts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations import timing
+from jobtypes.dynamight.forward_deformations.plan import make_plan
+from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import UserError
+
+
+@pytest.fixture
+def sentence(project, values):
+    def make(device: str = "cpu") -> str:
+        options = ForwardOptions.from_values(values())
+        plan = make_plan(options, Path.cwd())
+        return timing.time_sentence(plan, options, torch.device(device), side_by_side=True)
+
+    return make
+
+
+def test_the_time_of_a_step_an_epoch_and_all_is_told_and_nothing_written(sentence, project):
+    before = sorted(project.rglob("*"))
+    found = re.search(r"Time: (\d+) ms for a step .* about (\S+) s for an epoch and at most (\S+) s for all 4\.", sentence())
+    step, epoch, all_epochs = (float(number) for number in found.groups())
+    assert 5 * step / 1000 <= 1.2 * epoch  # 21 particles of a half train, in batches of 5
+    assert all_epochs == pytest.approx(4 * epoch, rel=0.1)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_measuring_does_not_touch_the_random_numbers_of_others(sentence):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    sentence()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_gpu_that_does_not_hold_a_step_is_named_with_a_remedy(sentence, monkeypatch):
+    def too_much(*_: object) -> tuple[float, float]:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(timing, "_measure", too_much)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_500_000_000, 8_000_000_000))
+    with pytest.raises(UserError, match=r"of whose 8 GB 2\.5 GB are free; take a smaller training_batch_size"):
+        sentence("cuda")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.123, "0.12 s"), (45.2, "45 s"), (750.0, "12 min"), (12600.0, "3.5 h")])
+def test_durations_have_two_digits_in_a_unit_that_fits(seconds, words):
+    assert timing._duration(seconds) == words
