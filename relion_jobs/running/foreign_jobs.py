@@ -5,6 +5,7 @@ We write neither marks nor logs of such a job; RELION's programs do.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -24,10 +25,25 @@ PIPELINER_LOG = "relion_pipeliner.log"
 # how often relion_pipeliner looks for the end of the job, and how often we look
 PIPELINER_SECONDS = 2
 POLL_SECONDS = 0.5
+VERSION_SECONDS = 20
+OLDEST_RELION = 5
+
+
+def usable_pipeliner() -> str | None:
+    """Return the relion_pipeliner on PATH; None where there is none, or one before RELION 5, which would spoil the pipeline."""
+    program = shutil.which(PIPELINER)
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.search(r"RELION version: (\d+)", done.stdout)
+    return program if version and int(version[1]) >= OLDEST_RELION else None
 
 
 def hand_to_relion(project: Path, name: str) -> subprocess.Popen[bytes] | None:
-    """Let relion_pipeliner run a job; None where it is not on PATH.
+    """Let relion_pipeliner run a job; None where there is none that reads our pipelines.
 
     Its exit code says nothing, also of a failed job: see `end_of_handed`.
 
@@ -36,7 +52,7 @@ def hand_to_relion(project: Path, name: str) -> subprocess.Popen[bytes] | None:
     UserError
         The job has no directory, or the log there cannot be written.
     """
-    program = shutil.which(PIPELINER)
+    program = usable_pipeliner()
     if program is None:
         return None
     directory = JobDirectory(project, name)
@@ -94,7 +110,9 @@ def run_foreign(project: Path, name: str, say: Callable[[str], None]) -> None:
     elif before.status in FINISHED:
         raise UserError(f"{name} is of type {before.label}, which is not ours, and has {before.status}; run it again in RELION.")
     else:
-        say(f"{name} is of type {before.label}, which is not ours, and {PIPELINER} is not on PATH: waiting for RELION to run it.")
+        say(
+            f"{name} is of type {before.label}, which is not ours, and no {PIPELINER} of RELION 5 is on PATH: waiting for RELION to run it."
+        )
     status = _wait(project, name, process, say)
     if status is Status.FAILED:
         raise JobFailed(f"{name} failed; see its run.err.")
