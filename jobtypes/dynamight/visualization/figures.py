@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS, HALF_COLOURS, label_panels, new_figure, save_figure
+from jobtypes.dynamight.visualization.colourings import Colouring
+from jobtypes.dynamight.visualization.latent_drawing import LIGHT, draw_latent_space
+from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.surface import SurfaceCamera, displacement_colours
 
 _PIXELS = 300
@@ -46,6 +49,10 @@ class Portrait:
     rms: Tensor
     label: str = ""
     outside: bool = False
+
+    def labelled(self, label: str) -> Portrait:
+        """The same under another label."""
+        return replace(self, label=label)
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,8 @@ def draw_states(scene: Scene, portraits: Sequence[Portrait], path: Path, *, titl
         for row, picture in enumerate(scene.pictures(portrait)):
             axes[row, column].imshow(picture, interpolation="antialiased")
             axes[row, column].set_axis_off()
-        axes[0, column].set_title(portrait.label, fontsize=8)
+        label_of_state = f"{portrait.label}\noutside the data" if portrait.outside else portrait.label
+        axes[0, column].set_title(label_of_state, fontsize=8)
     camera = scene.cameras[0]
     length = _round_length(camera.extent / 4)
     pixels, margin = length / camera.extent * camera.pixels, 0.05 * camera.pixels
@@ -145,6 +153,27 @@ def draw_states(scene: Scene, portraits: Sequence[Portrait], path: Path, *, titl
 def _round_length(length: float) -> float:
     decade = 10.0 ** np.floor(np.log10(length))
     return float(max(step * decade for step in (1, 2, 5) if step * decade <= length))
+
+
+def draw_colourings(reduction: Reduction, colourings: Sequence[Colouring], path: Path, *, half: int, least_moved: int) -> Path:
+    """The latent space of a half set in several colourings, three in a row."""
+    columns = 3
+    rows = -(-len(colourings) // columns)
+    figure, axes = new_figure(rows, columns, width=10.2, height=2.9 * rows)
+    for axis, colouring in zip(axes.flat, colourings, strict=False):
+        draw_latent_space(figure, axis, reduction, colouring, least_moved=least_moved, look=LIGHT)
+    for axis in axes.flat[len(colourings) :]:
+        axis.set_axis_off()
+    label_panels(axes.flat[: len(colourings)])
+    listed = "; ".join(f"{letter}, {colouring.name}" for letter, colouring in zip("abcdefgh", colourings, strict=False))
+    return save_figure(
+        figure,
+        path,
+        title=f"Latent space of half {half}: what the particles are like",
+        caption=f"Particles coloured by: {listed}. Where two or three numbers make up a colour, red, green and blue are x, y and "
+        "z. Poses and shifts that go with the motion are a sign of errors: they should be mixed. The cross marks the particle "
+        "with the least motion.",
+    )
 
 
 def draw_disagreement(

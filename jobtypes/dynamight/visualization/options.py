@@ -21,7 +21,13 @@ class VisualizationOptions:
     n_motions, n_frames, n_clusters, n_regions
         Main motions shown, states along each, clusters of particles, parts of the molecule in the table.
     embedding
-        ``pca``, ``ica`` or ``umap`` of the latents.
+        ``pca``, ``ica``, ``umap`` or ``raw``: how the latents are drawn in two dimensions.
+    headless
+        Write files though a window could be opened.
+    particles_file, latents_file
+        Lists of further states to write; empty: none.
+    do_trajectory
+        Write a movie through the listed states as well.
     seed, n_threads, gpu_id
         As in every task.
     """
@@ -33,6 +39,10 @@ class VisualizationOptions:
     n_clusters: int
     n_regions: int
     embedding: str
+    headless: bool
+    particles_file: str
+    latents_file: str
+    do_trajectory: bool
     seed: int
     n_threads: int
     gpu_id: str
@@ -53,6 +63,10 @@ class VisualizationOptions:
             n_clusters=number("n_clusters", 4),
             n_regions=number("n_regions", 8),
             embedding=str(values.get("embedding") or "pca"),
+            headless=bool(values.get("headless")),
+            particles_file=str(values.get("particles_file") or ""),
+            latents_file=str(values.get("latents_file") or ""),
+            do_trajectory=bool(values.get("do_trajectory")),
             seed=number("seed", 1),
             n_threads=number("nr_threads", 1),
             gpu_id=str(values.get("gpu_id") or ""),

@@ -58,11 +58,11 @@ def next_name(folder: Path, stem: str, half: int, digits: int = 3) -> str:
     return f"{stem}{max(taken, default=0) + 1:0{digits}d}_half{half}"
 
 
-def save_map(session: Session, coordinates: Tensor) -> tuple[Path, Portrait]:
+def save_map(session: Session, coordinates: Tensor, *, label: str = "") -> tuple[Path, Portrait]:
     """Write the map of the state at coordinates (D,) in A to the next maps/mapNNN_half{h}.mrc; also what draws it."""
     folder = session.job_directory / MAPS
     path = folder / f"{next_name(folder, 'map', session.half)}.mrc"
-    portrait = portrait_of(session, coordinates)
+    portrait = portrait_of(session, coordinates, label=label)
     write_volume(path, portrait.volume, session.pixel_size)
     return path, portrait
 
@@ -133,7 +133,7 @@ def _pictures(
     return pictures
 
 
-def portrait_of(session: Session, coordinates: Tensor, relative_to: Tensor | None = None, label: str = "") -> Portrait:
+def portrait_of(session: Session, coordinates: Tensor, relative_to: Tensor | None = None, *, label: str = "") -> Portrait:
     """The state at coordinates (D,) as it is drawn; coloured by displacement from positions (n, 3) A, or the consensus."""
     positions = session.state_positions(coordinates)
     origin = session.model.gaussians.positions.cpu() if relative_to is None else relative_to

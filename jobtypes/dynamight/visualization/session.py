@@ -179,7 +179,7 @@ class Session:
         distance, _ = self._tree.query(self.coordinates[drawn].numpy(), k=[nth])
         return float(np.quantile(distance, 0.999))
 
-    @property
+    @cached_property
     def held_out_error(self) -> NDArray[np.float64]:
         """(P,) disagreement of the two halves' models in A about each particle; nan where it was not measured."""
         return read_held_out_errors(self.job_directory, self.forward, self.half)

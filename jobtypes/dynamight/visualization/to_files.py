@@ -1,0 +1,281 @@
+"""Everything that the window would show, written to files: states, movies, figures, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.motion_figures import draw_displacements, draw_gaussians, draw_latents
+from jobtypes.dynamight.outputs import (
+    MAP_LABEL,
+    PARTICLES_LABEL,
+    gather_logbook,
+    rms_of_gaussians,
+    write_gaussians_pdb,
+    write_particles_with_latents,
+)
+from jobtypes.dynamight.visualization.figures import Portrait, draw_colourings, draw_states
+from jobtypes.dynamight.visualization.given_states import GivenState, states_of_latents, states_of_particles
+from jobtypes.dynamight.visualization.options import VisualizationOptions
+from jobtypes.dynamight.visualization.regions import find_regions, write_regions
+from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie, scene_of
+from jobtypes.dynamight.visualization.session import Clusters, Session
+from jobtypes.dynamight.visualization.trajectories import smooth_path
+from jobtypes.dynamight.visualization.validation import compare_halves
+from jobtypes.dynamight.visualization.written_states import WrittenState, remove_listed, write_list
+from relion_jobs.contract.running_job import RunningJob
+
+FOLDER = Path("visualization")
+_STATES_IN_MONTAGE = 5
+_STATES_IN_FIGURE = 6
+_COLOURINGS = ("log density", "direction of motion", "location of motion", "cluster", "pose", "shift")
+
+
+def write_everything(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
+    """Draw one half set, or compare both on held-out particles, into visualization/, maps/, movies/ and logfile.pdf."""
+    if options.half_set == 0:
+        compare_halves(forward, job, job.directory / FOLDER)
+    else:
+        show_half(Session(job.directory, forward, options.half_set), options, job)
+    draw_both_halves(forward, job)
+    gather_logbook(job.directory, job)
+
+
+def draw_both_halves(forward: ForwardResult, job: RunningJob) -> None:
+    """Figures that show both half sets side by side."""
+    figures = job.directory / FOLDER / "figures"
+    halves = forward.halves
+    rms = {half: rms_of_gaussians(part).cpu().numpy() for half, part in halves.items()}
+    draw_gaussians(
+        {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}, rms, figures / "02_gaussians.png"
+    )
+    draw_displacements(
+        {half: part.rms_displacement.cpu().numpy() for half, part in halves.items()}, figures / "03_displacements.png"
+    )
+
+
+def show_half(session: Session, options: VisualizationOptions, job: RunningJob) -> None:
+    """Everything about one half set."""
+    half = session.half
+    shares = ", ".join(f"{value:.2f} A" for value in session.motions.rms_angstroms[: max(options.n_motions, 1)])
+    job.report(
+        f"Half {half}: rms displacement along the main motions {shares}. States are drawn from {session.maps.description}."
+    )
+    given = given_states(session, options, job)
+    listed = job.directory / FOLDER / f"states_half{half}.tsv"
+    remove_listed(listed, job.directory)
+    clusters = session.clusters(options.n_clusters, options.seed)
+    draw_embedding(session, options, clusters, given, job)
+    written = show_clusters(session, clusters, job)
+    if given:
+        written += show_given(session, given, job)
+    n_motions = min(options.n_motions, len(session.motions))
+    for motion in range(n_motions):
+        written += show_motion(session, motion, options, job)
+        job.progress("motions", motion + 1, n_motions, "motions")
+    if options.do_trajectory and given:
+        written += show_trajectory(session, given, options, job)
+    write_list(listed, written)
+    report_regions(session, options, job)
+    write_files(session, job, clusters.labels, options.seed)
+    job.report(f"What each of the {len(written)} maps shows is listed in {listed}.")
+
+
+def given_states(session: Session, options: VisualizationOptions, job: RunningJob) -> list[GivenState]:
+    """States of the particles and latents that the user has listed; those outside the data are named."""
+    states: list[GivenState] = []
+    if options.particles_file:
+        table = read_particles(job.project / session.forward.star_file, seed=options.seed)
+        found, elsewhere = states_of_particles(session, job.project / options.particles_file, table)
+        states += found
+        if elsewhere:
+            job.warn(f"{elsewhere} particle(s) of {options.particles_file} belong to half {3 - session.half} and are left out.")
+    if options.latents_file:
+        states += states_of_latents(session, job.project / options.latents_file)
+    if states:
+        outside = session.outside(torch.stack([state.coordinates for state in states]))
+        names = ", ".join(state.name for state, is_outside in zip(states, outside, strict=True) if is_outside)
+        if names:
+            job.warn(f"Outside the data, where no particle tells what the molecule does: {names}; drawn grey.")
+    return states
+
+
+def draw_embedding(
+    session: Session, options: VisualizationOptions, clusters: Clusters, given: list[GivenState], job: RunningJob
+) -> None:
+    """Density and displacement of the particles in the latent space, and what else they can be coloured by."""
+    half, figures = session.half, job.directory / FOLDER / "figures"
+    reduction = session.reduction(options.embedding, seed=options.seed)
+    draw_latents(
+        {half: reduction.points},
+        {half: session.part.rms_displacement.cpu().numpy()},
+        figures / f"01_latents_half{half}.png",
+        axis_labels={half: reduction.labels},
+        title=f"Latent space of half {half}",
+        marked={half: reduction.points[clusters.particles]},
+    )
+    names = (*_COLOURINGS[:-1], "held-out error") if np.isfinite(session.held_out_error).any() else _COLOURINGS
+    draw_colourings(
+        reduction,
+        [session.colouring(name, reduction, clusters) for name in names],
+        figures / f"01_latents_more_half{half}.png",
+        half=half,
+        least_moved=session.least_moved,
+    )
+
+
+def show_clusters(session: Session, clusters: Clusters, job: RunningJob) -> list[WrittenState]:
+    """Map of the state in the middle of each cluster, and a figure of them."""
+    names = [f"cluster {number}" for number in range(1, len(clusters) + 1)]
+    written, portraits = write_states(session, names, list(clusters.centres), job)
+    scene = scene_of(session, portraits, _first_motion(session))
+    draw_states(
+        scene,
+        portraits[:_STATES_IN_FIGURE],
+        job.directory / FOLDER / "figures" / f"05_clusters_half{session.half}.png",
+        title=f"States of clusters of half {session.half}",
+        caption="State of the particle in the middle of each cluster, numbered as in the latent space, in the order of the first "
+        "main motion, in two views at a right angle. Colour: displacement from the consensus, in Å.",
+    )
+    job.report(f"States of {len(portraits)} clusters: {written[0].file} to {written[-1].file.name}.")
+    return written
+
+
+def show_given(session: Session, given: list[GivenState], job: RunningJob) -> list[WrittenState]:
+    """Maps of the states that the user has listed, and a figure of the first of them."""
+    written, portraits = write_states(session, [state.name for state in given], [state.coordinates for state in given], job)
+    scene = scene_of(session, portraits, _first_motion(session))
+    more = f" The first {_STATES_IN_FIGURE} of {len(given)}." if len(given) > _STATES_IN_FIGURE else ""
+    draw_states(
+        scene,
+        portraits[:_STATES_IN_FIGURE],
+        job.directory / FOLDER / "figures" / f"06_listed_states_half{session.half}.png",
+        title=f"Listed states of half {session.half}",
+        caption=f"States of the particles or latents that were asked for, in two views at a right angle.{more} Colour: "
+        "displacement from the consensus, in Å; states outside the data are grey.",
+    )
+    job.report(f"{len(given)} listed states: {written[0].file} to {written[-1].file.name}.")
+    return written
+
+
+def write_states(
+    session: Session, names: list[str], states: list[torch.Tensor], job: RunningJob
+) -> tuple[list[WrittenState], list[Portrait]]:
+    """Save the maps of states (D,) each as maps/mapNNN_half{h}.mrc and register them."""
+    written, portraits = [], []
+    for done, (name, coordinates) in enumerate(zip(names, states, strict=True), start=1):
+        job.check_abort()
+        path, portrait = save_map(session, coordinates, label=name)
+        job.add_output(path, MAP_LABEL)
+        written.append(written_state(session, path, name, coordinates, is_outside=portrait.outside))
+        portraits.append(portrait)
+        job.progress("states", done, len(names), "maps")
+    return written, portraits
+
+
+def written_state(session: Session, path: Path, name: str, coordinates: torch.Tensor, *, is_outside: bool) -> WrittenState:
+    """Row of the list of maps."""
+    moved = session.state_positions(coordinates) - session.model.gaussians.positions.cpu()
+    rms = float(moved.square().sum(1).mean().sqrt())
+    return WrittenState(path.relative_to(session.job_directory), name, coordinates, rms, is_outside)
+
+
+def show_motion(session: Session, motion: int, options: VisualizationOptions, job: RunningJob) -> list[WrittenState]:
+    """Maps along one main motion, their ChimeraX script, animation and figure."""
+    half, path = session.half, session.traversal(motion, options.n_frames)
+    movie = save_movie(session, path, job, stage=f"main motion {motion + 1}")
+    draw_montage(
+        session,
+        movie,
+        [f"{float(coordinates[motion]):+.1f} Å" for coordinates in path],
+        job.directory / FOLDER / "figures" / f"04_motion{motion + 1:02d}_half{half}.png",
+        title=f"Main motion {motion + 1} of half {half}",
+        what=f"States along main motion {motion + 1}, from its 2nd to its 98th percentile over the particles, in two views at "
+        "a right angle; the number is the position along the motion (rms over the density).",
+    )
+    return _list_movie(session, movie, path, f"main motion {motion + 1}", job)
+
+
+def show_trajectory(
+    session: Session, given: list[GivenState], options: VisualizationOptions, job: RunningJob
+) -> list[WrittenState]:
+    """Movie that goes smoothly through the listed states."""
+    corners = torch.stack([state.coordinates for state in given]).double().numpy()
+    path = torch.from_numpy(smooth_path(corners, options.n_frames)).float()
+    movie = save_movie(session, path, job, stage="trajectory")
+    draw_montage(
+        session,
+        movie,
+        [f"state {number}" for number in range(1, len(path) + 1)],
+        job.directory / FOLDER / "figures" / f"07_trajectory_half{session.half}.png",
+        title=f"Trajectory through listed states of half {session.half}",
+        what=f"States on a smooth path through {given[0].name} to {given[-1].name}, in two views at a right angle.",
+    )
+    return _list_movie(session, movie, path, "trajectory", job)
+
+
+def draw_montage(session: Session, movie: Movie, labels: list[str], file: Path, *, title: str, what: str) -> None:
+    """Figure of a few states of a movie."""
+    count = len(movie.portraits)
+    shown = sorted({round(i * (count - 1) / (_STATES_IN_MONTAGE - 1)) for i in range(_STATES_IN_MONTAGE)})
+    draw_states(
+        movie.scene,
+        [movie.portraits[i].labelled(labels[i]) for i in shown],
+        file,
+        title=title,
+        caption=f"{what} Drawn from {session.maps.description}. Colour: displacement from the middle state, in Å.",
+    )
+
+
+def _list_movie(session: Session, movie: Movie, path: torch.Tensor, name: str, job: RunningJob) -> list[WrittenState]:
+    others = ", ".join(file.name for file in movie.files[len(path) :] if file.suffix != ".bild")
+    job.report(f"Movie along {name}: {movie.folder}/ with {len(path)} maps, {others}.")
+    return [
+        written_state(session, file, f"{name}, {index} of {len(path)}", coordinates, is_outside=portrait.outside)
+        for index, (file, coordinates, portrait) in enumerate(zip(movie.files, path, movie.portraits, strict=False), start=1)
+    ]
+
+
+def _first_motion(session: Session) -> torch.Tensor:
+    """(n, 3) A from one end of the first main motion to the other."""
+    first, last = (session.state_positions(coordinates) for coordinates in session.traversal(0, 2))
+    return last - first
+
+
+def report_regions(session: Session, options: VisualizationOptions, job: RunningJob) -> None:
+    """Table of displacement per region."""
+    gaussians = session.model.gaussians
+    regions, _ = find_regions(
+        gaussians.positions.cpu(),
+        gaussians.amplitudes.cpu(),
+        session.gaussians.basis.cpu(),
+        session.coefficients.cpu(),
+        count=options.n_regions,
+        seed=options.seed,
+    )
+    path = job.directory / FOLDER / f"regions_half{session.half}.tsv"
+    write_regions(path, regions)
+    most, least = regions[0], regions[-1]
+    where = ", ".join(f"{value:.0f}" for value in most.centre_angstroms)
+    job.report(
+        f"Half {session.half}: the region around ({where}) A with {100 * most.mass_fraction:.0f} % of the mass moves by "
+        f"{most.rms_angstroms:.1f} A rms, the stillest region by {least.rms_angstroms:.1f} A; all regions in {path}."
+    )
+
+
+def write_files(session: Session, job: RunningJob, labels: NDArray[np.int64], seed: int) -> None:
+    """Gaussians for ChimeraX or PyMOL, and the particles with their latents."""
+    folder, half = job.directory / FOLDER, session.half
+    rms = rms_of_gaussians(session.part)
+    gaussians = session.model.gaussians
+    path = folder / f"gaussians_half{half}.pdb"
+    write_gaussians_pdb(path, gaussians.positions, gaussians.amplitudes, rms, box_centre(session))
+    table = read_particles(job.project / session.forward.star_file, seed=seed)
+    path = folder / f"particles_half{half}.star"
+    write_particles_with_latents(table, path, [(session.part, session.motions)], {"rlnDynamightCluster": labels + 1})
+    job.add_output(path, PARTICLES_LABEL)
