@@ -1,10 +1,16 @@
-"""Where a job that a person names on a command line lies: for tools, which run in any working directory."""
+"""A job that a person names on a command line: for tools, which run in any working directory."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from relion_jobs.ondisk.later_outputs import job_at_rest
 from relion_jobs.ondisk.project import locate, resolve_job
+
+__all__ = ["find_job", "job_at_rest", "working_directory"]
 
 
 def find_job(text: str, cwd: Path | None = None) -> tuple[Path, Path]:
@@ -31,3 +37,14 @@ def find_job(text: str, cwd: Path | None = None) -> tuple[Path, Path]:
     named = here / text
     project = locate(named if named.exists() else here)
     return project, Path(resolve_job(project, text, here))
+
+
+@contextmanager
+def working_directory(path: Path) -> Iterator[None]:
+    """Work in a directory: paths in a job are relative to its project."""
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)

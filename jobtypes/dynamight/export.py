@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobtypes.common.job_paths import find_job
+from jobtypes.common.job_paths import find_job, working_directory
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobtypes.dynamight.model.result import HalfResult
 
 _DEFAULT_PARTICLES = 500
@@ -28,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(list(argv))
     output = arguments.output.absolute()
     project, directory = find_job(arguments.job_directory)
-    with _working_directory(project):
+    with working_directory(project):
         from jobtypes.dynamight.model.result import load_forward_result
 
         forward = load_forward_result(directory, arguments.checkpoint_file)
@@ -102,14 +98,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint-file", metavar="C", help="checkpoint of the forward deformations (default: the last)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw of these particles (default 1)")
     return parser
-
-
-@contextmanager
-def _working_directory(path: Path) -> Iterator[None]:
-    """Paths in a job are relative to its project."""
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -57,8 +57,8 @@ JOB_TYPE = JobType(
         Cleanable("forward_deformations/checkpoints/[0-9]*.pth", needs=_FINAL_CHECKPOINT),
         Cleanable("forward_deformations/spectra_half*.tmp", needs=_FINAL_CHECKPOINT),
         Cleanable("inverse_deformations/inv_chkpt_[0-9]*.pth", needs="inverse_deformations/inv_chkpt.pth"),
-        Cleanable("visualization/motion*_half[0-9]/*.mrc", harsh=True),
-        Cleanable("visualization/maps/*.mrc", harsh=True),
+        Cleanable("movies/*/*.mrc", harsh=True),
+        Cleanable("maps/*.mrc", harsh=True),
         Cleanable("previous_[0-9]*", harsh=True),
     ),
     tools=(
@@ -66,6 +66,11 @@ JOB_TYPE = JobType(
             name="export",
             run="jobtypes.dynamight.export:main",
             help="write a job's latents, Gaussians and displacements as numpy files",
+        ),
+        Tool(
+            name="subset",
+            run="jobtypes.dynamight.visualization.subset:main",
+            help="write particles chosen by latent, motion, cluster, polygon or displacement as a STAR file",
         ),
     ),
 )

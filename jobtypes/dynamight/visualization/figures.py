@@ -162,6 +162,8 @@ def draw_colourings(reduction: Reduction, colourings: Sequence[Colouring], path:
     figure, axes = new_figure(rows, columns, width=10.2, height=2.9 * rows)
     for axis, colouring in zip(axes.flat, colourings, strict=False):
         draw_latent_space(figure, axis, reduction, colouring, least_moved=least_moved, look=LIGHT)
+        axis.set_title("", loc="right")  # what the colours are is said in the caption
+        axis.set_title(colouring.name, fontsize=9)
     for axis in axes.flat[len(colourings) :]:
         axis.set_axis_off()
     label_panels(axes.flat[: len(colourings)])

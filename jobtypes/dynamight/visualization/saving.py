@@ -145,7 +145,7 @@ def scene_of(session: Session, portraits: list[Portrait], motion: Tensor) -> Sce
     """Cameras that show a motion (n, 3) A best and hold all states, one contour level, one colour scale."""
     cameras = cameras_for(torch.cat([portrait.positions for portrait in portraits]), motion)
     level = automatic_threshold(portraits[len(portraits) // 2].volume)
-    largest = max(float(portrait.rms.quantile(0.99)) for portrait in portraits)
+    largest = max([float(portrait.rms.quantile(0.99)) for portrait in portraits if not portrait.outside], default=0.0)
     return Scene(cameras, level, max(largest, 0.5), session.pixel_size)
 
 

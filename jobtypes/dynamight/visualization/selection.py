@@ -46,7 +46,7 @@ def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int
     rows
         0-based rows to keep; their order and all columns stay.
     half
-        1 or 2.
+        1 or 2; 0 for held-out particles of both.
 
     Raises
     ------

@@ -184,6 +184,25 @@ class Session:
         """(P,) disagreement of the two halves' models in A about each particle; nan where it was not measured."""
         return read_held_out_errors(self.job_directory, self.forward, self.half)
 
+    @torch.no_grad()
+    def other_half_coordinates(self) -> Tensor:
+        """(P', D) A along this half's main motions of the particles of the other half, by their own model.
+
+        Both halves are taken about their mean state, since which conformation a half calls its consensus is its own choice.
+        """
+        other, gaussians = self.forward.halves[3 - self.half], self.model.gaussians
+        weights = gaussians.amplitudes / gaussians.amplitudes.sum()
+        motions = torch.einsum("dk,knc->dnc", self.motions.from_coordinates.to(weights), self.gaussians.basis)
+        theirs = other.model.field.basis(gaussians.positions)
+        projection = torch.einsum("n,knc,dnc->kd", weights, theirs, motions)
+        coefficients = other.model.field.coefficients(other.latent_mean)
+        return ((coefficients - coefficients.mean(0)) @ projection).cpu()
+
+    def of_other_half(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Rows of the STAR file of those particles of the other half whose nearest particle of this half is chosen (P,)."""
+        _, nearest = self._tree.query(self.other_half_coordinates().numpy())
+        return np.asarray(self.forward.halves[3 - self.half].rows[chosen[nearest]])
+
     def clusters(self, count: int, seed: int) -> Clusters:
         """Group the particles by k-means along the main motions; each group is shown by its particle nearest to the centre."""
         from sklearn.cluster import KMeans

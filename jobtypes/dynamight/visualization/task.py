@@ -1,4 +1,4 @@
-"""The task: everything that can be seen of a motion, written to files."""
+"""The task: a window where one can be opened, and otherwise all that it would show, written to files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jobtypes.dynamight.visualization.window.availability import why_no_window
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
+_WINDOW = "A window is opened; option headless writes files instead."
 _TO_FILES = "states are written to files: maps, ChimeraX scripts, animations and figures."
 
 
@@ -23,7 +24,11 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     options = VisualizationOptions.from_values(values)
     _, sentence = choose_device(options.gpu_id)
     forward = load_forward_result(job_directory, options.checkpoint_file)
-    return [sentence, f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.", _how(options)]
+    return [
+        sentence,
+        f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.",
+        why_files(options) or _WINDOW,
+    ]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -34,8 +39,14 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     job.report(sentence)
     forward = load_forward_result(job.directory, options.checkpoint_file, device)
     job.report(f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.")
-    job.report(_how(options))
-    write_everything(forward, options, job)
+    reason = why_files(options)
+    if reason is None:
+        from jobtypes.dynamight.visualization.window.opening import show_window  # napari and Qt are needed from here on
+
+        show_window(forward, options, job)
+    else:
+        job.report(reason)
+        write_everything(forward, options, job)
 
 
 def _what(options: VisualizationOptions) -> str:
@@ -47,9 +58,9 @@ def _what(options: VisualizationOptions) -> str:
     )
 
 
-def _how(options: VisualizationOptions) -> str:
-    """One sentence: into files, and why."""
+def why_files(options: VisualizationOptions) -> str | None:
+    """Say in one sentence why states are written to files; None where a window is opened instead."""
     if options.headless:
         return f"As asked for, {_TO_FILES}"
     reason = why_no_window()
-    return f"{reason[:-1]}; {_TO_FILES}" if reason else _TO_FILES.capitalize()
+    return reason and f"{reason.rstrip('.')}; {_TO_FILES}"

@@ -1,0 +1,154 @@
+"""Which particles fulfil the conditions that a user has given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.visualization.given_states import read_corners
+from jobtypes.dynamight.visualization.held_out import held_out_particles
+from jobtypes.dynamight.visualization.selection import in_polygon, in_range
+from jobtypes.dynamight.visualization.session import Session
+from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.running_job import RunningJob
+
+_CLUSTERS = 4  # where neither the user nor an earlier visualization says how many
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Conditions, of which all must hold.
+
+    Attributes
+    ----------
+    half_set
+        1 or 2, in whose latent space is chosen; 0: held-out particles of both halves, in the latent space of half 1.
+    both_halves
+        Also particles of the other half, whose state is that of a chosen one.
+    latents, motions
+        Ranges: dimension or main motion from 1, lowest, highest; of motions in A.
+    displacement, error
+        Lowest and highest rms displacement, and disagreement of the halves, in A; None: any.
+    clusters, n_clusters
+        Numbers from 1; None: the clusters of the last visualization.
+    polygon, embedding, axes
+        File with corners in a drawing; see `reductions.reduce`, axes from 1.
+    seed
+        Of clusters, umap and ica.
+    """
+
+    half_set: int
+    both_halves: bool
+    latents: list[list[float]]
+    motions: list[list[float]]
+    displacement: list[float] | None
+    error: list[float] | None
+    clusters: list[int]
+    n_clusters: int | None
+    polygon: Path | None
+    embedding: str
+    axes: tuple[int, int]
+    seed: int
+
+
+def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
+    """All particles of a job, in the half sets that were trained on, whether the STAR file names these or not."""
+    table = read_particles(project / forward.star_file)
+    half = table.half.copy()
+    for part in forward.halves.values():
+        half[part.rows] = part.half
+    return replace(table, half=half)
+
+
+def chosen_rows(forward: ForwardResult, choice: Choice, job: RunningJob) -> NDArray[np.int64]:
+    """Rows of the particle STAR file that a choice takes, in ascending order.
+
+    Raises
+    ------
+    UserError
+        A condition cannot be used, there is none, or no particle fulfils all of them.
+    """
+    conditions = (choice.latents, choice.motions, choice.displacement, choice.clusters, choice.polygon)
+    if choice.half_set != 0 and not any(conditions):
+        raise UserError("No condition is given; choose by --latent, --motion, --displacement, --cluster or --polygon.")
+    if choice.half_set != 0 and choice.error:
+        raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
+    session = Session(job.directory, forward, choice.half_set or 1)
+    chosen = _chosen(session, choice)
+    rows = session.part.rows[chosen]
+    if choice.both_halves or choice.half_set == 0:
+        rows = np.concatenate((rows, session.of_other_half(chosen)))
+    if choice.half_set == 0:
+        rows = np.intersect1d(rows, _held_out(forward, choice, job))
+    if not len(rows):
+        raise UserError(f"No particle fulfils all conditions; {_ranges(session)}.")
+    return np.sort(rows)
+
+
+def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
+    """Which particles (P,) of the session's half fulfil all conditions."""
+    part = session.part
+    chosen = np.ones(len(part.rows), dtype=bool)
+    latents, coordinates = part.latent_mean.cpu().numpy(), session.coordinates.numpy()
+    for values, ranges, what in ((latents, choice.latents, "latent dimension"), (coordinates, choice.motions, "main motion")):
+        for dimension, low, high in ranges:
+            if not (dimension == int(dimension) and 1 <= dimension <= values.shape[1]):
+                raise UserError(f"There is no {what} {dimension:g}; the job has {values.shape[1]}, counted from 1.")
+            chosen &= in_range(values[:, int(dimension) - 1], *_ordered(low, high, what))
+    if choice.displacement:
+        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(*choice.displacement, "displacement"))
+    if choice.clusters:
+        chosen &= _in_clusters(session, choice)
+    if choice.polygon:
+        reduction = session.reduction(choice.embedding, dimensions=(choice.axes[0] - 1, choice.axes[1] - 1), seed=choice.seed)
+        chosen &= in_polygon(reduction.points, read_corners(choice.polygon))
+    return chosen
+
+
+def _ordered(low: float, high: float, what: str) -> tuple[float, float]:
+    if not low <= high:
+        raise UserError(f"The range of the {what} goes from {low:g} to {high:g}; give the lower end first.")
+    return low, high
+
+
+def _in_clusters(session: Session, choice: Choice) -> NDArray[np.bool_]:
+    labels = None if choice.n_clusters else _written_clusters(session)
+    if labels is None:
+        labels = session.clusters(choice.n_clusters or _CLUSTERS, choice.seed).labels + 1
+    for number in choice.clusters:
+        if not 1 <= number <= labels.max():
+            raise UserError(f"There is no cluster {number}; they are numbered from 1 to {labels.max()}.")
+    return np.isin(labels, choice.clusters)
+
+
+def _written_clusters(session: Session) -> NDArray[np.int64] | None:
+    """Labels (P,) that the last visualization has written; None where there is none."""
+    path = session.job_directory / "visualization" / f"particles_half{session.half}.star"
+    if not path.is_file():
+        return None
+    source = read_particles(path).source["particles"]
+    if "rlnDynamightCluster" not in source.columns or len(source) != len(session.part.rows):
+        return None
+    return source.read(numbers=("rlnDynamightCluster",), texts=())["rlnDynamightCluster"].astype(np.int64)
+
+
+def _held_out(forward: ForwardResult, choice: Choice, job: RunningJob) -> NDArray[np.int64]:
+    if not choice.error:
+        return np.concatenate([part.rows[part.held_out] for part in forward.halves.values()])
+    particles = held_out_particles(job.directory, forward, job)
+    return particles.rows[in_range(particles.errors, *_ordered(*choice.error, "disagreement"))]
+
+
+def _ranges(session: Session) -> str:
+    """What values there are, for the sentence about an empty choice."""
+    along = session.coordinates[:, 0]
+    moved = session.part.rms_displacement
+    return (
+        f"half {session.half} lies between {float(along.min()):.1f} and {float(along.max()):.1f} A along main motion 1, with "
+        f"displacements of {float(moved.min()):.1f} to {float(moved.max()):.1f} A"
+    )

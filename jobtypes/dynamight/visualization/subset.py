@@ -1,0 +1,98 @@
+"""Tool `subset`: particles chosen by latent, motion, cluster, polygon or displacement, as a STAR file for RELION."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobtypes.common.job_paths import find_job, job_at_rest, working_directory
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the subset that the arguments describe, and register it; returns the exit code 0."""
+    arguments = parser().parse_args(list(argv))
+    for name in ("polygon", "checkpoint_file"):
+        if getattr(arguments, name) is not None:
+            setattr(arguments, name, getattr(arguments, name).absolute())
+    project, directory = find_job(arguments.job_directory)
+    with job_at_rest(project, directory) as register, working_directory(project):
+        from jobtypes.dynamight.model.result import load_forward_result
+        from jobtypes.dynamight.outputs import PARTICLES_LABEL
+        from jobtypes.dynamight.visualization.choice import Choice, chosen_rows, particles_of
+        from jobtypes.dynamight.visualization.selection import write_subset
+
+        choice = Choice(**{name: getattr(arguments, name) for name in Choice.__dataclass_fields__})
+        forward = load_forward_result(directory, str(arguments.checkpoint_file or ""))
+        rows = chosen_rows(forward, choice, _Terminal(project, directory))
+        table = particles_of(forward, project)
+        path = write_subset(table, directory, rows, choice.half_set)
+        register(path, PARTICLES_LABEL)
+    _say(f"Wrote {len(rows)} of {len(table)} particles to {path}.")
+    return 0
+
+
+class _Terminal:
+    """What work wants of a running job, where there is none."""
+
+    is_continue = True
+
+    def __init__(self, project: Path, directory: Path) -> None:
+        self.project, self.directory = project, directory
+
+    def report(self, sentence: str) -> None:
+        """Write one line."""
+        _say(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Write one line."""
+        _say(f"Warning: {sentence}")
+
+    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Say how far it is."""
+        sys.stderr.write(f"\r{stage}: {done}/{total} {unit}" + ("\n" if done >= total else ""))
+
+    def check_abort(self) -> None:
+        """Ctrl-C stops a tool by itself."""
+
+    def abort_requested(self) -> bool:
+        """Never."""
+        return False
+
+    def add_output(self, path: Path, label: str) -> None:
+        """Register nothing: the tool does."""
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(sentence + "\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments of the tool; those of a choice have the names of `choice.Choice`."""
+    arguments = argparse.ArgumentParser(
+        prog="relion_jobs_dynamight subset",
+        description="Write the particles that fulfil all conditions to JOB_DIR/subsets/subset_NNN_halfH.star: their rows as they "
+        "are in the job's STAR file, with its optics table. An end of a range may be 'inf' or '-inf'.",
+    )
+    add = arguments.add_argument
+    add("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
+    add("--half-set", type=int, choices=(0, 1, 2), default=1, help="half set, in whose latent space is chosen; 0: only held-out "
+        "particles, of both halves, chosen in the latent space of half 1")  # fmt: skip
+    add("--both-halves", action="store_true", help="also those particles of the other half whose state is that of a chosen one")
+    add("--latent", nargs=3, type=float, action="append", default=[], dest="latents", metavar=("DIMENSION", "FROM", "TO"),
+        help="range of a latent dimension, counted from 1; may be repeated")  # fmt: skip
+    add("--motion", nargs=3, type=float, action="append", default=[], dest="motions", metavar=("MOTION", "FROM", "TO"),
+        help="range in A along a main motion, counted from 1; may be repeated")  # fmt: skip
+    add("--displacement", nargs=2, type=float, metavar=("FROM", "TO"), help="range of the rms displacement in A")
+    add("--error", nargs=2, type=float, metavar=("FROM", "TO"), help="range of the disagreement of the halves in A (half set 0)")
+    add("--cluster", nargs="+", type=int, default=[], dest="clusters", metavar="NUMBER", help="clusters, as in the figure of the "
+        "latent space")  # fmt: skip
+    add("--n-clusters", type=int, metavar="N", help="divide the particles anew into so many clusters")
+    add("--polygon", type=Path, metavar="FILE", help="text file with the corners of a polygon, x and y in each line")
+    add("--embedding", default="pca", choices=("pca", "umap", "ica", "raw"), help="drawing in which the polygon lies")
+    add("--axes", nargs=2, type=int, default=(1, 2), metavar=("X", "Y"), help="main motions (pca) or latent dimensions (raw) of "
+        "the polygon's axes, counted from 1")  # fmt: skip
+    add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
+    add("--seed", type=int, default=1, help="of clusters, umap and ica, as in the job (default 1)")
+    return arguments
