@@ -33,6 +33,7 @@ from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import (
     Settings,
     check_inputs,
+    completed,
     known_options,
     new_texts,
     other_tasks_flags,
@@ -137,7 +138,9 @@ def _run_task(job_type: JobType, task: Task, words: list[str]) -> int:
     directory.create()
     if is_companion():
         return accompany(directory, lambda: settings_of(job_type, task, words, directory))
-    outcome = execute(directory, lambda: settings_of(job_type, task, words, directory))
+    # the CCP-EM pipeliner runs several tasks in a row as one job and leaves the mark when all have ended
+    leaves_mark = bool(_named_directory(words)) or not directory.is_run_by_ccpem()
+    outcome = execute(directory, lambda: settings_of(job_type, task, words, directory), leaves_mark=leaves_mark)
     if (directory.project / labels.PIPELINE_STAR).exists():
         # an open RELION GUI looks for this flag, not for exit marks
         touch_changed(directory.project)
@@ -200,7 +203,7 @@ def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: 
         request = job_star.read(path)
         if not answers_to(job_type, request.label):
             raise UserError(f"{directory.name} is a job of type '{request.label}', not '{job_type.type_label}'.")
-        texts |= request.values
+        texts |= completed(job_type, request.values)
     else:
         switched = {task.switch: labels.YES} if task.switch else {}
         by_hand = with_changes(job_type, texts, call.given | switched)

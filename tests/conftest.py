@@ -76,7 +76,8 @@ def run(values, job):
         job.warn("half sets are missing")
     if mood == "gpu":
         job.report(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}")
-        time.sleep(1)
+        while not (job.project / "go").exists():
+            time.sleep(0.05)
     if mood == "stubborn":
         (job.project / job.directory / "started").touch()
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from relion_jobs.contract.options import Value
 
@@ -39,7 +39,10 @@ class ForwardOptions:
     @classmethod
     def from_values(cls, values: Mapping[str, Value]) -> ForwardOptions:
         """Pick this task's options out of all parsed values of the job."""
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+        options = cls(**{name: values[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+        # the CCP-EM pipeliner writes -1 where it means automatic
+        threshold = options.initial_threshold
+        return replace(options, initial_threshold=None if threshold is not None and threshold <= 0 else threshold)
 
     def as_dict(self) -> dict[str, Value]:
         """Plain values, for a checkpoint."""

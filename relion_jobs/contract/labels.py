@@ -15,6 +15,11 @@ ABORT_NOW = "RELION_JOB_ABORT_NOW"
 EXIT_MARKS = (EXIT_SUCCESS, EXIT_FAILURE, EXIT_ABORTED)
 JOB_MARKS = (*EXIT_MARKS, ABORT_NOW)
 
+# the CCP-EM pipeliner's marks, and the file that it keeps about each of its jobs
+CCPEM_EXIT_MARKS = ("PIPELINER_JOB_EXIT_SUCCESS", "PIPELINER_JOB_EXIT_FAILED", "PIPELINER_JOB_EXIT_ABORTED")
+CCPEM_ABORT_NOW = "PIPELINER_JOB_ABORT_NOW"
+CCPEM_JOB_INFO = ".CCPEM_pipeliner_jobinfo"
+
 # files of a job directory
 JOB_STAR = "job.star"
 JOB_PIPELINE_STAR = "job_pipeline.star"
@@ -55,4 +60,5 @@ class Status(StrEnum):
 
 
 STATUS_OF_MARK = {EXIT_SUCCESS: Status.SUCCEEDED, EXIT_FAILURE: Status.FAILED, EXIT_ABORTED: Status.ABORTED}
+STATUS_OF_CCPEM_MARK = dict(zip(CCPEM_EXIT_MARKS, STATUS_OF_MARK.values(), strict=True))
 MARK_OF_STATUS = {status: mark for mark, status in STATUS_OF_MARK.items()}

@@ -70,12 +70,30 @@ class JobDirectory:
         return tuple(name for name in labels.JOB_MARKS if (self.path / name).exists())
 
     def status_from_marks(self) -> Status | None:
-        """Return what the exit mark says, in RELION's order of preference; None without a mark."""
-        return next((labels.STATUS_OF_MARK[name] for name in self.marks() if name in labels.STATUS_OF_MARK), None)
+        """Return what the exit mark says, in RELION's order of preference; None without a mark.
+
+        Without one of RELION's, that of the CCP-EM pipeliner counts, if it belongs to the last launch.
+        """
+        found = (labels.STATUS_OF_MARK[name] for name in self.marks() if name in labels.STATUS_OF_MARK)
+        return next(found, None) or self._status_from_ccpem()
+
+    def _status_from_ccpem(self) -> Status | None:
+        return next((status for name, status in labels.STATUS_OF_CCPEM_MARK.items() if self._is_of_last_launch(name)), None)
+
+    def is_run_by_ccpem(self) -> bool:
+        """Return True if it was the CCP-EM pipeliner that launched the job last; it keeps a record of each of its launches."""
+        return self._is_of_last_launch(labels.CCPEM_JOB_INFO)
+
+    def _is_of_last_launch(self, name: str) -> bool:
+        """Whether a file is there and no older than job.star, which every launch writes anew."""
+        try:
+            return (self.path / name).stat().st_mtime_ns >= (self.path / labels.JOB_STAR).stat().st_mtime_ns
+        except OSError:
+            return False
 
     def clear_marks(self) -> None:
-        """Remove all RELION_JOB_* files, as before every launch."""
-        self._remove_marks(labels.JOB_MARKS)
+        """Remove all RELION_JOB_* files, as before every launch, and those of the CCP-EM pipeliner."""
+        self._remove_marks((*labels.JOB_MARKS, *labels.STATUS_OF_CCPEM_MARK, labels.CCPEM_ABORT_NOW))
 
     def write_mark(self, name: str) -> None:
         """Write one RELION_JOB_* file; an exit mark takes the place of the others, so that exactly one is there."""
@@ -87,12 +105,16 @@ class JobDirectory:
             (self.path / name).touch()
 
     def request_abort(self) -> None:
-        """Ask the running job to stop, as "Abort running" in the GUI does."""
-        self.write_mark(labels.ABORT_NOW)
+        """Ask the running job to stop, as "Abort running" in the GUI does; the CCP-EM pipeliner is asked in its own way."""
+        if not self.is_run_by_ccpem():
+            self.write_mark(labels.ABORT_NOW)
+            return
+        with disk_errors(self.path / labels.CCPEM_ABORT_NOW, "write"):
+            (self.path / labels.CCPEM_ABORT_NOW).touch()
 
     def abort_requested(self) -> bool:
         """Return True if somebody asked the job to stop."""
-        return (self.path / labels.ABORT_NOW).exists()
+        return any((self.path / name).exists() for name in (labels.ABORT_NOW, labels.CCPEM_ABORT_NOW))
 
     def append_note(self, command: str, when: datetime) -> None:
         """Append a launch to note.txt, in RELION's words.

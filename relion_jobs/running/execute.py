@@ -40,7 +40,7 @@ class Outcome:
         return 0 if self.status == Status.SUCCEEDED else 1
 
 
-def execute(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Outcome:
+def execute(job_directory: JobDirectory, prepare: Callable[[], Settings], *, leaves_mark: bool = True) -> Outcome:
     """Run a job and write exactly one exit mark, whatever happens.
 
     Parameters
@@ -49,6 +49,8 @@ def execute(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Out
         Where it runs.
     prepare
         Reads the settings; called after the job is locked, since what it raises is a failure of this job.
+    leaves_mark
+        False leaves all marks alone: another program, which started this process as one of several, says how the job ended.
 
     Raises
     ------
@@ -58,10 +60,11 @@ def execute(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Out
     with job_lock(job_directory.path):
         try:
             # an abort mark beside an exit mark belongs to the run that has ended; alone it was set for this one
-            if job_directory.status_from_marks() is not None:
+            if leaves_mark and job_directory.status_from_marks() is not None:
                 job_directory.clear_marks()
             status = _run(job_directory, prepare)
-            job_directory.write_mark(MARK_OF_STATUS[status])
+            if leaves_mark:
+                job_directory.write_mark(MARK_OF_STATUS[status])
         except (OSError, RelionJobsError) as error:
             _last_words(f"No exit mark could be written for {job_directory.name}: {sentence(error)}")
             status = Status.FAILED

@@ -24,7 +24,7 @@ from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_proce
 from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
 from relion_jobs.running.queue import cancel, standing
 from relion_jobs.running.registry import Registry, answers_to
-from relion_jobs.running.settings import Settings, check_inputs, read_settings, with_changes, with_ticks
+from relion_jobs.running.settings import Settings, check_inputs, completed, read_settings, with_changes, with_ticks
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _request_of(directory: JobDirectory, job_type: JobType) -> JobRequest:
             f"{directory.name.rstrip('/')}/{labels.JOB_STAR} is of type '{request.label}', but the pipeline lists the job as "
             f"'{job_type.type_label}'; put its job.star back."
         )
-    return request
+    return replace(request, values=completed(job_type, request.values))
 
 
 def _prepare(project: Path, name: str, job_type: JobType, settings: Settings, *, as_defaults: bool = True) -> Launch:

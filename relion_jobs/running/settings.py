@@ -104,6 +104,13 @@ def new_texts(job_type: JobType, site: Site | None = None) -> dict[str, str]:
     return texts | {variable: text for variable, text in given.items() if variable in texts}
 
 
+def completed(job_type: JobType, texts: Mapping[str, str]) -> dict[str, str]:
+    """Rows of a job.star with defaults where it is empty but may not be, as other programs leave numbers that do not matter."""
+    needed = [option for option in known_options(job_type) if option.kind in ("integer", "number", "choice")]
+    empty = defaults(option for option in needed if not texts.get(option.variable, "-").strip())
+    return {**texts, **empty}
+
+
 def with_changes(job_type: JobType, texts: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
     """`texts` with options set; our extra ones go into `other_args`.
 
