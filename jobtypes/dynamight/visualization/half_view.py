@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from relion_jobs.contract.running_job import RunningJob
 
 CHOICES = ("half 1", "half 2", "0: held out of half 1", "0: held out of half 2")
 SOURCES = ("Gaussians", "deformed reconstruction")
+_SAMPLE = 60  # particles
 _FAR = 0.04  # of the width of the drawing: farther from every particle there are no data
 
 
@@ -92,6 +94,13 @@ class HalfView:
         found = CarriedSurfaces(volume, session.pixel_size, session.model)
         found.surface(self.consensus, found.level)  # what takes long, while nobody waits for a click
         return found
+
+    @cached_property
+    def largest_displacement(self) -> float:
+        """Displacement in A from the consensus that few Gaussians of few particles exceed, at least 1: end of a colour scale."""
+        some = self.session.coefficients[:: max(1, len(self.session.coefficients) // _SAMPLE)]
+        moved = [torch.einsum("k,knc->nc", one, self.session.gaussians.basis).norm(dim=1).quantile(0.99) for one in some]
+        return max(float(torch.stack(moved).quantile(0.95)), 1.0)
 
     @property
     def consensus(self) -> Tensor:

@@ -111,9 +111,8 @@ class Explorer(QWidget):
         return act
 
     def say(self, sentence: str) -> None:
-        """Show a sentence in the status line, here and in napari's."""
+        """Show a sentence in the status line."""
         self.status.setText(sentence)
-        self.viewer.status = sentence
 
     def adopt(self, dock: QDockWidget) -> None:
         """Make room: napari's own layer docks are hidden, and come back from its Window menu."""
@@ -146,7 +145,7 @@ class Explorer(QWidget):
         show.set_level(view.surfaces.level, view.surfaces.highest)
         self.molecule.show_consensus(consensus)
         rms = view.session.part.rms_displacement
-        self.molecule.largest = max(2.0 * float(rms.quantile(0.9)) if len(rms) else 1.0, 1.0)
+        self.molecule.largest = view.largest_displacement
         self.tabs.movie.set_motions(view.session.motions.rms_angstroms.tolist())
         positions = view.session.model.gaussians.positions
         self.molecule.look_from_front(2.2 * float(positions.norm(dim=1).max()) + 10.0)

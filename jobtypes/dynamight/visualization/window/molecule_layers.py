@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.colors import to_rgba
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from napari import Viewer
 from napari.layers import Image, Points, Surface
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS
 from jobtypes.dynamight.visualization.state_surfaces import Mesh
 
+_UNITS = ("angstrom",) * 3
 _CANVAS_PIXELS = 620  # height that the molecule may take at first
 _NOTHING = Mesh(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]))
 
@@ -24,7 +24,9 @@ def _one_colour(colour: str, name: str) -> Colormap:
     return Colormap([to_rgba(colour)] * 2, name=name)
 
 
-AMOUNTS = Colormap(DISPLACEMENT_COLOURS(np.linspace(0, 1, 64)), name="displacement")
+# as figures.DISPLACEMENT_COLOURS, but nothing in it is dark: the light does that, on black
+AMOUNTS = LinearSegmentedColormap.from_list("displacement", ("#dfe3ea", "#ffd08a", "#ff7a45", "#e0244f"))
+_AMOUNTS = Colormap(AMOUNTS(np.linspace(0, 1, 64)), name="displacement")
 _OUTSIDE = _one_colour("0.5", "outside the data")
 _PLAIN = _one_colour("#c9d2e0", "plain")
 _CONSENSUS = _one_colour("#8fb8e8", "consensus")
@@ -74,14 +76,14 @@ class MoleculeLayers:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.volume: Image = viewer.add_image(
-            np.zeros((2, 2, 2), np.float32), name="state, as volume", rendering="iso", colormap="gray_r", visible=False
+            np.zeros((2, 2, 2), np.float32), name="state, as volume", rendering="iso", colormap="gray", visible=False, units=_UNITS
         )
         self.consensus = self._surface("consensus map", _CONSENSUS, opacity=0.35)
         self.other = self._surface("state by the other half", _HALVES[2])
-        self.state = self._surface("state", AMOUNTS)
+        self.state = self._surface("state", _AMOUNTS)
         self.state.visible = True
         self.gaussians: Points = viewer.add_points(
-            np.zeros((1, 3)), name="Gaussians", size=1.0, border_width=0, shading="spherical", visible=False
+            np.zeros((1, 3)), name="Gaussians", size=1.0, border_width=0, shading="spherical", visible=False, units=_UNITS
         )
         self._frames: list[Appearance] = []
         self._shown: Callable[[int], None] = lambda frame: None
@@ -90,7 +92,9 @@ class MoleculeLayers:
         viewer.dims.events.current_step.connect(self._step)
 
     def _surface(self, name: str, colours: Colormap, opacity: float = 1.0) -> Surface:
-        layer = self.viewer.add_surface(_napari(_NOTHING), name=name, opacity=opacity, shading="smooth", visible=False)
+        layer = self.viewer.add_surface(
+            _napari(_NOTHING), name=name, opacity=opacity, shading="smooth", visible=False, units=_UNITS
+        )
         layer.colormap, layer.contrast_limits = colours, (0.0, 1.0)
         return layer
 
@@ -112,7 +116,7 @@ class MoleculeLayers:
         elif two:
             self.state.colormap = _HALVES[1]
         else:
-            self.state.colormap = AMOUNTS if self.colour_by_displacement else _PLAIN
+            self.state.colormap = _AMOUNTS if self.colour_by_displacement else _PLAIN
         self.other.data = _napari(appearance.other or _NOTHING)
         self.other.visible = two
         self.gaussians.data = _zyx(appearance.positions.cpu().numpy())
@@ -124,7 +128,7 @@ class MoleculeLayers:
         if values.ndim == 2:
             return values
         low, high = self.gaussian_limits
-        return np.asarray(DISPLACEMENT_COLOURS(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
+        return np.asarray(AMOUNTS(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
 
     def show_consensus(self, mesh: Mesh) -> None:
         """Give the consensus map its surface."""
@@ -144,7 +148,8 @@ class MoleculeLayers:
         self._frames, self._shown = list(frames), shown
         # a layer that nobody sees, whose first axis makes the slider
         self._slider: Points = self.viewer.add_points(
-            np.column_stack((np.arange(len(frames)), np.zeros((len(frames), 3)))), name="frames", visible=False
+            np.column_stack((np.arange(len(frames)), np.zeros((len(frames), 3)))), name="frames", visible=False,
+            units=("pixel", *_UNITS),
         )
         self.viewer.dims.axis_labels = ("frame", "z", "y", "x")
         self.viewer.dims.set_current_step(0, 0)
@@ -171,4 +176,4 @@ def _napari(mesh: Mesh, values: NDArray[np.float64] | None = None) -> tuple[NDAr
     """Vertices, faces and values of a surface layer; napari knows no surface without faces, so that one becomes a point."""
     if not mesh.faces.size:
         mesh, values = _NOTHING, None
-    return _zyx(mesh.vertices), mesh.faces, np.asarray(np.zeros(len(mesh.vertices)) if values is None else values, np.float32)
+    return _zyx(mesh.vertices), mesh.faces[:, ::-1], np.asarray(np.zeros(len(mesh.vertices)) if values is None else values, np.float32)

@@ -18,7 +18,7 @@ def make_explorer(viewer: napari.Viewer, forward: ForwardResult, options: Visual
     """Put the dock into a viewer, and begin to open the half set that was asked for."""
     viewer.title = f"{job.directory} - DynaMight"
     viewer.theme = "dark"
-    viewer.scale_bar.visible, viewer.scale_bar.unit = True, "Å"
+    viewer.canvas.overlays.scale_bar.visible = True
     explorer = Explorer(viewer, forward, options, job)
     explorer.adopt(viewer.window.add_dock_widget(explorer, name="Latent space", area="right"))
     explorer.open(first_choice(options.half_set))
