@@ -84,7 +84,9 @@ def problems(scheme: Scheme) -> list[str]:
         for slot in ("output", "input1", "input2"):
             kind, text = getattr(wanted, slot), getattr(one, slot)
             if not _fits(scheme, kind, text):
-                expected = "a number or a float variable" if kind.startswith("number") else f"a {kind.rstrip('?')} variable"
+                expected = {"number": "a number or a float variable", "any": "a variable"}.get(
+                    kind.rstrip("?"), f"a {kind.rstrip('?')} variable"
+                )
                 found.append(f"{slot} of operator {name} ({one.kind}) is '{text}'; it must be {expected}.")
     nodes = {*scheme.operators, *scheme.jobs}
     for edge in scheme.edges:

@@ -29,7 +29,7 @@ def send_mail(site: Site, address: str, subject: str, text: str) -> str:
     if not site.mail_command:
         return f"No {about}: site.yaml names no mail_command."
     addresses = [one.strip() for one in address.split(",")]
-    if wrong := next((one for one in addresses if not _ADDRESS.fullmatch(one)), None):
+    if (wrong := next((one for one in addresses if not _ADDRESS.fullmatch(one)), None)) is not None:
         return f"No {about}: '{wrong}' is no address."
     words = [*shlex.split(site.mail_command), "-s", subject, *addresses]
     try:

@@ -25,10 +25,11 @@ from relion_jobs.pipeline.schedule import Decision, decide
 from relion_jobs.pipeline.status import FINISHED
 from relion_jobs.running.finish import take_stock
 from relion_jobs.running.follow import has_ended, settle, termination_as_ctrl_c
+from relion_jobs.running.foreign_jobs import PIPELINER, end_of_handed, hand_to_relion
 from relion_jobs.running.launch import prepare_run
 from relion_jobs.running.limits import Limits, Use, machine_has_gpus, running_here, use_of, why_not_now
 from relion_jobs.running.registry import Registry
-from relion_jobs.running.relaunch import schedule_unstarted
+from relion_jobs.running.relaunch import GRACE_SECONDS, schedule_unstarted
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.submit import submit
 
@@ -63,6 +64,7 @@ class Scheduler:
     wait_minutes: float = 0.0
     _journal: Journal = field(init=False)
     _running: dict[str, subprocess.Popen[bytes] | None] = field(default_factory=dict)
+    _handed: set[str] = field(default_factory=set)
     _told: dict[str, str] = field(default_factory=dict)
     _all_well: bool = True
     _is_stopped: bool = False
@@ -118,6 +120,9 @@ class Scheduler:
             else:
                 self._running[name] = None
                 self.report(f"{name} still runs.")
+        if any(found.status == Status.SCHEDULED for name in self._journal.jobs if (found := pipeline.find(name))):
+            # RELION may have been asked to run one of them and takes a moment to begin
+            time.sleep(GRACE_SECONDS)
         for text in take_stock(self.project):
             self.report(text)
         for process in read_pipeline(self.project).processes:
@@ -155,6 +160,7 @@ class Scheduler:
                 edit.pipeline = with_status(edit.pipeline, name, Status.SCHEDULED)
         self._note(is_rescheduling=False)
         self._told.clear()
+        self._handed.clear()
         self.report(f"Round {self._journal.round} of {self._journal.rounds}.")
 
     def _note(self, **changes: object) -> None:
@@ -178,6 +184,9 @@ class Scheduler:
         waiting = False
         for decision in decide(pipeline, lambda path: (self.project / path).exists()):
             name = decision.process.name
+            if name in self._running:
+                # RELION was asked to run it and has not begun yet
+                continue
             if decision.action == "never":
                 self._all_well = False
                 self._tell(name, f"{name} will not start: {decision.reason}")
@@ -214,7 +223,7 @@ class Scheduler:
             launch = prepare_run(self.project, name, self.registry)
             self._running[name] = submit(launch)
         except UnknownJobType:
-            self._tell(name, f"{name} is of type {decision.process.label}, which is not ours: waiting for RELION to run it.")
+            self._hand_over(decision)
         except LockTimeout as error:
             self._tell(name, f"{name} waits: {sentence(error)}")
         except UserError as error:
@@ -222,8 +231,23 @@ class Scheduler:
             self._all_well = False
             return False
         else:
-            self._tell(name, f"{name} started ({launch.settings.task.title}).")
+            self._tell(name, f"{name} started ({launch.settings.title}).")
         return True
+
+    def _hand_over(self, decision: Decision) -> None:
+        """Let RELION run a job of its own type, or wait until it does."""
+        name = decision.process.name
+        about = f"{name} is of type {decision.process.label}, which is not ours"
+        if name in self._handed:
+            # it was asked once whether there is a relion_pipeliner
+            return
+        self._handed.add(name)
+        process = hand_to_relion(self.project, name)
+        if process is None:
+            self._tell(name, f"{about}: waiting for RELION to run it.")
+            return
+        self._running[name] = process
+        self._tell(name, f"{about}: handed to {PIPELINER}.")
 
     def _settle(self) -> None:
         for name, process in list(self._running.items()):
@@ -234,8 +258,16 @@ class Scheduler:
             if not is_over and not has_ended(directory, process):
                 continue
             del self._running[name]
+            if row is None:
+                self.report(f"{name} was deleted.")
+                continue
             try:
-                status = row.status if is_over and row else settle(directory, process)
+                if is_over:
+                    status = row.status
+                elif name in self._handed and process is not None:
+                    status = end_of_handed(self.project, name, process)
+                else:
+                    status = settle(directory, process)
             except (JobFailed, UserError) as error:
                 status = Status.FAILED
                 self.report(sentence(error))

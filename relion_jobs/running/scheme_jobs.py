@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.jobtype import JobType
-from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk import job_star, scheme_star
-from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.names import inside_project
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.ondisk.site import read_site
 from relion_jobs.pipeline.scheme import CONTINUE, Scheme, fill_in, real_paths
 from relion_jobs.running.launch import new_job, schedule_continue
-from relion_jobs.running.registry import Registry, answers_to
+from relion_jobs.running.registry import Registry
+from relion_jobs.running.scheme_foreign_jobs import add_foreign, added_since, schedule_foreign_continue
 from relion_jobs.running.settings import new_texts, read_settings
 
 INPUT_WAIT_SECONDS = 50.0  # as RELION: an input on a slow file system may be seen late
@@ -64,44 +64,41 @@ class SchemeJobs:
         Raises
         ------
         UserError
-            The job.star of the node is missing or wrong, an input does not come, or the type is not ours.
+            The job.star of the node is missing or wrong, an input does not come, or RELION does not add a job of its own type.
         """
         node_job = scheme.jobs[node]
-        job_type, texts = self._settings(scheme, node)
+        request, job_type = self._request(scheme, node)
         if node_job.has_started and node_job.mode == CONTINUE:
             name = read_pipeline(self.project).process(node_job.job).name
-            schedule_continue(self.project, name, job_type, texts)
+            if job_type is None:
+                schedule_foreign_continue(self.project, name, request)
+            else:
+                schedule_continue(self.project, name, job_type, new_texts(job_type, read_site(self.project)) | request.values)
             return name
-        if left := self._left(job_type, texts, counter):
+        if left := added_since(self.project, counter, request):
             self.report(f"{node}: takes {left}, which an earlier run has added.")
             return left
+        if job_type is None:
+            return add_foreign(self.project, f"{scheme.name}{node}", request, counter)
+        texts = new_texts(job_type, read_site(self.project)) | request.values
         self._await_inputs(node, job_type, texts)
         return new_job(self.project, job_type, texts, as_defaults=False)
 
-    def _settings(self, scheme: Scheme, node: str) -> tuple[JobType, dict[str, str]]:
-        """Read the job.star of a node and put the values of variables and the directories of jobs in it."""
+    def _request(self, scheme: Scheme, node: str) -> tuple[JobRequest, JobType | None]:
+        """Read the job.star of a node, put the values of variables and the directories of jobs in it; None: not our type."""
         request = job_star.read(inside_project(self.project, f"{scheme.name}{node}"))
-        job_type = self.registry.find(request.label)
-        kinds = {option.variable: option.kind for option in job_type.options}
-        texts = new_texts(job_type, read_site(self.project))
+        try:
+            job_type = self.registry.find(request.label)
+        except UnknownJobType:
+            job_type = None
+        kinds = {option.variable: option.kind for option in job_type.options} if job_type else {}
+        texts = {}
         for variable, text in request.values.items():
             filled = fill_in(scheme, text, variable, kind=kinds.get(variable, ""))
             texts[variable] = real_paths(scheme, filled, lambda name: scheme_star.read(self.project, name), strict=True)
             if texts[variable] != text:
                 self.report(f"{node}: {variable} = {texts[variable]}")
-        return job_type, texts
-
-    def _left(self, job_type: JobType, texts: dict[str, str], counter: int) -> str:
-        """Return the job that a run which died had added but not noted; empty where there is none."""
-        for process in read_pipeline(self.project).processes:
-            number = process.name.rstrip("/").rpartition("job")[2]
-            is_young = number.isdigit() and int(number) >= counter > 0
-            if not is_young or process.status != Status.SCHEDULED or not answers_to(job_type, process.label):
-                continue
-            request = job_star.read(JobDirectory(self.project, process.name).path)
-            if request.values == texts and not request.is_continue:
-                return process.name
-        return ""
+        return replace(request, values=texts), job_type
 
     def _await_inputs(self, node: str, job_type: JobType, texts: dict[str, str]) -> None:
         values = read_settings(job_type, texts, is_continue=False).values

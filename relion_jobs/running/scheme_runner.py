@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from relion_jobs.contract.errors import JobAborted, RelionJobsError, UserError
+from relion_jobs.contract.errors import JobAborted, RelionJobsError, UnknownJobType, UserError
 from relion_jobs.contract.labels import ABORT_NOW, MARK_OF_STATUS, Status
 from relion_jobs.ondisk import scheme_star
 from relion_jobs.ondisk.job_directory import JobDirectory
@@ -21,8 +21,10 @@ from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.ondisk.site import read_site
 from relion_jobs.pipeline.scheme import UNDEFINED, RunState, Scheme
 from relion_jobs.pipeline.scheme_operators import problems
+from relion_jobs.pipeline.status import FINISHED
 from relion_jobs.running.finish import notice_ends
 from relion_jobs.running.follow import has_ended, settle
+from relion_jobs.running.foreign_jobs import end_of_handed, hand_to_relion
 from relion_jobs.running.interruption import Interruption
 from relion_jobs.running.launch import prepare_run
 from relion_jobs.running.mail import send_mail
@@ -185,30 +187,36 @@ class SchemeRunner:
         status = read_pipeline(self.project).process(directory.name).status
         if status == Status.RUNNING and self._former and schedule_unstarted(directory, self._former):
             status = Status.SCHEDULED
-        if status in (Status.SUCCEEDED, Status.FAILED, Status.ABORTED):
+        if status in FINISHED:
             self.report(f"{node}: {directory.name} has ended meanwhile.")
             return status
         process = None
+        is_handed = False
         if status == Status.SCHEDULED:
-            launch = prepare_run(self.project, directory.name, self.registry, as_defaults=False)
-            process = submit(launch)
-            self.report(f"{node}: {directory.name} started ({launch.settings.task.title}).")
+            try:
+                launch = prepare_run(self.project, directory.name, self.registry, as_defaults=False)
+                process = submit(launch)
+                self.report(f"{node}: {directory.name} started ({launch.settings.task.title}).")
+            except UnknownJobType:
+                process = hand_to_relion(self.project, directory.name)
+                is_handed = process is not None
+                self.report(f"{node}: {directory.name} {'handed to' if is_handed else 'waits for'} RELION, its type is not ours.")
         else:
             self.report(f"{node}: {directory.name} runs already, waiting for it.")
         is_asked = False
         while not has_ended(directory, process):
-            if process is None and not self._is_running(directory):
-                return read_pipeline(self.project).process(directory.name).status
+            status = read_pipeline(self.project).process(directory.name).status
+            # a person may have marked a job of an earlier run as finished
+            if process is None and status in FINISHED:
+                return status
             if self._interruption.reason and not is_asked:
                 is_asked = True
                 directory.request_abort()
                 self.report(f"{self._interruption.reason}: {directory.name} was asked to stop.")
             time.sleep(POLL_SECONDS)
+        if is_handed and process is not None:
+            return end_of_handed(self.project, directory.name, process)
         return settle(directory, process)
-
-    def _is_running(self, directory: JobDirectory) -> bool:
-        """Return False where a person has marked the job as finished or failed; UserError where it was deleted."""
-        return read_pipeline(self.project).process(directory.name).status == Status.RUNNING
 
 
 def abort_scheme(project: Path, name: str) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 
 import pytest
+
+from relion_jobs import cli
 
 FAILURE, SUCCESS = "RELION_JOB_EXIT_FAILURE", "RELION_JOB_EXIT_SUCCESS"
 
@@ -130,6 +133,7 @@ def test_jobs_of_types_that_are_not_ours_are_waited_for_and_left_alone(project):
     with edit_pipeline(project.path, "test") as edit:
         edit.pipeline = add_process(edit.pipeline, Process("Refine3D/job001/", None, "relion.refine3d", Status.SCHEDULED))
     (project.path / "Refine3D/job001").mkdir(parents=True)
+    project.environment["PATH"] = os.path.dirname(sys.executable)
     with project.start("schedule", start_new_session=True) as scheduler:
         assert "is of type relion.refine3d, which is not ours" in scheduler.stdout.readline()
         scheduler.send_signal(signal.SIGINT)
@@ -139,3 +143,62 @@ def test_jobs_of_types_that_are_not_ours_are_waited_for_and_left_alone(project):
     assert "relion.refine3d" in refused.stderr
     assert project.status("Refine3D/job001/") == "Scheduled"
     assert os.listdir(project.path / "Refine3D/job001") == []
+
+
+def test_what_has_no_place_on_this_machine_waits_and_says_why(project):
+    jobs = [project.new("trouble", "-o", "mood=slow") for _ in range(2)]
+    with project.start("schedule", start_new_session=True) as scheduler:
+        assert f"{jobs[0]} started" in scheduler.stdout.readline()
+        assert f"{jobs[1]} waits: 1 job runs on this machine, 1 may (--jobs)" in scheduler.stdout.readline()
+        second = project.call("schedule")
+        assert second.returncode == 1
+        assert "Another 'relion_jobs schedule' is at work" in second.stderr
+        project.wait_for(f"{jobs[0]}started")
+        assert project.call("schedule", "--abort").returncode == 0
+        out, _ = scheduler.communicate(timeout=60)
+    assert "starts nothing more" in out
+    assert scheduler.returncode == 1
+    assert [project.status(job) for job in jobs] == ["Aborted", "Scheduled"]
+    assert not list(project.path.glob("RUNNING_PIPELINER*"))
+    nothing = project.call("schedule", "--stop")
+    assert nothing.returncode == 1
+    assert "nothing to stop" in nothing.stderr
+
+
+def test_jobs_are_repeated_and_the_next_one_waits_for_its_minutes(project):
+    first = project.new("toy", "-o", "fn_in=parts.star")
+    done = project.call("schedule", "--repeat", "3", "--wait", "0.01")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.text(f"{first}note.txt").count("Executing new job") == 3
+    assert "Round 3 of 3." in done.stdout
+    assert project.status(first) == "Succeeded"
+
+
+def test_a_failure_ends_the_repeats(project):
+    bad = project.new("trouble", "-o", "mood=failed")
+    assert project.call("schedule", "--repeat", "3").returncode == 1
+    assert project.text(f"{bad}note.txt").count("Executing new job") == 1
+
+
+def test_after_its_death_a_schedule_is_taken_up_and_no_job_runs_twice(project):
+    first = project.new("toy", "-o", "fn_in=parts.star", "-o", "rows_per_second=10")
+    second = project.new("toy", "-o", "fn_in=parts.star")
+    with project.start("schedule", "--repeat", "2", start_new_session=True) as scheduler:
+        project.wait_for(f"{first}run.out")
+        project.wait_until(lambda: "Counting" in project.text(f"{first}run.out"))
+        scheduler.kill()
+    done = project.call("schedule")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{first} still runs." in done.stdout or f"{first} succeeded" in done.stdout
+    assert "Takes up round 1 of 2 of the schedule of process" in done.stdout
+    assert [project.text(f"{job}run.out").count("Counting 20 particles from row 0") for job in (first, second)] == [2, 2]
+    assert not (project.path / ".relion_jobs_schedule.json").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("--jobs", "0"), ("--jobs-per-gpu", "-1"), ("--repeat", "0"), ("--wait", "-1"), ("--wait", "nan")]
+)
+def test_numbers_that_let_nothing_run_are_refused(project, words, monkeypatch, capsys):
+    monkeypatch.chdir(project.path)
+    assert cli.main(["schedule", *words]) == 1
+    assert words[0] in capsys.readouterr().err

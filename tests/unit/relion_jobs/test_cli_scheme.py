@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -183,10 +185,57 @@ def test_what_cannot_be_is_refused_in_one_sentence(project, words, expected, mon
     assert len(complaint.splitlines()) == 1
 
 
-def test_a_job_of_a_type_that_is_not_ours_ends_the_scheme_with_a_sentence(project):
+def test_without_relion_a_job_of_its_types_ends_the_scheme_with_a_sentence(project):
+    project.environment["PATH"] = os.path.dirname(sys.executable)
     make(project.path)
-    job_star.write(JobRequest("relion.nonsense", values={}), project.path / "Schemes/loop/count/job.star")
+    job_star.write(JobRequest("relion.select", values={}), project.path / "Schemes/loop/count/job.star")
     done = project.call("scheme", "run", "loop")
     assert done.returncode == 1
-    assert "relion.nonsense" in done.stdout
+    assert "is of type relion.select, which is not ours, and no relion_pipeliner of RELION 5" in done.stdout
     assert jobs_of(project.path) == []
+
+
+PIPELINER = f"""#!{sys.executable}
+import sys
+from pathlib import Path
+from relion_jobs.contract.labels import Status
+from relion_jobs.ondisk import job_star
+from relion_jobs.ondisk.project import edit_pipeline
+from relion_jobs.pipeline.graph import Process, add_process, with_status
+
+words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if "--version" in sys.argv:
+    print("RELION version: 5.0.1")
+elif "--addJobFromStar" in words:
+    request = job_star.read(Path(words["--addJobFromStar"]))
+    with edit_pipeline(Path.cwd(), "addJob") as edit:
+        name = edit.pipeline.next_job_directory("Select")
+        Path(name).mkdir(parents=True)
+        request.values["other_args"] = "default"
+        job_star.write(request, Path(name) / "job.star")
+        edit.pipeline = add_process(edit.pipeline, Process(name, None, request.label, Status.SCHEDULED))
+else:
+    job = words["--RunJobs"]
+    with edit_pipeline(Path.cwd(), "runJob") as edit:
+        edit.pipeline = with_status(edit.pipeline, job, "Running")
+    with open(job + "runs", "a") as file:
+        file.write(f"{{job_star.read(Path(job)).is_continue}} ")
+    Path(job, "RELION_JOB_EXIT_SUCCESS").touch()
+"""
+
+
+@pytest.mark.parametrize(("mode", "runs"), [("continue", ["False True "]), ("new", ["False ", "False "])])
+def test_jobs_of_other_types_are_added_and_run_by_relion_pipeliner(project, mode, runs):
+    """A stub of relion_pipeliner that behaves as its contract says."""
+    program = project.path.parent / "bin/relion_pipeliner"
+    program.parent.mkdir()
+    program.write_text(PIPELINER)
+    program.chmod(0o755)
+    project.environment["PATH"] = f"{program.parent}{os.pathsep}{os.path.dirname(sys.executable)}"
+    make(project.path, mode=mode, floats=FLOATS | {"most": Variable(2.0, 2.0)})
+    job_star.write(JobRequest("relion.select", values={"fn_in": "$$parts"}), project.path / "Schemes/loop/count/job.star")
+    done = project.call("scheme", "run", "loop")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.read_text() for path in sorted(project.path.glob("Select/job*/runs"))] == runs
+    assert job_star.read(project.path / "Select/job001").values == {"fn_in": "parts.star", "other_args": "default"}
+    assert sorted(path.name for path in (project.path / "Schemes/loop/count").iterdir()) == ["job.star"]
