@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.rotations import euler_matrices
 from relion_jobs.contract.errors import UserError
 
 _MICROGRAPH, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
+LARGEST_MEDIAN_TURN_DEGREES = 5.0  # another refinement of the same particles moves them by less
 _COORDINATE_STEP = 1e-2  # pixels of the micrograph: RELION writes six decimals
 
 
@@ -20,7 +23,8 @@ def match_particles(earlier: ParticleTable, now: ParticleTable) -> tuple[NDArray
 
     The first of these that names all particles decides: rlnImageName; rlnMicrographName with its coordinates, which lie in
     pixels of the micrograph whatever the box; the number and the last part of rlnImageName, for stacks that were moved; and,
-    where no name of the one file is in the other but both have as many particles, their order. Copies of an image (symmetry
+    where no name of the one file is in the other but both have as many particles, their order. The last two are believed only
+    where the orientations agree, since particles that were extracted again may be numbered anew. Copies of an image (symmetry
     expansion) are told apart by their order.
 
     Parameters
@@ -39,10 +43,12 @@ def match_particles(earlier: ParticleTable, now: ParticleTable) -> tuple[NDArray
         Some particles of `now` are not in `earlier`, or nothing tells which is which.
     """
     closest = (0, "", "")
-    for how, names_before, names_now in _names(earlier, now):
+    for how, is_sure, names_before, names_now in _names(earlier, now):
         rows = _find(names_before, names_now)
         missing = int((rows < 0).sum())
         if not missing:
+            if not is_sure:
+                _refuse_other_poses(earlier, now, rows, how)
             return rows, how
         found = len(rows) - missing
         if found > closest[0]:
@@ -58,15 +64,29 @@ def match_particles(earlier: ParticleTable, now: ParticleTable) -> tuple[NDArray
             f"{now.path} has {len(now)} particles and {earlier.path}, which the training was made with, has {len(earlier)}, and "
             f"neither _rlnImageName nor _{_MICROGRAPH} with coordinates tells which is which; give the same particles."
         )
-    return np.arange(len(now)), "their order, as no name in one file is in the other"
+    rows = np.arange(len(now))
+    _refuse_other_poses(earlier, now, rows, "their order")
+    return rows, "their order, as no name in one file is in the other"
 
 
-def _names(earlier: ParticleTable, now: ParticleTable) -> Iterator[tuple[str, list[str], list[str]]]:
-    """By what particles may be told, and their names in both files."""
-    yield "_rlnImageName", _image_names(earlier), _image_names(now)
+def _refuse_other_poses(earlier: ParticleTable, now: ParticleTable, rows: NDArray[np.int64], how: str) -> None:
+    """Refuse a doubtful match under which most particles look in another direction than before."""
+    before, after = (euler_matrices(torch.from_numpy(angles)) for angles in (earlier.angles_degrees[rows], now.angles_degrees))
+    cosine = (torch.einsum("nij,nij->n", before, after) - 1) / 2
+    median = float(torch.rad2deg(cosine.clamp(-1, 1).acos()).median())
+    if median > LARGEST_MEDIAN_TURN_DEGREES:
+        raise UserError(
+            f"{now.path}: matched with {earlier.path} by {how}, half of the particles would be turned by more than {median:.0f} "
+            f"degrees, so these are others or in another order; give _{_MICROGRAPH}, _{_X} and _{_Y} in both files."
+        )
+
+
+def _names(earlier: ParticleTable, now: ParticleTable) -> Iterator[tuple[str, bool, list[str], list[str]]]:
+    """By what particles may be told, whether that is sure, and their names in both files."""
+    yield "_rlnImageName", True, _image_names(earlier), _image_names(now)
     if all(column in table.source["particles"].columns for table in (earlier, now) for column in (_MICROGRAPH, _X, _Y)):
-        yield f"_{_MICROGRAPH} and coordinates", _places(earlier), _places(now)
-    yield "the file names in _rlnImageName", _image_names(earlier, tail=True), _image_names(now, tail=True)
+        yield f"_{_MICROGRAPH} and coordinates", True, _places(earlier), _places(now)
+    yield "the file names in _rlnImageName", False, _image_names(earlier, tail=True), _image_names(now, tail=True)
 
 
 def _image_names(table: ParticleTable, *, tail: bool = False) -> list[str]:

@@ -12,6 +12,7 @@ from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import remove_unfinished
 from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
 from jobtypes.dynamight.options import ForwardOptions
+from relion_jobs.contract.errors import JobFailed
 
 KEPT_CHECKPOINTS = 3
 # everything that follows from a training, set aside together when another one starts in its place
@@ -51,7 +52,15 @@ class CheckpointWriter:
             Figures of every epoch so far.
         finished
             Whether nothing is left to train.
+
+        Raises
+        ------
+        JobFailed
+            A parameter is not finite: no good checkpoint is followed by one that nothing can go on from.
+        UserError
+            The disk is full, or the file may not be written.
         """
+        _refuse_infinite(states)
         running = [state["epochs_done"] for state in states.values() if not state["stopped"]]
         epoch = min(running) if running else max(state["epochs_done"] for state in states.values())
         content = {
@@ -89,6 +98,16 @@ def set_results_aside(job_directory: Path, *, keep: Collection[Path] = ()) -> Pa
     """Move all results of a job into ``previous_NNN/`` inside it, but files to keep in their place, and return that folder."""
     paths = [path for name in RESULT_FOLDERS for path in sorted((job_directory / name).glob("*")) if path not in keep]
     return set_aside(job_directory, paths)
+
+
+def _refuse_infinite(states: dict[int, dict[str, Any]]) -> None:
+    for half, state in states.items():
+        bad = next((name for name, tensor in state["model"].items() if not bool(tensor.isfinite().all())), None)
+        if bad is not None:
+            raise JobFailed(
+                f"{bad} of half {half} became infinite in epoch {state['epochs_done'] + 1}; the last good checkpoint is kept. "
+                "Run it again with a smaller learning_rate."
+            )
 
 
 def _identity(states: dict[int, dict[str, Any]]) -> str:

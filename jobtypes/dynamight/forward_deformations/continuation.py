@@ -20,6 +20,8 @@ from jobtypes.dynamight.forward_deformations.checkpointing import set_results_as
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, digest_of_particles
 from jobtypes.dynamight.forward_deformations.seeding import fit_scale
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.result import build_model
 from jobtypes.dynamight.options import FREE_ON_OTHER_PARTICLES, FREE_ON_RESUME, ForwardOptions
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
@@ -147,8 +149,8 @@ def with_split(plan: TrainingPlan, start: Start) -> TrainingPlan:
     return replace(plan, table=replace(plan.table, half=half[rows]), held_out=out[rows])
 
 
-def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan: TrainingPlan) -> int:
-    """Give a half set of other images what was learned before; returns how many poses keep their refinement.
+def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan: TrainingPlan) -> tuple[HalfTraining, int]:
+    """Make the training of a half set of other images from what was learned before, and say how many poses keep their refinement.
 
     A pose that is the same in both STAR files keeps its refinement; another one is taken from the new file as it is.
 
@@ -165,19 +167,41 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
     assert start.earlier_rows is not None
     rows_before = state["rows"].numpy()
     places = torch.from_numpy(np.searchsorted(rows_before, start.earlier_rows[training.observations.rows]))
-    model, saved = training.model, state["model"]
     device = training.observations.device
-    model.field.set_anchors(saved["field.anchors"].to(device), saved["field.anchor_weights"].to(device))
     of_images = ("poses.corrections", "noise_power", "field.mask")
-    model.load_state_dict({name: value for name, value in saved.items() if not name.startswith(of_images)}, strict=False)
+    seeded = {name: value.cpu() for name, value in training.model.state_dict().items() if name.startswith(of_images)}
+    model = build_model(state["model"] | seeded, start.checkpoint["settings"]).to(device)
     same = _same_poses(training, state, places)
-    model.poses.corrections[same.to(device)] = saved["poses.corrections"][places[same]].to(device)
-    training.latent_mean.copy_(state["latent_mean"][places])
-    training.latent_log_variance.copy_(state["latent_log_variance"][places])
-    training.motion_power.copy_(state["motion_power"])
-    training.epochs_done = first_epoch_again(start.checkpoint, plan)
+    model.poses.corrections[same.to(device)] = state["model"]["poses.corrections"][places[same]].to(device)
     fit_scale(model, training.observations, training.projector, training.training)
-    return int(same.sum())
+    now = _with_model(training, model)
+    now.latent_mean.copy_(state["latent_mean"][places])
+    now.latent_log_variance.copy_(state["latent_log_variance"][places])
+    now.motion_power.copy_(state["motion_power"])
+    now.epochs_done = first_epoch_again(start.checkpoint, plan)
+    return now, int(same.sum())
+
+
+def gone_on(training: HalfTraining, state: dict[str, Any], settings: dict[str, Any]) -> HalfTraining:
+    """Take a half set up exactly where it was left."""
+    if settings.get(CARRIED_OVER):
+        # its model was seeded on other images, and has the sizes that it had there
+        training = _with_model(training, build_model(state["model"], settings).to(training.observations.device))
+    training.restore(state)
+    return training
+
+
+def _with_model(training: HalfTraining, model: HalfModel) -> HalfTraining:
+    """The same particles, to be trained from their beginning with another model."""
+    return HalfTraining(
+        model,
+        training.observations,
+        training.projector,
+        training=training.training,
+        held_out=training.held_out,
+        settings=training.settings,
+        generator=training.generator,
+    )
 
 
 def first_epoch_again(checkpoint: dict[str, Any], plan: TrainingPlan) -> int:

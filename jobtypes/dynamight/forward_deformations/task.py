@@ -17,6 +17,7 @@ from jobtypes.dynamight.forward_deformations.continuation import (
     Start,
     carry_over,
     first_epoch_again,
+    gone_on,
     is_other_star,
     refuse_other_options,
     set_earlier_aside,
@@ -107,16 +108,19 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 def _go_on(
     halves: dict[int, HalfTraining], start: Start, plan: TrainingPlan, job: RunningJob, team: Team
 ) -> list[dict[str, float]]:
-    """Give the half sets of this process what they go on from; returns the history up to there."""
+    """Give the half sets of this process, in place, what they go on from; returns the history up to there."""
     checkpoint = start.checkpoint
     if checkpoint is None:
         return []
     if start.earlier_rows is None:
         for half, training in halves.items():
-            training.restore(checkpoint["halves"][half])
+            halves[half] = gone_on(training, checkpoint["halves"][half], checkpoint["settings"])
         job.report(f"Going on from epoch {checkpoint['epoch']}.")
         return list(checkpoint["history"])
-    kept = team.merged({half: carry_over(training, checkpoint["halves"][half], start, plan) for half, training in halves.items()})
+    kept = {}
+    for half, training in halves.items():
+        halves[half], kept[half] = carry_over(training, checkpoint["halves"][half], start, plan)
+    kept = team.merged(kept)
     first = first_epoch_again(checkpoint, plan)
     job.report(
         f"Poses: {sum(kept.values())} are the same in both files and keep their refinement, the other "

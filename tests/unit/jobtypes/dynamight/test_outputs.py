@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from jobtypes.common.particles import read_particles
+from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.figures import new_figure, save_figure, write_logbook
 from jobtypes.dynamight.outputs import (
     gather_logbook,
@@ -108,6 +109,22 @@ def test_particles_keep_their_latents(flexible_job, forward) -> None:
     column = names.index("_rlnDynamightLatent2")
     values = [float(line.split()[column]) for line in lines if "@stack" in line]
     assert np.allclose(values[1::2], forward.halves[2].latent_mean[:, 1].numpy())
+
+
+def test_particles_tell_their_refined_pose_and_their_held_out_error(flexible_job, forward) -> None:
+    errors = {half: np.where(part.held_out, 10.0 * half, -1.0) for half, part in forward.halves.items()}
+    write_forward_outputs(forward, [], flexible_job, seed=1, held_out_errors=errors)
+    table = read_particles(flexible_job.directory / "forward_deformations" / "particles.star")
+    poses = [f"rlnDynamight{name}" for name in ("AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst")]
+    columns = table.source["particles"].read(numbers=(*poses, "rlnDynamightHeldOutError"))
+    angles = np.stack([columns[name] for name in poses[:3]], axis=1)
+    for half, part in forward.halves.items():
+        matrices = euler_matrices(torch.from_numpy(angles[part.rows]))
+        assert torch.allclose(matrices, part.angles_matrices.double(), atol=1e-5)
+        origins = np.stack([columns[name][part.rows] for name in poses[3:]], axis=1)
+        assert np.allclose(origins, -part.shifts_angstroms.numpy(), atol=1e-5)
+        assert (columns["rlnDynamightHeldOutError"][part.rows] == np.where(part.held_out, 10.0 * half, -1.0)).all()
+    assert np.allclose(table.origins_angstroms, [0.5, -1.5])  # the original pose stays what it was
 
 
 @pytest.mark.relion
