@@ -35,15 +35,14 @@ def step_floor(
     """
     n, k = len(model.gaussians.positions), model.field.n_fields
     highest = int(projector.band.harmonics[:n_terms].abs().max())
-    grid = math.ceil(2 * projector.oversampling * (highest + 1))  # pixels of the render grid
+    grid = projector.grid(n_terms).size
     encoded = 2 * highest + 2  # pixels of the encoder's images
     probes = len(model.encoder.probes)
 
-    # rotate n points, add to four pixels each (read and write), transform, take q terms
-    projection = (
-        batch * (12 * n + 8 * n + _transform(grid)),
-        batch * (n * (3 + 2 + 8) * FLOAT + 2 * grid**2 * FLOAT + 2 * n_terms * COMPLEX),
-    )
+    # rotate n points, add to four pixels each (read and write)
+    projection = (batch * (12 * n + 8 * n), batch * (n * (3 + 2 + 8) * FLOAT + grid**2 * FLOAT))
+    # read the image, transform, take q terms
+    transform = (batch * _transform(grid), batch * (grid**2 * FLOAT + 2 * n_terms * COMPLEX))
     reading = (
         batch * (_transform(encoded) + 12 * probes) + 2 * batch * _weights(model.encoder),
         batch * (4 * n_terms * COMPLEX + 2 * encoded**2 * FLOAT + 5 * probes * FLOAT),
@@ -55,7 +54,7 @@ def step_floor(
     # observed, predicted and their weights; two Gaussians of each of 2 n edges
     loss = (batch * (12 * n_terms + 24 * n), batch * (n_terms * (2 * COMPLEX + FLOAT) + 2 * n * 3 * FLOAT))
     trained = sum(parameter.numel() for parameter in model.parameters())
-    forward = [projection, (2 * batch * _weights(model.encoder), 0), field, loss]
+    forward = [(2 * batch * _weights(model.encoder), 0), field, loss]  # projection and transform are counted both ways
     backward = (
         2 * sum(operations for operations, _ in forward),
         2 * sum(moved for _, moved in forward) + 7 * trained * FLOAT,  # Adam reads four and writes three numbers for each
@@ -63,9 +62,11 @@ def step_floor(
     return {
         # spectra copied together, transfer functions written
         "data": _seconds([(0, batch * n_terms * (2 * COMPLEX + FLOAT))], speed),
-        "encoder": _seconds([projection, reading], speed),
-        "field": _seconds([field], speed),
-        "projection": _seconds([projection], speed),
+        "encoder": _seconds([reading], speed),
+        "decoder": _seconds([field], speed),
+        # of the consensus for the encoder, of the deformed Gaussians, and back
+        "projection": _seconds([projection] * 3, speed),
+        "FFT": _seconds([transform] * 3, speed),
         "loss and strain": _seconds([loss], speed),
         "backward, optimiser": _seconds([backward], speed),
     }

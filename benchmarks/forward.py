@@ -2,6 +2,9 @@
 
 Makes particles, then times both at the same number of Gaussians, box and batch. As in the job, each half set has half of the
 threads, and an epoch runs both side by side; the baseline is timed in the same two ways.
+
+An epoch is all that one epoch does: of ours, training and the held-out particles; of the published program, training and its
+passes for calibration, validation and the comparison of the half sets, its neighbour graphs and maps, images and CTF read anew.
 """
 
 from __future__ import annotations
@@ -18,20 +21,21 @@ from typing import Any
 import torch
 from floors import step_floor
 from made_project import CLOUD_SIGMA_ANGSTROMS, forward_options, make_particles
-from measuring import Stopwatch, best_of, machine_speed, now, print_table
-from published_decoder import PublishedModel, training_step
+from measuring import Stopwatch, best_of, count_processor_time, machine_speed, now, print_table
+from published_decoder import PublishedBatch, PublishedModel, decode_only, graph, training_step
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.ctf import ctf
 from jobtypes.common.fourier import frequencies_2d
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.forward_deformations import training
-from jobtypes.dynamight.forward_deformations.neighbours import elastic_edges
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model import projection
 
-PARTS = ("data", "encoder", "field", "projection", "loss and strain", "backward, optimiser", "rest")
+PARTS = ("data", "encoder", "decoder", "projection", "FFT", "loss and strain", "backward, optimiser", "rest")
+HELD_OUT, CALIBRATION = 0.1, 0.1  # shares of the particles
 
 
 def parse() -> argparse.Namespace:
@@ -44,12 +48,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of the job: half of them for each half set")
     parser.add_argument("--baseline-steps", type=int, default=3, help="steps of the published decoder; 0: leave it out")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--processor-time", action="store_true", help="of all threads together, for a machine that is busy")
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure and print."""
     words = parse()
+    if words.processor_time:
+        count_processor_time()
     device = torch.device(words.device)
     torch.set_num_threads(max(1, words.threads // len(HALVES)))
     with TemporaryDirectory() as folder:
@@ -59,10 +66,9 @@ def main() -> None:
         plan = make_plan(options, project)
         ready = partial(prepare_half, plan=plan, options=options, device=device, scratch=None, after_batch=lambda done: None)
         halves = {half: ready(half) for half in HALVES}
-        images = {half: plan.images.read(plan.rows(half)[: words.batch]).to(device) for half in HALVES}
-    baselines = {half: Published(words, plan, half, images[half]) for half in HALVES}
-    compare_epochs(words, plan, halves, baselines, device)
-    compare_steps(words, plan, halves[1], baselines[1], device)
+        baselines = {half: Published(words, plan, half, device) for half in HALVES}
+        compare_epochs(words, plan, halves, baselines, device)
+        compare_steps(words, plan, halves[1], baselines[1], device)
 
 
 def compare_epochs(
@@ -79,17 +85,47 @@ def compare_epochs(
         with ThreadPoolExecutor(len(calls) if plan.halves_side_by_side else 1) as pool:
             list(pool.map(lambda call: call(), calls))
 
-    epoch = [partial(half.run_epoch, last, lambda: False) for half in halves.values()]
-    side_by_side(epoch)  # plans of transforms, pages of memory
-    ours = best_of(3, lambda: side_by_side(epoch), device)
+    def epoch(half: HalfTraining) -> None:
+        half.run_epoch(last, lambda: False)
+        half.held_out_objective(last)
+
+    ours = [partial(epoch, half) for half in halves.values()]
+    side_by_side(ours)  # plans of transforms, pages of memory
+    seconds = best_of(4, lambda: side_by_side(ours), device)
     visits = sum(len(half.training) for half in halves.values())
     steps = max(steps_of_epoch(half) for half in halves.values())
-    print(f"An epoch of both halves, {visits} training particles, {steps} steps of each: {ours:.2f} s")
-    if words.baseline_steps:
-        a_step = [partial(baseline.step, Stopwatch(device)) for baseline in baselines.values()]
-        side_by_side(a_step)
-        theirs = steps * best_of(words.baseline_steps, lambda: side_by_side(a_step), device)
-        print(f"The published decoder, the same number of steps:        {theirs:.2f} s, ratio {theirs / ours:.1f}")
+    print(f"An epoch of both halves, {visits} training particles, {steps} steps of each: {seconds:.2f} s")
+    if not words.baseline_steps:
+        return
+    rows = []
+    for name, (count, method) in published_epoch(len(plan.table), words.batch, steps).items():
+        calls = [getattr(baseline, method) for baseline in baselines.values()]
+        once = best_of(words.baseline_steps, partial(side_by_side, calls), device)
+        rows.append((name, count, once))
+    theirs = sum(count * once for _, count, once in rows)
+    trained = rows[0][1] * rows[0][2]
+    print(f"The published program's epoch:                              {theirs:.2f} s, ratio {theirs / seconds:.1f}")
+    print(f"The training steps alone of it:                             {trained:.2f} s, ratio {trained / seconds:.1f}\n")
+    table = [[name, f"{count:.1f}", f"{1000 * once:.0f}", f"{count * once:.2f}"] for name, count, once in rows]
+    print_table(["of the published epoch, both halves at once", "times", "ms", "s"], table)
+
+
+def published_epoch(particles: int, batch: int, steps: int) -> dict[str, tuple[float, str]]:
+    """How often an epoch of a half set does what: name -> (times, method of `Published`).
+
+    Its held-out tenth of all particles is seen by both half sets' models: with gradients for validation, and without by four
+    decoders for their comparison. Calibration sees a tenth of the training particles twice.
+    """
+    held_out = HELD_OUT * particles / batch
+    calibration = 2 * CALIBRATION * steps
+    return {
+        "training": (steps, "step"),
+        "calibration and validation": (calibration + held_out, "step"),
+        "comparison of the half sets": (2 * held_out, "compare"),
+        "images and CTF": (steps + calibration + 1.5 * held_out, "read"),
+        "neighbour graphs": (3, "neighbours"),
+        "maps": (1, "render"),
+    }
 
 
 def compare_steps(
@@ -124,9 +160,13 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
     watch.watch(model, "project", "projection")
     watch.watch(half, "_misfit", "loss and strain")
     watch.watch(half, "_step", "backward, optimiser")
-    watch.watch(model.field, "coefficients", "field")
-    watch.watch(model.field, "basis_at_gaussians", "field")
-    watch.watch(training, "combine", "field")
+    watch.watch(model.field, "coefficients", "decoder")
+    watch.watch(model.field, "basis_at_gaussians", "decoder")
+    watch.watch(training, "combine", "decoder")
+    grid = half.projector.grid(len(plan.band))
+    watch.watch(grid, "terms", "FFT")  # forward, and of the consensus for the encoder
+    watch.watch(grid, "images", "FFT")  # backward
+    watch.watch(projection, "_splat_backward", "projection")
     watch.watch(training, "strain", "loss and strain")
 
     def epoch() -> dict[str, float]:
@@ -140,30 +180,50 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
 
 
 class Published:
-    """The published decoder at work on one batch (b, N, N) of images of a half set."""
+    """The published program at work on the first batch of a half set."""
 
-    def __init__(self, words: argparse.Namespace, plan: TrainingPlan, half: int, images: torch.Tensor) -> None:
+    def __init__(self, words: argparse.Namespace, plan: TrainingPlan, half: int, device: torch.device) -> None:
         torch.manual_seed(half)
-        device, pixel_size = images.device, plan.table.pixel_size_angstroms
-        length = words.box * pixel_size
-        positions = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS
-        edges = elastic_edges(positions, torch.Generator().manual_seed(half), edges_per_gaussian=2).to(device)
-        self.model = PublishedModel(positions / length, words.box, n_latent=6).to(device)
+        self._plan, self._device, self._pixel_size = plan, device, plan.table.pixel_size_angstroms
+        self._frequencies = frequencies_2d(words.box, self._pixel_size)
+        positions = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS / (words.box * self._pixel_size)
+        self.model = PublishedModel(positions, words.box, n_latent=6).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
-        rows = plan.rows(half)[: len(images)]
-        parameters = plan.table.ctf_parameters(rows, device=device)
-        transfer = ctf(parameters, frequencies_2d(words.box, pixel_size, device=device))
-        matrices = euler_matrices(torch.from_numpy(plan.table.angles_degrees[rows])).float().to(device)
-        self.inputs = (images, transfer, matrices, edges)
+        self._rows = plan.rows(half)[: words.batch]
+        images, transfer = self.read()
+        matrices = euler_matrices(torch.from_numpy(plan.table.angles_degrees[self._rows])).float().to(device)
+        shifts = torch.from_numpy(plan.table.origins_angstroms[self._rows]).float().to(device) / -self._pixel_size
+        self.batch = PublishedBatch(
+            images, transfer, matrices.requires_grad_(), shifts.requires_grad_(), graph(self.model.positions)
+        )
 
-    def step(self, watch: Stopwatch) -> None:
+    def read(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and CTF of the batch."""
+        transfer = ctf(self._plan.table.ctf_parameters(self._rows), self._frequencies)
+        return self._plan.images.read(self._rows).to(self._device), transfer.to(self._device)
+
+    def step(self, watch: Stopwatch | None = None) -> None:
         """One training step."""
-        training_step(self.model, self.optimizer, *self.inputs, watch)
+        training_step(self.model, self.optimizer, self.batch, watch or Stopwatch(self._device))
+
+    def compare(self) -> None:
+        """One batch of the comparison of the half sets."""
+        decode_only(self.model, self.batch)
+
+    def neighbours(self) -> None:
+        """The graph of the Gaussians."""
+        graph(self.model.positions)
+
+    def render(self) -> None:
+        """The consensus map."""
+        self.model.render()
 
     def parts_of_step(self, steps: int) -> dict[str, float]:
         """Seconds of each part, in the fastest of several steps."""
-        watches = [Stopwatch(self.inputs[0].device) for _ in range(steps)]
+        watches = [Stopwatch(self._device) for _ in range(steps)]
         for watch in watches:
+            with watch.part("data"):
+                self.read()
             self.step(watch)
         return min((watch.seconds for watch in watches), key=lambda parts: sum(parts.values()))
 

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         (
             "forward.py",
             "--particles 40 --box 32 --gaussians 60 --batch 8 --baseline-steps 1",
-            ["encoder", "field", "projection", "loss and strain", "backward, optimiser", "published", "floor"],
+            ["decoder", "projection", "FFT", "loss and strain", "backward, optimiser", "calibration", "published", "floor"],
         ),
         (
             "backprojection.py",
