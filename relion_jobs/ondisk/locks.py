@@ -35,8 +35,8 @@ RELION_WAIT_SECONDS = 63.0
 OWN_POLL_SECONDS = 0.05
 # whoever makes the directory writes the file inside at once; slow network file systems may take a moment to show it
 EMPTY_LOCK_SECONDS = 5.0
-# RELION warns before the 4th retry
-WARN_AFTER_TRIES = 4
+# nearly every lock is given back within milliseconds; one that is not is looked at as rarely as RELION does it, which warns then
+SHORT_WAIT_SECONDS = 9.0
 
 SCHEME_WAIT_SECONDS = 120.0
 
@@ -284,7 +284,13 @@ def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
     """Wait for our turn among our own processes; False where the file system has no file locks."""
     queue = _file_lock(path)
     try:
-        queue.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=OWN_POLL_SECONDS)
+        try:
+            queue.acquire(timeout=0)
+        except Timeout:
+            # tells the one who has it that somebody waits
+            os.utime(path)
+            queue.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=OWN_POLL_SECONDS)
+        when_taken = _modified(path)
     except Timeout:
         raise _timeout(lock) from None
     except (OSError, NotImplementedError):
@@ -294,12 +300,17 @@ def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
     try:
         yield True
     finally:
+        is_wanted = _modified(path) != when_taken
         queue.release()
+        if is_wanted:
+            # who had it last would be the first to find it free, again and again
+            time.sleep(2 * OWN_POLL_SECONDS)
 
 
 def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | None) -> None:
     """Make the lock directory and the file inside, waiting for others."""
-    tries = 0
+    begin = time.monotonic()
+    is_told = False
     empty_since: float | None = None
     while not _make(lock):
         holder = _read_text(lock.file)
@@ -315,10 +326,11 @@ def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | 
         left = deadline - time.monotonic()
         if left <= 0:
             raise _timeout(lock)
-        tries += 1
-        if tries == WARN_AFTER_TRIES and report and not owner:
+        is_long = time.monotonic() - begin >= SHORT_WAIT_SECONDS
+        if is_long and report and not is_told:
+            is_told = True
             report(f"{lock.subject} is locked, waiting: {_held_by(lock)}.")
-        time.sleep(min(left, OWN_POLL_SECONDS if owner or empty_since else RELION_POLL_SECONDS))
+        time.sleep(min(left, RELION_POLL_SECONDS if is_long and not owner else OWN_POLL_SECONDS))
 
 
 def _make(lock: ProjectLock) -> bool:

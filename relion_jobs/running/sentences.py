@@ -8,6 +8,8 @@ import os
 from relion_jobs.contract.errors import RelionJobsError
 
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+# longer than paths are
+LONGEST_WORD = 300
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -27,7 +29,22 @@ def sentence(error: BaseException) -> str:
         text = f"The task ended the program with exit code {error.code} instead of returning."
     else:
         text = f"An error inside the program, {type(error).__name__}: {_first_line(error)}; the traceback is in run.err."
-    return " ".join(text.split())
+    return printable(" ".join(_short(word) for word in text.split()))
+
+
+def _short(word: str) -> str:
+    """Leave the middle out of a word that no person reads to its end, such as the value in a damaged file."""
+    return word if len(word) <= LONGEST_WORD else f"{word[:80]}...{word[-40:]}"
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in place of control characters and of bytes that are no UTF-8: names in files may hold any.
+
+    A terminal would obey some of them, and fail to show others.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
 
 
 def _about_a_file(error: OSError) -> str:

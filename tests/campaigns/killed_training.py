@@ -1,0 +1,194 @@
+"""A forward training that is killed again and again and continued each time ends with the bytes of one that was left alone.
+
+Some kills come after a random amount of work, from outside; the others between the changes that a checkpoint write makes to the
+disk. Torch is loaded once: the runs are forks of this process, each with one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from jobtypes.dynamight.forward_deformations.checkpointing import load_last
+from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.project import create
+from relion_jobs.running.launch import new_job, prepare_continue, prepare_run
+from relion_jobs.running.registry import project_registry
+from relion_jobs.running.settings import new_texts, with_changes
+from relion_jobs.running.worker import run_job
+from tests.campaigns.in_worker.kill_at import watch
+from tests.unit.jobtypes.dynamight.forward_deformations.conftest import make_project
+
+JOB = "DynaMight/job001/"
+CHECKPOINTS = f"{JOB}forward_deformations/checkpoints"
+FLAGS = "--training-batch-size 5 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2"
+# moments of a checkpoint write: the file is there and empty; it is written and not yet in its place
+EMPTY, WRITTEN = "open", "os.rename"
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """What came of the killed training.
+
+    Attributes
+    ----------
+    kills, inside_a_write
+        How often it was killed, and how often in the midst of writing a checkpoint.
+    epochs
+        Of the training.
+    seconds, undisturbed_seconds
+        How long it took with and without kills.
+    same_file
+        Whether even the files of the last checkpoints are the same, not only their parameters.
+    """
+
+    kills: int
+    inside_a_write: int
+    epochs: int
+    seconds: float
+    undisturbed_seconds: float
+    same_file: bool
+
+
+def run_killed_training(folder: Path, *, kills: int, inside: int, epochs: int, seed: int = 0) -> TrainingFigures:
+    """Train undisturbed, then train with kills, and compare.
+
+    Parameters
+    ----------
+    folder
+        Where the projects are made.
+    kills, inside
+        How often to kill, and how often of these in the midst of a checkpoint write.
+    epochs
+        Of the training; enough that it is not done before the last kill.
+    seed
+        Of the moments.
+
+    Raises
+    ------
+    AssertionError
+        The parameters differ, or a continued run did not go on.
+    """
+    torch.set_num_threads(1)
+    undisturbed = _project(folder / "undisturbed", epochs)
+    begin = time.monotonic()
+    first, last = _watch_work(undisturbed)
+    undisturbed_seconds = time.monotonic() - begin
+    killed = _project(folder / "killed", epochs)
+    begin = time.monotonic()
+    # from shortly before the first checkpoint on: half an epoch further on average
+    span = (0.8 * first, first + (last - first) / epochs)
+    found = _kill_often(killed, random.Random(seed), kills=kills, inside=inside, span=span)
+    assert _wait(_start(killed)) == 0, (killed / JOB / "run.err").read_text()
+    seconds = time.monotonic() - begin
+    one, other = _parameters(undisturbed), _parameters(killed)
+    assert one == other, "the parameters differ from those of the training that was left alone"
+    files = [(project / CHECKPOINTS / "checkpoint_final.pth").read_bytes() for project in (undisturbed, killed)]
+    return TrainingFigures(kills, found, epochs, seconds, undisturbed_seconds, files[0] == files[1])
+
+
+def _watch_work(project: Path) -> tuple[float, float]:
+    """Train; returns the processor time in s until the first checkpoint and until the last."""
+    child, first, last = _start(project), 0.0, 0.0
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        names = [path.name for path in (project / CHECKPOINTS).glob("*.pth")]
+        first = first or (_work(child) if names else 0.0)
+        last = last or (_work(child) if "checkpoint_final.pth" in names else 0.0)
+        time.sleep(0.01)
+    assert first, (project / JOB / "run.err").read_text()
+    assert last, (project / JOB / "run.err").read_text()
+    return first, last
+
+
+def _work(child: int) -> float:
+    """Processor time of a process so far, in s."""
+    words = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _kill_often(project: Path, numbers: random.Random, *, kills: int, inside: int, span: tuple[float, float]) -> int:
+    """Start and kill; returns how often a checkpoint was being written when it happened."""
+    found = 0
+    plans = ["inside"] * inside + ["outside"] * (kills - inside)
+    numbers.shuffle(plans)
+    for plan in plans:
+        if plan == "inside":
+            child = _start(project, moment=numbers.choice((EMPTY, WRITTEN)), write=numbers.randint(1, 2))
+        else:
+            child, work = _start(project), numbers.uniform(*span)
+            while _work(child) < work:
+                time.sleep(0.01)
+            os.kill(child, signal.SIGKILL)
+        # one that had ended before would tell its own exit code
+        assert _wait(child) == -signal.SIGKILL, (project / JOB / "run.out").read_text()
+        is_inside = bool(list((project / CHECKPOINTS).glob(".*.part")))
+        assert is_inside or plan == "outside"
+        found += is_inside
+    return found
+
+
+def _project(path: Path, epochs: int) -> Path:
+    project = create(path)
+    make_project(project)
+    shutil.rmtree(project / JOB)
+    job_type = project_registry(project).find("dynamight")
+    changes = {"fn_star": "particles.star", "fn_map": "map.mrc", "nr_gaussians": "60", "other_args": FLAGS}
+    changes["n_training_epochs"] = str(epochs)
+    new_job(project, job_type, with_changes(job_type, new_texts(job_type), changes))
+    return project
+
+
+def _start(project: Path, *, moment: str = "", write: int = 0) -> int:
+    """Run the job of the project, or continue it, in a fork that may kill itself in a write; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    os.chdir(project)
+    for descriptor, name in ((1, "run.out"), (2, "run.err")):
+        os.dup2(os.open(project / JOB / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    registry = project_registry(project)
+    has_begun = any((project / CHECKPOINTS).glob("*.pth"))
+    if has_begun:
+        prepare_continue(project, JOB, registry, changes={})
+    else:
+        prepare_run(project, JOB, registry)
+    if moment:
+        _kill_in_write(project, moment, write)
+    os._exit(run_job(JobDirectory(project, JOB)))
+
+
+def _kill_in_write(project: Path, moment: str, write: int) -> None:
+    """Arm this process: it ends at that moment of its checkpoint number `write`, counted from 1."""
+    opened: list[object] = []
+
+    def on_change(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and str(arguments[0]).endswith(".part"):
+            opened.append(arguments[0])
+        # each is opened to make it, and then to fill it
+        if event == moment and (len(opened) == 2 * write if event == EMPTY else len(set(opened)) == write):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    watch(str(project / CHECKPOINTS), on_change)
+
+
+def _wait(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _parameters(project: Path) -> list[bytes]:
+    """Every learned number of both half sets."""
+    state = load_last(project / JOB)
+    assert state is not None
+    assert state["finished"]
+    tensors = []
+    for half in (1, 2):
+        part = state["halves"][half]
+        tensors += [*part["model"].values(), part["latent_mean"], part["latent_log_variance"]]
+    return [tensor.contiguous().numpy().tobytes() for tensor in tensors]
