@@ -17,5 +17,7 @@ sentences   any exception as one sentence
 finish      noticing the end: mark -> status and output nodes of the pipeline
 follow      the front end that waits
 scheduler   runs scheduled jobs in the order of their files
+outlook     what a job does and how long it will take
+foreign_jobs  jobs of types that are not ours: handed to relion_pipeliner
 overview    what ``status`` says
 """

@@ -19,9 +19,9 @@ from relion_jobs.ondisk.site import read_site
 from relion_jobs.running import launch, settings
 from relion_jobs.running.finish import take_stock
 from relion_jobs.running.follow import Follower
+from relion_jobs.running.foreign_jobs import PIPELINER, hand_to_relion, run_foreign
 from relion_jobs.running.limits import Limits
 from relion_jobs.running.overview import job_lines, project_lines, table
-from relion_jobs.running.foreign_jobs import PIPELINER, hand_to_relion, run_foreign
 from relion_jobs.running.registry import Registry, answers_to, load_function, project_registry
 from relion_jobs.running.scheduler import Scheduler
 from relion_jobs.running.sentences import printable
@@ -134,7 +134,7 @@ def _run_one(project: Path, job: str, registry: Registry, *, detach: bool) -> in
         if not detach:
             run_foreign(project, job, say)
         elif hand_to_relion(project, job) is None:
-            raise UserError(f"{job} is not of our types, and {PIPELINER} is not on PATH; run it in RELION.") from None
+            raise UserError(f"{job} is not of our types, and no {PIPELINER} of RELION 5 is on PATH; run it in RELION.") from None
         else:
             say(f"{job} was handed to {PIPELINER}.")
         return 0

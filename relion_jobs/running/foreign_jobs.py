@@ -105,14 +105,13 @@ def run_foreign(project: Path, name: str, say: Callable[[str], None]) -> None:
     """
     before = read_pipeline(project).process(name)
     process = hand_to_relion(project, name)
+    what = f"{name} is of type {before.label}, which is not ours"
     if process is not None:
-        say(f"{name} is of type {before.label}, which is not ours: handed to {PIPELINER} (process {process.pid}).")
+        say(f"{what}: handed to {PIPELINER} (process {process.pid}).")
     elif before.status in FINISHED:
-        raise UserError(f"{name} is of type {before.label}, which is not ours, and has {before.status}; run it again in RELION.")
+        raise UserError(f"{what}, and has {before.status}; run it again in RELION.")
     else:
-        say(
-            f"{name} is of type {before.label}, which is not ours, and no {PIPELINER} of RELION 5 is on PATH: waiting for RELION to run it."
-        )
+        say(f"{what}, and no {PIPELINER} of RELION 5 is on PATH: waiting for RELION to run it.")
     status = _wait(project, name, process, say)
     if status is Status.FAILED:
         raise JobFailed(f"{name} failed; see its run.err.")

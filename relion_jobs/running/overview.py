@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, Process
 from relion_jobs.pipeline.schedule import decide
+from relion_jobs.running.outlook import running_sentences, task_sentence
 from relion_jobs.running.queue import standing
 
 OUT_LINES, ERR_LINES = 10, 5
@@ -38,8 +40,12 @@ def job_lines(project: Path, name: str) -> list[str]:
     lines = [f"{process.name}{f' ({process.alias})' if process.alias else ''}: {process.label}, {process.status}"]
     if reason := _reasons(pipeline, project).get(process.name):
         lines.append(reason)
-    if process.status == Status.RUNNING and (queued := standing(directory)):
-        lines.append(queued.sentence)
+    if task := task_sentence(directory):
+        lines.append(task)
+    if process.status == Status.RUNNING:
+        if queued := standing(directory):
+            lines.append(queued.sentence)
+        lines += running_sentences(directory, last_lines(directory.run_out, OUT_LINES), time.time())
     lines += [f"  reads  {node.path}" for node in pipeline.inputs_of(process.name)]
     lines += [f"  writes {node.path}" for node in pipeline.outputs_of(process.name)]
     for path, count in ((directory.run_out, OUT_LINES), (directory.run_err, ERR_LINES)):
