@@ -80,15 +80,15 @@ class Scheduler:
             Another scheduler is at work in the project.
         """
         with schedule_lock(self.project), termination_as_ctrl_c():
+            self._begin()
             try:
-                self._begin()
                 while self._round():
                     self._reschedule()
             except KeyboardInterrupt:
                 self._all_well = False
                 self._stop()
-            finally:
-                schedule_journal.end(self.project)
+            # an error leaves the journal: the next schedule takes this one up
+            schedule_journal.end(self.project)
         return self._all_well
 
     def _begin(self) -> None:
@@ -131,7 +131,7 @@ class Scheduler:
 
     def _round(self) -> bool:
         """Run all that can run; True if another round follows."""
-        while self.step():
+        while self._step_unless_locked():
             time.sleep(POLL_SECONDS)
         return self._all_well and not self._is_stopped and self._journal.round < self._journal.rounds
 
@@ -171,6 +171,14 @@ class Scheduler:
         if not self._is_stopped and not schedule_journal.is_wanted(self.project):
             self._is_stopped = True
             self.report("Was asked to stop: starts nothing more.")
+
+    def _step_unless_locked(self) -> bool:
+        try:
+            return self.step()
+        except LockTimeout as error:
+            # a program that hangs with the lock is no reason to leave the jobs alone
+            self._tell("", sentence(error))
+            return True
 
     def step(self) -> bool:
         """Look once: settle what has ended, start what may start; False when nothing is left to wait for."""

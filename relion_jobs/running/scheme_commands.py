@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import ABORT_NOW, Status
 from relion_jobs.ondisk import scheme_star
 from relion_jobs.ondisk.job_directory import JobDirectory
@@ -28,8 +29,12 @@ def list_schemes() -> int:
         return 0
     rows = [("SCHEME", "AT", "")]
     for name in names:
-        scheme = scheme_star.read(project, name)
-        rows.append((scheme.short_name, scheme.current_node, _standing(project, scheme)))
+        try:
+            scheme = scheme_star.read(project, name)
+            rows.append((scheme.short_name, scheme.current_node, _standing(project, scheme)))
+        except UserError as error:
+            # a damaged one must not hide the others
+            complain(str(error))
     for line in table(rows):
         say(line)
     return 0

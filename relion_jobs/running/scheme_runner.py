@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from relion_jobs.contract.errors import JobAborted, RelionJobsError, UnknownJobType, UserError
+from relion_jobs.contract.errors import JobAborted, LockTimeout, RelionJobsError, UnknownJobType, UserError
 from relion_jobs.contract.labels import ABORT_NOW, MARK_OF_STATUS, Status
 from relion_jobs.ondisk import scheme_star
 from relion_jobs.ondisk.job_directory import JobDirectory
@@ -104,6 +104,9 @@ class SchemeRunner:
         try:
             status = self._steps()
             message = "Finished successfully!"
+        except LockTimeout:
+            # its job may run: whoever runs the scheme next takes it up here
+            raise
         except JobAborted as error:
             status, message = Status.ABORTED, f"Stopped: {sentence(error)}"
         except RelionJobsError as error:
