@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -83,13 +84,19 @@ def _refuse_missing(numbers: list[int]) -> None:
     missing = next((number for number in numbers if number >= count), None)
     if missing is not None:
         raise UserError(
-            f"GPU {missing} was asked for, but this machine has {_gpus(count)}; choose one of them, or nothing for GPU 0."
+            f"GPU {missing} was asked for, but {_who_has()} {_gpus(count)}; choose one of them, or nothing for GPU 0."
         )
 
 
 def _on_cpu() -> str:
     count = torch.get_num_threads()
     return f"No CUDA device found: computing on the CPU with {count} thread{'' if count == 1 else 's'}."
+
+
+def _who_has() -> str:
+    # a queue gives a job some of the machine's GPUs; CUDA counts these from 0
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return f"of the GPUs that this job was given (CUDA_VISIBLE_DEVICES={given}) there are" if given else "this machine has"
 
 
 def _gpus(count: int) -> str:
