@@ -133,3 +133,19 @@ def test_the_fsc_looks_only_inside_its_mask() -> None:
 )
 def test_resolution_is_interpolated_where_the_curve_first_falls(curve: list[float], resolution: float) -> None:
     assert fourier.resolution_at(torch.tensor(curve, dtype=torch.float64), 8, 2.5) == pytest.approx(resolution)
+
+
+@pytest.mark.parametrize(("box", "n_columns"), [(8, 1), (8, 4), (9, 5)])
+def test_the_first_columns_are_those_of_the_whole_transform_and_have_its_adjoint(box: int, n_columns: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, box, box, generator=generator, dtype=torch.float64)
+    columns = fourier.rfft2_columns(image, n_columns)
+    torch.testing.assert_close(columns, torch.fft.fft2(image.to(torch.complex128))[..., :n_columns])
+    other = torch.randn(2, box, n_columns, generator=generator, dtype=torch.complex128)
+    there = (columns * other.conj()).real.sum()
+    torch.testing.assert_close(there, (image * fourier.rfft2_columns_adjoint(other, box)).sum())
+
+
+@pytest.mark.parametrize(("at_least", "size"), [(2, 2), (7, 8), (14, 16), (118, 120), (121, 128)])
+def test_a_fast_size_is_even_and_has_small_factors_only(at_least: int, size: int) -> None:
+    assert fourier.fast_size(at_least) == size

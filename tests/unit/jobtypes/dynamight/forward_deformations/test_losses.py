@@ -5,6 +5,7 @@ import torch
 
 from jobtypes.common.fourier import irfft2, rfft2
 from jobtypes.common.rotations import rotation_vector_matrices
+from jobtypes.dynamight.forward_deformations import losses
 from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
 from jobtypes.dynamight.model.observations import Band
 
@@ -42,3 +43,13 @@ def test_a_rigid_turn_of_any_size_costs_nothing():
     turned = positions @ rotation_vector_matrices(torch.tensor([[0.3, -1.0, 0.7]]))[0].T + torch.tensor([3.0, 0, -8.0])
     edges = torch.combinations(torch.arange(30))
     assert float(strain(torch.ones(1, 1), (turned - positions)[None], positions, edges)) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_the_strain_has_the_slope_of_finite_differences_for_more_particles_than_are_worked_out_at_a_time(monkeypatch):
+    monkeypatch.setattr(losses, "PARTICLES_IN_CACHE", 2)
+    generator = torch.Generator().manual_seed(0)
+    coefficients = torch.randn(5, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    basis = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    positions = 5 * torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    edges = torch.tensor([[0, 1], [1, 2], [0, 5], [3, 4]])
+    assert torch.autograd.gradcheck(lambda c, u: strain(c, u, positions, edges), (coefficients, basis))
