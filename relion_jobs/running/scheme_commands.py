@@ -11,8 +11,9 @@ from relion_jobs.ondisk import scheme_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import scheme_holder, scheme_lock
 from relion_jobs.ondisk.project import locate
-from relion_jobs.pipeline.scheme import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, set_variable, value_text
+from relion_jobs.pipeline.scheme import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, set_variable
 from relion_jobs.pipeline.scheme_operators import problems
+from relion_jobs.pipeline.scheme_texts import value_text
 from relion_jobs.running.commands import complain, say
 from relion_jobs.running.console import Console
 from relion_jobs.running.overview import table

@@ -14,7 +14,8 @@ from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.names import inside_project
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.ondisk.site import read_site
-from relion_jobs.pipeline.scheme import CONTINUE, Scheme, fill_in, real_paths
+from relion_jobs.pipeline.scheme import CONTINUE, Scheme
+from relion_jobs.pipeline.scheme_texts import fill_in, real_paths
 from relion_jobs.running.launch import new_job, schedule_continue
 from relion_jobs.running.registry import Registry
 from relion_jobs.running.scheme_foreign_jobs import add_foreign, added_since, schedule_foreign_continue

@@ -16,8 +16,9 @@ from pathlib import Path
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk import project_files, scheme_star
 from relion_jobs.ondisk.star_column import count_rows, read_column
-from relion_jobs.pipeline.scheme import UNDEFINED, RunState, Scheme, Value, number, real_paths, value_text
+from relion_jobs.pipeline.scheme import UNDEFINED, RunState, Scheme, Value, number
 from relion_jobs.pipeline.scheme_operators import SIGNATURES, compute, is_pure, of_column, value_of
+from relion_jobs.pipeline.scheme_texts import real_paths, value_text
 
 _HOUR_SECONDS = 3600.0
 

@@ -11,12 +11,10 @@ from relion_jobs.pipeline.scheme import (
     Scheme,
     SchemeJob,
     Variable,
-    fill_in,
-    real_paths,
     reset,
     set_variable,
-    value_text,
 )
+from relion_jobs.pipeline.scheme_texts import fill_in, real_paths, value_text
 
 SCHEME = Scheme(
     "Schemes/flex/",
