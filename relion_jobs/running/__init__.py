@@ -7,6 +7,9 @@ registry    name or label -> JobType, found by entry point or plugin folder
 settings    text of job.star and of ``-o`` -> checked settings of one launch
 launch      new, run, continue, abort: what is written before a job starts
 submit      starts the worker: a child process here, or a script for a queue
+queue_script  the submission script: RELION's template, filled in
+queue       how a job stands in its queue, and how it is cancelled there
+slurm       what Slurm says about this user's jobs
 worker      the process of one job
 execute     the one place where a task's end becomes an exit mark
 live_job    what the task is given (contract.running_job)

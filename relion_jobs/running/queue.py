@@ -102,7 +102,8 @@ def cancel(directory: JobDirectory) -> str:
         There is no command for it, or it failed.
     """
     found = standing(directory, fresh=True)
-    words = shlex.split(read_site(directory.project).queue_cancel_command or "")
+    configured = read_site(directory.project).queue_cancel_command
+    words = words_of(configured, "queue_cancel_command of site.yaml") if configured else []
     if not words and found is not None and (found.state != "unknown" or _is_slurms(_said(directory))):
         words = [slurm.CANCEL]
     if found is None or not found.number or not words:
@@ -121,6 +122,30 @@ def cancel(directory: JobDirectory) -> str:
     while (now := standing(directory, fresh=True)) and now.state in ("waits", "runs") and time.monotonic() < deadline:
         time.sleep(_CANCEL_PAUSE_SECONDS)
     return f"cancelled with '{command}'"
+
+
+def words_of(text: str, what: str) -> list[str]:
+    """Split a command into words, as a shell would, without a shell.
+
+    Parameters
+    ----------
+    text
+        The command.
+    what
+        What it is, for the message.
+
+    Raises
+    ------
+    UserError
+        There is no command, or a quotation mark is left open.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"The {what} cannot be read: {error} in: {text}") from None
+    if not words:
+        raise UserError(f"The {what} is empty; name a program.")
+    return words
 
 
 def _was_queued(directory: JobDirectory) -> bool:

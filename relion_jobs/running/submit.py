@@ -18,6 +18,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import hand_over
 from relion_jobs.running.finish import mark_as_dead
 from relion_jobs.running.launch import Launch
+from relion_jobs.running.queue import words_of
 from relion_jobs.running.queue_script import filled_template, placeholders, read_template
 from relion_jobs.running.registry import FOLDERS_VARIABLE
 
@@ -104,8 +105,7 @@ def _submit_to_queue(launch: Launch, command: str) -> None:
     template = read_template(directory.project / str(values.get("qsubscript") or ""))
     name = directory.name.rstrip("/") + "/"
     write_whole(directory.path / SUBMIT_SCRIPT, filled_template(template, placeholders(values, name), command))
-    program = _words_of(str(values.get("qsub") or ""))
-    words = [*program, name + SUBMIT_SCRIPT]
+    words = [*words_of(str(values.get("qsub") or ""), "queue submit command (qsub)"), name + SUBMIT_SCRIPT]
     log_path = directory.path / SUBMIT_LOG
     try:
         # a file, not a pipe: what the command leaves running in the background may keep its output open
@@ -118,14 +118,3 @@ def _submit_to_queue(launch: Launch, command: str) -> None:
         raise disk_error(error, log_path) from error
     if done.returncode:
         raise UserError(f"The queue refused the job: '{shlex.join(words)}' ended with exit code {done.returncode}.")
-
-
-def _words_of(text: str) -> list[str]:
-    """Split the submit command into words, as a shell would, without a shell."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"The queue submit command (qsub) cannot be read: {error} in: {text}") from None
-    if not words:
-        raise UserError("The queue submit command (qsub) is empty; name one, such as sbatch.")
-    return words

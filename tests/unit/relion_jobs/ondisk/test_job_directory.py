@@ -1,4 +1,5 @@
 import errno
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,39 @@ def job(tmp_path):
     job = JobDirectory(create(tmp_path), "DynaMight/job002/")
     job.create()
     return job
+
+
+def at(job, name, seconds):
+    """Make a file of a job that was written so many seconds after the others."""
+    (job.path / name).touch()
+    os.utime(job.path / name, (1_700_000_000 + seconds,) * 2)
+
+
+@pytest.mark.parametrize(("mark", "status"), labels.STATUS_OF_CCPEM_MARK.items())
+def test_the_ccpem_pipeliners_mark_counts_if_it_belongs_to_the_last_launch(job, mark, status):
+    at(job, labels.JOB_STAR, 0)
+    at(job, mark, 5)
+    assert job.status_from_marks() == status
+    at(job, labels.JOB_STAR, 10)
+    assert job.status_from_marks() is None
+    job.write_mark(labels.EXIT_SUCCESS)
+    assert job.status_from_marks() == Status.SUCCEEDED
+    job.clear_marks()
+    assert sorted(path.name for path in job.path.iterdir()) == [labels.JOB_STAR]
+
+
+def test_whoever_launched_a_job_last_is_asked_to_stop_it(job):
+    at(job, labels.CCPEM_JOB_INFO, 1)
+    at(job, labels.JOB_STAR, 0)
+    job.request_abort()
+    assert (job.path / labels.CCPEM_ABORT_NOW).exists()
+    assert job.marks() == ()
+    assert job.abort_requested()
+    job.clear_marks()
+    at(job, labels.JOB_STAR, 2)
+    job.request_abort()
+    assert job.marks() == (labels.ABORT_NOW,)
+    assert not (job.path / labels.CCPEM_ABORT_NOW).exists()
 
 
 def test_a_new_directory_must_be_empty(job):

@@ -135,3 +135,9 @@ def test_extra_values_of_the_queue_exist_only_where_the_environment_names_them()
     assert [one.variable for one in settings.known_options(TYPE, environment)][len(TYPE.options) :] == ["qsub_extra2"]
     environment["RELION_QSUB_EXTRA_COUNT"] = "3"
     assert [one.default for one in settings.known_options(TYPE, environment)][len(TYPE.options) :] == ["lab", ""]
+
+
+def test_numbers_that_another_program_left_empty_take_their_defaults():
+    given = {"epochs": " ", "seed": "", "passes": "", "qsub": "", "foreign": ""}
+    assert settings.completed(TYPE, given) == given | {"epochs": "200", "seed": "1"}
+    assert settings.completed(TYPE, {"epochs": "3"}) == {"epochs": "3"}

@@ -2,7 +2,8 @@ import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.job_directory import JobDirectory
-from relion_jobs.running.submit import _start_here, _words_of
+from relion_jobs.running.queue import words_of
+from relion_jobs.running.submit import _start_here
 
 
 def test_a_program_that_cannot_be_started_is_named(tmp_path):
@@ -13,7 +14,7 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path):
 
 
 def test_the_submit_command_is_split_as_a_shell_would_and_goes_to_none():
-    assert _words_of("sbatch --comment='a b; c' $HOME") == ["sbatch", "--comment=a b; c", "$HOME"]
+    assert words_of("sbatch --comment='a b; c' $HOME", "queue submit command") == ["sbatch", "--comment=a b; c", "$HOME"]
 
 
 @pytest.mark.parametrize(
@@ -21,4 +22,4 @@ def test_the_submit_command_is_split_as_a_shell_would_and_goes_to_none():
 )
 def test_a_submit_command_that_makes_no_sense_is_refused(text, sentence):
     with pytest.raises(UserError, match=sentence):
-        _words_of(text)
+        words_of(text, "queue submit command")
