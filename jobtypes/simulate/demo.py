@@ -81,7 +81,7 @@ def _steps(preset: str, gaussians: int, threads: int) -> list[list[str]]:
         ["run", FLEXIBILITY],
         ["continue", FLEXIBILITY, *options(**(off | {"do_inverse": "Yes"}))],
         ["continue", FLEXIBILITY, *options(**(off | {"do_reconstruct": "Yes"}))],
-        ["continue", FLEXIBILITY, *options(**(off | {"do_visualize": "Yes"}))],
+        ["continue", FLEXIBILITY, *options(**(off | {"do_visualize": "Yes", "headless": "Yes"}))],
     ]
 
 

@@ -1,13 +1,22 @@
-"""Seeing the motion: everything that can be shown of a job, without a window.
+"""Seeing the motion, in a window or without one.
 
-options      what the user chose
-session      one half set opened: latents, main motions, states; free of Qt and napari
-states       the map of one state: Gaussians rendered, or a reconstruction carried along the field
-movies       states along a main motion; map series, ChimeraX scripts, animations
-regions      which part of the molecule moves by how much
-selection    particles by latent, motion, cluster or displacement -> STAR files
-validation   the two halves' disagreement on particles that trained neither
-surface      shaded pictures of a map
-figures      figures of this task
-task         the story: open, draw, write
+options           what the user chose
+session           one half set opened: latents, main motions, states; free of Qt and napari
+held_out          half-set 0: held-out particles as both halves' models see them
+reductions        the latent space in two dimensions
+colourings        what particles and Gaussians are coloured by
+trajectories      smooth paths through points
+states            the map of one state: Gaussians rendered, or a reconstruction carried along the field
+state_surfaces    the surface of a state, at once
+regions           which part of the molecule moves by how much
+selection         particles in a box, range or polygon -> STAR files
+choice, subset    the command that chooses particles
+saving            states and movies under the next free name
+movies, animation series of maps with a ChimeraX script; animated pictures
+surface, figures, latent_drawing   pictures
+given_states, written_states       lists of states: what the user wants, what was written
+validation        half-set 0 as figures and tables
+to_files          everything that the window shows, as files
+half_view, window what the window shows; the only room with Qt and napari
+task              window or files
 """

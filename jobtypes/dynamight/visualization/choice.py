@@ -73,11 +73,11 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job: RunningJob) -> NDAr
     UserError
         A condition cannot be used, there is none, or no particle fulfils all of them.
     """
+    if choice.half_set != 0 and choice.error:
+        raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
     conditions = (choice.latents, choice.motions, choice.displacement, choice.clusters, choice.polygon)
     if choice.half_set != 0 and not any(conditions):
         raise UserError("No condition is given; choose by --latent, --motion, --displacement, --cluster or --polygon.")
-    if choice.half_set != 0 and choice.error:
-        raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
     session = Session(job.directory, forward, choice.half_set or 1)
     chosen = _chosen(session, choice)
     rows = session.part.rows[chosen]

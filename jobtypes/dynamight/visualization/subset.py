@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,24 +69,29 @@ def _say(sentence: str) -> None:
     sys.stdout.write(sentence + "\n")
 
 
+def _end(text: str) -> float:
+    """One end of a range; argparse turns the ValueError of anything else into its sentence."""
+    return {"min": -math.inf, "max": math.inf}.get(text) or float(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Arguments of the tool; those of a choice have the names of `choice.Choice`."""
     arguments = argparse.ArgumentParser(
         prog="relion_jobs_dynamight subset",
         description="Write the particles that fulfil all conditions to JOB_DIR/subsets/subset_NNN_halfH.star: their rows as they "
-        "are in the job's STAR file, with its optics table. An end of a range may be 'inf' or '-inf'.",
+        "are in the job's STAR file, with its optics table. An open end of a range is 'min' or 'max'.",
     )
     add = arguments.add_argument
     add("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
     add("--half-set", type=int, choices=(0, 1, 2), default=1, help="half set, in whose latent space is chosen; 0: only held-out "
         "particles, of both halves, chosen in the latent space of half 1")  # fmt: skip
     add("--both-halves", action="store_true", help="also those particles of the other half whose state is that of a chosen one")
-    add("--latent", nargs=3, type=float, action="append", default=[], dest="latents", metavar=("DIMENSION", "FROM", "TO"),
+    add("--latent", nargs=3, type=_end, action="append", default=[], dest="latents", metavar=("DIMENSION", "FROM", "TO"),
         help="range of a latent dimension, counted from 1; may be repeated")  # fmt: skip
-    add("--motion", nargs=3, type=float, action="append", default=[], dest="motions", metavar=("MOTION", "FROM", "TO"),
+    add("--motion", nargs=3, type=_end, action="append", default=[], dest="motions", metavar=("MOTION", "FROM", "TO"),
         help="range in A along a main motion, counted from 1; may be repeated")  # fmt: skip
-    add("--displacement", nargs=2, type=float, metavar=("FROM", "TO"), help="range of the rms displacement in A")
-    add("--error", nargs=2, type=float, metavar=("FROM", "TO"), help="range of the disagreement of the halves in A (half set 0)")
+    add("--displacement", nargs=2, type=_end, metavar=("FROM", "TO"), help="range of the rms displacement in A")
+    add("--error", nargs=2, type=_end, metavar=("FROM", "TO"), help="range of the disagreement of the halves in A (half set 0)")
     add("--cluster", nargs="+", type=int, default=[], dest="clusters", metavar="NUMBER", help="clusters, as in the figure of the "
         "latent space")  # fmt: skip
     add("--n-clusters", type=int, metavar="N", help="divide the particles anew into so many clusters")

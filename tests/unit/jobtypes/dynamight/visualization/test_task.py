@@ -7,60 +7,113 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import write_volume
-from jobtypes.dynamight.visualization import figures, task
+from jobtypes.dynamight.visualization import animation, figures, saving, task
+from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 
 FOLDER = Path("DynaMight/job002/visualization")
-SMALL = {"halfset": 1, "n_motions": 1, "n_frames": 3, "n_clusters": 2, "n_regions": 2}
+SMALL = {"headless": True, "halfset": 1, "n_motions": 1, "n_frames": 3, "n_clusters": 2, "n_regions": 2}
 
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "_ANIMATION_PIXELS", 40)
+    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 60)
+    monkeypatch.setattr(saving, "LEAST_PICTURES", 3)
+    monkeypatch.setattr(animation, "find_spec", lambda name: None)  # no MP4
     monkeypatch.setattr(figures, "_PIXELS", 60)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_everything_is_written_and_registered(flexible_job) -> None:
     task.run(SMALL, flexible_job)
-    written = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
-    assert written == {
+    assert files_in(FOLDER) == {
         "figures/01_latents_half1.png",
+        "figures/01_latents_more_half1.png",
         "figures/02_gaussians.png",
         "figures/03_displacements.png",
         "figures/04_motion01_half1.png",
         "figures/05_clusters_half1.png",
         "gaussians_half1.pdb",
-        "maps/cluster01_half1.mrc",
-        "maps/cluster02_half1.mrc",
-        "motion01_half1/animation.gif",
-        "motion01_half1/motion.bild",
-        "motion01_half1/play.cxc",
-        "motion01_half1/volume000.mrc",
-        "motion01_half1/volume001.mrc",
-        "motion01_half1/volume002.mrc",
         "particles_half1.star",
         "regions_half1.tsv",
+        "states_half1.tsv",
     }
+    job = FOLDER.parent
+    assert files_in(job / "maps") == {"map001_half1.mrc", "map002_half1.mrc"}
+    series = {f"movie01_half1/volume00{i}.mrc" for i in range(3)}
+    assert files_in(job / "movies") == series | {f"movie01_half1/{name}" for name in ("animation.gif", "motion.bild", "play.cxc")}
     assert sorted(set(flexible_job.outputs.values())) == [
         "DensityMap.mrc.relion.dynamight",
         "LogFile.pdf.relion.dynamight",
         "ParticleGroupMetadata.star.relion.dynamight",
     ]
-    assert "States are written to files" in " ".join(flexible_job.reports)
+    assert "As asked for, states are written to files" in " ".join(flexible_job.reports)
+
+
+def test_without_a_display_files_are_written_and_the_log_says_why(flexible_job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "why_no_window", lambda: "There is no display.")
+    task.run(SMALL | {"headless": False}, flexible_job)
+    assert any(line.startswith("There is no display; states are written to files") for line in flexible_job.reports)
+
+
+def test_a_second_run_replaces_what_the_first_wrote_and_nothing_else(flexible_job) -> None:
+    task.run(SMALL, flexible_job)
+    by_hand = FOLDER.parent / "maps" / "map007_half1.mrc"
+    by_hand.write_bytes(b"saved in the window")
+    task.run(SMALL | {"n_clusters": 1, "n_motions": 0}, flexible_job)
+    assert files_in(FOLDER.parent / "maps") == {"map007_half1.mrc", "map008_half1.mrc"}
+    assert not (FOLDER.parent / "movies" / "movie01_half1").exists()
+
+
+def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forward) -> None:
+    Path("numbers.txt").write_text("1\n3\n2\n")  # the second particle of the file is of half 2
+    Path("latents.txt").write_text("# two numbers\n0.1, -0.2\n90 90\n")
+    listed = {"particles_file": "numbers.txt", "latents_file": "latents.txt", "do_trajectory": True, "n_motions": 0}
+    task.run(SMALL | listed, flexible_job)
+    rows = [line.split("\t") for line in (FOLDER / "states_half1.tsv").read_text().splitlines()[1:]]
+    assert [row[1] for row in rows[2:6]] == ["particle 1", "particle 3", "latent 1", "latent 2"]
+    assert [row[2] for row in rows[2:6]] == ["no", "no", "no", "yes"]
+    session = Session(flexible_job.directory, forward, 1)
+    with mrcfile.open(FOLDER.parent / rows[3][0]) as file:
+        assert np.allclose(file.data, session.state_map(session.coordinates[1]).numpy(), atol=1e-6)
+    assert [row[1] for row in rows[6:]] == ["trajectory, 1 of 3", "trajectory, 2 of 3", "trajectory, 3 of 3"]
+    assert "1 particle(s) of numbers.txt belong to half 2" in " ".join(flexible_job.warnings)
+    assert "Outside the data, where no particle tells what the molecule does: latent 2" in " ".join(flexible_job.warnings)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "sentence"),
+    [
+        ("particles_file", "", "is empty"),
+        ("particles_file", "61\n", "line 1 is '61'; expected the number of a particle, from 1 to 60"),
+        ("particles_file", "2\n4\n", "names no particle of half 1"),
+        ("latents_file", "1 2 3\n", "line 1 has 3 values; expected 2"),
+        ("latents_file", "1 x\n", "line 1 holds 'x'; expected a number"),
+        ("latents_file", "1 2\n" * 201, "names 201 states"),
+    ],
+)
+def test_bad_lists_are_refused_in_words(flexible_job, option: str, text: str, sentence: str) -> None:
+    Path("list.txt").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        task.run(SMALL | {option: "list.txt"}, flexible_job)
 
 
 def test_the_maps_of_a_motion_are_its_states(flexible_job, forward) -> None:
     task.run(SMALL, flexible_job)
-    session = task.Session(flexible_job.directory, forward, 1)
+    session = Session(flexible_job.directory, forward, 1)
     expected = session.state_map(session.traversal(0, 3)[2])
-    with mrcfile.open(FOLDER / "motion01_half1" / "volume002.mrc") as file:
+    with mrcfile.open(FOLDER.parent / "movies/movie01_half1/volume002.mrc") as file:
         assert float(file.voxel_size.x) == 4.0
         assert np.allclose(file.data, expected.numpy(), atol=1e-6)
 
 
 def test_a_deformed_reconstruction_is_preferred_to_gaussians(flexible_job, forward) -> None:
-    consensus = task.Session(flexible_job.directory, forward, 1).gaussians.state(torch.zeros(3))
+    consensus = Session(flexible_job.directory, forward, 1).gaussians.state(torch.zeros(3))
     for half in (1, 2):
         write_volume(flexible_job.directory / "backprojection" / f"map_half{half}.mrc", consensus, 4.0)
     task.run(SMALL, flexible_job)
@@ -68,9 +121,10 @@ def test_a_deformed_reconstruction_is_preferred_to_gaussians(flexible_job, forwa
 
 
 def test_half_set_0_compares_both_halves_on_held_out_particles(flexible_job) -> None:
-    task.run({"halfset": 0}, flexible_job)
+    task.run({"headless": True, "halfset": 0}, flexible_job)
     assert (FOLDER / "figures" / "06_disagreement.png").is_file()
     assert (FOLDER / "disagreement.json").is_file()
+    assert len(read_particles(FOLDER / "particles_half0.star")) == 10
     assert any(line.startswith("Held-out particles of half 2: the two models disagree by") for line in flexible_job.reports)
 
 

@@ -3,23 +3,38 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.dynamight.visualization.validation import compare_halves, disagreement, encode_with
+from jobtypes.dynamight.visualization.held_out import TwoMotions, encode_with
+from jobtypes.dynamight.visualization.validation import compare_halves
 from relion_jobs.contract.errors import UserError
 
 
-def test_models_that_differ_by_their_consensus_only_agree() -> None:
-    motion = torch.randn(20, 30, 3, generator=torch.Generator().manual_seed(0))
-    found = disagreement(motion, motion + torch.tensor((5.0, 0.0, 1.0)))
+def two_motions(seed: int) -> TwoMotions:
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, 200, 3, generator=generator)
+    first, second = first - first.mean(0), second - second.mean(0)
+    basis, other = torch.randn(2, 3, 300, 3, generator=generator)
+    return TwoMotions(first, basis, second, other)
+
+
+def test_models_of_the_same_motion_agree() -> None:
+    one = two_motions(0)
+    found = TwoMotions(one.coefficients, one.basis, 2 * one.coefficients, one.basis / 2).disagreement()
     assert found.rms_error < 1e-5
     assert found.correlation > 0.9999
 
 
-def test_independent_motions_do_not_correlate() -> None:
-    generator = torch.Generator().manual_seed(1)
-    first, second = torch.randn(2, 200, 300, 3, generator=generator)
-    found = disagreement(first, second)
-    assert abs(found.correlation) < 0.02
-    assert abs(found.rms_error - 6**0.5) < 0.05
+def test_the_disagreement_is_that_of_all_displacements_written_out() -> None:
+    both = two_motions(1)
+    first = torch.einsum("pk,knc->pnc", both.coefficients, both.basis).double()
+    second = torch.einsum("pk,knc->pnc", both.other_coefficients, both.other_basis).double()
+    error, motion = (first - second).square().sum(2), (0.5 * (first + second)).square().sum(2)
+    found = both.disagreement()
+    assert torch.allclose(found.particle_error, error.mean(1).sqrt(), rtol=1e-4)
+    assert torch.allclose(found.gaussian_error, error.mean(0).sqrt(), rtol=1e-4)
+    assert torch.allclose(found.particle_motion, motion.mean(1).sqrt(), rtol=1e-4)
+    assert torch.allclose(found.gaussian_motion, motion.mean(0).sqrt(), rtol=1e-4)
+    assert torch.allclose(both.difference(7).norm(dim=1).double(), error[7].sqrt(), rtol=1e-3)
+    assert abs(found.correlation) < 0.2  # of independent motions
 
 
 def test_a_model_encodes_its_own_particles_as_in_training(flexible_job, forward) -> None:

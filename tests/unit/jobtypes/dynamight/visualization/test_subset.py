@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.visualization.session import Session
+from jobtypes.dynamight.visualization.subset import main
+from relion_jobs.contract.errors import LockTimeout, UserError
+from relion_jobs.contract.labels import Status
+from relion_jobs.contract.nodes import Node
+from relion_jobs.ondisk.locks import job_lock
+from relion_jobs.ondisk.project import create, edit_pipeline, read_pipeline
+from relion_jobs.pipeline.graph import Process
+
+JOB = "DynaMight/job002/"
+FIRST = Path(JOB) / "subsets/subset_001_half1.star"
+
+
+@pytest.fixture
+def job(flexible_job):
+    """The trained job as a project whose pipeline knows it."""
+    create(flexible_job.project)
+    with edit_pipeline(flexible_job.project, "test") as edit:
+        edit.pipeline = replace(edit.pipeline, processes=(Process(JOB, None, "dynamight", Status.SUCCEEDED),))
+    return flexible_job
+
+
+@pytest.fixture
+def session(job) -> Session:
+    return Session(job.directory, load_forward_result(job.directory), 1)
+
+
+def rows_of(path: Path) -> list[int]:
+    return [int(line.split("@")[0]) - 1 for line in path.read_text().splitlines() if "@stack" in line]
+
+
+def test_a_range_of_a_motion_takes_the_particles_in_it_with_all_columns(job, session: Session) -> None:
+    assert main([JOB, "--motion", "1", "0.5", "max"]) == 0
+    expected = np.sort(session.part.rows[session.coordinates[:, 0].numpy() >= 0.5])
+    assert rows_of(FIRST) == expected.tolist()
+    original = [line.split() for line in Path("particles.star").read_text().splitlines()]
+    written = [line.split() for line in FIRST.read_text().splitlines()]
+    assert [line for line in written if line and "@" in line[0]] == [
+        line for line in original if line and "@" in line[0] and int(line[0].split("@")[0]) - 1 in expected
+    ]
+    assert [line for line in original if line and line[0].startswith("_")] == [
+        line[:1] for line in written if line and line[0].startswith("_")
+    ]
+    assert read_particles(FIRST).pixel_size_angstroms == 4.0
+
+
+def test_conditions_are_all_fulfilled(job, session: Session) -> None:
+    Path("corners.txt").write_text("# x y\n-1 -9\n9, -9\n9 9\n-1 9\n")
+    main([JOB, "--polygon", "corners.txt", "--displacement", "1", "4", "--latent", "2", "min", "1"])
+    x, moved = session.coordinates[:, 0].numpy(), session.part.rms_displacement.numpy()
+    chosen = (x > -1) & (moved >= 1) & (moved <= 4) & (session.part.latent_mean[:, 1].numpy() <= 1)
+    assert rows_of(FIRST) == np.sort(session.part.rows[chosen]).tolist()
+
+
+def test_clusters_are_numbered_as_in_the_figures(job, session: Session) -> None:
+    main([JOB, "--cluster", "2", "--n-clusters", "3"])
+    assert rows_of(FIRST) == session.part.rows[session.clusters(3, 1).labels == 1].tolist()
+
+
+def test_both_halves_are_taken_where_asked(job, session: Session) -> None:
+    main([JOB, "--motion", "1", "0", "max", "--both-halves"])
+    halves = read_particles(FIRST).half
+    assert (halves == 1).sum() == (session.coordinates[:, 0] >= 0).sum()
+    assert 0 < (halves == 2).sum() < 30
+
+
+def test_a_half_that_is_its_own_other_chooses_the_same_particles(job, session: Session) -> None:
+    session.forward.halves[2] = session.part
+    chosen = session.coordinates[:, 0].numpy() > 0
+    assert session.of_other_half(chosen).tolist() == session.part.rows[chosen].tolist()
+
+
+def test_half_set_0_is_the_held_out_particles_of_both(job, session: Session) -> None:
+    main([JOB, "--half-set", "0"])
+    held_out = np.concatenate([part.rows[part.held_out] for part in session.forward.halves.values()])
+    assert rows_of(Path(JOB) / "subsets/subset_001_half0.star") == np.sort(held_out).tolist()
+
+
+def test_a_subset_becomes_an_output_of_the_job(job) -> None:
+    main([JOB, "--motion", "1", "0", "max"])
+    assert Node(str(FIRST), "ParticleGroupMetadata.star.relion.dynamight") in read_pipeline(job.project).outputs_of(JOB)
+    assert str(FIRST) in (job.directory / "RELION_OUTPUT_NODES.star").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "No condition is given"),
+        (["--motion", "1", "500", "600"], "No particle fulfils all conditions; half 1 lies between"),
+        (["--motion", "9", "0", "1"], "There is no main motion 9; the job has"),
+        (["--latent", "1.5", "0", "1"], "There is no latent dimension 1.5; the job has 2"),
+        (["--latent", "1", "2", "1"], "goes from 2 to 1; give the lower end first"),
+        (["--cluster", "9"], "There is no cluster 9; they are numbered from 1 to 4"),
+        (["--error", "0", "1"], "held-out particles only"),
+        (["--polygon", "nothing.txt"], r"nothing.txt cannot be read \(No such file"),
+        (["--latent", "1", "0", "1", "--checkpoint-file", "nothing.pth"], "does not exist"),
+    ],
+)
+def test_bad_conditions_are_refused_in_words(job, words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        main([JOB, *words])
+    assert not (Path(JOB) / "subsets").exists()
+
+
+def test_a_running_job_is_left_alone(job) -> None:
+    with job_lock(job.project / JOB), pytest.raises(LockTimeout, match="is being run by"):
+        main([JOB, "--motion", "1", "0", "max"])
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="needs Debian's relion package")
+def test_relion_reconstructs_a_subset(job) -> None:
+    main([JOB, "--displacement", "1", "max"])
+    command = ["relion_reconstruct", "--i", str(FIRST), "--o", "map.mrc", "--ctf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("map.mrc").is_file()
