@@ -40,6 +40,7 @@ from relion_jobs.contract.running_job import RunningJob
 
 FOLDER = Path("forward_deformations")
 ERRORS = "held_out_errors"  # of a half set, in the last checkpoint
+SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
 SCRATCH = "spectra_half{}.tmp"  # where images that memory does not hold are kept while the job runs
 
 
@@ -194,7 +195,7 @@ def _finish(
         _encode(half, training, plan, job, team)
     errors = _held_out_errors(halves, plan, options, job, team)
     states = team.gathered({half: training.state() | {ERRORS: errors[half]} for half, training in halves.items()})
-    motions = team.merged({half: _motion_in_words(half, training) for half, training in halves.items()})
+    motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
@@ -253,8 +254,13 @@ def _read_and_seed(
     return prepare_half(half, plan, options, device=device, scratch=scratch, after_batch=after_batch)
 
 
-def _motion_in_words(half: int, training: HalfTraining) -> str:
+def _motion_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:
+    """What was found in one half set; motion counts where particles that trained nothing are more likely with it."""
+    evidence, error = training.evidence_of_motion(plan.epoch(training.epochs_done - 1))
+    found = f"held-out particles are more likely with it than without by {evidence:+.1f} ± {error:.1f} log-likelihood units each"
+    if evidence < SURE_ERRORS * error or evidence <= 0:
+        return f"Half {half}: no motion was found; what was learned is {training.rms_motion():.2f} A rms, and {found}."
     return (
         f"Half {half}: the density moves by {training.rms_motion():.1f} A rms, its most mobile tenth by "
-        f"{float(training.motion_power.quantile(0.9).sqrt()):.1f} A or more."
+        f"{float(training.motion_power.quantile(0.9).sqrt()):.1f} A or more; {found}."
     )

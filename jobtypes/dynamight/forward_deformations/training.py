@@ -15,7 +15,7 @@ from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, representative_latents
+from jobtypes.dynamight.model.inference import estimate_poses, evidence_of_motion, refine_posterior, representative_latents
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
@@ -355,6 +355,30 @@ class HalfTraining:
             self.model.poses.corrections[batch.index] = corrections
             self._keep(index, posterior)
             after_batch(int(index[-1]) + 1)
+
+    @torch.no_grad()
+    def evidence_of_motion(self, plan: EpochPlan) -> tuple[float, float]:
+        """Log evidence per held-out particle for motion against none, and its standard error; after `encode_all`."""
+        n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
+        parts = [torch.zeros(0)]
+        for index in self.held_out.split(self.settings.batch_size):
+            batch = self.observations.batch(index)
+            posterior = Posterior(self.latent_mean[index].to(batch.matrices), self.latent_log_variance[index].to(batch.matrices))
+            parts.append(
+                evidence_of_motion(
+                    self.model,
+                    batch,
+                    posterior,
+                    self.projector,
+                    n_terms=n_terms,
+                    independent_fraction=self.settings.independent_fraction,
+                    prior_weight=plan.kl_weight,
+                ).cpu()
+            )
+        values = torch.cat(parts).double()
+        if len(values) < 2:
+            return 0.0, 0.0
+        return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
     def _keep(self, index: Tensor, posterior: Posterior) -> None:
         self.latent_mean[index] = posterior.mean.cpu()

@@ -98,6 +98,29 @@ def refine_posterior(
     return Posterior(latent, variance.clamp(min=1e-12).log()), corrections
 
 
+@torch.no_grad()
+def evidence_of_motion(
+    model: HalfModel,
+    batch: ObservedBatch,
+    posterior: Posterior,
+    projector: Projector,
+    *,
+    n_terms: int,
+    independent_fraction: float,
+    prior_weight: float,
+) -> Tensor:
+    """Log evidence of each particle for a state of its own against that of latent zero (b,), by Laplace's approximation.
+
+    What a latent gains by fitting the noise is paid for by the width of its posterior (MacKay 2003, chapter 28): without motion
+    the mean over particles that trained nothing is zero or less.
+    """
+    target = _Target(model, batch, projector, n_terms=n_terms, independent_fraction=independent_fraction, move_poses=False)
+    at_mean = target.misfit(target.predict(posterior.mean)) + 0.5 * prior_weight * posterior.mean.square().sum(1)
+    at_zero = target.misfit(target.predict(torch.zeros_like(posterior.mean)))
+    occam = 0.5 * (posterior.log_variance + math.log(prior_weight)).sum(1)
+    return at_zero - at_mean + occam
+
+
 def representative_latents(latents: Tensor, count: int = CANDIDATES) -> Tensor:
     """At most `count` latents (k, d) that stand for all of many (p, d): the centres of their clusters (k-means)."""
     clusters = KMeans(min(count, len(latents)), n_init=1, random_state=0).fit(latents.cpu().double().numpy())
