@@ -65,7 +65,10 @@ class Appearance:
 
 
 class MoleculeLayers:
-    """Layers of the molecule in a viewer, in A, z y x.
+    """Layers of the molecule in a viewer, in A, -z y x.
+
+    napari lights surfaces from the front in its own, left-handed orientation of the axes only (0.9); with z turned round in it
+    the molecule has its true hand.
 
     Parameters
     ----------
@@ -101,10 +104,10 @@ class MoleculeLayers:
     def look_from_front(self, extent_angstroms: float) -> None:
         """Look at the box centre from +z, x to the right and y up, as ChimeraX does at first, at so many A."""
         self.viewer.dims.ndisplay = 3
-        self.viewer.camera.orientation = ("towards", "up", "right")
-        self.viewer.camera.center = (0.0, 0.0, 0.0)
-        self.viewer.camera.angles = (0.0, 0.0, 0.0)
-        self.viewer.camera.zoom = _CANVAS_PIXELS / extent_angstroms
+        camera = self.viewer.scene.camera
+        camera.orientation = ("towards", "down", "right")
+        camera.center, camera.angles = (0.0, 0.0, 0.0), (0.0, 0.0, 180.0)
+        camera.zoom = _CANVAS_PIXELS / extent_angstroms
 
     def show(self, appearance: Appearance) -> None:
         """Show a state."""
@@ -119,7 +122,7 @@ class MoleculeLayers:
             self.state.colormap = _AMOUNTS if self.colour_by_displacement else _PLAIN
         self.other.data = _napari(appearance.other or _NOTHING)
         self.other.visible = two
-        self.gaussians.data = _zyx(appearance.positions.cpu().numpy())
+        self.gaussians.data = _layered(appearance.positions.cpu().numpy())
         self.gaussians.size = np.maximum(appearance.gaussian_sizes, 0.1)
         self.gaussians.face_color = np.column_stack((self._gaussian_colours(appearance), np.ones(len(appearance.positions))))
 
@@ -137,13 +140,16 @@ class MoleculeLayers:
     def show_volume(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> None:
         """Show a map (N, N, N) by rendering its volume: slow without a graphics card."""
         self.volume.data = volume.numpy()
-        self.volume.scale = (pixel_size_angstroms,) * 3
-        self.volume.translate = (-(volume.shape[0] // 2) * pixel_size_angstroms,) * 3
+        centre = volume.shape[0] // 2 * pixel_size_angstroms
+        self.volume.scale = (-pixel_size_angstroms, pixel_size_angstroms, pixel_size_angstroms)
+        self.volume.translate = (centre, -centre, -centre)
         self.volume.contrast_limits = (0, float(volume.max()))
         self.volume.iso_threshold = level
 
     def set_movie(self, frames: Sequence[Appearance], shown: Callable[[int], None]) -> None:
         """Give the viewer a slider with napari's play button over these states; `shown` is told which one is shown."""
+        camera = self.viewer.scene.camera
+        seen = camera.center, camera.zoom, camera.angles  # napari looks anew at what gets another dimension
         self.clear_movie()
         self._frames, self._shown = list(frames), shown
         # a layer that nobody sees, whose first axis makes the slider
@@ -153,6 +159,7 @@ class MoleculeLayers:
         )
         self.viewer.dims.axis_labels = ("frame", "z", "y", "x")
         self.viewer.dims.set_current_step(0, 0)
+        camera.center, camera.zoom, camera.angles = seen
         self._step()
 
     def clear_movie(self) -> None:
@@ -168,12 +175,13 @@ class MoleculeLayers:
             self._shown(frame)
 
 
-def _zyx(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(xyz[:, ::-1])
+def _layered(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points (m, 3) x y z as the layers have them."""
+    return np.ascontiguousarray(xyz[:, ::-1] * np.array((-1, 1, 1), xyz.dtype))
 
 
 def _napari(mesh: Mesh, values: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Vertices, faces and values of a surface layer; napari knows no surface without faces, so that one becomes a point."""
     if not mesh.faces.size:
         mesh, values = _NOTHING, None
-    return _zyx(mesh.vertices), mesh.faces[:, ::-1], np.asarray(np.zeros(len(mesh.vertices)) if values is None else values, np.float32)
+    return _layered(mesh.vertices), mesh.faces, np.asarray(np.zeros(len(mesh.vertices)) if values is None else values, np.float32)
