@@ -88,14 +88,23 @@ def clean_job(project: Path, name: str, registry: Registry, *, harsh: bool) -> C
     return Cleaned(name, paths, n_bytes)
 
 
-def clean_all(project: Path, registry: Registry, *, harsh: bool) -> list[Cleaned]:
-    """Clean every succeeded job of our types; a harsh clean passes over jobs with a file NO_HARSH_CLEAN."""
-    cleaned = []
+def clean_all(project: Path, registry: Registry, *, harsh: bool) -> tuple[list[Cleaned], list[str]]:
+    """Clean every succeeded job of our types; a harsh clean passes over jobs with a file NO_HARSH_CLEAN.
+
+    Returns
+    -------
+    list of Cleaned, list of str
+        What was done, and a sentence for each job that could not be cleaned.
+    """
+    cleaned, complaints = [], []
     for process in read_pipeline(project).processes:
         is_spared = harsh and (project / process.name / labels.NO_HARSH_CLEAN).exists()
         if process.status is Status.SUCCEEDED and not is_spared and _is_ours(process.label, registry):
-            cleaned.append(clean_job(project, process.name, registry, harsh=harsh))
-    return cleaned
+            try:
+                cleaned.append(clean_job(project, process.name, registry, harsh=harsh))
+            except UserError as error:
+                complaints.append(f"{process.name} was not cleaned: {error}")
+    return cleaned, complaints
 
 
 def cleanable_paths(pipeline: Pipeline, directory: JobDirectory, job_type: JobType, *, harsh: bool) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.labels import NO, TRASH
 from relion_jobs.ondisk import job_star, trash
 from relion_jobs.ondisk.job_directory import JobDirectory
@@ -71,7 +71,10 @@ def overwrite(name: str, assignments: Sequence[str]) -> int:
     project = locate(Path.cwd())
     job = resolve_job(project, name, Path.cwd())
     request = job_star.read(JobDirectory(project, job).path)
-    job_type = project_registry(project).find(request.label)
+    try:
+        job_type = project_registry(project).find(request.label)
+    except UnknownJobType:
+        raise UserError(f"{job} is of type {request.label}, which is not ours; overwrite it in RELION.") from None
     changes = settings.as_project_paths(job_type, settings.parse_assignments(assignments), project=project, cwd=Path.cwd())
     # ticks are for "Continue!": the new job starts with its first task
     ticks = dict.fromkeys((task.switch for task in job_type.tasks if task.switch), NO)
@@ -88,16 +91,19 @@ def clean(names: Sequence[str], *, harsh: bool, everything: bool) -> int:
     registry = project_registry(project)
     if everything == bool(names):
         raise UserError("Name the jobs to clean, or give --all.")
+    complaints: list[str] = []
     if everything:
-        cleaned = cleaning.clean_all(project, registry, harsh=harsh)
+        cleaned, complaints = cleaning.clean_all(project, registry, harsh=harsh)
     else:
         jobs = [resolve_job(project, name, Path.cwd()) for name in names]
         cleaned = [cleaning.clean_job(project, job, registry, harsh=harsh) for job in jobs]
     for one in cleaned:
         say(f"{one.name}: {len(one.paths)} files of {one.n_bytes / 1e6:.1f} MB moved to {TRASH}/.")
-    if not cleaned:
+    for complaint in complaints:
+        complain(complaint)
+    if not cleaned and not complaints:
         say("No job to clean.")
-    return 0
+    return 1 if complaints else 0
 
 
 def verify(*, mend: bool) -> int:

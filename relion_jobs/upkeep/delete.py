@@ -135,9 +135,10 @@ def trashed_name(project: Path, text: str) -> str:
         parts = parts[1:]
     jobs = trash.deleted_jobs(project)
     matches = [job for job in jobs if Path(job).parts == parts[:2] or (len(parts) == 1 and Path(job).name == parts[0])]
-    if len(matches) != 1:
-        which = f"may be {' or '.join(matches)}; give the directory too" if matches else f"is not; {trash.jobs_sentence(project)}"
-        raise UserError(f"Which job to bring back? '{text}' {which}.")
+    if not matches:
+        raise UserError(f"'{text}' is no job in the Trash: {trash.jobs_sentence(project)}.")
+    if len(matches) > 1:
+        raise UserError(f"'{text}' may be {' or '.join(matches)}; give the directory too.")
     return matches[0]
 
 

@@ -36,7 +36,8 @@ def lock_findings(project: Path) -> list[Finding]:
             why = "which is not running any more" if owner else "far longer than RELION ever holds it"
             found.append(Finding(f"{what}, {why}.", partial(_remove, project, folder, text)))
         else:
-            remedy = f"If nothing writes the pipeline any more, remove {folder}."
+            user = "nothing writes the pipeline" if folder.name == LOCK_DIRECTORY else "the scheme does not run"
+            remedy = f"If {user} any more, remove {folder}."
             found.append(Finding(f"{what}.", remedy=remedy, is_wrong=False))
     return found
 

@@ -69,13 +69,20 @@ def test_only_a_job_that_has_succeeded_is_cleaned(trained, status):
         edit.pipeline = with_status(edit.pipeline, JOB, status)
     with pytest.raises(UserError, match="only jobs that have Succeeded"):
         clean_job(trained, JOB, registry(environment={}), harsh=False)
-    assert clean_all(trained, registry(environment={}), harsh=False) == []
+    assert clean_all(trained, registry(environment={}), harsh=False) == ([], [])
 
 
 def test_a_harsh_clean_of_all_jobs_spares_those_with_the_file_of_that_name(trained):
     (trained / JOB / "NO_HARSH_CLEAN").touch()
-    assert clean_all(trained, registry(environment={}), harsh=True) == []
-    assert len(clean_all(trained, registry(environment={}), harsh=False)) == 1
+    assert clean_all(trained, registry(environment={}), harsh=True) == ([], [])
+    assert len(clean_all(trained, registry(environment={}), harsh=False)[0]) == 1
+
+
+def test_a_job_that_cannot_be_read_does_not_keep_the_others_from_being_cleaned(trained):
+    (trained / JOB / "job.star").write_text("garbage")
+    cleaned, (complaint,) = clean_all(trained, registry(environment={}), harsh=False)
+    assert cleaned == []
+    assert complaint.startswith(f"{JOB} was not cleaned: ")
 
 
 def test_a_link_to_elsewhere_is_moved_as_a_link_and_nothing_behind_it(trained, tmp_path):
