@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -27,7 +26,7 @@ from relion_jobs.ondisk.locks import RELION_WAIT_SECONDS, is_locked_by_others, p
 from relion_jobs.pipeline.graph import Pipeline
 
 # RELION writes the pipeline in place: a reader without the lock may see half of it
-_READ_WAIT_SECONDS = 1.0
+_SETTLED_SECONDS = 1.0
 _READ_PAUSE_SECONDS = 0.02
 
 _JOB_NAME = re.compile(r"job\d{3,}")
@@ -95,17 +94,24 @@ def read_pipeline(project: Path) -> Pipeline:
         There is no pipeline, or it is damaged.
     """
     file = _pipeline_file(project)
-    deadline = time.monotonic() + _READ_WAIT_SECONDS
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + RELION_WAIT_SECONDS
+    known, since = None, time.monotonic()
+    while True:
         before = _state_of(file)
-        with contextlib.suppress(BadStarFile):
+        if before != known:
+            known, since = before, time.monotonic()
+        # somebody may hold the lock for long, or have died with it; but no write pauses that long
+        is_settled = time.monotonic() >= min(since + _SETTLED_SECONDS, deadline)
+        try:
             pipeline = pipeline_star.read(file)
+        except BadStarFile:
+            if is_settled:
+                raise
+        else:
             # our own programs put a whole file in place of the old one, whoever holds the lock
-            if before == _state_of(file) and not is_locked_by_others(project):
+            if before == _state_of(file) and (is_settled or not is_locked_by_others(project)):
                 return pipeline
         time.sleep(_READ_PAUSE_SECONDS)
-    # somebody holds the lock for long, or the file is really damaged: the reader says which line
-    return pipeline_star.read(file)
 
 
 def _state_of(file: Path) -> tuple[int, int, int]:

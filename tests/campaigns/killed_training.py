@@ -100,7 +100,7 @@ def _watch_work(project: Path) -> tuple[float, float]:
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         names = [path.name for path in (project / CHECKPOINTS).glob("*.pth")]
         first = first or (_work(child) if names else 0.0)
-        last = last or (_work(child) if "checkpoint_final.pth" in names else 0.0)
+        last = last or (min(_work(child), 1e9) if "checkpoint_final.pth" in names else 0.0)
         time.sleep(0.01)
     assert first, (project / JOB / "run.err").read_text()
     assert last, (project / JOB / "run.err").read_text()
@@ -108,8 +108,10 @@ def _watch_work(project: Path) -> tuple[float, float]:
 
 
 def _work(child: int) -> float:
-    """Processor time of a process so far, in s."""
+    """Processor time of a process so far, in s; infinite where it has ended."""
     words = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    if words[0] == "Z":
+        return float("inf")
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
