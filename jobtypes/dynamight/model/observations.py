@@ -247,7 +247,7 @@ class ScratchFile:
         The disk has no room for it.
     """
 
-    MOST_USES = 256  # batches until pages are given back
+    MOST_USES = 64  # batches until pages are given back
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         size = max(1, 2 * int(np.prod(shape, dtype=np.int64)))
