@@ -19,7 +19,7 @@ from pathlib import Path
 
 from relion_jobs.contract import labels
 from relion_jobs.contract.errors import RelionJobsError, UserError
-from relion_jobs.contract.jobtype import ALL_TASKS, JobType, Task
+from relion_jobs.contract.jobtype import JobType, Task
 from relion_jobs.contract.options import Option, flags_of, take_flags
 from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
@@ -211,8 +211,8 @@ def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: 
     merged = with_flags(job_type, texts, call.given, task=task.name)
     settings = read_settings(job_type, merged, is_continue=not is_first, task=task)
     check_inputs(job_type, settings, directory.project)
-    remarks = () if settings.values.get(ALL_TASKS) else other_tasks_flags(job_type, words, task)
     following = job_type.following_tasks(task, settings.values)
+    remarks = () if following else other_tasks_flags(job_type, words, task)
     then = tuple(_following_settings(job_type, one, words, texts) for one in following)
     return replace(settings, remarks=(*settings.remarks, *remarks), then=then)
 

@@ -47,9 +47,6 @@ def test_all_tasks_runs_everything_in_one_go_and_relion_learns_of_the_half_maps(
     assert {"backprojection/map_half1.mrc", "backprojection/map_half2.mrc"} <= relion.outputs(name)
     assert (relion.project / name / "inverse_deformations" / "inv_chkpt.pth").exists()
     assert not (relion.project / name / "visualization").exists()
-    # the flag stays in Additional arguments, and does no harm to a single task
-    relion.again(name, other_args=relion.values["other_args"] + " --all-tasks", do_inverse="Yes")
-    assert relion.wait(name) is Status.SUCCEEDED, relion.log(name)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,23 @@ def test_an_argument_beats_the_same_one_in_job_star(dynamight):
     assert settings(dynamight, f"optimize-deformations {D}").values["do_preload"] is True
 
 
+def test_all_tasks_follow_the_training_each_with_the_options_that_it_reads(dynamight):
+    found = settings(dynamight, TRAINING.replace("--n-epochs 3", "--n-epochs 3 --all-tasks --max-bins 7"))
+    assert [one.task.name for one in found.then] == ["inverse_deformations", "backprojection"]
+    inverse, backprojection = found.then
+    assert (found.values["n_training_epochs"], inverse.values["nr_epochs"]) == (3, 3)
+    assert (backprojection.values["max_bins"], backprojection.values["do_preload"]) == (7, True)
+    assert inverse.is_continue
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize("words", [VIEWER, INVERSE, BACKPROJECTION])
+def test_all_tasks_in_additional_arguments_does_nothing_to_a_later_task(dynamight, words):
+    found = settings(dynamight, words + " --all-tasks")
+    assert found.then == ()
+    assert any(remark.startswith("--all-tasks belongs to forward_deformations") for remark in found.remarks)
+
+
 def test_an_unknown_option_is_refused_in_one_sentence(dynamight):
     with pytest.raises(UserError, match="'--nonsense' is no option of deformable-backprojection"):
         settings(dynamight, BACKPROJECTION + " --nonsense 3")
