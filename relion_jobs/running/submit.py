@@ -64,7 +64,11 @@ def worker_command(directory: JobDirectory) -> list[str]:
 
 def _start_here(directory: JobDirectory, command: list[str]) -> subprocess.Popen[bytes]:
     try:
-        with directory.run_out.open("ab") as out, directory.run_err.open("ab") as err, _starting(command[0]):
+        with (
+            directory.run_out.open("ab") as out,
+            directory.run_err.open("ab") as err,
+            _starting(command[0], "install relion_jobs again"),
+        ):
             return subprocess.Popen(
                 command,
                 cwd=directory.project,
@@ -80,11 +84,11 @@ def _start_here(directory: JobDirectory, command: list[str]) -> subprocess.Popen
 
 
 @contextmanager
-def _starting(program: str) -> Iterator[None]:
+def _starting(program: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"The program {program} cannot be started: {error.strerror}; install relion_jobs again.") from error
+        raise UserError(f"The program {program} cannot be started: {error.strerror}; {remedy}.") from error
 
 
 def _environment() -> dict[str, str]:
@@ -109,7 +113,7 @@ def _submit_to_queue(launch: Launch, command: str) -> None:
     log_path = directory.path / SUBMIT_LOG
     try:
         # a file, not a pipe: what the command leaves running in the background may keep its output open
-        with log_path.open("w", errors="replace") as log, _starting(words[0]):
+        with log_path.open("w", errors="replace") as log, _starting(words[0], "name another in qsub"):
             log.write(shlex.join(words) + "\n")
             log.flush()
             done = subprocess.run(words, cwd=directory.project, env=_environment(), stdout=log, check=False)

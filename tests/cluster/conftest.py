@@ -72,8 +72,8 @@ class Slurm:
     root: Path
     environment: dict[str, str]
 
-    def call(self, *words: str) -> str:
-        done = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True, timeout=60, check=True)
+    def call(self, *words: str, check: bool = True) -> str:
+        done = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True, timeout=60, check=check)
         return done.stdout
 
     def facts(self, number: str) -> dict[str, str]:
