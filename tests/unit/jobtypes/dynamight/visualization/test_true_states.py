@@ -64,7 +64,7 @@ def true_model(truth: Truth) -> HalfModel:
     solved(field.branch, latents, left[:, :MODES] * size[:MODES])
     field.set_anchors(consensus, torch.ones(len(consensus)))
     field.set_mask(torch.ones(box, box, box), pixel)  # everything may move, the whole too
-    gaussians = GaussianModel(consensus, amplitude=1.0, width_angstroms=4.0)
+    gaussians = GaussianModel(consensus, amplitude=1.0, width_angstroms=2.0)
     poses = torch.nn.Module()
     model = HalfModel(gaussians, field, Encoder(consensus[::50].clone(), 1), poses, torch.ones(1, box // 2 + 1))  # type: ignore[arg-type]
     return model.eval().requires_grad_(False)
