@@ -51,7 +51,7 @@ class Ccpem:
     def call(self, *words: str, executable: str = "") -> str:
         environment = os.environ | {"PIPELINER_DYNAMIGHT_EXECUTABLE": executable, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [self.program, *words], cwd=self.project, env=environment, capture_output=True, text=True, timeout=300, check=False
+            [self.program, *words], cwd=self.project, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -66,7 +66,7 @@ def shared(pipeliner, tmp_path_factory) -> tuple[Project, Ccpem]:
     assert project.call("init").returncode == 0
     job = project.new("simulate", *(word for option in SIMULATE.split() for word in ("-o", option)))
     project.call("run", job, "--detach")
-    project.wait_until(lambda: bool(project.marks(job)), seconds=300)
+    project.wait_until(lambda: bool(project.marks(job)), seconds=600)
     assert project.marks(job) == ["RELION_JOB_EXIT_SUCCESS"], project.text(f"{job}run.err")
     executable = path.parent / "relion_jobs_dynamight"
     # our executable; the further word keeps the training short
@@ -76,7 +76,7 @@ def shared(pipeliner, tmp_path_factory) -> tuple[Project, Ccpem]:
     ccpem = Ccpem(pipeliner, path)
     ccpem.call("--run_job", "dynamight_job.star", executable=str(executable))
     directory = path / "DynaMight" / "job002"
-    project.wait_until(lambda: any(directory.glob("PIPELINER_JOB_EXIT_*")), seconds=300)
+    project.wait_until(lambda: any(directory.glob("PIPELINER_JOB_EXIT_*")), seconds=900)
     assert (directory / CCPEM_SUCCESS).exists(), (directory / "run.out").read_text() + (directory / "run.err").read_text()
     return project, ccpem
 
