@@ -256,9 +256,7 @@ class Explorer(QWidget):
         layers.gaussians.visible = show.gaussians.isChecked()
         is_new = show.volume.isChecked() and not layers.volume.visible
         layers.volume.visible = show.volume.isChecked()
-        # Gaussians would be hidden inside
-        layers.state.opacity = 0.4 if show.gaussians.isChecked() else 1.0
-        layers.other.opacity = layers.state.opacity
+        layers.look_inside(show.gaussians.isChecked())
         if self.state is not None:
             layers.show(self._appearance(self.state))
         if is_new:

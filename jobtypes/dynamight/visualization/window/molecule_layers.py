@@ -133,6 +133,12 @@ class MoleculeLayers:
         low, high = self.gaussian_limits
         return np.asarray(AMOUNTS(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
 
+    def look_inside(self, inside: bool) -> None:
+        """Make the state's surfaces so clear that the Gaussians in them are seen, or solid."""
+        for layer in (self.state, self.other):
+            layer.opacity = 0.22 if inside else 1.0
+            layer.blending = "translucent_no_depth" if inside else "translucent"
+
     def show_consensus(self, mesh: Mesh) -> None:
         """Give the consensus map its surface."""
         self.consensus.data = _napari(mesh)

@@ -1,0 +1,194 @@
+"""A molecule with one arm on a hinge, a model that has learned exactly that, and a window on it. See tests/test_window.py."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+if os.environ.get("RELION_JOBS_WINDOW_TESTS") != "1":
+    collect_ignore_glob = ["test_*.py"]  # they need a display
+
+BOX, PIXEL, WIDTH, N_PER_HALF = 32, 4.0, 6.0, 120
+HINGE = np.array((14.0, 0.0, 0.0))
+LARGEST_ANGLE = 0.9  # radians to either side
+
+
+def molecule() -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 3) A with the arm halfway, and which belong to the arm; no two directions are alike."""
+    rng = np.random.default_rng(3)
+    core = rng.uniform(-1, 1, (90, 3)) * (14, 18, 11) + (-6, 2, 0)
+    arm = np.column_stack((rng.uniform(16, 44, 40), rng.uniform(-4, 4, 40), rng.uniform(-4, 4, 40)))
+    return np.concatenate((core, arm)), np.arange(130) >= 90
+
+
+def turned(angle: float) -> np.ndarray:
+    """The truth: points (n, 3) A with the arm turned about z through the hinge by `angle`."""
+    points, arm = molecule()
+    c, s = np.cos(angle), np.sin(angle)
+    points[arm] = (points[arm] - HINGE) @ np.array(((c, s, 0), (-s, c, 0), (0, 0, 1))) + HINGE
+    return points
+
+
+def true_density(angle: float, at: np.ndarray) -> np.ndarray:
+    """Density (m,) of the molecule with its arm at `angle`, at points (m, 3) A."""
+    squared = ((at[:, None] - turned(angle)[None]) ** 2).sum(2)
+    return np.exp(-squared / (2 * WIDTH**2)).sum(1)
+
+
+def learned_model(generator: torch.Generator):
+    """A half model whose two fields are those of the hinge: d = (cos a - 1) (x - h) + sin a (z cross (x - h)), by least squares."""
+    from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+    from jobtypes.dynamight.model.encoder import Encoder
+    from jobtypes.dynamight.model.gaussians import GaussianModel
+    from jobtypes.dynamight.model.half_model import HalfModel
+    from jobtypes.dynamight.model.poses import RefinedPoses
+
+    points, arm = molecule()
+    positions = torch.from_numpy(points).float()
+    field = DisplacementField(
+        n_latent=2, n_fields=2, wavelengths_angstroms=encoding_wavelengths(BOX * PIXEL, shortest_angstroms=16.0), width=256
+    )
+    field.set_anchors(positions, torch.ones(len(positions)))
+    field.set_mask(torch.ones(BOX, BOX, BOX), PIXEL)  # everything may move, and the frame is the box
+    from_hinge = np.where(arm[:, None], points - HINGE, 0.0)
+    radial = from_hinge * (1, 1, 0)
+    tangential = np.column_stack((-from_hinge[:, 1], from_hinge[:, 0], np.zeros(len(points))))
+    latents = torch.from_numpy(np.random.default_rng(0).uniform(-1.1, 1.1, (800, 2))).float()
+    angles = LARGEST_ANGLE * latents[:, 0]
+    wavelengths = 2 * np.pi * positions[:, :, None] / field.wavelengths
+    encoding = torch.cat((wavelengths.sin(), wavelengths.cos()), dim=2).flatten(1)
+    _fit_last(field.trunk, encoding, torch.from_numpy(np.concatenate((radial, tangential), axis=1)).float())
+    _fit_last(field.branch, latents, torch.stack((angles.cos() - 1, angles.sin()), dim=1))
+    model = HalfModel(
+        GaussianModel(positions, amplitude=1.0, width_angstroms=WIDTH),
+        field,
+        Encoder(positions[::10].clone(), 2),
+        RefinedPoses(N_PER_HALF, 0.01, 1.0),
+        torch.ones(1, BOX // 2 + 1),
+    )
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _fit_last(network: torch.nn.Sequential, inputs: torch.Tensor, wanted: torch.Tensor) -> None:
+    """Set the last layer of a network so that it gives what is wanted."""
+    hidden = torch.column_stack((network[:-1](inputs), torch.ones(len(inputs)))).double()
+    square = hidden.T @ hidden + 1e-7 * torch.eye(hidden.shape[1])
+    solution = torch.linalg.solve(square, hidden.T @ wanted.double()).float()
+    network[-1].weight.copy_(solution[:-1].T)
+    network[-1].bias.copy_(solution[-1])
+
+
+def write_project(project: Path) -> np.ndarray:
+    """Particles, and a checkpoint in DynaMight/job002; returns the true angle of each particle of half 1."""
+    from jobtypes.common.checkpoints import save_checkpoint
+    from jobtypes.common.rotations import euler_matrices
+    from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND
+
+    rng = np.random.default_rng(0)
+    with mrcfile.new(project / "stack.mrcs") as file:
+        file.set_data(rng.standard_normal((2 * N_PER_HALF, BOX, BOX)).astype(np.float32))
+        file.set_image_stack()
+        file.voxel_size = PIXEL
+    optics = "rlnOpticsGroup rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnImagePixelSize rlnImageSize "
+    columns = "rlnImageName rlnOpticsGroup rlnRandomSubset rlnAngleRot rlnAngleTilt rlnAnglePsi rlnOriginXAngst rlnOriginYAngst "
+    columns += "rlnDefocusU rlnDefocusV rlnDefocusAngle"
+    lines = ["data_optics", "", "loop_", *(f"_{n}" for n in (optics + "rlnImageDimensionality").split())]
+    lines += [f"1 300 2.7 0.1 {PIXEL} {BOX} 2", "", "data_particles", "", "loop_", *(f"_{name}" for name in columns.split())]
+    lines += [f"{i + 1:06d}@stack.mrcs 1 {i % 2 + 1} {rng.uniform(0, 180):.2f} 40 10 0.5 -1.5 15000 14500 30" for i in range(240)]
+    (project / "particles.star").write_text("\n".join([*lines, ""]))
+    halves, angles = {}, np.zeros(0)
+    for half in (1, 2):
+        generator = torch.Generator().manual_seed(half)
+        with torch.random.fork_rng():
+            torch.manual_seed(half)
+            model = learned_model(generator)
+        spread = torch.linspace(-1, 1, N_PER_HALF)[torch.randperm(N_PER_HALF, generator=generator)]
+        latents = torch.stack((spread, 0.05 * torch.randn(N_PER_HALF, generator=generator)), dim=1)
+        held_out = torch.zeros(N_PER_HALF, dtype=torch.bool)
+        held_out[::6] = True
+        halves[half] = {
+            "model": model.state_dict(),
+            "rows": torch.arange(half - 1, 2 * N_PER_HALF, 2),
+            "held_out": held_out,
+            "latent_mean": latents,
+            "latent_log_variance": torch.full_like(latents, -4.0),
+            "input_matrices": euler_matrices(torch.rand(N_PER_HALF, 3, generator=generator) * 180),
+            "input_shifts": torch.zeros(N_PER_HALF, 2),
+        }
+        angles = angles if half == 2 else LARGEST_ANGLE * spread.numpy()
+    settings = {
+        "box": BOX, "pixel_size_angstroms": PIXEL, "star_file": "particles.star", "seed": 1,
+        "particle_diameter_angstroms": 110.0, "soft_edge_angstroms": 10.0, "n_latent": 2, "n_fields": 2,
+        "pose_prior_radians": 0.01, "pose_prior_angstroms": 1.0,
+    }  # fmt: skip
+    path = project / "DynaMight/job002/forward_deformations/checkpoints/checkpoint_final.pth"
+    contents = {"settings": settings, "identity": "hinge", "epoch": 7, "halves": halves}
+    save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
+    return angles
+
+
+class Job:
+    """A running job that keeps what it is told."""
+
+    is_continue = True
+
+    def __init__(self, project: Path) -> None:
+        self.project, self.directory = project, Path("DynaMight/job002")
+        self.reports: list[str] = []
+        self.warnings: list[str] = []
+        self.outputs: dict[str, str] = {}
+        self.stop = False
+
+    def report(self, sentence: str) -> None:
+        self.reports.append(sentence)
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Nothing to show."""
+
+    def abort_requested(self) -> bool:
+        return self.stop
+
+    def check_abort(self) -> None:
+        from relion_jobs.contract.errors import JobAborted
+
+        if self.stop:
+            raise JobAborted("Stopped by the test.")
+
+    def add_output(self, path: Path, label: str) -> None:
+        assert (self.project / path).is_file()
+        self.outputs[str(path)] = label
+
+
+@pytest.fixture
+def hinge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The project, its job, and the truth."""
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    angles = write_project(tmp_path)
+    return SimpleNamespace(job=Job(tmp_path), angles=angles, turned=turned, density=true_density)
+
+
+@pytest.fixture
+def explorer(hinge: SimpleNamespace, make_napari_viewer, qtbot):
+    """A window on half 1."""
+    from jobtypes.dynamight.model.result import load_forward_result
+    from jobtypes.dynamight.visualization.options import VisualizationOptions
+    from jobtypes.dynamight.visualization.window.opening import make_explorer
+
+    viewer = make_napari_viewer(ndisplay=3, show=True)
+    viewer.window.resize(1300, 850)
+    options = VisualizationOptions.from_values({"halfset": 1, "n_clusters": 3})
+    explorer = make_explorer(viewer, load_forward_result(hinge.job.directory), options, hinge.job)
+    qtbot.waitUntil(lambda: not explorer.background.busy, timeout=60_000)
+    yield explorer
+    explorer.background.wait()
