@@ -15,7 +15,7 @@ from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import estimate_poses, evidence_of_motion, refine_posterior, representative_latents
+from jobtypes.dynamight.model.inference import estimate_poses, evidence_of_motion, refine_posterior, representatives
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
@@ -337,7 +337,7 @@ class HalfTraining:
         for index in everyone:
             self._keep(index, self.model.encode(self.observations.batch(index), self.projector, n_terms))
             after_batch(0)
-        candidates = representative_latents(self.latent_mean[self.training]).to(self.observations.device)
+        others = representatives(self.latent_mean[self.training].to(self.observations.device))
         for index in everyone:
             batch = self.observations.batch(index)
             start = Posterior(self.latent_mean[index].to(batch.matrices), self.latent_log_variance[index].to(batch.matrices))
@@ -350,7 +350,7 @@ class HalfTraining:
                 independent_fraction=self.settings.independent_fraction,
                 prior_weight=plan.kl_weight,
                 move_poses=self.settings.refine_poses,
-                candidates=candidates,
+                others=others,
             )
             self.model.poses.corrections[batch.index] = corrections
             self._keep(index, posterior)

@@ -11,6 +11,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
+# Finer detail of the difference images is mostly noise, which networks learn by heart instead of the motion.
+FINEST_ANGSTROMS = 14.0
+
 
 class Encoder(nn.Module):
     """Posterior mean and log variance from the probe readings.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jobtypes.common.fourier import irfft2
 from jobtypes.dynamight.model.displacement import DisplacementField
-from jobtypes.dynamight.model.encoder import Encoder
+from jobtypes.dynamight.model.encoder import FINEST_ANGSTROMS, Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
 from jobtypes.dynamight.model.poses import RefinedPoses
@@ -78,7 +78,8 @@ class HalfModel(nn.Module):
         return (1 / self.noise_power)[:, band.shells[:n_terms]][batch.group]
 
     def encode(self, batch: ObservedBatch, projector: Projector, n_terms: int) -> Posterior:
-        """Posterior of the latents of a batch, (b, d), from the first `n_terms` Fourier terms and the refined poses."""
+        """Posterior of the latents of a batch, (b, d), from the coarse of the first `n_terms` Fourier terms and refined poses."""
+        n_terms = min(n_terms, projector.band.n_terms(FINEST_ANGSTROMS))
         with torch.no_grad():
             matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
             # the encoder has learned differences from the state of latent zero, whatever the reference is by now

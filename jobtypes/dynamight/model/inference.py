@@ -1,17 +1,19 @@
 """The posterior of a latent given its image and a trained decoder: what the encoder guesses, worked out.
 
-The encoder learns its answers on the training particles, so it is less sure-footed on others, and where the signal is low it
-puts some particles at a wrong maximum of the posterior: an arm that swings by more than a wavelength fits at several places. So
-each particle tries the states that stand for all of them, and a few Gauss-Newton steps on the log posterior itself bring it from
-the best to the maximum; the curvature there gives its variance (Laplace's approximation).
+The encoder learns its answers on the training particles, so it is less sure-footed on others, and where the signal is low the
+posterior has several maxima: an arm that swings by more than a wavelength fits at several places. So each particle tries the
+states that stand for all of them, a few Gauss-Newton steps on the log posterior bring it from the best to the highest maximum,
+whose curvature gives a width and a weight (Laplace's approximation), and the posterior mean counts that maximum and the states
+away from it by their weights.
 
 Source: Levenberg 1944 and Marquardt 1963 for the damping; MacKay 2003, Information Theory, Inference, and Learning Algorithms,
-chapter 27, for Laplace's approximation.
+chapters 27 and 28, for Laplace's approximation.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from sklearn.cluster import KMeans
@@ -23,9 +25,36 @@ from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 
 STEPS = 4
-CANDIDATES = 32
-_DIFFERENCE = 0.05  # of a latent, or of a rotation in units of its scale, for derivatives: small against 1, large against rounding
+REPRESENTATIVES = 32
+# In units of the scale of each unknown, for derivatives: small against 1, large against rounding.
+_DIFFERENCE = 0.05
 _LONGEST_STEP = 1.0
+# States within so many standard deviations of a maximum belong to it.
+_REACH = 3.0
+
+
+@dataclass(frozen=True)
+class Representatives:
+    """States that stand for those of many particles.
+
+    Attributes
+    ----------
+    latents
+        (k, d).
+    shares
+        (k,) share of the particles that each stands for.
+    """
+
+    latents: Tensor
+    shares: Tensor
+
+
+def representatives(latents: Tensor, count: int = REPRESENTATIVES) -> Representatives:
+    """At most `count` states that stand for the latents (p, d) of many particles: the centres of their clusters (k-means)."""
+    clusters = KMeans(min(count, len(latents)), n_init=1, random_state=0).fit(latents.cpu().double().numpy())
+    centres = torch.from_numpy(clusters.cluster_centers_).to(latents)
+    members = torch.bincount(torch.from_numpy(clusters.labels_).long(), minlength=len(centres)).to(latents)
+    return Representatives(centres, members / len(latents))
 
 
 @torch.no_grad()
@@ -39,9 +68,9 @@ def refine_posterior(
     independent_fraction: float,
     prior_weight: float,
     move_poses: bool,
-    candidates: Tensor | None = None,
+    others: Representatives | None = None,
 ) -> tuple[Posterior, Tensor]:
-    """Maximise the posterior of the latent and the pose of each particle of a batch, the model fixed.
+    """Work out the posterior of the latent and the most probable pose of each particle of a batch, the model fixed.
 
     Parameters
     ----------
@@ -57,28 +86,38 @@ def refine_posterior(
         Weight of the prior of the latents, as in the training's objective.
     move_poses
         False: poses stay as they are.
-    candidates
-        (k, d) latents to set out from instead, where one of them is more probable than the start at the present pose.
+    others
+        States to try beside the start; None: the maximum that the start leads to is the posterior.
 
     Returns
     -------
     tuple
-        Posterior with mean (b, d), nowhere less probable than that of the start, and log variance (b, d) from the Gauss-Newton
-        curvature where the last step set out; pose corrections (b, 5).
+        Posterior with mean and log variance (b, d); pose corrections (b, 5) at its highest maximum.
     """
     target = _Target(model, batch, projector, n_terms=n_terms, independent_fraction=independent_fraction, move_poses=move_poses)
     prior = target.prior_precision(prior_weight)
-    unknown = target.unknowns(start.mean)
+    begin = start.mean
+    if others is not None:
+        misfits = torch.stack([target.misfit(target.predict(target.unknowns(z.expand_as(begin)))) for z in others.latents], dim=1)
+        lowest, best = (misfits + 0.5 * prior_weight * others.latents.square().sum(1)).min(dim=1)
+        better = lowest < target.objective(target.unknowns(begin), prior)
+        begin = torch.where(better[:, None], others.latents[best], begin)
+    unknown, curvature = _highest_maximum(target, target.unknowns(begin), prior)
+    latent, corrections = target.split(unknown)
+    covariance = torch.linalg.inv(curvature)[:, : latent.shape[1], : latent.shape[1]]
+    variance = covariance.diagonal(dim1=1, dim2=2)
+    if others is not None:
+        # all weights at the pose of the beginning, which favours none
+        misfit = target.misfit(target.predict(target.unknowns(latent)))
+        log_weight = -misfit - 0.5 * prior_weight * latent.square().sum(1) + 0.5 * torch.logdet(prior_weight * covariance)
+        latent, variance = _mean_over_maxima(latent, covariance, log_weight, others, others.shares.log() - misfits)
+    return Posterior(latent, variance.clamp(min=1e-12).log()), corrections
+
+
+def _highest_maximum(target: _Target, unknown: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximum that damped Gauss-Newton steps lead to (b, m), nowhere less probable than their start, and its curvature."""
     predicted = target.predict(unknown)
     best = target.misfit(predicted) + 0.5 * (prior * unknown.square()).sum(1)
-    for candidate in () if candidates is None else candidates:
-        other = target.unknowns(candidate.expand_as(start.mean))
-        trial = target.predict(other)
-        objective = target.misfit(trial) + 0.5 * (prior * other.square()).sum(1)
-        better = objective < best
-        unknown = torch.where(better[:, None], other, unknown)
-        predicted = torch.where(better[:, None], trial, predicted)
-        best = torch.where(better, objective, best)
     damping = torch.zeros_like(best)
     for _ in range(STEPS):
         gradient, curvature = target.derivatives(unknown, predicted)
@@ -93,9 +132,28 @@ def refine_posterior(
         predicted = torch.where(better[:, None], trial, predicted)
         best = torch.where(better, objective, best)
         damping = torch.where(better, damping / 4, damping * 4 + 1)  # Levenberg and Marquardt
-    variance = torch.linalg.inv(curvature).diagonal(dim1=1, dim2=2)[:, : start.mean.shape[1]]
-    latent, corrections = target.split(unknown)
-    return Posterior(latent, variance.clamp(min=1e-12).log()), corrections
+    return unknown, curvature
+
+
+def _mean_over_maxima(
+    latent: Tensor, covariance: Tensor, log_weight: Tensor, others: Representatives, log_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance (b, d) of a mixture of a maximum and the states away from it.
+
+    Parameters
+    ----------
+    latent, covariance, log_weight
+        (b, d), (b, d, d), (b,) of the maximum.
+    others, log_weights
+        States, and their weights (b, k); those within reach of the maximum are part of it.
+    """
+    away = others.latents - latent[:, None]  # (b, k, d)
+    squared_distance = (torch.linalg.solve(covariance, away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
+    log_weights = torch.where(squared_distance < _REACH**2, log_weights.new_tensor(-torch.inf), log_weights)
+    weights = torch.cat((log_weight[:, None], log_weights), dim=1).softmax(dim=1)
+    shift = torch.einsum("bk,bkd->bd", weights[:, 1:], away)
+    spread = torch.einsum("bk,bkd->bd", weights[:, 1:], away.square()) - shift.square()
+    return latent + shift, weights[:, :1] * covariance.diagonal(dim1=1, dim2=2) + spread
 
 
 @torch.no_grad()
@@ -119,12 +177,6 @@ def evidence_of_motion(
     at_zero = target.misfit(target.predict(torch.zeros_like(posterior.mean)))
     occam = 0.5 * (posterior.log_variance + math.log(prior_weight)).sum(1)
     return at_zero - at_mean + occam
-
-
-def representative_latents(latents: Tensor, count: int = CANDIDATES) -> Tensor:
-    """At most `count` latents (k, d) that stand for all of many (p, d): the centres of their clusters (k-means)."""
-    clusters = KMeans(min(count, len(latents)), n_init=1, random_state=0).fit(latents.cpu().double().numpy())
-    return torch.from_numpy(clusters.cluster_centers_).to(latents)
 
 
 @torch.no_grad()
@@ -213,6 +265,10 @@ class _Target:
         residual = self._observed - predicted
         power = residual.real.square() + residual.imag.square()
         return (self._weight * power).sum(1)
+
+    def objective(self, unknown: Tensor, prior: Tensor) -> Tensor:
+        """(b,) minus the log posterior with a prior of precision (m,), up to a constant."""
+        return self.misfit(self.predict(unknown)) + 0.5 * (prior * unknown.square()).sum(1)
 
     def derivatives(self, unknown: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (b, m) of the log likelihood and its Gauss-Newton curvature (b, m, m), by differences but for the shifts."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
-from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, representative_latents
+from jobtypes.dynamight.model.inference import Representatives, estimate_poses, refine_posterior, representatives
 from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch, image_mask
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
@@ -49,11 +49,11 @@ class Problem:
 
     def objective(self, latent: Tensor) -> Tensor:
         """(b,) minus the log posterior, written out."""
-        weights = FRACTION * self.projector.band.weights / NOISE_POWER
+        weights = FRACTION * self.projector.band.weights / self.model.noise_power[0, 0]
         residual = self.batch.spectra - self.predict(latent, self.batch)
         return (weights * residual.abs().square()).sum(1) + latent.square().sum(1) / 2
 
-    def refine(self, start: Tensor, *, move_poses: bool = False, candidates: Tensor | None = None) -> Posterior:
+    def refine(self, start: Tensor, *, move_poses: bool = False, others: Representatives | None = None) -> Posterior:
         posterior, corrections = refine_posterior(
             self.model,
             self.batch,
@@ -63,7 +63,7 @@ class Problem:
             independent_fraction=FRACTION,
             prior_weight=1.0,
             move_poses=move_poses,
-            candidates=candidates,
+            others=others,
         )
         self.model.poses.corrections[self.batch.index] = corrections
         return posterior
@@ -119,23 +119,39 @@ def test_the_worked_out_posterior_is_never_worse_than_its_start(problem):
         assert bool((after <= before * (1 + 1e-6)).all())
 
 
-def test_a_better_candidate_leads_out_of_a_wrong_maximum(problem):
+def test_a_state_that_fits_better_leads_out_of_a_wrong_maximum(problem):
     wrong = 6 * torch.randn(PARTICLES, 2, generator=torch.Generator().manual_seed(7))
     alone, right = problem.objective(problem.refine(wrong).mean), problem.objective(problem.refine(problem.truth).mean)
     assert float((alone - right).max()) > 1  # some are stuck
-    helped = problem.objective(problem.refine(wrong, candidates=problem.truth).mean)
+    others = Representatives(problem.truth, torch.full((PARTICLES,), 1 / PARTICLES))
+    helped = problem.objective(problem.refine(wrong, others=others).mean)
     assert float((helped - right).max()) < 0.5
-    assert torch.allclose(problem.refine(problem.truth, candidates=wrong).mean, problem.refine(problem.truth).mean, atol=0.05)
 
 
-def test_representative_latents_cover_the_latents():
-    generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(2000, 2, generator=generator)
-    chosen = representative_latents(latents, 32)
-    nearest = torch.cdist(latents, chosen).min(1).values
-    assert chosen.shape == (32, 2)
-    assert float(nearest.mean()) < 0.4
-    assert representative_latents(latents[:5], 32).shape == (5, 2)
+def test_the_mean_and_variance_are_those_of_the_whole_posterior(problem):
+    problem.model.noise_power.mul_(8)  # broad posteriors
+    axis = torch.arange(-4.0, 4.01, 0.25)
+    grid = torch.cartesian_prod(axis, axis)
+    objective = torch.stack([problem.objective(z.expand(PARTICLES, 2)) for z in grid], dim=1)  # (b, g)
+    with torch.no_grad():
+        weights = (objective.min() - objective).double().softmax(dim=1)
+    mean = weights @ grid.double()
+    variance = weights @ grid.double().square() - mean.square()
+    standard_normal = torch.distributions.Normal(0.0, 1.0)
+    others = Representatives(grid, standard_normal.log_prob(grid).sum(1).exp() * 0.25**2)
+    found = problem.refine(problem.truth, others=others)
+    assert float((found.mean - mean).square().mean().sqrt()) < 0.25 * float(variance.mean().sqrt())
+    assert torch.allclose(found.log_variance.exp().mean(0).double(), variance.mean(0), rtol=0.3)
+
+
+def test_representatives_cover_the_latents_and_share_them_out():
+    latents = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
+    chosen = representatives(latents, 32)
+    assert chosen.latents.shape == (32, 2)
+    assert float(torch.cdist(latents, chosen.latents).min(1).values.mean()) < 0.4
+    assert float(chosen.shares.sum()) == pytest.approx(1)
+    assert float(chosen.shares @ chosen.latents[:, 0]) == pytest.approx(float(latents[:, 0].mean()), abs=1e-3)
+    assert len(representatives(latents[:5], 32).latents) == 5
 
 
 def test_the_variance_is_that_of_the_inverse_curvature(problem):
