@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from relion_jobs.contract.errors import LockTimeout, UserError
-from relion_jobs.contract.labels import LOCK_DIRECTORY
+from relion_jobs.contract.labels import LOCK_DIRECTORY, PIPELINE_STAR
 from relion_jobs.ondisk.atomic import UNFINISHED, disk_error
 from relion_jobs.ondisk.owner import Owner, ago
 from relion_jobs.pipeline.scheme import SCHEMES
@@ -95,7 +95,7 @@ def project_lock(
     pipeline
         Name of the pipeline: ``default`` for default_pipeline.star.
     wait_seconds
-        How long to wait for others; RELION waits 21 times 3 s.
+        How long to wait for one that holds it; RELION waits 21 times 3 s. Others of ours that come in turn do not count.
     report
         Is told in a sentence that we wait, or that a stale lock of ours was removed.
 
@@ -106,12 +106,11 @@ def project_lock(
     UserError
         At once: no permission, disk full, read-only.
     """
-    deadline = time.monotonic() + wait_seconds
     directory = project / LOCK_DIRECTORY
     message = f"relion_jobs: {reason} ({Owner.this_process()})\n"
     lock = ProjectLock(directory, directory / f"lock_{pipeline}_pipeline.star", message)
-    with _queue(project / QUEUE_FILE, lock, deadline) as is_queued:
-        _take(lock, deadline, is_queued, report)
+    with _queue(project / QUEUE_FILE, lock, wait_seconds) as is_queued:
+        _take(lock, time.monotonic() + wait_seconds, is_queued, report)
         begin = time.monotonic()
         try:
             yield lock
@@ -280,7 +279,7 @@ def _file_lock(path: Path) -> FileLock:
 
 
 @contextmanager
-def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
+def _queue(path: Path, lock: ProjectLock, wait_seconds: float) -> Iterator[bool]:
     """Wait for our turn among our own processes; False where the file system has no file locks."""
     queue = _file_lock(path)
     try:
@@ -289,7 +288,7 @@ def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
         except Timeout:
             # tells the one who has it that somebody waits
             os.utime(path)
-            queue.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=OWN_POLL_SECONDS)
+            _wait_in_turn(queue, lock, wait_seconds)
         when_taken = _modified(path)
     except Timeout:
         raise _timeout(lock) from None
@@ -305,6 +304,20 @@ def _queue(path: Path, lock: ProjectLock, deadline: float) -> Iterator[bool]:
         if is_wanted:
             # who had it last would be the first to find it free, again and again
             time.sleep(2 * OWN_POLL_SECONDS)
+
+
+def _wait_in_turn(queue: FileLock, lock: ProjectLock, wait_seconds: float) -> None:
+    """Wait for the queue as long as it moves, however many of ours are in it; Timeout where one has it all the time."""
+    pipeline = lock.directory.with_name(PIPELINE_STAR)
+    while True:
+        before = (_read_text(lock.file), _modified(pipeline))
+        try:
+            queue.acquire(timeout=wait_seconds, poll_interval=OWN_POLL_SECONDS)
+        except Timeout:
+            if before == (_read_text(lock.file), _modified(pipeline)):
+                raise
+        else:
+            return
 
 
 def _take(lock: ProjectLock, deadline: float, is_queued: bool, report: Report | None) -> None:

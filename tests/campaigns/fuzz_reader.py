@@ -56,7 +56,9 @@ def make_readers() -> dict[str, Callable[[Path], object]]:
     def read_pipeline(path: Path) -> object:
         pipeline = pipeline_star.read(path)
         # tables without rows are not written, as in RELION
-        pipeline = replace(pipeline, foreign_tables=tuple(table for table in pipeline.foreign_tables if table.rows))
+        tables = tuple(table for table in pipeline.foreign_tables if table.rows)
+        columns = tuple(column for column in pipeline.foreign_columns if column.values)
+        pipeline = replace(pipeline, foreign_tables=tables, foreign_columns=columns)
         beside = path.with_name("written.star")
         pipeline_star.write(pipeline, beside)
         assert pipeline_star.read(beside) == pipeline, "what was read comes back otherwise when it is written"
