@@ -220,7 +220,7 @@ def check(name: str) -> int:
     job = resolve_job(project, name, Path.cwd())
     request = job_star.read(JobDirectory(project, job).path)
     job_type = project_registry(project).find(request.label)
-    chosen = settings.read_settings(job_type, request.values, is_continue=request.is_continue)
+    chosen = settings.read_settings(job_type, settings.completed(job_type, request.values), is_continue=request.is_continue)
     settings.check_inputs(job_type, chosen, project)
     # the functions of a job type take every path from the project
     os.chdir(project)

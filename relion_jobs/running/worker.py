@@ -16,7 +16,7 @@ from relion_jobs.running.execute import execute
 from relion_jobs.running.finish import enter_running, notice_ends
 from relion_jobs.running.registry import project_registry
 from relion_jobs.running.sentences import sentence
-from relion_jobs.running.settings import Settings, read_settings
+from relion_jobs.running.settings import Settings, completed, read_settings
 
 # exit code of a worker that did not start since another process runs the job, so that whoever waits leaves its marks alone
 REFUSED = os.EX_TEMPFAIL
@@ -54,7 +54,7 @@ def settings_on_disk(directory: JobDirectory) -> Settings:
     """Read the settings of the job.star in a job directory."""
     request = job_star.read(directory.path)
     job_type = project_registry(directory.project).find(request.label)
-    settings = read_settings(job_type, request.values, is_continue=request.is_continue)
+    settings = read_settings(job_type, completed(job_type, request.values), is_continue=request.is_continue)
     # a job that Slurm starts again, as after a failure of its node, goes on where it was
     is_restarted = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
     return replace(settings, is_continue=settings.is_continue or is_restarted)
