@@ -76,8 +76,13 @@ def shared(pipeliner, tmp_path_factory) -> tuple[Project, Ccpem]:
     ccpem = Ccpem(pipeliner, path)
     ccpem.call("--run_job", "dynamight_job.star", executable=str(executable))
     directory = path / "DynaMight" / "job002"
-    project.wait_until(lambda: any(directory.glob("PIPELINER_JOB_EXIT_*")), seconds=900)
+    try:
+        project.wait_until(lambda: any(directory.glob("PIPELINER_JOB_EXIT_*")), seconds=900)
+    finally:
+        # its job runs in the background: none may stay behind; one that has ended takes no notice
+        (directory / "PIPELINER_JOB_ABORT_NOW").touch()
     assert (directory / CCPEM_SUCCESS).exists(), (directory / "run.out").read_text() + (directory / "run.err").read_text()
+    (directory / "PIPELINER_JOB_ABORT_NOW").unlink()
     return project, ccpem
 
 
