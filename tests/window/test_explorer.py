@@ -55,6 +55,7 @@ def along(explorer, hinge, lowest: float, highest: float, count: int = 12) -> np
 
 @pytest.mark.parametrize("angle", [-0.8, 0.1, 0.8])
 def test_a_click_shows_the_true_state_of_the_molecule(explorer, hinge, qtbot, angle: float) -> None:
+    explorer.tabs.show_controls.gaussians.setChecked(True)
     particle = int(np.abs(hinge.angles - angle).argmin())
     QTest.mouseClick(explorer.canvas, Qt.MouseButton.LeftButton, pos=pixel(explorer, explorer.view.reduction.points[particle]))
     assert true_spread(explorer, hinge, hinge.angles[particle]) < 0.06

@@ -89,6 +89,7 @@ class MoleculeLayers:
             np.zeros((1, 3)), name="Gaussians", size=1.0, border_width=0, shading="spherical", visible=False, units=_UNITS
         )
         self._frames: list[Appearance] = []
+        self._frame = -1
         self._shown: Callable[[int], None] = lambda frame: None
         self.colour_by_displacement, self.largest = True, 1.0
         self.gaussian_limits = (0.0, 1.0)
@@ -110,7 +111,7 @@ class MoleculeLayers:
         camera.zoom = _CANVAS_PIXELS / extent_angstroms
 
     def show(self, appearance: Appearance) -> None:
-        """Show a state."""
+        """Show a state, in the layers that are visible: each update lets napari slice all of them anew."""
         mesh = appearance.mesh
         self.state.data = _napari(mesh, np.clip(appearance.surface_values / self.largest, 0, 1))
         two = appearance.other is not None
@@ -120,8 +121,11 @@ class MoleculeLayers:
             self.state.colormap = _HALVES[1]
         else:
             self.state.colormap = _AMOUNTS if self.colour_by_displacement else _PLAIN
-        self.other.data = _napari(appearance.other or _NOTHING)
-        self.other.visible = two
+        if two or self.other.visible:
+            self.other.data = _napari(appearance.other or _NOTHING)
+            self.other.visible = two
+        if not self.gaussians.visible:
+            return
         self.gaussians.data = _layered(appearance.positions.cpu().numpy())
         self.gaussians.size = np.maximum(appearance.gaussian_sizes, 0.1)
         self.gaussians.face_color = np.column_stack((self._gaussian_colours(appearance), np.ones(len(appearance.positions))))
@@ -166,6 +170,7 @@ class MoleculeLayers:
         self.viewer.dims.axis_labels = ("frame", "z", "y", "x")
         self.viewer.dims.set_current_step(0, 0)
         camera.center, camera.zoom, camera.angles = seen
+        self._frame = -1
         self._step()
 
     def clear_movie(self) -> None:
@@ -177,8 +182,10 @@ class MoleculeLayers:
     def _step(self) -> None:
         if self._frames and self.viewer.dims.ndim == 4:
             frame = min(int(self.viewer.dims.current_step[0]), len(self._frames) - 1)
-            self.show(self._frames[frame])
-            self._shown(frame)
+            if frame != self._frame:  # a state of another size makes napari say so again
+                self._frame = frame
+                self.show(self._frames[frame])
+                self._shown(frame)
 
 
 def _layered(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
