@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.star_tables import read_tables
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.given_states import read_corners
 from jobtypes.dynamight.visualization.held_out import held_out_particles
@@ -131,8 +132,8 @@ def _written_clusters(session: Session) -> NDArray[np.int64] | None:
     path = session.job_directory / "visualization" / f"particles_half{session.half}.star"
     if not path.is_file():
         return None
-    source = read_particles(path).source["particles"]
-    if "rlnDynamightCluster" not in source.columns or len(source) != len(session.part.rows):
+    source = read_tables(path).get("particles")  # of one half, which would not do for a job's particles
+    if source is None or "rlnDynamightCluster" not in source.columns or len(source) != len(session.part.rows):
         return None
     return source.read(numbers=("rlnDynamightCluster",), texts=())["rlnDynamightCluster"].astype(np.int64)
 

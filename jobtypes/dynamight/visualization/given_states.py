@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.particles import ParticleTable
+from jobtypes.common.star_tables import read_tables
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 
@@ -106,14 +107,17 @@ def read_corners(path: Path) -> NDArray[np.float64]:
 
 
 def _rows_of_star(path: Path, table: ParticleTable) -> NDArray[np.int64]:
-    wanted = read_particles(path)
+    source = read_tables(path).get("particles")
+    if source is None or "rlnImageName" not in source.columns:
+        raise UserError(f"{path} has no column _rlnImageName in a table data_particles; expected some of the job's particles.")
     known = {table.image_name(row): row for row in range(len(table))}
     rows = []
-    for row in range(len(wanted)):
-        name = wanted.image_name(row)
-        if name not in known:
-            raise UserError(f"{path}: particle {row + 1}, {name}, is no particle of the job, whose STAR file is {table.path}.")
-        rows.append(known[name])
+    for row, name in enumerate(source.read(numbers=(), texts=("rlnImageName",))["rlnImageName"], start=1):
+        number, _, stack = str(name).partition("@")
+        found = known.get(f"{int(number):06d}@{stack}") if number.isdigit() else None
+        if found is None:
+            raise UserError(f"{path}: particle {row}, {name}, is no particle of the job, whose STAR file is {table.path}.")
+        rows.append(found)
     return np.array(rows, dtype=np.int64)
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.dynamight.visualization.colourings import PARTICLE_COLOURINGS, location_of_motion
 from jobtypes.dynamight.visualization.session import Session
+from jobtypes.dynamight.visualization.trajectories import smooth_path
 from relion_jobs.contract.errors import UserError
 
 
@@ -66,12 +68,66 @@ def test_more_clusters_than_particles_are_as_many_as_particles(session: Session)
     assert len(session.clusters(500, seed=0)) == 30
 
 
-@pytest.mark.parametrize(("method", "label"), [("pca", "main motion 1 (Å)"), ("ica", "independent component 1")])
-def test_an_embedding_has_two_named_dimensions(session: Session, method: str, label: str) -> None:
-    points, labels = session.embedding(method, seed=0)
-    assert points.shape == (30, 2)
-    assert labels[0] == label
-    assert np.isfinite(points).all()
+@pytest.mark.parametrize(
+    ("method", "label"), [("pca", "main motion 1 (Å)"), ("ica", "independent component 1"), ("raw", "latent 1")]
+)
+def test_a_reduction_has_two_named_dimensions(session: Session, method: str, label: str) -> None:
+    reduction = session.reduction(method)
+    assert reduction.points.shape == (30, 2)
+    assert reduction.labels[0] == label
+    assert np.isfinite(reduction.points).all()
+
+
+def test_a_reduction_that_is_not_there_is_refused(session: Session) -> None:
+    with pytest.raises(UserError, match="expected one of pca, umap, ica, raw"):
+        session.reduction("tsne")
+    with pytest.raises(UserError, match="Dimension 3 was asked for, but there are 2 latent dimensions"):
+        session.reduction("raw", dimensions=(0, 2))
+
+
+@pytest.mark.parametrize("method", ["pca", "raw"])
+def test_a_particle_pointed_at_shows_nearly_its_own_state(session: Session, method: str) -> None:
+    reduction = session.reduction(method)
+    states = session.states_at(reduction, reduction.points)
+    assert torch.allclose(states[:, :2], session.coordinates[:, :2], atol=1e-3 if method == "pca" else 1.0)
+    assert not session.outside(states).all()
+
+
+def test_states_far_from_all_particles_are_outside(session: Session) -> None:
+    far = session.coordinates.mean(0) + 100 * torch.eye(session.coordinates.shape[1])
+    assert session.outside(far).all()
+    assert not session.outside(session.coordinates).any()
+
+
+def test_a_smooth_path_goes_through_its_corners_in_equal_steps() -> None:
+    corners = np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 0.0], [3.0, 4.0]])
+    path = smooth_path(corners, 71)
+    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    assert np.allclose(path[[0, -1]], corners[[0, -1]])
+    assert np.linalg.norm(path - corners[1], axis=1).min() < 0.06
+    assert steps.max() < 1.02 * steps.min() + 0.01
+    with pytest.raises(UserError, match="at least 2 different points"):
+        smooth_path(corners[1:3], 5)
+
+
+@pytest.mark.parametrize("name", PARTICLE_COLOURINGS)
+def test_every_colouring_has_a_value_or_a_colour_for_each_particle(session: Session, name: str) -> None:
+    found = session.colouring(name, session.reduction(), session.clusters(3, 1))
+    assert (found.values is None) != (found.colours is None)
+    if found.colours is not None:
+        assert found.colours.shape == (30, 3)
+        assert found.colours.min() >= 0
+        assert found.colours.max() <= 1
+    else:
+        assert np.isfinite(found.values).all() or name == "held-out error"
+
+
+def test_the_motion_is_located_where_the_gaussians_move(session: Session) -> None:
+    positions, amplitudes = session.model.gaussians.positions, session.model.gaussians.amplitudes
+    mean = session.model.displacement(session.part.latent_mean).mean(0)
+    squared = (session.model.displacement(session.part.latent_mean[5:6])[0] - mean).square().sum(1) * amplitudes
+    expected = (squared[:, None] * positions).sum(0) / squared.sum()
+    assert np.allclose(location_of_motion(session.part)[5], expected.numpy(), atol=0.05)
 
 
 def test_the_least_moved_particle_is_the_one_nearest_to_the_consensus(session: Session) -> None:

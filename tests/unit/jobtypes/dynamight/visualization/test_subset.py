@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from jobtypes.common.particles import read_particles
+from jobtypes.common.star_tables import read_tables
 from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.visualization import task
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.subset import main
 from relion_jobs.contract.errors import LockTimeout, UserError
@@ -53,7 +55,7 @@ def test_a_range_of_a_motion_takes_the_particles_in_it_with_all_columns(job, ses
     assert [line for line in original if line and line[0].startswith("_")] == [
         line[:1] for line in written if line and line[0].startswith("_")
     ]
-    assert read_particles(FIRST).pixel_size_angstroms == 4.0
+    assert read_tables(FIRST)["optics"].row(0).split() == read_tables("particles.star")["optics"].row(0).split()
 
 
 def test_conditions_are_all_fulfilled(job, session: Session) -> None:
@@ -67,6 +69,12 @@ def test_conditions_are_all_fulfilled(job, session: Session) -> None:
 def test_clusters_are_numbered_as_in_the_figures(job, session: Session) -> None:
     main([JOB, "--cluster", "2", "--n-clusters", "3"])
     assert rows_of(FIRST) == session.part.rows[session.clusters(3, 1).labels == 1].tolist()
+
+
+def test_clusters_of_an_earlier_visualization_are_kept(job, session: Session) -> None:
+    task.run({"headless": True, "n_motions": 0, "n_clusters": 2}, job)
+    main([JOB, "--cluster", "1"])
+    assert rows_of(FIRST) == session.part.rows[session.clusters(2, 1).labels == 0].tolist()
 
 
 def test_both_halves_are_taken_where_asked(job, session: Session) -> None:

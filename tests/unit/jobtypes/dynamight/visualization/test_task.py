@@ -86,6 +86,15 @@ def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forw
     assert "Outside the data, where no particle tells what the molecule does: latent 2" in " ".join(flexible_job.warnings)
 
 
+def test_particles_may_be_listed_by_a_star_file_of_one_half(flexible_job) -> None:
+    task.run(SMALL | {"n_motions": 0}, flexible_job)
+    listed = {"particles_file": str(FOLDER / "particles_half1.star"), "n_motions": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobtypes.dynamight.visualization.given_states.MOST_STATES", 29)
+        with pytest.raises(UserError, match="names 30 states"):
+            task.run(SMALL | listed, flexible_job)
+
+
 @pytest.mark.parametrize(
     ("option", "text", "sentence"),
     [
