@@ -6,7 +6,8 @@ task                reads everything, says the plan, runs the stages, writes the
 settings            options as one frozen value
 memory_plan         what it will need
 inverse_field       the inverse networks, where they are wanted
-half_problem        one half set: its particles, bins and deformations
+half_problem        one half set: its particles, their noise, bins and deformations
+noise               power of the noise of each optics group, which weights the images
 bins                particles of like deformation
 deformation_basis   the deformation field on the voxel grid
 warp                one deformation as a linear operator, and its exact transpose
@@ -15,6 +16,7 @@ slices              Fourier slices into and out of a padded grid
 sums_store          the sums, in memory and on disk
 normal_equations    the least-squares problem; circulant, conjugate_gradients: its parts
 reconstruction      the stages in order
+fsc_mask            where half maps are compared
 verdict             which map is better, by the likelihood of held-out particles
 outputs             maps, curves, figures: fsc_files, local_gain, figures
 """

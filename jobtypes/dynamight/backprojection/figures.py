@@ -15,21 +15,22 @@ from jobtypes.dynamight.figures import new_figure, save_figure
 _DEFORMED, _RIGID = "#1f5fa8", "#8a8a8a"
 
 
-def draw_fsc(
-    path: Path, maps: Maps, verdict: Verdict, *, box: int, pixel_size_angstroms: float, resolutions: dict[str, float]
-) -> Path:
-    """FSC of the deformed and the rigid half maps."""
+def draw_fsc(path: Path, maps: Maps, verdict: Verdict, *, pixel_size_angstroms: float, resolutions: dict[str, float]) -> Path:
+    """FSC of the deformed and the rigid half maps, within the mask and without it."""
+    box = maps.rigid.maps[1].shape[0]
     figure, axes = new_figure(width=5.2, height=3.2)
     axis = axes[0, 0]
     frequency = np.arange(box // 2 + 1) / (box * pixel_size_angstroms)
     for name, pair, colour in (("rigid", maps.rigid, _RIGID), ("deformed", maps.deformed, _DEFORMED)):
         axis.plot(frequency[1:], pair.fsc[1:].cpu().numpy(), color=colour, label=f"{name}: {resolutions[name]:.2f} Å")
+        axis.plot(frequency[1:], pair.fsc_unmasked[1:].cpu().numpy(), color=colour, linewidth=0.8, linestyle=":")
     axis.axhline(0.143, color="0.6", linewidth=0.8, linestyle=":")
     axis.annotate("0.143", (frequency[1], 0.143), xytext=(0, 2), textcoords="offset points", fontsize=7, color="0.4")
-    axis.set(xlabel="Spatial frequency (1/Å)", ylabel="FSC of half maps in the mask", xlim=(0, frequency[-1]), ylim=(-0.05, 1.03))
+    axis.set(xlabel="Spatial frequency (1/Å)", ylabel="FSC of half maps", xlim=(0, frequency[-1]), ylim=(-0.05, 1.03))
     axis.legend(loc="lower left", bbox_to_anchor=(0, 0.22))
     caption = (
-        f"Fourier shell correlation of the half maps, masked, with the resolution at 0.143. {verdict.sentence()} The FSC "
+        f"Fourier shell correlation of the half maps in the mask (lines), with the resolution at 0.143, and without a mask "
+        f"(dotted). {verdict.sentence()} The FSC "
         "cannot judge this alone: motion that is not corrected blurs both half maps alike."
     )
     return save_figure(figure, path, title="Deformed reconstruction: FSC", caption=caption)

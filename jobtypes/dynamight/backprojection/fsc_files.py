@@ -11,7 +11,12 @@ from jobtypes.common.whole_files import written_whole
 
 
 def write_fsc_star(
-    path: Path, curves: Mapping[str, Tensor], *, box: int, pixel_size_angstroms: float, figures: Mapping[str, object]
+    path: Path,
+    curves: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    box: int,
+    pixel_size_angstroms: float,
+    figures: Mapping[str, object],
 ) -> None:
     """Write curves and figures of a reconstruction as a STAR file, whole or not at all.
 
@@ -20,7 +25,8 @@ def write_fsc_star(
     path
         File to write.
     curves
-        FSC (N // 2 + 1,) by name; each becomes a table ``data_fsc_NAME`` that RELION's tools plot.
+        FSC (N // 2 + 1,) within the mask and without it, by name; each pair becomes a table ``data_fsc_NAME`` that RELION's
+        tools plot.
     box, pixel_size_angstroms
         N and voxel size.
     figures
@@ -28,14 +34,15 @@ def write_fsc_star(
     """
     lines = ["", "# version 50001", "", "data_general", ""]
     lines += [f"_{label} {_text(value)}" for label, value in figures.items()]
-    for name, curve in curves.items():
-        labels = ("rlnSpectralIndex", "rlnResolution", "rlnAngstromResolution", "rlnFourierShellCorrelation")
+    labels = ("rlnSpectralIndex", "rlnResolution", "rlnAngstromResolution", "rlnFourierShellCorrelation")
+    labels += ("rlnFourierShellCorrelationUnmaskedMaps",)
+    for name, (masked, unmasked) in curves.items():
         lines += ["", "", "# version 50001", "", f"data_fsc_{name}", "", "loop_"]
         lines += [f"_{label} #{number}" for number, label in enumerate(labels, start=1)]
-        for shell, value in enumerate(curve.tolist()):
+        for shell, (value, without) in enumerate(zip(masked.tolist(), unmasked.tolist(), strict=True)):
             frequency = shell / (box * pixel_size_angstroms)
             length = 1 / frequency if shell else 999.0
-            lines.append(f"{shell:12d} {frequency:12.6f} {length:12.6f} {value:12.6f}")
+            lines.append(f"{shell:12d} {frequency:12.6f} {length:12.6f} {value:12.6f} {without:12.6f}")
     with written_whole(path) as temporary:
         temporary.write_text("\n".join([*lines, "", ""]))
 

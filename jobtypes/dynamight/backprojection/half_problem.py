@@ -11,10 +11,12 @@ from torch import Tensor
 
 from jobtypes.dynamight.backprojection.bins import Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
+from jobtypes.dynamight.backprojection.noise import noise_power, sample_of_groups
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.settings import Settings
 from jobtypes.dynamight.backprojection.verdict import latent_information
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
+from jobtypes.dynamight.model.density import render_density
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS
 from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.result import HalfResult
@@ -96,14 +98,14 @@ def build_half_problem(
     pixel_size_angstroms: float,
     inverse: Inverse | None = None,
 ) -> HalfProblem:
-    """Find bins and deformations of a half set.
+    """Find noise, bins and deformations of a half set.
 
     Parameters
     ----------
     result
         The trained half.
     views
-        Its particles.
+        Its particles, whose noise is measured and set.
     settings
         What the user chose.
     box, pixel_size_angstroms
@@ -111,6 +113,8 @@ def build_half_problem(
     inverse
         Inverse map, where `settings.field` is ``inverse``.
     """
+    held_out = usable_held_out(result.held_out)
+    _set_noise(result, views, held_out, settings.batch_size)
     bins = bins_of(result, settings, pixel_size_angstroms)
     deformations: Sequence[Deformation]
     if bins.rms_motion_angstroms == 0:
@@ -130,7 +134,14 @@ def build_half_problem(
         basis = deformation_basis(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
         deformations = [basis.warp(centre.to(basis.fields), order=settings.order) for centre in bins.centres]
     information = latent_information(result.latent_mean, result.latent_log_variance).cpu()
-    return HalfProblem(result.half, views, bins, usable_held_out(result.held_out), deformations, information)
+    return HalfProblem(result.half, views, bins, held_out, deformations, information)
+
+
+def _set_noise(result: HalfResult, views: ParticleViews, held_out: np.ndarray, batch_size: int) -> None:
+    table, gaussians = views.images.table, result.model.gaussians
+    consensus = render_density(gaussians, gaussians.positions, table.box, table.pixel_size_angstroms)
+    members = sample_of_groups(table.optics_group[result.rows], ~held_out)
+    views.set_noise(noise_power(views, members, consensus, batch_size=batch_size))
 
 
 def _farthest_motion(result: HalfResult, bins: Bins) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_3d, irfft3, rfft3
 
+_NOTABLE = 0.05  # smaller differences of a correlation are not counted
 _LONGEST_ANGSTROMS = 20.0  # features longer than this look alike in any map
 
 
@@ -43,3 +46,49 @@ def local_gain(
         *rigid, pixel_size_angstroms=pixel_size_angstroms
     )
     return gain * mask
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a map gained and lost.
+
+    Attributes
+    ----------
+    gained, lost
+        Share of the mask in which the local correlation rose, or fell, by more than 0.05.
+    best_angstroms, worst_angstroms
+        Place x, y, z in A from the box centre around which it rose, or fell, most.
+    """
+
+    gained: float
+    lost: float
+    best_angstroms: tuple[float, ...]
+    worst_angstroms: tuple[float, ...]
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        parts = (("rose", self.gained, self.best_angstroms), ("fell", self.lost, self.worst_angstroms))
+        said = [
+            f"{word} in {100 * share:.0f} % of the mask" + (f", most around ({_place(place)}) A" if share > 0 else "")
+            for word, share, place in parts
+        ]
+        return f"Where: the local correlation of the half maps {' and '.join(said)} from the box centre (local_gain.mrc)."
+
+
+def places(gain: Tensor, mask: Tensor, pixel_size_angstroms: float) -> Places:
+    """Find where a `local_gain` (N, N, N) is notable within a mask (N, N, N)."""
+    inside = mask > 0.5
+    total = max(int(inside.sum()), 1)
+    kept = torch.where(inside, gain, torch.zeros_like(gain))
+    gained, lost = (float((sign * kept > _NOTABLE).sum()) / total for sign in (1, -1))
+    return Places(
+        gained, lost, *(_voxel_place(int(at), gain.shape[0], pixel_size_angstroms) for at in (kept.argmax(), kept.argmin()))
+    )
+
+
+def _voxel_place(flat: int, box: int, pixel_size_angstroms: float) -> tuple[float, ...]:
+    return tuple((index - box // 2) * pixel_size_angstroms for index in (flat % box, flat // box % box, flat // box**2))
+
+
+def _place(place: tuple[float, ...]) -> str:
+    return ", ".join(f"{coordinate:.0f}" for coordinate in place)

@@ -25,10 +25,12 @@ class Views:
     image, transfer : (b, q)
         Spectrum of the centred image and the factor between it and the projection.
     data : (b, q) complex; weight : (b, q)
-        C y and C^2, the terms of the normal equations with white noise.
+        w C y and w C^2, the terms of the normal equations, with w the `weight of the noise <ParticleViews.set_noise>`.
     noise_gain : (b, q)
         Power of the noise over that of the detector: 1, or C^2 where images were premultiplied by their CTF.
     rotations : (b, 3, 3)
+    group : (b,) int64
+        Optics group.
     """
 
     image: Tensor
@@ -37,6 +39,7 @@ class Views:
     weight: Tensor
     noise_gain: Tensor
     rotations: Tensor
+    group: Tensor
 
 
 class ParticleViews:
@@ -52,6 +55,12 @@ class ParticleViews:
         Pose of each: rotation A and shift of the projection.
     plane
         The Fourier pixels wanted; its device is where everything is computed.
+
+
+    Attributes
+    ----------
+    noise : (q,)
+        Power of the noise that a weight of 1 stands for; 1 until `set_noise`.
     """
 
     def __init__(
@@ -61,6 +70,25 @@ class ParticleViews:
         self.rotations, self.shifts = rotations, shifts_angstroms
         table = images.table
         self._frequencies = frequencies_2d(table.box, table.pixel_size_angstroms, device=plane.cycles.device)
+        self._noise_weight = torch.ones(len(table.optics.numbers), len(plane), device=plane.cycles.device)
+        self.noise = torch.ones(len(plane), device=plane.cycles.device)
+
+    def set_noise(self, power: Tensor) -> None:
+        """Weight images by their noise from now on.
+
+        Within a shell optics groups count by the inverse of their noise, with a mean weight of 1 over the particles. Shells are
+        not weighted against each other: each has a prior of its own size, deformations hardly mix them, and a kernel of equal
+        shells is short, so that it is known better.
+
+        Parameters
+        ----------
+        power : (groups, N // 2 + 1)
+        """
+        power = power.to(self._noise_weight)[:, self.plane.shells]  # (groups, q)
+        groups = torch.from_numpy(self.images.table.optics_group[self.rows]).to(power.device)
+        share = torch.bincount(groups, minlength=len(power)) / len(groups)
+        self.noise = 1 / (share[:, None] / power).sum(0)
+        self._noise_weight = self.noise / power
 
     def read(self, members: np.ndarray) -> Views:
         """Read particles by their number (b,) in the half."""
@@ -77,7 +105,9 @@ class ParticleViews:
             twice = parameters.premultiplied[:, None]
             data, weight = torch.where(twice, image, data), torch.where(twice, transfer, weight)
             gain = torch.where(twice, transfer, gain)
-        return Views(image, transfer, data, weight, gain, self.rotations[index].to(device))
+        group = torch.from_numpy(self.images.table.optics_group[self.rows[members]]).to(device)
+        of_noise = self._noise_weight[group]
+        return Views(image, transfer, data * of_noise, weight * of_noise, gain, self.rotations[index].to(device), group)
 
 
 def batches(members: np.ndarray, size: int) -> list[np.ndarray]:

@@ -22,21 +22,21 @@ from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, T
 from jobtypes.dynamight.backprojection.particle_pass import add_particles
 from jobtypes.dynamight.backprojection.settings import Settings
 from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
-from jobtypes.dynamight.backprojection.verdict import Verdict, judge, likelihood_gains, noise_power
+from jobtypes.dynamight.backprojection.verdict import Verdict, judge, likelihood_gains
 from relion_jobs.contract.running_job import RunningJob
 
 # residuals at which the AUC against truth on adk64 stopped to change in its third digit; the verdict compares like with like
 # and needs less
 _VERDICT_TOLERANCE, _FINAL_TOLERANCE = 4e-3, 1.5e-3
-_NOISE_SAMPLE = 2000  # particles that measure the noise
 
 
 @dataclass(frozen=True)
 class MapPair:
-    """Half maps (N, N, N) by half, and their FSC (N // 2 + 1,) within the mask."""
+    """Half maps (N, N, N) by half, and their FSC (N // 2 + 1,) within the mask and without it."""
 
     maps: dict[int, Tensor]
     fsc: Tensor
+    fsc_unmasked: Tensor
 
     @property
     def average(self) -> Tensor:
@@ -124,15 +124,12 @@ class DeformedReconstruction:
                 for deform, pair in ((False, maps.rigid), (True, maps.deformed))
             )
             members = problem.members(held_out=True)
-            sample = torch.from_numpy(~problem.held_out).nonzero().flatten()[:_NOISE_SAMPLE].numpy()
-            noise = noise_power(problem.views, sample, rigid, batch_size=self.settings.batch_size)
             who, gain = likelihood_gains(
                 problem.views,
                 members,
                 rigid_map=rigid,
                 deformed_map=deformed,
                 deformations=problem.deformations,
-                noise=noise,
                 batch_size=self.settings.batch_size,
                 after_batch=self._counter(f"Half {half}: likelihood of held-out particles", sum(map(len, members)), "particles"),
             )
@@ -141,7 +138,7 @@ class DeformedReconstruction:
         return judge(torch.cat(gains), torch.cat(information))
 
     def _pair(self, maps: dict[int, Tensor]) -> MapPair:
-        return MapPair(maps, fsc(maps[1], maps[2], self.mask))
+        return MapPair(maps, fsc(maps[1], maps[2], self.mask), fsc(maps[1], maps[2]))
 
     def _solve_half(self, half: int, part: str, *, deform: bool, start: Tensor | None, fsc_curve: Tensor | None = None) -> Tensor:
         problem = self.problems[half]

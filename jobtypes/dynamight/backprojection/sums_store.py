@@ -18,7 +18,7 @@ from torch import Tensor
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from relion_jobs.contract.errors import UserError
 
-_KIND, _VERSION = "dynamight partial sums", 1
+_KIND, _VERSION = "dynamight partial sums", 2
 _SECONDS_BETWEEN_WRITES = 60.0
 
 Key = tuple[int, str, int]  # half, "train" or "all", bin

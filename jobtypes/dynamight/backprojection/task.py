@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.devices import choose_device
-from jobtypes.common.masks import soft_sphere
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
@@ -28,8 +28,6 @@ from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
-
-_DEFAULT_EDGE_ANGSTROMS = 20.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Inputs:
     inverses
         Inverse map of each half, where it is used.
     mask : (N, N, N)
-        Of the FSC.
+        Of the FSC; None: around the molecule.
     sentences
         What was chosen, in words.
     """
@@ -56,7 +54,7 @@ class Inputs:
     forward: ForwardResult
     table: ParticleTable
     inverses: Inverses | None
-    mask: Tensor
+    mask: Tensor | None
     sentences: tuple[str, ...]
 
 
@@ -92,16 +90,17 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     store = SumsStore(job.directory / FOLDER, _belongs_to(inputs), memory_bytes=plan.cache_bytes())
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
+    pixel_size = inputs.table.pixel_size_angstroms
     with torch.no_grad():
-        maps, verdict = DeformedReconstruction(problems, store, inputs.mask.to(device), settings, job).run()
+        mask = _mask_around(problems, inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
+        maps, verdict = DeformedReconstruction(problems, store, mask, settings, job).run()
         _say_verdict(verdict, job)
-        resolutions = write_outputs(
-            job, maps, verdict, inputs.mask.to(device), pixel_size_angstroms=inputs.table.pixel_size_angstroms
-        )
+        for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size):
+            job.report(sentence)
     store.delete()
     job.report(
-        f"Resolution at FSC 0.143 in the mask: deformed {resolutions['deformed']:.2f} A, rigid {resolutions['rigid']:.2f} A. "
-        f"Maps, curves and figures are in {job.directory / FOLDER}/; map_half1.mrc and map_half2.mrc are the deformed maps."
+        f"Maps, curves and figures are in {job.directory / FOLDER}/; map_half1.mrc and map_half2.mrc are the deformed maps, "
+        "rigid_half1.mrc and rigid_half2.mrc those of the same particles in the same poses without deformation."
     )
 
 
@@ -127,17 +126,18 @@ def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path,
     return Inputs(settings, forward, table, inverses, mask, (first, field_sentence, mask_sentence))
 
 
-def _mask(values: Mapping[str, Value], forward: ForwardResult, project: Path) -> tuple[Tensor, str]:
+def _mask(values: Mapping[str, Value], forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
     name = _text(values.get("fn_fsc_mask"))
     if name:
         volume = read_volume(project / name)
         check_map(volume, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
         return volume.data.clamp(0, 1), f"The FSC is measured within {name}."
-    pixel = forward.pixel_size_angstroms
-    longest = forward.box * pixel - 2 * _DEFAULT_EDGE_ANGSTROMS
-    diameter = min(forward.particle_diameter_angstroms or longest, longest)
-    sphere = soft_sphere(forward.box, diameter / 2 / pixel, _DEFAULT_EDGE_ANGSTROMS / pixel)
-    return sphere, f"No mask is given: the FSC is measured within a sphere of {diameter:.0f} A."
+    return None, "No mask is given (fn_fsc_mask): the FSC is measured within a soft mask around the molecule in all its states."
+
+
+def _mask_around(problems: Mapping[int, HalfProblem], inputs: Inputs) -> Tensor:
+    halves = [(inputs.forward.halves[half], problem.bins) for half, problem in problems.items()]
+    return molecule_mask(halves, box=inputs.table.box, pixel_size_angstroms=inputs.table.pixel_size_angstroms)
 
 
 def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:

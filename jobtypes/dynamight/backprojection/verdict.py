@@ -93,20 +93,6 @@ def latent_information(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
-def noise_power(views: ParticleViews, members: np.ndarray, rigid_map: Tensor, *, batch_size: int) -> Tensor:
-    """Power of the noise in each shell, (N // 2 + 1,), from what the rigid map leaves of images."""
-    plane = views.plane
-    spectrum = slices_of(rigid_map, plane)
-    n_shells = plane.box // 2 + 1
-    residual, gain = (torch.zeros(n_shells, device=rigid_map.device) for _ in range(2))
-    for batch in batches(members, batch_size):
-        read = views.read(batch)
-        left = (read.image - read.transfer * read_slices(spectrum, plane, read.rotations)).abs().square() * plane.weights
-        residual.index_add_(0, plane.shells, left.sum(0))
-        gain.index_add_(0, plane.shells, (read.noise_gain * plane.weights).sum(0))
-    return residual / gain.clamp_min(1e-30)
-
-
 def likelihood_gains(
     views: ParticleViews,
     members_of_bin: Sequence[np.ndarray],
@@ -114,7 +100,6 @@ def likelihood_gains(
     rigid_map: Tensor,
     deformed_map: Tensor,
     deformations: Sequence[Deformation],
-    noise: Tensor,
     batch_size: int,
     after_batch: Callable[[int], None],
 ) -> tuple[np.ndarray, Tensor]:
@@ -128,8 +113,6 @@ def likelihood_gains(
         Made without these particles.
     deformations
         D_m of each bin.
-    noise : (N // 2 + 1,)
-        Power of the noise, from `noise_power`.
 
     Returns
     -------
@@ -137,7 +120,7 @@ def likelihood_gains(
         Numbers of the particles in the half (n,); their gains (n,) in nats, on the CPU.
     """
     plane = views.plane
-    precision = plane.weights / noise.clamp_min(1e-30)[plane.shells]
+    precision = plane.weights / views.noise
     rigid = slices_of(rigid_map, plane)
     order, gains = [], []
     for members, deformation in zip(members_of_bin, deformations, strict=True):
@@ -158,4 +141,4 @@ def likelihood_gains(
 def _score(read: Views, spectrum: Tensor, plane: SlicePlane, precision: Tensor) -> Tensor:
     """Log likelihood (b,) but for the image's own power, which no map changes."""
     predicted = read_slices(spectrum, plane, read.rotations)
-    return ((read.data * predicted.conj()).real * precision - 0.5 * read.weight * predicted.abs().square() * precision).sum(1)
+    return (((read.data * predicted.conj()).real - 0.5 * read.weight * predicted.abs().square()) * precision).sum(1)

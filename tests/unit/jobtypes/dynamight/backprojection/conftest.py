@@ -19,6 +19,7 @@ from jobtypes.common.fourier import frequencies_2d, irfft2, shift_phases
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.backprojection import task
+from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 
 BOX, PIXEL, SIGMA = 24, 3.0, 3.5
@@ -128,7 +129,8 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
         latents = latents[:, None] * motion
         write_images(root, atoms, latents, noise)
         table = read_particles(root / "particles.star")
-        model = SimpleNamespace(field=SwingField(), gaussians=SimpleNamespace(positions=atoms, amplitudes=torch.ones(len(atoms))))
+        gaussians = GaussianModel(atoms, amplitude=1.0, width_angstroms=SIGMA).requires_grad_(False)
+        model = SimpleNamespace(field=SwingField(), gaussians=gaussians)
         halves = {}
         for half in (1, 2):
             rows = np.flatnonzero(table.half == half)

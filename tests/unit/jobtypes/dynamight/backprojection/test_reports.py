@@ -19,10 +19,11 @@ def test_the_star_file_reads_back(tmp_path):
     path = tmp_path / "fsc.star"
     curve = torch.tensor([1.0, 0.9, 0.5])
     figures = {"rlnFinalResolution": 4.5, "rlnDynamightVerdict": "better"}
-    write_fsc_star(path, {"deformed": curve}, box=4, pixel_size_angstroms=2.0, figures=figures)
+    write_fsc_star(path, {"deformed": (curve, curve / 2)}, box=4, pixel_size_angstroms=2.0, figures=figures)
     tables = starfile.read(path)
     assert tables["general"]["rlnDynamightVerdict"] == "better"
     assert tables["fsc_deformed"]["rlnFourierShellCorrelation"].tolist() == pytest.approx(curve.tolist())
+    assert tables["fsc_deformed"]["rlnFourierShellCorrelationUnmaskedMaps"].tolist() == pytest.approx([0.5, 0.45, 0.25])
     assert tables["fsc_deformed"]["rlnAngstromResolution"].tolist() == [999.0, 8.0, 4.0]
 
 

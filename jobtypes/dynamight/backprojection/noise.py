@@ -1,0 +1,64 @@
+"""Power of the noise in each shell of each optics group: what the half set's own Gaussians leave of its images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, batches
+from jobtypes.dynamight.backprojection.slices import read_slices, slices_of
+
+_SAMPLE = 500  # particles of each optics group
+_FLOOR = 0.01  # of the group's median: a shell that a filter has emptied must not outweigh all others
+
+
+def sample_of_groups(group: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Numbers in the half of the first training particles of each optics group.
+
+    Parameters
+    ----------
+    group : (n_h,) optics group
+    train : (n_h,) bool
+    """
+    trained = np.flatnonzero(train)
+    parts = [trained[group[trained] == g][:_SAMPLE] for g in np.unique(group[trained])]
+    return np.sort(np.concatenate(parts))
+
+
+def noise_power(views: ParticleViews, members: np.ndarray, consensus: Tensor, *, batch_size: int) -> Tensor:
+    """Mean squared modulus of the noise's Fourier terms, of images that are not premultiplied by their CTF.
+
+    Parameters
+    ----------
+    views
+        The half's particles.
+    members : (n,) numbers in the half of those looked at
+    consensus : (N, N, N)
+        Map on the scale of the data. What it lacks, motion and fine detail, counts as noise; in single images it is little.
+    batch_size
+        Images at once.
+
+    Returns
+    -------
+    (groups, N // 2 + 1)
+        A group of which no particle was looked at has the mean of the others.
+    """
+    plane = views.plane
+    spectrum = slices_of(consensus, plane)
+    n_groups, n_shells = len(views.images.table.optics.numbers), plane.box // 2 + 1
+    residual, gain = (torch.zeros(n_groups, n_shells, device=consensus.device, dtype=torch.float64) for _ in range(2))
+    for batch in batches(members, batch_size):
+        read = views.read(batch)
+        left = (read.image - read.transfer * read_slices(spectrum, plane, read.rotations)).abs().square() * plane.weights
+        for total, terms in ((residual, left), (gain, read.noise_gain * plane.weights)):
+            per_shell = torch.zeros(len(batch), n_shells, device=terms.device).index_add_(1, plane.shells, terms)
+            total.index_add_(0, read.group, per_shell.double())
+    seen = gain[:, 1] > 0
+    power = residual / gain.clamp_min(1e-30)
+    power[~seen] = power[seen].mean(0)
+    power[:, -1] = torch.where(gain[:, -1] > 0, power[:, -1], power[:, -2])  # the plane ends below Nyquist
+    power[:, 0] = power[:, 1]  # one term, which normalisation of the images has changed
+    # images without any noise (made by a program) have a floor of rounding
+    floor = _FLOOR * power.median(1, keepdim=True).values + 1e-12 * float(power.max()) + 1e-30
+    return power.clamp(min=floor).float()
