@@ -25,6 +25,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             "--particles 40 --box 32 --gaussians 60 --baseline-particles 1",
             ["ours, per particle", "once per bin", "per bin and iteration", "published, per particle"],
         ),
+        (
+            "viewer.py",
+            "--particles 500 --box 32 --gaussians 200 --threads 1",
+            ["click to new surface", "marching cubes", "plot, log density"],
+        ),
         ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),
     ],
 )

@@ -42,7 +42,7 @@ def true_density(angle: float, at: np.ndarray) -> np.ndarray:
 
 
 def learned_model(generator: torch.Generator):
-    """A half model whose two fields are those of the hinge: d = (cos a - 1) (x - h) + sin a (z cross (x - h)), by least squares."""
+    """A half model with the two fields of the hinge: d = (cos a - 1) (x - h) + sin a (z cross (x - h)), by least squares."""
     from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
     from jobtypes.dynamight.model.encoder import Encoder
     from jobtypes.dynamight.model.gaussians import GaussianModel

@@ -1,4 +1,4 @@
-"""What a window shows of a half set, or of both on held-out particles: states at points, as surfaces and Gaussians. Free of Qt."""
+"""What a window shows of a half set, or of both on held-out particles: states as surfaces and Gaussians. Free of Qt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latent space drawn on matplotlib axes, dark for the window or light for paper, as fast with 500,000 particles as with few."""
+"""The latent space drawn on matplotlib axes, dark for the window or light for paper, with few particles or half a million."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure

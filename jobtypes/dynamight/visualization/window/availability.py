@@ -1,4 +1,4 @@
-"""Can a window be opened here?"""
+"""Whether a window can be opened here, and if not, why."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ def _missing_display() -> str | None:
 def _missing_opengl() -> str | None:
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return f"The display {os.environ.get('DISPLAY', '')} does not answer."

@@ -129,7 +129,7 @@ class Background(QWidget):
     def _work(self, work: Callable[[Progress], Any], progress: Progress) -> None:
         try:
             result = work(progress)
-        except BaseException as error:  # noqa: BLE001: whatever happens in the thread is shown in the window
+        except BaseException as error:  # noqa: BLE001 - whatever happens in the thread is shown in the window
             self._ends.failed.emit(error)
         else:
             self._ends.finished.emit(result)

@@ -6,7 +6,18 @@ import numpy as np
 from matplotlib.colors import Colormap
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPainter, QPaintEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QGridLayout, QLabel, QPushButton, QSlider, QSpinBox, QTabWidget, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QTabWidget,
+    QWidget,
+)
 
 from jobtypes.dynamight.visualization.colourings import GAUSSIAN_COLOURINGS, PARTICLE_COLOURINGS
 from jobtypes.dynamight.visualization.half_view import CHOICES, SOURCES
@@ -36,8 +47,7 @@ class ColourBar(QWidget):
         """Draw the scale, its ends and its label."""
         if not self._text:
             return
-        painter = QPainter(self)
-        width, bar = self.width(), 11
+        painter, bar = QPainter(self), 11
         painter.drawImage(self.rect().adjusted(0, 0, 0, bar - self.height()), self._image)
         painter.setPen(self.palette().windowText().color())
         below = self.rect().adjusted(0, bar + 2, 0, 0)
@@ -45,7 +55,6 @@ class ColourBar(QWidget):
         painter.drawText(below, int(Qt.AlignmentFlag.AlignRight), f"{self.high:.3g}")
         painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), self._text)
         painter.end()
-        assert width
 
 
 class ViewControls(QWidget):
@@ -61,10 +70,12 @@ class ViewControls(QWidget):
             [name.upper() if name != "raw" else name for name in METHODS],
             "How the latent space is drawn: main motions in Å (PCA), UMAP, independent components (ICA), or the raw latents.",
         )
-        self.colouring = _menu(PARTICLE_COLOURINGS, "What colours the particles. The cross is the particle with the least motion.")
+        self.colouring = _menu(PARTICLE_COLOURINGS, "What colours the particles. The cross: the particle with the least motion.")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for column, (label, menu) in enumerate((("Half set", self.half), ("Drawn by", self.reduction), ("Colour", self.colouring))):
+        for column, (label, menu) in enumerate(
+            (("Half set", self.half), ("Drawn by", self.reduction), ("Colour", self.colouring))
+        ):
             layout.addWidget(QLabel(label), 0, column)
             layout.addWidget(menu, 1, column)
             layout.setColumnStretch(column, (4, 2, 4)[column])
@@ -91,7 +102,7 @@ class ShowControls(QWidget):
         self.consensus = _box("consensus map", "Surface of the consensus map, see-through.")
         self.gaussians = _box("Gaussians", "Gaussians as spheres; their diameter is twice their standard deviation.")
         self.volume = _box("as volume", "Draw the state's map itself by volume rendering: slow without a graphics card.")
-        self.by_displacement = _box("colour by displacement", "Colour the surface by displacement from the consensus.", checked=True)
+        self.by_displacement = _box("colour by displacement", "Displacement from the consensus.", checked=True)
         self.source = _menu(SOURCES, "What the surface is of. The reconstruction is there after the deformed backprojection.")
         self.gaussian_colour = _menu(GAUSSIAN_COLOURINGS, "What colours the Gaussians.")
         self.level = QSlider(Qt.Orientation.Horizontal)

@@ -114,9 +114,8 @@ class Explorer(QWidget):
         """Show a sentence in the status line."""
         self.status.setText(sentence)
 
-    def adopt(self, dock: QDockWidget) -> None:
-        """Make room: napari's own layer docks are hidden, and come back from its Window menu."""
-        del dock
+    def make_room(self) -> None:
+        """Hide napari's own layer docks; they come back from its Window menu."""
         for other in self.window().findChildren(QDockWidget):
             if other.objectName() in ("layer list", "layer controls"):
                 other.setVisible(False)
@@ -155,8 +154,8 @@ class Explorer(QWidget):
         self.show_point(view.reduction.points[view.session.least_moved])
         part = view.session.part
         self.say(
-            f"{self.top.half.currentText()}: {len(part.rows)} particles, rms displacement {float(rms.square().mean().sqrt()):.1f} Å. "
-            "Click a particle to see its state."
+            f"{self.top.half.currentText()}: {len(part.rows)} particles, rms displacement "
+            f"{float(rms.square().mean().sqrt()):.1f} Å. Click a particle to see its state."
         )
 
     def redraw(self) -> None:

@@ -79,7 +79,12 @@ class MoleculeLayers:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.volume: Image = viewer.add_image(
-            np.zeros((2, 2, 2), np.float32), name="state, as volume", rendering="iso", colormap="gray", visible=False, units=_UNITS
+            np.zeros((2, 2, 2), np.float32),
+            name="state, as volume",
+            rendering="iso",
+            colormap="gray",
+            visible=False,
+            units=_UNITS,
         )
         self.consensus = self._surface("consensus map", _CONSENSUS, opacity=0.35)
         self.other = self._surface("state by the other half", _HALVES[2])
@@ -164,7 +169,9 @@ class MoleculeLayers:
         self._frames, self._shown = list(frames), shown
         # a layer that nobody sees, whose first axis makes the slider
         self._slider: Points = self.viewer.add_points(
-            np.column_stack((np.arange(len(frames)), np.zeros((len(frames), 3)))), name="frames", visible=False,
+            np.column_stack((np.arange(len(frames)), np.zeros((len(frames), 3)))),
+            name="frames",
+            visible=False,
             units=("pixel", *_UNITS),
         )
         self.viewer.dims.axis_labels = ("frame", "z", "y", "x")
@@ -193,7 +200,9 @@ def _layered(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(xyz[:, ::-1] * np.array((-1, 1, 1), xyz.dtype))
 
 
-def _napari(mesh: Mesh, values: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+def _napari(
+    mesh: Mesh, values: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Vertices, faces and values of a surface layer; napari knows no surface without faces, so that one becomes a point."""
     if not mesh.faces.size:
         mesh, values = _NOTHING, None

@@ -20,7 +20,8 @@ def make_explorer(viewer: napari.Viewer, forward: ForwardResult, options: Visual
     viewer.theme = "dark"
     viewer.canvas.overlays.scale_bar.visible = True
     explorer = Explorer(viewer, forward, options, job)
-    explorer.adopt(viewer.window.add_dock_widget(explorer, name="Latent space", area="right"))
+    viewer.window.add_dock_widget(explorer, name="Latent space", area="right")
+    explorer.make_room()
     explorer.open(first_choice(options.half_set))
     return explorer
 

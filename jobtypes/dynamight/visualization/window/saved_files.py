@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.outputs import MAP_LABEL, PARTICLES_LABEL, gather_logbook
 from jobtypes.dynamight.visualization import saving
+from jobtypes.dynamight.visualization.choice import particles_of
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.latent_drawing import save_latent_space
 from jobtypes.dynamight.visualization.reductions import Reduction
@@ -46,37 +44,16 @@ def save_movie(session: Session, path: Tensor, job: RunningJob) -> Path:
 
 
 def save_selection(session: Session, selected: NDArray[np.bool_], both_halves: bool, job: RunningJob) -> Path:
-    """Write the selected particles (P,) of the particle STAR file, and register them.
-
-    Of the other half set those particles are taken whose nearest neighbour, in the displacement of this half's Gaussians, is
-    selected.
-    """
+    """Write the selected particles (P,) of the particle STAR file, with those of the other half that are like them if wanted."""
     if not selected.any():
         raise UserError("No particle is inside the selection; surround some.")
     rows = session.part.rows[selected]
     if both_halves:
-        other = session.forward.halves[3 - session.half]
-        _, nearest = cKDTree(session.coordinates.numpy()).query(other_half_coordinates(session).numpy())
-        rows = np.concatenate((rows, other.rows[selected[nearest]]))
-    table = read_particles(job.project / session.forward.star_file, seed=0)
+        rows = np.concatenate((rows, session.of_other_half(selected)))
+    table = particles_of(session.forward, job.project)
     path = write_subset(table, session.job_directory, rows, session.half)
     job.add_output(path, PARTICLES_LABEL)
     return path
-
-
-@torch.no_grad()
-def other_half_coordinates(session: Session) -> Tensor:
-    """Coordinates (P', D) in A, along this half's main motions, of the particles of the other half by their own model.
-
-    Both halves are taken about their mean state, since which conformation a half calls its consensus is its own choice.
-    """
-    other, gaussians = session.forward.halves[3 - session.half], session.model.gaussians
-    weights = gaussians.amplitudes / gaussians.amplitudes.sum()
-    motions = torch.einsum("dk,knc->dnc", session.motions.from_coordinates.to(weights), session.gaussians.basis)
-    theirs = other.model.field.basis(gaussians.positions)
-    projection = torch.einsum("n,knc,dnc->kd", weights, theirs, motions)
-    coefficients = other.model.field.coefficients(other.latent_mean)
-    return ((coefficients - coefficients.mean(0)) @ projection).cpu()
 
 
 def save_figure(session: Session, reduction: Reduction, colouring: Colouring, job: RunningJob) -> Path:
