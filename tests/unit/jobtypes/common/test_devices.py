@@ -37,7 +37,9 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch) -> None:
     with pytest.raises(UserError, match="GPU 2 was asked for, but this machine has GPUs 0 to 1"):
         choose_device("2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    with pytest.raises(UserError, match=r"of the GPUs that this job was given \(CUDA_VISIBLE_DEVICES=5,7\) there are GPUs 0 to 1"):
+    with pytest.raises(
+        UserError, match=r"of the GPUs that this job was given \(CUDA_VISIBLE_DEVICES=5,7\) there are GPUs 0 to 1"
+    ):
         choose_device("2")
 
 

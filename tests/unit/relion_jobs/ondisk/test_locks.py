@@ -54,7 +54,9 @@ def test_a_lock_of_relion_is_never_broken(tmp_path):
     assert (tmp_path / ".relion_lock" / FILE).read_text() == "runJob: DynaMight/job002/"
 
 
-def test_a_lock_of_relion_is_looked_at_often_at_first_then_every_3_seconds_and_for_63_in_all_as_relion_does(tmp_path, monkeypatch):
+def test_a_lock_of_relion_is_looked_at_often_at_first_then_every_3_seconds_and_for_63_in_all_as_relion_does(
+    tmp_path, monkeypatch
+):
     hold_like_relion(tmp_path)
     clock = [0.0]
     naps = []
