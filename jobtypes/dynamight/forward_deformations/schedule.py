@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
-VISITS_OF_A_HALF = 72_000
+VISITS_OF_A_HALF = 86_000
 FEWEST_EPOCHS, MOST_EPOCHS = 12, 80
 # Of the Kullback-Leibler term.
-FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.02, 0.5
+FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.02, 0.4
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ def default_epochs(n_training: int) -> int:
 def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -> EpochPlan:
     """Plan of epoch 0 .. n_epochs - 1.
 
-    The consensus alone is fitted in the first twentieth. Resolution grows from 16 A over the first third, so that large
-    motions are found before fine detail can trap them. The weight of the prior stays low until a third, then grows to its
-    full value at two thirds: with the full weight from the start the latents collapse. The learning rate falls in the last
-    quarter.
+    The consensus alone is fitted in the first twentieth. Resolution stays at 16 A for a tenth and grows until nearly half, so that
+    every large motion is found before fine detail can trap it; where the signal is low the weaker of two motions takes that long.
+    The weight of the prior stays low until a half, then grows to its full value at four fifths: with the full weight from the
+    start the latents collapse, with a low one to the end they learn noise. The learning rate falls in the last quarter.
     """
     progress = epoch / max(1, n_epochs - 1) if n_epochs > 1 else 1.0
     coarse = max(16.0, highest_resolution_angstroms)
-    growth = _ramp(progress, 0.0, 0.3)
+    growth = _ramp(progress, 0.1, 0.45)
     # evenly in frequency, not in wavelength
     resolution = 1 / ((1 - growth) / coarse + growth / highest_resolution_angstroms)
     return EpochPlan(
         deforms=epoch >= max(1, round(0.05 * n_epochs)) or n_epochs < 3,
         resolution_angstroms=resolution,
-        kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.35, 0.7),
+        kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.8),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
     )
 
