@@ -32,6 +32,7 @@ OWNERS = {
     "yaml": ["relion_jobs.contract.options", "relion_jobs.ondisk.site"],
     "mrcfile": ["jobtypes.common.volumes", "jobtypes.common.particle_images"],
     "torch.fft": ["jobtypes.common.fourier"],
+    "gemmi": ["jobtypes.dynamight.inverse_deformations.atomic_models"],
     "napari": ["jobtypes.dynamight.visualization.window"],
     "qtpy": ["jobtypes.dynamight.visualization.window"],
     "PyQt6": ["jobtypes.dynamight.visualization.window"],

@@ -68,6 +68,11 @@ JOB_TYPE = JobType(
             help="write a job's latents, Gaussians and displacements as numpy files",
         ),
         Tool(
+            name="deform",
+            run="jobtypes.dynamight.inverse_deformations.deform:main",
+            help="carry an atomic model from the consensus to a particle's state, or back",
+        ),
+        Tool(
             name="subset",
             run="jobtypes.dynamight.visualization.subset:main",
             help="write particles chosen by latent, motion, cluster, polygon or displacement as a STAR file",
