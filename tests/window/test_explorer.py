@@ -174,7 +174,7 @@ def test_half_set_0_shows_both_models_and_where_they_differ(explorer, hinge, qtb
     assert explorer.molecule.other.visible
     assert len(vertices(explorer.molecule.other)) > 100
     errors = explorer.state.errors
-    assert np.allclose(explorer.molecule.gaussians.size, 1 + 2 * errors)
+    assert np.allclose(explorer.molecule.gaussians.size, 1 + errors)
     assert explorer.tabs.show_controls.gaussian_bar.toolTip().startswith("disagreement of the halves (Å)")
     assert "the two models" in explorer.status.text()
 

@@ -229,7 +229,7 @@ class Explorer(QWidget):
         sizes = 2 * self._widths(gaussians)
         values, label = colouring.colours, colouring.label
         if state.errors is not None:
-            values, label, sizes = state.errors, "disagreement of the halves (Å)", 1.0 + 2.0 * state.errors
+            values, label, sizes = state.errors, "disagreement of the halves (Å)", 1.0 + state.errors
         elif values is None:
             assert colouring.values is not None
             values = colouring.values
