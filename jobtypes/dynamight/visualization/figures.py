@@ -97,7 +97,7 @@ def without_dust(volume: Tensor, level: float) -> Tensor:
     return torch.where(torch.from_numpy(small[pieces]), volume.clamp(max=0.9 * level), volume)
 
 
-def cameras_for(positions: Tensor, motion: Tensor, pixels: int = _PIXELS) -> tuple[SurfaceCamera, SurfaceCamera]:
+def cameras_for(positions: Tensor, motion: Tensor, pixels: int | None = None) -> tuple[SurfaceCamera, SurfaceCamera]:
     """Two views that show a motion best: one that looks across it, and one turned by 90 degrees about the vertical.
 
     Parameters
@@ -107,8 +107,9 @@ def cameras_for(positions: Tensor, motion: Tensor, pixels: int = _PIXELS) -> tup
     motion : (n, 3) A
         Displacements of the Gaussians along the motion.
     pixels
-        Side of the pictures.
+        Side of the pictures; None: that of the figures.
     """
+    pixels = _PIXELS if pixels is None else pixels
     centre = _middle(positions)
     spread = (positions - centre).T @ (positions - centre) / len(positions)
     moved = motion.T @ motion / len(motion)
