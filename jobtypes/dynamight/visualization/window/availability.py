@@ -57,4 +57,4 @@ def _missing_opengl() -> str | None:
     if done.returncode == 3:
         return f"The display {os.environ.get('DISPLAY', '')} has no OpenGL; install Mesa's drivers (libgl1-mesa-dri)."
     said = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"Qt cannot open the display {os.environ.get('DISPLAY', '')}: {said[0] if said else 'it gives no reason'}."
+    return f"Qt cannot open the display {os.environ.get('DISPLAY', '')}: {said[0].rstrip('.') if said else 'it gives no reason'}."

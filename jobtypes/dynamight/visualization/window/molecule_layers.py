@@ -145,7 +145,7 @@ class MoleculeLayers:
     def look_inside(self, inside: bool) -> None:
         """Make the state's surfaces so clear that the Gaussians in them are seen, or solid."""
         for layer in (self.state, self.other):
-            layer.opacity = 0.22 if inside else 1.0
+            layer.opacity = 0.35 if inside else 1.0
             layer.blending = "translucent_no_depth" if inside else "translucent"
 
     def show_consensus(self, mesh: Mesh) -> None:
