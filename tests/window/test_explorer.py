@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import mrcfile
 import numpy as np
-import pytest
+import starfile
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-
-from jobtypes.common.particles import read_particles
 
 _PATIENCE = 120_000  # milliseconds; the machine may be busy
 
@@ -20,6 +18,10 @@ def pixel(explorer, point) -> QPoint:
     x, y = canvas.axes.transData.transform(np.asarray(point, float))
     ratio = canvas.device_pixel_ratio
     return QPoint(round(x / ratio), round(canvas.height() - y / ratio))
+
+
+def click(explorer, point) -> None:
+    QTest.mouseClick(explorer.canvas, Qt.MouseButton.LeftButton, pos=pixel(explorer, point))
 
 
 def drag(explorer, points, button, modifier=Qt.KeyboardModifier.NoModifier) -> None:
@@ -53,16 +55,16 @@ def along(explorer, hinge, lowest: float, highest: float, count: int = 12) -> np
     return explorer.view.reduction.points[[int(np.abs(hinge.angles - angle).argmin()) for angle in wanted]]
 
 
-@pytest.mark.parametrize("angle", [-0.8, 0.1, 0.8])
-def test_a_click_shows_the_true_state_of_the_molecule(explorer, hinge, qtbot, angle: float) -> None:
+def test_a_click_shows_the_true_state_of_the_molecule(explorer, hinge) -> None:
     explorer.tabs.show_controls.gaussians.setChecked(True)
-    particle = int(np.abs(hinge.angles - angle).argmin())
-    QTest.mouseClick(explorer.canvas, Qt.MouseButton.LeftButton, pos=pixel(explorer, explorer.view.reduction.points[particle]))
-    assert true_spread(explorer, hinge, hinge.angles[particle]) < 0.06
-    assert true_spread(explorer, hinge, hinge.angles[particle] - 0.5 * np.sign(angle)) > 0.15
-    gaussians = np.asarray(explorer.molecule.gaussians.data, float)[:, ::-1] * (1, 1, -1)
-    assert np.linalg.norm(gaussians - hinge.turned(hinge.angles[particle]), axis=1).max() < 1.0
-    assert "State at main motion 1" in explorer.status.text()
+    for angle in (-0.8, 0.1, 0.8):
+        particle = int(np.abs(hinge.angles - angle).argmin())
+        click(explorer, explorer.view.reduction.points[particle])
+        assert true_spread(explorer, hinge, hinge.angles[particle]) < 0.06
+        assert true_spread(explorer, hinge, hinge.angles[particle] - 0.5 * np.sign(angle)) > 0.15
+        gaussians = np.asarray(explorer.molecule.gaussians.data, float)[:, ::-1] * (1, 1, -1)
+        assert np.linalg.norm(gaussians - hinge.turned(hinge.angles[particle]), axis=1).max() < 1.0
+        assert "State at main motion 1" in explorer.status.text()
 
 
 def test_a_click_far_from_every_particle_is_said_to_be_a_guess_and_grey(explorer, qtbot) -> None:
@@ -70,7 +72,7 @@ def test_a_click_far_from_every_particle_is_said_to_be_a_guess_and_grey(explorer
     bottom, top = explorer.canvas.axes.get_ylim()
     corners = np.array(((left, bottom), (left, top), (right, bottom), (right, top))) * 0.97
     distance, _ = explorer.view.reduction.nearest(corners, 1)
-    QTest.mouseClick(explorer.canvas, Qt.MouseButton.LeftButton, pos=pixel(explorer, corners[distance[:, 0].argmax()]))
+    click(explorer, corners[distance[:, 0].argmax()])
     assert "no particles are near" in explorer.status.text()
     assert explorer.molecule.state.colormap.name == "outside the data"
 
@@ -136,26 +138,29 @@ def test_a_state_its_gaussians_and_the_latent_space_are_saved(explorer, hinge, q
     assert "DensityMap.mrc.relion.dynamight" in hinge.job.outputs.values()
 
 
-@pytest.mark.parametrize("both", [False, True])
-def test_surrounded_particles_are_counted_and_saved_as_a_subset(explorer, hinge, qtbot, both: bool) -> None:
-    points = explorer.view.reduction.points
-    first = points[:, 0]
+def test_surrounded_particles_are_counted_and_saved_as_a_subset(explorer, hinge, qtbot) -> None:
+    first = explorer.view.reduction.points[:, 0]
     left, right = np.median(first), first.max() + 0.05 * np.ptp(first)
     bottom, top = explorer.canvas.axes.get_ylim()
     low, high = bottom + 0.02 * (top - bottom), top - 0.02 * (top - bottom)
     drag(explorer, [(left, low), (right, low), (right, high), (left, high)], Qt.MouseButton.RightButton)
-    expected = int((first >= left).sum())
-    assert abs(int(explorer.selected.sum()) - expected) <= 2
-    assert f"{explorer.selected.sum()} of 120 particles" in explorer.status.text()
-    explorer.tabs.particles.both.setChecked(both)
-    QTest.mouseClick(explorer.tabs.particles.save, Qt.MouseButton.LeftButton)
-    wait(explorer, qtbot)
-    path = hinge.job.directory / "subsets" / "subset_001_half1.star"
-    table = read_particles(path)
-    chosen_angles = hinge.angles[explorer.selected]
-    assert np.ptp(np.sign(chosen_angles[np.abs(chosen_angles) > 0.1])) == 0  # one side of the hinge
-    assert len(table) == explorer.selected.sum() + (pytest.approx(60, abs=8) if both else 0)
-    assert hinge.job.outputs[str(path)] == "ParticleGroupMetadata.star.relion.dynamight"
+    selected = explorer.selected
+    assert abs(int(selected.sum()) - int((first >= left).sum())) <= 2
+    assert f"{selected.sum()} of 120 particles" in explorer.status.text()
+    clearly = hinge.angles[selected & (np.abs(hinge.angles) > 0.15)]
+    assert len(np.unique(np.sign(clearly))) == 1  # one side of the hinge
+    for number, both in ((1, False), (2, True)):
+        explorer.tabs.particles.both.setChecked(both)
+        explorer.tabs.setCurrentWidget(explorer.tabs.particles)
+        QTest.mouseClick(explorer.tabs.particles.save, Qt.MouseButton.LeftButton)
+        wait(explorer, qtbot)
+        path = hinge.job.directory / "subsets" / f"subset_{number:03d}_half1.star"
+        tables = starfile.read(path)
+        assert sorted(tables) == ["optics", "particles"]
+        of_half = tables["particles"]["rlnRandomSubset"].value_counts()
+        assert of_half[1] == selected.sum()
+        assert abs(of_half.get(2, 0) - (60 if both else 0)) <= 8
+        assert hinge.job.outputs[str(path)] == "ParticleGroupMetadata.star.relion.dynamight"
 
 
 def test_saving_without_a_selection_or_a_movie_is_refused_in_words(explorer, qtbot) -> None:
@@ -170,7 +175,7 @@ def test_half_set_0_shows_both_models_and_where_they_differ(explorer, hinge, qtb
     wait(explorer, qtbot)
     assert explorer.view.held_out is not None
     assert len(explorer.view.reduction.points) == 20
-    QTest.mouseClick(explorer.canvas, Qt.MouseButton.LeftButton, pos=pixel(explorer, explorer.view.reduction.points[5]))
+    click(explorer, explorer.view.reduction.points[5])
     assert explorer.molecule.other.visible
     assert len(vertices(explorer.molecule.other)) > 100
     errors = explorer.state.errors
@@ -179,11 +184,10 @@ def test_half_set_0_shows_both_models_and_where_they_differ(explorer, hinge, qtb
     assert "the two models" in explorer.status.text()
 
 
-@pytest.mark.parametrize("motion", [0])
-def test_a_main_motion_has_a_button(explorer, hinge, qtbot, motion: int) -> None:
+def test_a_main_motion_has_a_button(explorer, hinge, qtbot) -> None:
     explorer.tabs.movie.frames.setValue(5)
     explorer.tabs.setCurrentWidget(explorer.tabs.movie)
-    QTest.mouseClick(explorer.tabs.movie.buttons[motion], Qt.MouseButton.LeftButton)
+    QTest.mouseClick(explorer.tabs.movie.buttons[0], Qt.MouseButton.LeftButton)
     wait(explorer, qtbot)
     assert len(explorer.movie_states) == 5
     ends = [explorer.movie_states[index].positions.numpy() for index in (0, 4)]
