@@ -9,7 +9,7 @@ import torch
 
 from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import write_volume
-from jobtypes.dynamight.visualization import animation, figures, saving, task
+from jobtypes.dynamight.visualization import animation, figures, saving, task, to_files
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 
@@ -23,6 +23,11 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "LEAST_PICTURES", 3)
     monkeypatch.setattr(animation, "find_spec", lambda name: None)  # no MP4
     monkeypatch.setattr(figures, "_PIXELS", 60)
+
+
+@pytest.fixture
+def _no_logbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(to_files, "gather_logbook", lambda *arguments: None)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -55,12 +60,14 @@ def test_everything_is_written_and_registered(flexible_job) -> None:
     assert "As asked for, states are written to files" in " ".join(flexible_job.reports)
 
 
+@pytest.mark.usefixtures("_no_logbook")
 def test_without_a_display_files_are_written_and_the_log_says_why(flexible_job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "why_no_window", lambda: "There is no display.")
     task.run(SMALL | {"headless": False}, flexible_job)
     assert any(line.startswith("There is no display; states are written to files") for line in flexible_job.reports)
 
 
+@pytest.mark.usefixtures("_no_logbook")
 def test_a_second_run_replaces_what_the_first_wrote_and_nothing_else(flexible_job) -> None:
     task.run(SMALL, flexible_job)
     by_hand = FOLDER.parent / "maps" / "map007_half1.mrc"
@@ -70,6 +77,7 @@ def test_a_second_run_replaces_what_the_first_wrote_and_nothing_else(flexible_jo
     assert not (FOLDER.parent / "movies" / "movie01_half1").exists()
 
 
+@pytest.mark.usefixtures("_no_logbook")
 def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forward) -> None:
     Path("numbers.txt").write_text("1\n3\n2\n")  # the second particle of the file is of half 2
     Path("latents.txt").write_text("# two numbers\n0.1, -0.2\n90 90\n")
@@ -86,6 +94,7 @@ def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forw
     assert "Outside the data, where no particle tells what the molecule does: latent 2" in " ".join(flexible_job.warnings)
 
 
+@pytest.mark.usefixtures("_no_logbook")
 def test_particles_may_be_listed_by_a_star_file_of_one_half(flexible_job) -> None:
     task.run(SMALL | {"n_motions": 0}, flexible_job)
     listed = {"particles_file": str(FOLDER / "particles_half1.star"), "n_motions": 0}
@@ -112,6 +121,7 @@ def test_bad_lists_are_refused_in_words(flexible_job, option: str, text: str, se
         task.run(SMALL | {option: "list.txt"}, flexible_job)
 
 
+@pytest.mark.usefixtures("_no_logbook")
 def test_the_maps_of_a_motion_are_its_states(flexible_job, forward) -> None:
     task.run(SMALL, flexible_job)
     session = Session(flexible_job.directory, forward, 1)
@@ -121,6 +131,7 @@ def test_the_maps_of_a_motion_are_its_states(flexible_job, forward) -> None:
         assert np.allclose(file.data, expected.numpy(), atol=1e-6)
 
 
+@pytest.mark.usefixtures("_no_logbook")
 def test_a_deformed_reconstruction_is_preferred_to_gaussians(flexible_job, forward) -> None:
     consensus = Session(flexible_job.directory, forward, 1).gaussians.state(torch.zeros(3))
     for half in (1, 2):
