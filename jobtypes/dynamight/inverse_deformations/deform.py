@@ -46,9 +46,7 @@ def main(argv: Sequence[str]) -> int:
         model.write(target, after + centre)
     moved = (after - before).norm(dim=1)
     way = "from the state to the consensus" if arguments.to_consensus else "from the consensus to the state"
-    _say(
-        f"Half {part.half}: {len(moved)} atoms {way}, by {moved.square().mean().sqrt():.2f} A rms, at most {moved.max():.2f} A."
-    )
+    _say(f"Half {part.half}: {len(moved)} atoms {way}, by {moved.square().mean().sqrt():.2f} A rms, at most {moved.max():.2f} A.")
     if sentence:
         _say(sentence)
     _say(f"Wrote {target}.")

@@ -8,7 +8,7 @@ import starfile
 import torch
 
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
-from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain
+from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
 from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.verdict import judge, latent_information
@@ -108,3 +108,14 @@ def test_settings_take_defaults_where_nothing_is_given():
 def test_settings_that_make_no_sense_are_refused_by_name(values):
     with pytest.raises(UserError, match=next(iter(values))):
         settings_from(values)
+
+
+def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
+    gain, mask = torch.zeros(16, 16, 16), torch.ones(16, 16, 16)
+    gain[8, 8, 10], gain[4, 8, 8] = 0.4, -0.3
+    found = places(gain, mask, 2.0)
+    assert found.best_angstroms == (4.0, 0.0, 0.0)
+    assert found.worst_angstroms == (0.0, 0.0, -8.0)
+    assert found.gained == found.lost == pytest.approx(1 / 16**3)
+    gain[8, 8, 10] = 0.01
+    assert places(gain, mask, 2.0).gained == 0

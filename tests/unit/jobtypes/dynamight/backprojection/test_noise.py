@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import read_particles
+from jobtypes.common.rotations import euler_matrices
+from jobtypes.dynamight.backprojection.noise import noise_power, sample_of_groups
+from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
+from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
+from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
+
+BOX, PIXEL = 24, 3.0
+
+
+class OneBin:
+    def __init__(self, views: ParticleViews) -> None:
+        grid, read = SliceGrid(views.plane), views.read(np.arange(len(views.rows)))
+        grid.insert(read.data, read.weight, read.rotations)
+        self.sums = grid.numerator(), grid.kernel()
+
+    def __len__(self) -> int:
+        return 1
+
+    def numerator(self, m: int) -> torch.Tensor:
+        return self.sums[0]
+
+    def kernel(self, m: int) -> torch.Tensor:
+        return self.sums[1]
+
+
+def two_groups(root: Path) -> None:
+    """Put every other pair of particles into a second optics group."""
+    lines = (root / "particles.star").read_text().splitlines()
+    optics = next(line for line in lines if line.startswith("1 one "))
+    lines.insert(lines.index(optics) + 1, optics.replace("1 one ", "2 two ", 1))
+    place = 0
+    for number, line in enumerate(lines):
+        if "@" in line:
+            lines[number] = line.rsplit(" ", 1)[0] + f" {1 + place // 2 % 2}"
+            place += 1
+    (root / "particles.star").write_text("\n".join(lines) + "\n")
+
+
+def views_of(root: Path) -> ParticleViews:
+    table = read_particles(root / "particles.star")
+    rotations = euler_matrices(torch.tensor(table.angles_degrees)).float()
+    shifts = -torch.tensor(table.origins_angstroms).float()
+    return ParticleViews(ParticleImages(table, root), np.arange(len(table)), rotations, shifts, plane=SlicePlane(BOX))
+
+
+@pytest.fixture
+def project(make_project):
+    """200 particles without motion; the noise of group 1 has deviation 0.2, that of group 2 has 2 and is coloured."""
+    project = make_project(200, motion=0.0, noise=0.0)
+    two_groups(project.root)
+    rng = np.random.default_rng(4)
+    with mrcfile.open(project.root / "particles.mrcs", "r+") as stack:
+        group = np.arange(200) // 2 % 2
+        stack.data[group == 0] += 0.2 * rng.standard_normal((100, BOX, BOX)).astype(np.float32)
+        white = np.fft.rfft2(2 * rng.standard_normal((100, BOX, BOX)))
+        radius = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.rfftfreq(BOX))
+        stack.data[group == 1] += np.fft.irfft2(white * (1.5 - radius), s=(BOX, BOX)).astype(np.float32)
+    return project
+
+
+def test_the_noise_of_each_group_and_shell_is_found(project):
+    views = views_of(project.root)
+    power = noise_power(views, np.arange(200), project.true_map(), batch_size=50)
+    shells = torch.arange(2, 11)
+    np.testing.assert_allclose(power[0, shells] / (0.2 * BOX) ** 2, 1.0, atol=0.15)
+    np.testing.assert_allclose(power[1, shells] / (2 * BOX * (1.5 - shells / BOX)) ** 2, 1.0, atol=0.15)
+
+
+def test_noisy_images_count_less_and_the_map_gets_better(project):
+    views, truth = views_of(project.root), project.true_map()
+    error = {}
+    for name in ("equal", "weighted"):
+        if name == "weighted":
+            views.set_noise(noise_power(views, np.arange(200), truth, batch_size=50))
+        sums = OneBin(views)
+        found = Reconstruction(sums, TotalSums(sums)).solve(noise_to_signal=torch.full((13,), 0.05)).volume
+        error[name] = float((found - truth).norm() / truth.norm())
+    assert error["weighted"] < 0.5 * error["equal"]
+
+
+def test_a_single_group_is_not_weighted_at_all(make_project):
+    views = views_of(make_project(20).root)
+    before = views.read(np.arange(5))
+    views.set_noise(3 * torch.rand(1, 13) + 1)
+    after = views.read(np.arange(5))
+    torch.testing.assert_close(after.data, before.data)
+    torch.testing.assert_close(after.weight, before.weight)
+
+
+def test_the_sample_takes_training_particles_of_every_group(monkeypatch):
+    monkeypatch.setattr("jobtypes.dynamight.backprojection.noise._SAMPLE", 2)
+    group, train = np.array([0, 0, 0, 0, 2, 2]), np.array([False, True, True, True, True, False])
+    assert sample_of_groups(group, train).tolist() == [1, 2, 4]
