@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobtypes.common.memory import available_memory_bytes
+from relion_jobs.contract.errors import UserError
 
 _GIGABYTE = 1e9
 
@@ -54,6 +57,30 @@ class MemoryPlan:
         """Memory that may hold sums: half of what is free after the working memory."""
         free = available_memory_bytes() if available is None else available
         return max(0, (free - self.working_bytes) // 2)
+
+    def refuse_full_disk(self, folder: Path, free: int | None = None) -> None:
+        """Refuse to start where the sums, all of which are saved, do not fit on the disk.
+
+        Parameters
+        ----------
+        folder
+            Of the reconstruction; it need not exist. Sums that it holds already count as room.
+        free
+            Bytes that are free on the disk; None: asked for.
+
+        Raises
+        ------
+        UserError
+            There is too little room.
+        """
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        room = shutil.disk_usage(there).free if free is None else free
+        room += sum(path.stat().st_size for path in folder.glob("partial_sums/*.pth"))
+        if self.sums_bytes > room:
+            raise UserError(
+                f"The sums of {self.n_bins_total} bins take {self.sums_bytes / _GIGABYTE:.1f} GB in {folder}/partial_sums/, but "
+                f"the disk has room for {room / _GIGABYTE:.1f} GB; make room, take fewer bins (max_bins), or bin the particles."
+            )
 
     def sentence(self, available: int | None = None) -> str:
         """Say the plan in words."""

@@ -63,7 +63,9 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     device, device_sentence = choose_device(_text(values.get("gpu_id")))
     inputs = read_inputs(values, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
-    return [device_sentence, *inputs.sentences, *_plan(inputs)[1]]
+    plan, sentences = _plan(inputs)
+    plan.refuse_full_disk(Path(job_directory) / FOLDER)
+    return [device_sentence, *inputs.sentences, *sentences]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -86,6 +88,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     plan, sentences = _plan(inputs)
     for sentence in (*inputs.sentences, *sentences):
         job.report(sentence)
+    plan.refuse_full_disk(job.directory / FOLDER)
     problems = _problems(inputs, images, device)
     store = SumsStore(job.directory / FOLDER, _belongs_to(inputs), memory_bytes=plan.cache_bytes())
     if store.resumed:
