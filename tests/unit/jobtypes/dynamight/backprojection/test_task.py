@@ -204,12 +204,12 @@ def test_relion_postprocess_takes_the_maps_as_they_are(make_project):
 
 
 def test_bins_within_the_tolerance_are_as_good_as_a_bin_for_every_particle(make_project):
-    project = make_project(80, held_out=0.0)
+    project = make_project(80, noise=0.01, held_out=0.0)
     truth = project.true_map()
 
     def agreement(job: str, **values: float) -> float:
         return mean_fsc(average(project.run(project.job(f"DynaMight/{job}"), **values), "map"), truth)
 
     exact = agreement("job002", max_bins=1000, bin_tolerance=1e-6)
-    assert agreement("job003", max_bins=40) == pytest.approx(exact, abs=0.003)
-    assert agreement("job004", max_bins=1) < exact - 0.006
+    rigid, binned = agreement("job003", max_bins=1), agreement("job004", max_bins=40)
+    assert exact - binned < 0.1 * (exact - rigid)
