@@ -70,17 +70,22 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
     listed = job.directory / FOLDER / f"states_half{half}.tsv"
     remove_listed(listed, job.directory)
     clusters = session.clusters(options.n_clusters, options.seed)
-    draw_embedding(session, options, clusters, given, job)
-    written = show_clusters(session, clusters, job)
+    draw_embedding(session, options, clusters, job)
+    written: list[WrittenState] = []
+
+    def keep(states: list[WrittenState]) -> None:
+        written.extend(states)
+        write_list(listed, written)  # at once, so that the next run replaces what an aborted one has written
+
+    keep(show_clusters(session, clusters, job))
     if given:
-        written += show_given(session, given, job)
+        keep(show_given(session, given, job))
     n_motions = min(options.n_motions, len(session.motions))
     for motion in range(n_motions):
-        written += show_motion(session, motion, options, job)
+        keep(show_motion(session, motion, options, job))
         job.progress("motions", motion + 1, n_motions, "motions")
     if options.do_trajectory and given:
-        written += show_trajectory(session, given, options, job)
-    write_list(listed, written)
+        keep(show_trajectory(session, given, options, job))
     report_regions(session, options, job)
     write_files(session, job, clusters.labels, options.seed)
     job.report(f"What each of the {len(written)} maps shows is listed in {listed}.")
@@ -105,9 +110,7 @@ def given_states(session: Session, options: VisualizationOptions, job: RunningJo
     return states
 
 
-def draw_embedding(
-    session: Session, options: VisualizationOptions, clusters: Clusters, given: list[GivenState], job: RunningJob
-) -> None:
+def draw_embedding(session: Session, options: VisualizationOptions, clusters: Clusters, job: RunningJob) -> None:
     """Density and displacement of the particles in the latent space, and what else they can be coloured by."""
     half, figures = session.half, job.directory / FOLDER / "figures"
     reduction = session.reduction(options.embedding, seed=options.seed)
@@ -235,6 +238,8 @@ def draw_montage(session: Session, movie: Movie, labels: list[str], file: Path, 
 def _list_movie(session: Session, movie: Movie, path: torch.Tensor, name: str, job: RunningJob) -> list[WrittenState]:
     others = ", ".join(file.name for file in movie.files[len(path) :] if file.suffix != ".bild")
     job.report(f"Movie along {name}: {movie.folder}/ with {len(path)} maps, {others}.")
+    if any(portrait.outside for portrait in movie.portraits):
+        job.warn(f"The movie along {name} leaves the data: states drawn grey are those that no particle is like.")
     return [
         written_state(session, file, f"{name}, {index} of {len(path)}", coordinates, is_outside=portrait.outside)
         for index, (file, coordinates, portrait) in enumerate(zip(movie.files, path, movie.portraits, strict=False), start=1)

@@ -92,6 +92,7 @@ def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forw
     assert [row[1] for row in rows[6:]] == ["trajectory, 1 of 3", "trajectory, 2 of 3", "trajectory, 3 of 3"]
     assert "1 particle(s) of numbers.txt belong to half 2" in " ".join(flexible_job.warnings)
     assert "Outside the data, where no particle tells what the molecule does: latent 2" in " ".join(flexible_job.warnings)
+    assert "The movie along trajectory leaves the data" in " ".join(flexible_job.warnings)
 
 
 @pytest.mark.usefixtures("_no_logbook")
