@@ -69,10 +69,11 @@ class Places:
         """Say it in words."""
         parts = (("rose", self.gained, self.best_angstroms), ("fell", self.lost, self.worst_angstroms))
         said = [
-            f"{word} in {100 * share:.0f} % of the mask" + (f", most around ({_place(place)}) A" if share > 0 else "")
+            f"{word} in {100 * share:.0f} % of the mask"
+            + (f", most around ({_place(place)}) A from the box centre" if share > 0 else "")
             for word, share, place in parts
         ]
-        return f"Where: the local correlation of the half maps {' and '.join(said)} from the box centre (local_gain.mrc)."
+        return f"Where: the local correlation of the half maps {', and '.join(said)} (local_gain.mrc)."
 
 
 def places(gain: Tensor, mask: Tensor, pixel_size_angstroms: float) -> Places:

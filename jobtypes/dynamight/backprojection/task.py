@@ -154,7 +154,7 @@ def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:
         sentence = (
             f"Half {half}: {len(result.rows)} particles, {held_out} of them held out for the verdict; rms motion "
             f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
-            f"({bins.rms_residual_angstroms / pixel:.2f} pixels)"
+            f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
         )
         reached = bins.rms_residual_angstroms <= tolerance * pixel
         sentences.append(sentence + ("." if reached else f", more than the {tolerance:g} pixels asked for: raise max_bins."))
