@@ -163,7 +163,11 @@ def _tables(pipeline: Pipeline) -> Iterable[Table]:
 def _with_foreign_columns(table: Table, keys: tuple[str | Edge, ...], columns: Iterable[ForeignColumn]) -> Table:
     for column in columns:
         if column.table == table.name:
-            values = dict(column.values)
-            rows = tuple((*row, values.get(key, NO_ALIAS)) for key, row in zip(keys, table.rows, strict=True))
+            # in a damaged file two rows may have one name: each keeps its own text
+            values: dict[str | Edge, list[str]] = {}
+            for key, text in reversed(column.values):
+                values.setdefault(key, []).append(text)
+            texts = [values[key].pop() if values.get(key) else NO_ALIAS for key in keys]
+            rows = tuple((*row, text) for row, text in zip(table.rows, texts, strict=True))
             table = Table(table.name, (*table.columns, column.label), rows, table.is_loop)
     return table

@@ -124,3 +124,15 @@ def test_tables_and_columns_that_we_do_not_know_survive_a_change(tmp_path):
 
 def test_a_process_label_that_we_do_not_know_is_kept(tmp_path):
     assert read(tmp_path, PROCESSES + "X/job001/ None dynamight.foo Running\n").processes[0].label == "dynamight.foo"
+
+
+def test_rows_of_one_name_in_a_damaged_file_keep_what_others_wrote_in_each(tmp_path):
+    columns = ("ProcessName", "ProcessTypeLabel", "ProcessStatusLabel", "ProcessColour")
+    header = "".join(f"_rlnPipeLine{column} #1\n" for column in columns)
+    rows = "None relion.import Succeeded red\nNone relion.import Succeeded blue\n"
+    path = tmp_path / "default_pipeline.star"
+    path.write_text(f"data_pipeline_general\n\n_rlnPipeLineJobCounter 3\n\ndata_pipeline_processes\n\nloop_\n{header}{rows}\n")
+    pipeline = pipeline_star.read(path)
+    pipeline_star.write(pipeline, path)
+    assert pipeline_star.read(path) == pipeline
+    assert [text for _, text in pipeline.foreign_columns[0].values] == ["red", "blue"]
