@@ -27,9 +27,7 @@ def data_misfit(observed: Tensor, predicted: Tensor, precision: Tensor, weights:
     weights
         (q,) 1, or 1/2 for terms whose conjugate is among the q too.
     """
-    residual = observed - predicted
-    power = residual.real.square() + residual.imag.square()
-    return independent_fraction * (power * precision * weights).sum(1)
+    return _WeightedPower.apply(observed - predicted, precision * (independent_fraction * weights))  # type: ignore[no-untyped-call]
 
 
 def strain(coefficients: Tensor, basis: Tensor, positions: Tensor, edges: Tensor) -> Tensor:
@@ -47,9 +45,28 @@ def strain(coefficients: Tensor, basis: Tensor, positions: Tensor, edges: Tensor
         (e, 2) pairs of Gaussians.
     """
     first, second = edges.T
-    stretch = combine(coefficients, basis.index_select(1, first) - basis.index_select(1, second))  # (b, e, 3)
+    rows = basis.transpose(0, 1).flatten(1)  # (n, 3 K): picked, and added to in the backward pass, many numbers at a time
+    difference = rows.index_select(0, first) - rows.index_select(0, second)
+    stretch = combine(coefficients, difference.unflatten(1, (-1, 3)).transpose(0, 1))  # (b, e, 3)
     rest = (positions[first] - positions[second]).detach()  # (e, 3)
     return _ChangeOfLength.apply(stretch, rest)  # type: ignore[no-untyped-call]
+
+
+class _WeightedPower(torch.autograd.Function):
+    """Weighted sum of squared moduli of residuals (b, q), weights (b, q): (b,); the weights are constants."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, weights: Tensor) -> Tensor:
+        """Return the sum and keep half of its slope."""
+        half_slope = residual * weights
+        ctx.save_for_backward(half_slope)
+        return (torch.view_as_real(residual) * torch.view_as_real(half_slope)).sum((1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Gradient (b,) of the sum -> that of the residuals."""
+        (half_slope,) = ctx.saved_tensors
+        return 2 * gradient[:, None] * half_slope, None
 
 
 class _ChangeOfLength(torch.autograd.Function):

@@ -24,8 +24,9 @@ class ShellPower:
         if n_terms not in self._terms_per_shell:
             self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
         power = terms.real.square() + terms.imag.square()
-        per_shell = power.new_zeros(len(terms), self.n_shells).index_add_(1, self.band.shells[:n_terms], power)
-        self.total.index_add_(0, group, per_shell.double())
+        # whole images are quick to add up; shell by shell only their sum is
+        of_groups = power.new_zeros(len(self.total), n_terms).index_add_(0, group, power)
+        self.total.index_add_(1, self.band.shells[:n_terms], of_groups.double())
         self.count.index_add_(0, group, self._terms_per_shell[n_terms].expand(len(terms), -1))
 
     def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,11 +82,11 @@ class EpochProgress:
     totals: dict[str, float]
     seen: int = 0
 
-    def add(self, particles: int, figures: dict[str, Tensor]) -> None:
-        """Count a batch and its figures, each (b,)."""
+    def add(self, particles: int, sums: dict[str, float]) -> None:
+        """Count a batch and the sum of each figure over its particles."""
         self.seen += particles
-        for name, values in figures.items():
-            self.totals[name] = self.totals.get(name, 0.0) + float(values.detach().sum())
+        for name, value in sums.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
 
     def means(self) -> dict[str, float]:
         """Each figure per particle."""
@@ -140,7 +141,8 @@ class HalfTraining:
                 {"params": [*model.field.parameters(), *model.encoder.parameters()], "rate": RATE_NETWORKS},
                 {"params": [g.positions], "rate": RATE_POSITIONS_ANGSTROMS},
                 {"params": [g.raw_amplitudes, g.log_scale, g.log_widths, g.width_logits], "rate": RATE_AMPLITUDES},
-            ]
+            ],
+            fused=True,  # dozens of small tensors in one call
         )
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
@@ -182,9 +184,8 @@ class HalfTraining:
             objective = (
                 losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
             )
-            self._step(objective, batch, corrections, plan)
             progress.residual_power.add(residual, batch.group)
-            progress.add(len(batch.index), {"loss": objective, **losses})
+            progress.add(len(batch.index), self._step({"loss": objective, **losses}, batch, corrections, plan))
             if leave() and progress.seen < len(progress.order):
                 return None
         self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
@@ -277,16 +278,23 @@ class HalfTraining:
             self.settings.independent_fraction,
         )
 
-    def _step(self, objective: Tensor, batch: ObservedBatch, corrections: Tensor, plan: EpochPlan) -> None:
-        """One step on the objectives (b,) of a batch: of the networks on their mean, of each particle's pose on its own."""
+    def _step(self, figures: dict[str, Tensor], batch: ObservedBatch, corrections: Tensor, plan: EpochPlan) -> dict[str, float]:
+        """One step on the loss (b,) of a batch: of the networks on its mean, of each particle's pose on its own.
+
+        Returns the sum of each figure (b,) over the particles.
+        """
         self.networks.zero_grad(set_to_none=True)
-        objective.mean().backward()
+        figures["loss"].mean().backward()
         slope = corrections.grad
-        if not bool(objective.isfinite().all()) or (slope is not None and not bool(slope.isfinite().all())):
+        sums = torch.stack(list(figures.values())).detach().sum(1)
+        of_slope = sums.new_zeros(1) if slope is None else slope.sum().view(1)
+        *values, finite = torch.cat((sums, of_slope)).tolist()  # together: a GPU is waited for once
+        if not (math.isfinite(values[0]) and math.isfinite(finite)):
             raise self._diverged()
         self.networks.step()
         if slope is not None:
-            self.model.poses.step(batch.index, corrections, slope * len(objective), RATE_POSES * plan.learning_rate)
+            self.model.poses.step(batch.index, corrections, slope * len(batch.index), RATE_POSES * plan.learning_rate)
+        return dict(zip(figures, values, strict=True))
 
     def _set_learning_rates(self, plan: EpochPlan) -> None:
         factor = self.settings.learning_rate * plan.learning_rate

@@ -95,10 +95,10 @@ class DisplacementField(nn.Module):
         return self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
 
     def raw_basis(self, points: Tensor) -> Tensor:
-        """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A."""
+        """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it."""
         phase = 2 * math.pi * points[:, :, None] / self.wavelengths  # (m, 3, w)
         encoding = torch.cat((phase.sin(), phase.cos()), dim=2).flatten(1)
-        return self.trunk(encoding).view(-1, self.n_fields, 3).transpose(0, 1)
+        return self.trunk(encoding).T.contiguous().view(self.n_fields, 3, -1).transpose(1, 2)
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
         """U_k at the Gaussians (n, 3) A: (K, n, 3) A, without their rigid motion. Differentiable."""
@@ -176,15 +176,17 @@ def rigid_motions(points: Tensor, centre_of: Tensor, weights: Tensor) -> Tensor:
 
 def remove_share(fields: Tensor, motions: Tensor, elsewhere: Tensor, weights: Tensor) -> Tensor:
     """Weighted least-squares fit of fields (K, n, 3) by motions (6, n, 3), evaluated `elsewhere` (6, m, 3): (K, m, 3)."""
-    w = weights[:, None]
-    normal = torch.einsum("inc,jnc->ij", motions * w, motions)
+    flat = lambda vectors: vectors.transpose(1, 2).flatten(1)  # noqa: E731 - (k, n, 3) -> (k, 3 n), as the fields lie in memory
+    weighted = flat(motions * weights[:, None])
+    normal = weighted @ flat(motions).T
     normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=fields.dtype, device=fields.device)
-    right = torch.einsum("inc,knc->ik", motions * w, fields)
-    return torch.einsum("ik,imc->kmc", torch.linalg.solve(normal, right), elsewhere)
+    share = torch.linalg.solve(normal, weighted @ flat(fields).T).T @ flat(elsewhere)
+    return share.unflatten(1, (3, -1)).transpose(1, 2)
 
 
 def _perceptron(n_in: int, width: int, n_hidden: int, n_out: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for layer in range(n_hidden):
-        layers += [nn.Linear(n_in if layer == 0 else width, width), nn.ELU()]
+        # in place: the slope then follows from the result, without another exponential
+        layers += [nn.Linear(n_in if layer == 0 else width, width), nn.ELU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(width, n_out))

@@ -71,7 +71,7 @@ class HalfModel(nn.Module):
         xy = (matrices[:, :2] @ positions.transpose(1, 2) + shifts[:, :, None]).transpose(1, 2)  # (b, n, 2), n last in memory
         terms = projector(xy, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
-        return (terms * transfer).sum(1)
+        return (terms * transfer).sum(1) if len(transfer) > 1 else terms[:, 0] * transfer[0]  # such a sum would be another pass
 
     def precision(self, batch: ObservedBatch, band: Band, n_terms: int) -> Tensor:
         """(b, q) inverse noise power of each term."""

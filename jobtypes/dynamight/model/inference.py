@@ -278,7 +278,12 @@ class _Target:
         if self._move_poses:  # a shift turns phases
             turns = -2 * math.pi * self._projector.band.frequencies[: self._n_terms] * self._model.poses.scale[3:]  # (q, 2)
             columns += [torch.complex(-predicted.imag, predicted.real) * turn for turn in turns.T]
-        jacobian = torch.stack(columns, dim=1)  # (b, m, q)
-        weighted = (2 * self._weight[:, None] * jacobian).conj()
-        gradient = torch.einsum("bmq,bq->bm", weighted, self._observed - predicted).real
-        return gradient, torch.einsum("bmq,bnq->bmn", weighted, jacobian).real
+        jacobian = _as_real(torch.stack(columns, dim=1))  # (b, m, 2 q)
+        weighted = (2 * self._weight).repeat_interleave(2, dim=1)[:, None] * jacobian
+        gradient = (weighted @ _as_real(self._observed - predicted)[..., None])[..., 0]
+        return gradient, weighted @ jacobian.transpose(1, 2)
+
+
+def _as_real(terms: Tensor) -> Tensor:
+    """Complex numbers (..., q) as their real and imaginary parts (..., 2 q): their products add up to the real ones wanted."""
+    return torch.view_as_real(terms).flatten(-2)
