@@ -91,3 +91,23 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"contents\['a'\]\[0\] is a Path|PosixPath"):
         save_checkpoint(tmp_path / "c.pth", {"a": [Path("x")]}, kind="k", version=1)
     assert not list(tmp_path.iterdir())
+
+
+class Payload:
+    """Unpickled by a loader that trusts it, this makes the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    harm = tmp_path / "harm"
+    torch.save({"kind": "forward deformations", "format_version": 1, "contents": Payload(harm)}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match=r"evil\.pth"):
+        load(tmp_path / "evil.pth")
+    assert not harm.exists()
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert harm.exists(), "the payload would have worked"
