@@ -89,6 +89,7 @@ class Epochs:
         rows = {half: figures for half, figures in zip(running, ends, strict=True) if figures is not None}
         self._team.meet(watch.wants_to_leave)
         self._history += self._team.merged(rows).values()
+        self._history.sort(key=lambda row: (row["epoch"], row["half"]))  # whichever half was left in the midst of its epoch
         self._done = self._epochs_done()
         states = self._team.gathered({half: training.state() for half, training in self._halves.items()})
         if states is not None and self._writer is not None:

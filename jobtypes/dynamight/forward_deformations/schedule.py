@@ -42,8 +42,8 @@ def default_epochs(n_training: int) -> int:
 def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -> EpochPlan:
     """Plan of epoch 0 .. n_epochs - 1.
 
-    The consensus alone is fitted in the first twentieth. Resolution stays at 16 A for a tenth and grows until nearly half, so that
-    every large motion is found before fine detail can trap it; where the signal is low the weaker of two motions takes that long.
+    The consensus alone is fitted in the first twentieth. Resolution stays at 16 A for a tenth and grows until nearly half, so
+    that every large motion is found before fine detail can trap it; at low signal the weaker of two motions takes that long.
     The weight of the prior stays low until a half, then grows to its full value at four fifths: with the full weight from the
     start the latents collapse, with a low one to the end they learn noise. The learning rate falls in the last quarter.
     """

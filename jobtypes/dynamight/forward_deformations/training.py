@@ -28,7 +28,7 @@ RATE_POSITIONS_ANGSTROMS = 0.03
 RATE_AMPLITUDES = 5e-3
 RATE_POSES = 0.3  # of a Newton step
 # Particles whose poses tell, at the beginning of an epoch, how far poses are off, and the weight of what they tell.
-POSE_SAMPLE, POSE_SHARE = 96, 0.3
+POSE_SAMPLE, POSE_SHARE = 48, 0.3
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -238,9 +238,9 @@ class HalfTraining:
         self.model.poses.learn_prior(estimates, variances, curvatures.mean(0), share=POSE_SHARE if plan.deforms else 0.0)
 
     def _edges_of_step(self, progress: EpochProgress) -> Tensor:
-        """Twice as many edges as Gaussians, other ones at every step."""
+        """As many edges as Gaussians, other ones at every step."""
         edges = progress.edges
-        count = min(2 * len(self.motion_power), len(edges))
+        count = min(len(self.motion_power), len(edges))
         first = progress.seen // self.settings.batch_size * count
         return edges[torch.arange(first, first + count, device=edges.device) % max(1, len(edges))]
 

@@ -149,7 +149,8 @@ def test_every_particle_has_a_posterior_in_the_end(new_training):
     training.encode_all(EPOCH, heard.append)
     assert heard[-1] == len(training.observations)
     assert bool((training.latent_log_variance != 0).all())
-    assert bool((training.latent_log_variance < 1e-3).all())  # an image never tells less than the prior
+    # an image tells no less than the prior, but for what several maxima spread
+    assert float(training.latent_log_variance.max()) < -math.log(EPOCH.kl_weight) + 0.5
 
 
 def test_held_out_particles_train_nothing_not_even_the_first_guess_of_noise_and_scale(project, values):
