@@ -207,9 +207,8 @@ def scheme_lock(
         At once: no permission, disk full, read-only.
     """
     lock = _scheme_lock(project, scheme, reason)
-    now = time.monotonic()
-    with _queue(project / SCHEMES / scheme / QUEUE_FILE, lock, now) as is_queued:
-        _take(lock, now + wait_seconds, is_queued, report)
+    with _queue(project / SCHEMES / scheme / QUEUE_FILE, lock, 0.0) as is_queued:
+        _take(lock, time.monotonic() + wait_seconds, is_queued, report)
         try:
             yield
         finally:

@@ -97,7 +97,7 @@ def test_the_tasks_of_its_job_run_in_a_row_and_only_it_leaves_a_mark(shared):
 
 def test_our_status_takes_its_mark_and_keeps_every_node(shared):
     project, _ = shared
-    simulated = project.new("toy", "-o", "fn_star=External/job001/particles.star")
+    simulated = project.new("toy", "-o", "fn_in=External/job001/particles.star")
     shown = project.call("status").stdout
     assert [line.split()[:3] for line in shown.splitlines()[1:3]] == [
         ["External/job001/", "relion.external.simulate", "Succeeded"],

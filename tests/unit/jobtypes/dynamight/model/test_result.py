@@ -9,12 +9,12 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.model.observations import Band, Observations, image_mask
 from jobtypes.dynamight.model.projection import Projector
-from jobtypes.dynamight.model.result import KIND, build_model
+from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, build_model
 
 
 def as_trained(forward, half: int):
     """The model of a half as its checkpoint holds it, and what else is there of it."""
-    contents = load_checkpoint(forward.path, kind=KIND, version=1)
+    contents = load_checkpoint(forward.path, kind=KIND, version=FORMAT_VERSION)
     part = contents["halves"][half]
     return build_model(part["model"], contents["settings"]).eval().requires_grad_(False), part
 
