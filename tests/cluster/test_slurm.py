@@ -157,7 +157,7 @@ def test_a_job_that_slurm_starts_again_goes_on_and_ends_well(cluster, slurm):
             slurm.call("scontrol", "update", f"JobId={number}", "StartTime=now", check=False)
         return SUCCESS in cluster.marks(job)
 
-    cluster.wait_until(has_succeeded, seconds=60)
+    cluster.wait_until(has_succeeded, seconds=240)
     assert "mood good, continue True" in cluster.text(f"{job}run.out")
     assert status_once_ended(cluster, job) == "Succeeded"
 
