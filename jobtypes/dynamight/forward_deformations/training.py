@@ -222,12 +222,11 @@ class HalfTraining:
         parts = []
         for index in sample.split(self.settings.batch_size):
             batch = self.observations.batch(index)
-            latent = self.latent_mean[index].to(batch.matrices)
             parts.append(
                 estimate_poses(
                     self.model,
                     batch,
-                    latent,
+                    self._kept(index).mean,
                     self.projector,
                     n_terms=n_terms,
                     independent_fraction=self.settings.independent_fraction,
@@ -302,9 +301,7 @@ class HalfTraining:
             group["lr"] = group["rate"] * factor
 
     def _remember(self, batch: ObservedBatch, posterior: Posterior, moved: Tensor) -> None:
-        index = batch.index.cpu()
-        self.latent_mean[index] = posterior.mean.detach().cpu()
-        self.latent_log_variance[index] = posterior.log_variance.detach().cpu()
+        self._keep(batch.index.cpu(), posterior)
         share = 1 / MOTION_MEMORY_STEPS
         self.motion_power.mul_(1 - share).add_(share * moved.square().sum(2).mean(0))
 
@@ -325,7 +322,7 @@ class HalfTraining:
             if plan.deforms:
                 posterior = model.encode(batch, self.projector, n_terms)
                 positions = positions + combine(model.field.coefficients(posterior.mean), basis)
-                self.latent_mean[index], self.latent_log_variance[index] = posterior.mean.cpu(), posterior.log_variance.cpu()
+                self._keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
             predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
             log_precision = model.precision(batch, band, n_terms).log()
@@ -348,11 +345,10 @@ class HalfTraining:
         others = representatives(self.latent_mean[self.training].to(self.observations.device))
         for index in everyone:
             batch = self.observations.batch(index)
-            start = Posterior(self.latent_mean[index].to(batch.matrices), self.latent_log_variance[index].to(batch.matrices))
             posterior, corrections = refine_posterior(
                 self.model,
                 batch,
-                start,
+                self._kept(index),
                 self.projector,
                 n_terms=n_terms,
                 independent_fraction=self.settings.independent_fraction,
@@ -371,12 +367,11 @@ class HalfTraining:
         parts = [torch.zeros(0)]
         for index in self.held_out.split(self.settings.batch_size):
             batch = self.observations.batch(index)
-            posterior = Posterior(self.latent_mean[index].to(batch.matrices), self.latent_log_variance[index].to(batch.matrices))
             parts.append(
                 evidence_of_motion(
                     self.model,
                     batch,
-                    posterior,
+                    self._kept(index),
                     self.projector,
                     n_terms=n_terms,
                     independent_fraction=self.settings.independent_fraction,
@@ -389,8 +384,13 @@ class HalfTraining:
         return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
     def _keep(self, index: Tensor, posterior: Posterior) -> None:
-        self.latent_mean[index] = posterior.mean.cpu()
-        self.latent_log_variance[index] = posterior.log_variance.cpu()
+        self.latent_mean[index] = posterior.mean.detach().cpu()
+        self.latent_log_variance[index] = posterior.log_variance.detach().cpu()
+
+    def _kept(self, index: Tensor) -> Posterior:
+        """The posterior of some particles as of the last time they were seen, on the compute device."""
+        device = self.observations.device
+        return Posterior(self.latent_mean[index].to(device), self.latent_log_variance[index].to(device))
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors."""
