@@ -126,7 +126,6 @@ def write_project(project: Path) -> np.ndarray:
     settings = {
         "box": BOX, "pixel_size_angstroms": PIXEL, "star_file": "particles.star", "seed": 1,
         "particle_diameter_angstroms": 110.0, "soft_edge_angstroms": 10.0, "n_latent": 2, "n_fields": 2,
-        "pose_prior_radians": 0.01, "pose_prior_angstroms": 1.0,
     }  # fmt: skip
     path = project / "DynaMight/job002/forward_deformations/checkpoints/checkpoint_final.pth"
     contents = {"settings": settings, "identity": "hinge", "epoch": 7, "halves": halves}

@@ -104,8 +104,6 @@ def write_checkpoint(project: Path, *, identity: str = "first", shift_half2: flo
         "soft_edge_angstroms": 10.0,
         "n_latent": N_LATENT,
         "n_fields": N_FIELDS,
-        "pose_prior_radians": 0.01,
-        "pose_prior_angstroms": 1.0,
     }
     path = project / "DynaMight/job002/forward_deformations/checkpoints/checkpoint_final.pth"
     contents = {"settings": settings, "identity": identity, "epoch": 7, "halves": halves}
