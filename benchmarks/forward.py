@@ -162,11 +162,10 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
     watch.watch(half, "_step", "backward, optimiser")
     watch.watch(model.field, "coefficients", "decoder")
     watch.watch(model.field, "basis_at_gaussians", "decoder")
-    watch.watch(training, "combine", "decoder")
     grid = half.projector.grid(len(plan.band))
     watch.watch(grid, "terms", "FFT")  # forward, and of the consensus for the encoder
     watch.watch(grid, "images", "FFT")  # backward
-    watch.watch(projection, "_splat_backward", "projection")
+    watch.watch(projection, "splat_adjoint", "projection")
     watch.watch(training, "strain", "loss and strain")
 
     def epoch() -> dict[str, float]:

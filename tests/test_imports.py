@@ -32,6 +32,7 @@ OWNERS = {
     "yaml": ["relion_jobs.contract.options", "relion_jobs.ondisk.site"],
     "mrcfile": ["jobtypes.common.volumes", "jobtypes.common.particle_images"],
     "torch.fft": ["jobtypes.common.fourier"],
+    "numba": ["jobtypes.dynamight.model.loops"],
     "gemmi": ["jobtypes.dynamight.inverse_deformations.atomic_models"],
     "napari": ["jobtypes.dynamight.visualization.window"],
     "qtpy": ["jobtypes.dynamight.visualization.window"],
@@ -39,7 +40,7 @@ OWNERS = {
 }
 TORCH_FREE = ("job", "options")
 TORCH_FREE_MAY_IMPORT = ("relion_jobs.contract",)
-HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "mrcfile", "starfile", "napari", "qtpy")
+HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "mrcfile", "starfile", "napari", "qtpy", "numba")
 
 
 def modules(package: str) -> list[tuple[str, Path]]:

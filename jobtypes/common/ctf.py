@@ -82,13 +82,8 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     column = lambda values: values[:, None, None]  # noqa: E731 - (b,) -> (b, 1, 1)
     frequencies = frequencies.to(parameters.defocus_u_angstroms.dtype)
     square = frequencies.square().sum(-1)  # (N, N // 2 + 1)
-    wavelength = wavelength_angstroms(parameters.voltage_kilovolts)
-    cs_angstroms = parameters.spherical_aberration_millimetres * _ANGSTROMS_PER_MILLIMETRE
-    contrast = parameters.amplitude_contrast
-    phase = column(math.pi * wavelength) * _defocus_form(parameters, frequencies)  # (b, N, N // 2 + 1)
-    phase = phase - column(0.5 * math.pi * cs_angstroms * wavelength**3) * square.square()
-    contrast_phase = torch.atan2(contrast, (1 - contrast.square()).clamp_min(0).sqrt())  # finite at full amplitude contrast
-    phase = phase + column(torch.deg2rad(parameters.phase_shift_degrees) + contrast_phase)
+    # linear in a few functions of the frequency, so all images together are one matrix product
+    phase = torch.tensordot(_phase_coefficients(parameters), _phase_functions(frequencies, square), dims=1)
     if parameters.even_zernikes is not None and parameters.even_zernikes.shape[-1]:
         phase = phase - even_zernike_phases(parameters.even_zernikes, frequencies)
     values = phase.sin() * column(parameters.scale_factor) * torch.exp(-0.25 * column(parameters.bfactor) * square)
@@ -103,12 +98,32 @@ def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:
     return 12.2643247 / torch.sqrt(volts * (1 + 0.978466e-6 * volts))
 
 
-def _defocus_form(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
-    """k.D k of the astigmatic defocus: mean k^2 + half difference (cos 2a (kx^2 - ky^2) + sin 2a 2 kx ky), (b, N, N // 2 + 1)."""
+def _phase_functions(frequencies: Tensor, square: Tensor) -> Tensor:
+    """Functions (5, N, N // 2 + 1) of the frequency that make up -gamma: two of astigmatism, |k|^2, |k|^4 and 1."""
     kx, ky = frequencies.unbind(-1)
+    return torch.stack((kx.square() - ky.square(), 2 * kx * ky, square, square.square(), torch.ones_like(square)))
+
+
+def _phase_coefficients(parameters: CtfParameters) -> Tensor:
+    """(b, 5) factors of `_phase_functions`.
+
+    The defocus along a direction a is its mean + half the difference times cos 2 (a - angle).
+    """
+    wavelength = wavelength_angstroms(parameters.voltage_kilovolts)
+    of_defocus = math.pi * wavelength
     mean = (parameters.defocus_u_angstroms + parameters.defocus_v_angstroms) / 2
     half_difference = (parameters.defocus_u_angstroms - parameters.defocus_v_angstroms) / 2
     double_angle = 2 * torch.deg2rad(parameters.defocus_angle_degrees)
-    along = (half_difference * double_angle.cos())[:, None, None] * (kx.square() - ky.square())
-    across = (half_difference * double_angle.sin())[:, None, None] * (2 * kx * ky)
-    return mean[:, None, None] * (kx.square() + ky.square()) + along + across
+    cs_angstroms = parameters.spherical_aberration_millimetres * _ANGSTROMS_PER_MILLIMETRE
+    contrast = parameters.amplitude_contrast
+    contrast_phase = torch.atan2(contrast, (1 - contrast.square()).clamp_min(0).sqrt())  # finite at full amplitude contrast
+    return torch.stack(
+        (
+            of_defocus * half_difference * double_angle.cos(),
+            of_defocus * half_difference * double_angle.sin(),
+            of_defocus * mean,
+            -0.5 * math.pi * cs_angstroms * wavelength**3,
+            torch.deg2rad(parameters.phase_shift_degrees) + contrast_phase,
+        ),
+        dim=1,
+    )

@@ -55,12 +55,22 @@ def rfft2_columns(images: Tensor, n_columns: int) -> Tensor:
     return torch.fft.fft(torch.fft.rfft(images, dim=-1)[..., :n_columns], dim=-2)
 
 
-def rfft2_columns_adjoint(columns: Tensor, box: int) -> Tensor:
-    """Adjoint of `rfft2_columns` between real vector spaces: (..., N, n_columns) complex -> (..., N, N) real, N = `box`."""
-    rows = torch.fft.ifft(columns, dim=-2, norm="forward")
-    if rows.shape[-1] > 1:
-        rows[..., 1:] *= 0.5  # the inverse transform adds the conjugate of every column but the first
-    return torch.fft.irfft(rows, n=box, dim=-1, norm="forward")
+def irfft2_columns(columns: Tensor, box: int) -> Tensor:
+    """Sum the plane waves of the first columns of a half plane and their conjugates: `rfft2_columns` inverted, times N^2.
+
+    With the columns but the first halved it is the adjoint of `rfft2_columns` between real vector spaces.
+
+    Parameters
+    ----------
+    columns : (..., N, n_columns) complex
+    box
+        N.
+
+    Returns
+    -------
+    (..., N, N) real
+    """
+    return torch.fft.irfft(torch.fft.ifft(columns, dim=-2, norm="forward"), n=box, dim=-1, norm="forward")
 
 
 def fast_size(at_least: int) -> int:

@@ -18,8 +18,8 @@ from jobtypes.common.rotations import euler_angles
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.figures import write_logbook
+from jobtypes.dynamight.model.deformed import combine
 from jobtypes.dynamight.model.density import render_density
-from jobtypes.dynamight.model.half_model import combine
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents

@@ -55,7 +55,7 @@ def _latents_under(model: HalfModel, training: HalfTraining, plan: EpochPlan, af
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     means, done = [], 0
     for index in training.held_out.split(training.settings.batch_size):
-        batch = training.observations.batch(index)
+        batch = training.observations.batch(index, n_terms)
         posterior, _ = refine_posterior(
             model,
             batch,

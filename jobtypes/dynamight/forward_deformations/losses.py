@@ -7,99 +7,125 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.model.half_model import combine
+from jobtypes.dynamight.model import loops
+from jobtypes.dynamight.model.deformed import Deformed, PointsInParts
 
-PARTICLES_IN_CACHE = 16  # of a few thousand edges
+PARTICLES_IN_CACHE = 16  # of a few thousand points
+SMALL_SQUARED_LENGTH = 1e-4  # A^2; keeps the slope finite where two Gaussians coincide
 
 
-def data_misfit(observed: Tensor, predicted: Tensor, precision: Tensor, weights: Tensor, independent_fraction: float) -> Tensor:
-    """Minus the log likelihood of each image, up to a constant: (b,).
+def data_misfit(observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Minus the log likelihood of each image, up to a constant, and the power of the residuals.
 
     For complex normal noise of expected squared modulus s^2 the log likelihood of a residual r is -|r|^2 / s^2. A mask makes
-    neighbouring Fourier terms dependent: of `q` terms only the share `independent_fraction` (mean of the squared mask) counts.
+    neighbouring Fourier terms dependent: only a share of them counts (mean of the squared mask).
 
     Parameters
     ----------
-    observed, predicted
-        (b, q) complex Fourier terms.
-    precision
-        (b, q) inverse noise power 1 / s^2.
+    observed, projected
+        (b, q) complex Fourier terms of images, and of projections without CTF; the latter are differentiated.
+    transfer
+        (b, q) CTF.
     weights
-        (q,) 1, or 1/2 for terms whose conjugate is among the q too.
+        (groups, q) inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
+    group
+        (b,) optics group.
+
+    Returns
+    -------
+    tuple
+        (b,); and (groups, q) sums of |r|^2 over the particles of each group.
     """
-    return _WeightedPower.apply(observed - predicted, precision * (independent_fraction * weights))  # type: ignore[no-untyped-call]
+    return _WeightedPower.apply(projected, observed, transfer, weights, group)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def strain(coefficients: Tensor, basis: Tensor, positions: Tensor, edges: Tensor) -> Tensor:
+def strain(points: Deformed, edges: Tensor) -> Tensor:
     """Mean squared change of length of the edges, in A^2, of each particle: (b,). Rigid motions of any size cost nothing.
 
+    Coefficients and basis are differentiated, the positions at rest are not.
+
     Parameters
     ----------
-    coefficients
-        (b, K).
-    basis
-        (K, n, 3) fields at the Gaussians.
-    positions
-        (n, 3) in A.
+    points
+        The Gaussians of each particle.
     edges
         (e, 2) pairs of Gaussians.
     """
     first, second = edges.T
-    rows = basis.transpose(0, 1).flatten(1)  # (n, 3 K): picked, and added to in the backward pass, many numbers at a time
-    difference = rows.index_select(0, first) - rows.index_select(0, second)
-    stretch = combine(coefficients, difference.unflatten(1, (-1, 3)).transpose(0, 1))  # (b, e, 3)
-    rest = (positions[first] - positions[second]).detach()  # (e, 3)
-    return _ChangeOfLength.apply(stretch, rest)  # type: ignore[no-untyped-call]
+    length_at_rest = _length((points.positions[first] - points.positions[second]).detach().T)
+    if edges.device.type == "cpu":
+        ends = first.int().contiguous(), second.int().contiguous()
+        return _Strain.apply(*points.flat(), length_at_rest, *ends)  # type: ignore[no-untyped-call]
+    components = (points.positions.detach() + points.displacements()).transpose(1, 2)  # (b, 3, n)
+    stretched = components.index_select(2, first) - components.index_select(2, second)
+    return (_length(stretched) - length_at_rest).square().mean(-1)
 
 
 class _WeightedPower(torch.autograd.Function):
-    """Weighted sum of squared moduli of residuals (b, q), weights (b, q): (b,); the weights are constants."""
+    """Weighted sum of the squared moduli of residuals, and their power per group; only the projected terms are differentiated."""
 
     @staticmethod
-    def forward(ctx: Any, residual: Tensor, weights: Tensor) -> Tensor:
-        """Return the sum and keep half of its slope."""
-        half_slope = residual * weights
+    def forward(
+        ctx: Any, projected: Tensor, observed: Tensor, transfer: Tensor, weights: Tensor, group: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return both and keep minus half the slope."""
+        if projected.device.type == "cpu":
+            parts = [torch.view_as_real(terms) for terms in (observed, projected)]
+            total, half_slope = transfer.new_empty(len(parts[0])), torch.empty_like(projected)
+            particles = (*parts, transfer, group, total, torch.view_as_real(half_slope))
+            shares = loops.over_particles(loops.weighted_power, particles, weights, len(weights))
+            power = torch.from_numpy(sum(shares))
+        else:
+            residual = observed - transfer * projected
+            squared = residual.real.square() + residual.imag.square()
+            weight = weights[group]
+            total, half_slope = (weight * squared).sum(1), weight * transfer * residual
+            power = torch.zeros_like(weights).index_add_(0, group, squared)
         ctx.save_for_backward(half_slope)
-        return (torch.view_as_real(residual) * torch.view_as_real(half_slope)).sum((1, 2))
+        ctx.mark_non_differentiable(power)
+        return total, power
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Gradient (b,) of the sum -> that of the residuals."""
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient (b,) of the sum -> that of the projected terms."""
         (half_slope,) = ctx.saved_tensors
-        return 2 * gradient[:, None] * half_slope, None
+        return -2 * gradient[:, None] * half_slope, None, None, None, None
 
 
-class _ChangeOfLength(torch.autograd.Function):
-    """Mean squared change of length of edges (e, 3) that are stretched by (b, e, 3): (b,).
-
-    The slope is worked out at once, a few particles at a time, so that one array of (b, e, 3) is kept instead of six.
-    """
+class _Strain(torch.autograd.Function):
+    """The same in compiled loops, a few particles at a time; the slope by each edge is kept."""
 
     @staticmethod
-    def forward(ctx: Any, stretch: Tensor, rest: Tensor) -> Tensor:
-        """Return the mean (b,) and keep its slope."""
-        b, e, _ = stretch.shape
-        rest = rest.T.contiguous()
-        length_at_rest = _length(*rest)
-        slope = stretch.new_empty(b, 3, e)
-        mean = stretch.new_empty(b)
-        share = PARTICLES_IN_CACHE if stretch.device.type == "cpu" else b
-        for part, edge, mean_of_part in zip(stretch.split(share), slope.split(share), mean.split(share), strict=True):
-            torch.add(part.transpose(1, 2), rest, out=edge)
-            length = _length(*edge.unbind(1))
-            change = length - length_at_rest
-            torch.mean(change.square(), dim=1, out=mean_of_part)
-            edge.mul_(change.div_(length).mul_(2 / max(1, e))[:, None])
-        ctx.save_for_backward(slope)
+    def forward(
+        ctx: Any,
+        positions: Tensor,
+        coefficients: Tensor,
+        basis: Tensor,
+        length_at_rest: Tensor,
+        first: Tensor,
+        second: Tensor,
+    ) -> Tensor:
+        """Points as `Deformed.flat`; edges with their length (e,) at rest and both ends (e,) -> (b,)."""
+        mean, forces = coefficients.new_empty(len(coefficients)), coefficients.new_empty(len(coefficients), 3, len(first))
+        for part, points in PointsInParts(positions, coefficients, basis, PARTICLES_IN_CACHE):
+            common = length_at_rest, first, second, SMALL_SQUARED_LENGTH
+            loops.over_particles(loops.change_of_length, (points, mean[part], forces[part]), *common)
+        ctx.save_for_backward(positions, coefficients, basis, forces, first, second)
         return mean
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Gradient (b,) of the mean -> that of the stretch."""
-        (slope,) = ctx.saved_tensors
-        return (gradient[:, None, None] * slope).transpose(1, 2), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient (b,) of the means -> those of coefficients and basis."""
+        *flat, forces, first, second = ctx.saved_tensors
+        points = PointsInParts(*flat, PARTICLES_IN_CACHE)
+        for part in points.parts:
+            of_points = forces.new_empty(len(forces[part]), 3, len(flat[0]) // 3)
+            loops.over_particles(loops.add_forces, (forces[part], gradient[part], of_points), first, second)
+            points.add_slopes(part, of_points)
+        _, of_coefficients, of_basis = points.slopes()
+        return None, of_coefficients, of_basis, None, None, None
 
 
-def _length(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Length of vectors; the small constant keeps its slope finite where two Gaussians coincide."""
-    return x.square().addcmul_(y, y).addcmul_(z, z).add_(1e-4).sqrt_()
+def _length(vectors: Tensor) -> Tensor:
+    """Length of vectors (..., 3, e): (..., e)."""
+    return vectors.square().sum(-2).add(SMALL_SQUARED_LENGTH).sqrt()

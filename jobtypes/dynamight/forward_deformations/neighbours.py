@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -10,6 +12,41 @@ from torch import Tensor
 # Pairs between these distances (A) carry the elasticity of a protein: closer ones are noise of the seeding, farther ones
 # bridge domains.
 SHORTEST_ANGSTROMS, LONGEST_ANGSTROMS = 3.0, 9.0
+
+# The pairs are looked for anew once the Gaussians have moved by so much, rms, in A.
+STALE_ANGSTROMS = 0.5
+
+
+@dataclass(frozen=True)
+class ElasticGraph:
+    """Neighbour pairs, and where the Gaussians were when these were neighbours.
+
+    Attributes
+    ----------
+    edges
+        (e, 2) indices, in random order.
+    positions
+        (n, 3) in A.
+    """
+
+    edges: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, positions: Tensor, generator: torch.Generator) -> ElasticGraph:
+        """Graph of positions (n, 3) A; see `elastic_edges`."""
+        return cls(elastic_edges(positions, generator), positions.detach().clone())
+
+    def renewed(self, positions: Tensor, generator: torch.Generator) -> ElasticGraph:
+        """Return this graph while it is good enough for positions (n, 3) A, else their own."""
+        moved = (positions.detach() - self.positions).square().sum(1).mean().sqrt()
+        return self if float(moved) < STALE_ANGSTROMS else ElasticGraph.of(positions, generator)
+
+    def of_step(self, step: int) -> Tensor:
+        """(e', 2) as many edges as Gaussians, other ones at every step until all have had their turn."""
+        count = min(len(self.positions), len(self.edges))
+        turn = torch.arange(step * count, (step + 1) * count, device=self.edges.device)
+        return self.edges[turn % max(1, len(self.edges))]
 
 
 def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gaussian: int = 10) -> Tensor:

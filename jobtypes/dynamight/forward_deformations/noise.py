@@ -20,14 +20,17 @@ class ShellPower:
 
     def add(self, terms: Tensor, group: Tensor) -> None:
         """Add the terms (b, q) of images of optics groups (b,)."""
-        n_terms = terms.shape[1]
-        if n_terms not in self._terms_per_shell:
-            self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
         power = terms.real.square() + terms.imag.square()
         # whole images are quick to add up; shell by shell only their sum is
-        of_groups = power.new_zeros(len(self.total), n_terms).index_add_(0, group, power)
+        self.add_sums(power.new_zeros(len(self.total), terms.shape[1]).index_add_(0, group, power), group)
+
+    def add_sums(self, of_groups: Tensor, group: Tensor) -> None:
+        """Add images of optics groups (b,) whose squared moduli were summed up for each group: (groups, q)."""
+        n_terms = of_groups.shape[1]
+        if n_terms not in self._terms_per_shell:
+            self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
         self.total.index_add_(1, self.band.shells[:n_terms], of_groups.double())
-        self.count.index_add_(0, group, self._terms_per_shell[n_terms].expand(len(terms), -1))
+        self.count.index_add_(0, group, self._terms_per_shell[n_terms].expand(len(group), -1))
 
     def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:
         """Old (groups, shells) noise power moved by `share` towards the mean, where there is one."""

@@ -168,7 +168,7 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
     for index in training[:n_images].split(32):
         batch = observations.batch(index)
         predicted = batch.ctf[:, :n_terms] * model.project(
-            model.gaussians.positions[None], batch.matrices, batch.shifts, projector, n_terms
+            model.at_rest(len(index)), batch.matrices, batch.shifts, projector, n_terms
         )
         precision = model.precision(batch, band, n_terms)
         above += float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
-from jobtypes.dynamight.forward_deformations.neighbours import elastic_edges
+from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
-from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
+from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
+from jobtypes.dynamight.model.displacement import Frame
+from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses, evidence_of_motion, refine_posterior, representatives
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
@@ -27,8 +29,11 @@ RATE_NETWORKS = 1e-3
 RATE_POSITIONS_ANGSTROMS = 0.03
 RATE_AMPLITUDES = 5e-3
 RATE_POSES = 0.3  # of a Newton step
-# Particles whose poses tell, at the beginning of an epoch, how far poses are off, and the weight of what they tell.
-POSE_SAMPLE, POSE_SHARE = 48, 0.3
+# Particles whose poses tell, at the beginning of an epoch, how far poses are off, the weight of what they tell, and how many
+# visits later others are asked.
+POSE_SAMPLE, POSE_SHARE, POSE_PRIOR_VISITS = 48, 0.3, 4000
+# Particles of a batch whose strain counts for all of them.
+STRAIN_SAMPLE = 16
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -66,8 +71,6 @@ class EpochProgress:
     ----------
     order
         (p,) training particles in the order of this epoch.
-    edges
-        (e, 2) pairs of Gaussians for the strain.
     residual_power
         Of the steps done.
     totals
@@ -77,7 +80,6 @@ class EpochProgress:
     """
 
     order: Tensor
-    edges: Tensor
     residual_power: ShellPower
     totals: dict[str, float]
     seen: int = 0
@@ -115,6 +117,8 @@ class HalfTraining:
         Whether this half's held-out particles have stopped improving.
     latent_mean, latent_log_variance
         (n_h, d) posterior of every particle as of the last time it was seen, on the CPU.
+    graph
+        Neighbours for the strain.
     motion_power
         (n,) running mean of each Gaussian's squared displacement, A^2.
     progress
@@ -149,6 +153,7 @@ class HalfTraining:
         self.latent_mean = torch.zeros(len(observations), n_latent)
         self.latent_log_variance = torch.zeros(len(observations), n_latent)
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
+        self.graph = ElasticGraph.of(g.positions, generator)
         self.epochs_done = 0
         self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
@@ -177,14 +182,15 @@ class HalfTraining:
         self._set_learning_rates(plan)
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
         progress = self.progress or self._begin_epoch(plan, n_terms)
+        frame = self.model.field.frame(self.model.field.anchors)  # where the epoch found the Gaussians
         while progress.seen < len(progress.order):
-            batch = self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size])
+            batch = self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size], n_terms)
             corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
-            losses, residual = self._losses(batch, corrections, plan, n_terms, self._edges_of_step(progress))
+            losses, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
             objective = (
                 losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
             )
-            progress.residual_power.add(residual, batch.group)
+            progress.residual_power.add_sums(residual_power, batch.group)
             progress.add(len(batch.index), self._step({"loss": objective, **losses}, batch, corrections, plan))
             if leave() and progress.seen < len(progress.order):
                 return None
@@ -206,22 +212,27 @@ class HalfTraining:
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
-        if self.settings.refine_poses:
+        self.graph = self.graph.renewed(g.positions, self.generator)
+        if self.settings.refine_poses and self._pose_prior_is_due():
             self._learn_pose_prior(plan, n_terms)
         self.progress = EpochProgress(
             order=self.training[torch.randperm(len(self.training), generator=self.generator)],
-            edges=elastic_edges(g.positions, self.generator),
             residual_power=ShellPower(len(self.model.noise_power), self.observations.band),
             totals={},
         )
         return self.progress
+
+    def _pose_prior_is_due(self) -> bool:
+        """In the first epoch, and in every one that completes so many more visits."""
+        before = (self.epochs_done - 1) * len(self.training)
+        return self.visits // POSE_PRIOR_VISITS > before // POSE_PRIOR_VISITS
 
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
         """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
         sample = self.training[torch.randperm(len(self.training), generator=self.generator)[:POSE_SAMPLE]]
         parts = []
         for index in sample.split(self.settings.batch_size):
-            batch = self.observations.batch(index)
+            batch = self.observations.batch(index, n_terms)
             parts.append(
                 estimate_poses(
                     self.model,
@@ -236,46 +247,40 @@ class HalfTraining:
         estimates, variances, curvatures = (torch.cat(part) for part in zip(*parts, strict=True))
         self.model.poses.learn_prior(estimates, variances, curvatures.mean(0), share=POSE_SHARE if plan.deforms else 0.0)
 
-    def _edges_of_step(self, progress: EpochProgress) -> Tensor:
-        """As many edges as Gaussians, other ones at every step."""
-        edges = progress.edges
-        count = min(len(self.motion_power), len(edges))
-        first = progress.seen // self.settings.batch_size * count
-        return edges[torch.arange(first, first + count, device=edges.device) % max(1, len(edges))]
-
     def _losses(
-        self, batch: ObservedBatch, corrections: Tensor, plan: EpochPlan, n_terms: int, edges: Tensor
+        self,
+        batch: ObservedBatch,
+        corrections: Tensor,
+        plan: EpochPlan,
+        n_terms: int,
+        frame: Frame,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Every term of the objective (b,), and the residual (b, q)."""
+        """Every term of the objective (b,), and the power of the residuals (groups, q)."""
         model = self.model
         matrices, shifts = corrected(corrections, batch.matrices, batch.shifts)
         pose_penalty = model.poses.penalty(corrections)
-        positions = model.gaussians.positions[None]
+        points = model.at_rest(len(batch.index))
         zero = pose_penalty.new_zeros(len(batch.index))
         losses = {"kl": zero, "strain": zero, "pose": pose_penalty}
         if plan.deforms:
             posterior = model.encode(batch, self.projector, n_terms)
-            coefficients = model.field.coefficients(posterior.sample(self.generator))
-            basis = model.field.basis_at_gaussians(model.gaussians.positions)
-            moved = combine(coefficients, basis)  # (b, n, 3)
-            positions = positions + moved
+            points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
+            edges = self.graph.of_step(self.visits // self.settings.batch_size)
             losses["kl"] = posterior.divergence()
-            losses["strain"] = strain(coefficients, basis, model.gaussians.positions, edges)
-            self._remember(batch, posterior, moved.detach())
-        predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
-        losses["data"] = self._misfit(batch, predicted, n_terms)
-        return losses, (batch.spectra[:, :n_terms] - predicted).detach()
+            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges).mean().expand_as(zero)
+            self._remember(batch, posterior, points)
+        projected = model.project(points, matrices, shifts, self.projector, n_terms)
+        losses["data"], residual_power = self._misfit(batch, projected, n_terms)
+        return losses, residual_power
 
-    def _misfit(self, batch: ObservedBatch, predicted: Tensor, n_terms: int) -> Tensor:
-        """(b,) minus the log likelihood of the images, up to a constant of the noise."""
-        band = self.observations.band
-        return data_misfit(
-            batch.spectra[:, :n_terms],
-            predicted,
-            self.model.precision(batch, band, n_terms),
-            band.weights[:n_terms],
-            self.settings.independent_fraction,
-        )
+    def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
+        """See `data_misfit`."""
+        weights = self._weights(n_terms) / self.model.noise_power[:, self.observations.band.shells[:n_terms]]
+        return data_misfit(batch.spectra, projected, batch.ctf, weights, batch.group)
+
+    def _weights(self, n_terms: int) -> Tensor:
+        """(q,) how many independent terms each counts for."""
+        return self.settings.independent_fraction * self.observations.band.weights[:n_terms]
 
     def _step(self, figures: dict[str, Tensor], batch: ObservedBatch, corrections: Tensor, plan: EpochPlan) -> dict[str, float]:
         """One step on the loss (b,) of a batch: of the networks on its mean, of each particle's pose on its own.
@@ -300,10 +305,12 @@ class HalfTraining:
         for group in self.networks.param_groups:
             group["lr"] = group["rate"] * factor
 
-    def _remember(self, batch: ObservedBatch, posterior: Posterior, moved: Tensor) -> None:
+    def _remember(self, batch: ObservedBatch, posterior: Posterior, points: Deformed) -> None:
         self._keep(batch.index.cpu(), posterior)
         share = 1 / MOTION_MEMORY_STEPS
-        self.motion_power.mul_(1 - share).add_(share * moved.square().sum(2).mean(0))
+        self.motion_power.mul_(1 - share).add_(
+            share * mean_squared_displacement(points.coefficients.detach(), points.basis.detach())
+        )
 
     @torch.no_grad()
     def held_out_objective(self, plan: EpochPlan) -> float:
@@ -316,18 +323,18 @@ class HalfTraining:
         n_terms = band.n_terms(plan.resolution_angstroms)
         total = 0.0
         basis = model.field.basis_at_gaussians(model.gaussians.positions)  # of all batches
+        log_noise = model.noise_power[:, band.shells[:n_terms]].log()
         for index in self.held_out.split(self.settings.batch_size):
-            batch = self.observations.batch(index)
-            positions = model.gaussians.positions[None]
+            batch = self.observations.batch(index, n_terms)
+            points = model.at_rest(len(index))
             if plan.deforms:
                 posterior = model.encode(batch, self.projector, n_terms)
-                positions = positions + combine(model.field.coefficients(posterior.mean), basis)
+                points = model.deformed(posterior.mean, basis)
                 self._keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
-            predicted = batch.ctf[:, :n_terms] * model.project(positions, matrices, shifts, self.projector, n_terms)
-            log_precision = model.precision(batch, band, n_terms).log()
-            normalisation = self.settings.independent_fraction * (log_precision * band.weights[:n_terms]).sum(1)
-            total += float((self._misfit(batch, predicted, n_terms) - normalisation).sum())
+            misfit, _ = self._misfit(batch, model.project(points, matrices, shifts, self.projector, n_terms), n_terms)
+            normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
+            total += float((misfit + normalisation).sum())
         return total / max(1, len(self.held_out))
 
     @torch.no_grad()
@@ -340,11 +347,11 @@ class HalfTraining:
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
         everyone = torch.arange(len(self.observations)).split(self.settings.batch_size)
         for index in everyone:
-            self._keep(index, self.model.encode(self.observations.batch(index), self.projector, n_terms))
+            self._keep(index, self.model.encode(self.observations.batch(index, n_terms), self.projector, n_terms))
             after_batch(0)
         others = representatives(self.latent_mean[self.training].to(self.observations.device))
         for index in everyone:
-            batch = self.observations.batch(index)
+            batch = self.observations.batch(index, n_terms)
             posterior, corrections = refine_posterior(
                 self.model,
                 batch,
@@ -366,7 +373,7 @@ class HalfTraining:
         n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
         parts = [torch.zeros(0)]
         for index in self.held_out.split(self.settings.batch_size):
-            batch = self.observations.batch(index)
+            batch = self.observations.batch(index, n_terms)
             parts.append(
                 evidence_of_motion(
                     self.model,
@@ -405,6 +412,8 @@ class HalfTraining:
             "latent_log_variance": self.latent_log_variance,
             "motion_power": self.motion_power,
             "epochs_done": self.epochs_done,
+            "edges": self.graph.edges,
+            "edges_at": self.graph.positions,
             "stop_rule": self.stop_rule.state(),
             "stopped": self.stopped,
             "rows": torch.from_numpy(self.observations.rows),
@@ -415,7 +424,6 @@ class HalfTraining:
             if progress is None
             else {
                 "order": progress.order,
-                "edges": progress.edges,
                 "power_total": progress.residual_power.total,
                 "power_count": progress.residual_power.count,
                 "totals": progress.totals,
@@ -435,6 +443,7 @@ class HalfTraining:
         self.latent_mean.copy_(state["latent_mean"])
         self.latent_log_variance.copy_(state["latent_log_variance"])
         self.motion_power.copy_(state["motion_power"])
+        self.graph = ElasticGraph(state["edges"].to(device), state["edges_at"].to(device))
         self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
         self.stop_rule.restore(state["stop_rule"])
         self.progress = None
@@ -442,5 +451,4 @@ class HalfTraining:
             power = ShellPower(len(self.model.noise_power), self.observations.band)
             power.total.copy_(saved["power_total"])
             power.count.copy_(saved["power_count"])
-            edges = saved["edges"].to(self.observations.device)
-            self.progress = EpochProgress(saved["order"], edges, power, dict(saved["totals"]), saved["seen"])
+            self.progress = EpochProgress(saved["order"], power, dict(saved["totals"]), saved["seen"])

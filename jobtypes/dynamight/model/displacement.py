@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from scipy.spatial import cKDTree
@@ -45,12 +46,12 @@ class DisplacementField(nn.Module):
     mask_ends: Tensor
     reference: Tensor
 
-    def __init__(self, *, n_latent: int, n_fields: int, wavelengths_angstroms: Tensor, width: int = 128) -> None:
+    def __init__(self, *, n_latent: int, n_fields: int, wavelengths_angstroms: Tensor, width: int = 96) -> None:
         super().__init__()
         self.register_buffer("wavelengths", wavelengths_angstroms.clone())
         n_wavelengths = len(wavelengths_angstroms)
         self.n_fields = n_fields
-        self.trunk = _perceptron(6 * n_wavelengths, width, 3, 3 * n_fields)
+        self.trunk = _perceptron(6 * n_wavelengths, width, 2, 3 * n_fields)
         self.branch = _perceptron(n_latent, width, 2, n_fields)
         # the points and weights that define "no rigid motion of the whole"
         self.register_buffer("anchors", torch.zeros(0, 3))
@@ -98,25 +99,29 @@ class DisplacementField(nn.Module):
         """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it."""
         phase = 2 * math.pi * points[:, :, None] / self.wavelengths  # (m, 3, w)
         encoding = torch.cat((phase.sin(), phase.cos()), dim=2).flatten(1)
-        return self.trunk(encoding).T.contiguous().view(self.n_fields, 3, -1).transpose(1, 2)
+        last = self.trunk[-1]
+        fields = torch.addmm(last.bias[:, None], last.weight, self.trunk[:-1](encoding).T)  # (3 K, m)
+        return fields.view(self.n_fields, 3, -1).transpose(1, 2)
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
         """U_k at the Gaussians (n, 3) A: (K, n, 3) A, without their rigid motion. Differentiable."""
         if self.has_reference:
             positions = self.anchors  # where the Gaussians are in the state of latent zero
-        raw = self.raw_basis(positions)
-        if self.mask.numel():  # what lies outside the mask stands still and fixes the frame
-            return raw * self.mobility(positions)[:, None]
-        if len(self.anchors) != len(positions):
-            return raw
-        motions = rigid_motions(positions.detach(), positions.detach(), self.anchor_weights)
-        return raw - remove_share(raw, motions, motions, self.anchor_weights)
+        return self.frame(positions).basis(positions)
+
+    @torch.no_grad()
+    def frame(self, positions: Tensor) -> Frame:
+        """What keeps the fields at the Gaussians free of rigid motion, worked out at their positions (n, 3) A."""
+        if self.mask.numel() or len(self.anchors) != len(positions):
+            return Frame(self, None, None)
+        motions = rigid_motions(positions, positions, self.anchor_weights)
+        return Frame(self, motions, fit_of_motions(motions, self.anchor_weights))
 
     @torch.no_grad()
     def basis(self, points: Tensor, chunk: int = 65536) -> Tensor:
         """U_k at any points (m, 3) A: (K, m, 3) A, without rigid motion and fading out away from the Gaussians. No gradient."""
         at_anchors = self.raw_basis(self.anchors)
-        own = rigid_motions(self.anchors, self.anchors, self.anchor_weights)
+        shares = fit_of_motions(rigid_motions(self.anchors, self.anchors, self.anchor_weights), self.anchor_weights)
 
         def near_gaussians(part: Tensor) -> Tensor:
             """(K, m, 3) at points in the state of latent zero."""
@@ -128,7 +133,7 @@ class DisplacementField(nn.Module):
                 raw = raw * self.mobility(part[inside])[:, None]
             else:
                 elsewhere = rigid_motions(part[inside], self.anchors, self.anchor_weights)
-                raw = raw - remove_share(at_anchors, own, elsewhere, self.anchor_weights)
+                raw = without_share(raw, at_anchors, shares, elsewhere)
             fields[:, inside] = raw * taper[inside, None]
             return fields
 
@@ -159,6 +164,33 @@ class DisplacementField(nn.Module):
         return torch.from_numpy(distance).to(points)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The basis fields at the Gaussians, free of rigid motion.
+
+    Attributes
+    ----------
+    field
+        Whose fields.
+    motions, shares
+        (6, n, 3) rigid motions of the Gaussians and (3 n, 6) their fit, see `fit_of_motions`; they hardly change while the
+        Gaussians move by a fraction of the molecule. None where rigid motions stay in.
+    """
+
+    field: DisplacementField
+    motions: Tensor | None
+    shares: Tensor | None
+
+    def basis(self, positions: Tensor) -> Tensor:
+        """U_k at Gaussians (n, 3) A: (K, n, 3) A. Differentiable, by positions too: so each finds the domain it moves with."""
+        raw = self.field.raw_basis(positions)
+        if self.field.mask.numel():  # what lies outside the mask stands still and fixes the frame
+            return raw * self.field.mobility(positions)[:, None]
+        if self.motions is None or self.shares is None:
+            return raw
+        return without_share(raw, raw, self.shares, self.motions)
+
+
 def encoding_wavelengths(box_length_angstroms: float, shortest_angstroms: float = 20.0) -> Tensor:
     """Wavelengths (w,) in A for a positional encoding: twice the box, and its halves down to about the shortest."""
     count = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_angstroms)))
@@ -174,14 +206,24 @@ def rigid_motions(points: Tensor, centre_of: Tensor, weights: Tensor) -> Tensor:
     return torch.cat((shifts, rotations / 100.0))  # about 100 A of radius: shifts and rotations of one magnitude
 
 
-def remove_share(fields: Tensor, motions: Tensor, elsewhere: Tensor, weights: Tensor) -> Tensor:
-    """Weighted least-squares fit of fields (K, n, 3) by motions (6, n, 3), evaluated `elsewhere` (6, m, 3): (K, m, 3)."""
-    flat = lambda vectors: vectors.transpose(1, 2).flatten(1)  # noqa: E731 - (k, n, 3) -> (k, 3 n), as the fields lie in memory
-    weighted = flat(motions * weights[:, None])
-    normal = weighted @ flat(motions).T
-    normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=fields.dtype, device=fields.device)
-    share = torch.linalg.solve(normal, weighted @ flat(fields).T).T @ flat(elsewhere)
-    return share.unflatten(1, (3, -1)).transpose(1, 2)
+def fit_of_motions(motions: Tensor, weights: Tensor) -> Tensor:
+    """(3 n, 6) matrix that gives the weighted least-squares fit of fields (K, n, 3) by motions (6, n, 3)."""
+    flat = _flat(motions)
+    weighted = _flat(motions * weights[:, None])
+    normal = weighted @ flat.T
+    normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=motions.dtype, device=motions.device)
+    return torch.linalg.solve(normal, weighted).T.contiguous()
+
+
+def without_share(fields: Tensor, fitted: Tensor, shares: Tensor, motions: Tensor) -> Tensor:
+    """Fields (K, m, 3) less the motions, at their points (6, m, 3), that `fit_of_motions` finds in `fitted` (K, n, 3)."""
+    rest = torch.addmm(_flat(fields), _flat(fitted) @ shares, _flat(motions), alpha=-1)
+    return rest.unflatten(1, (3, -1)).transpose(1, 2)
+
+
+def _flat(vectors: Tensor) -> Tensor:
+    """(k, n, 3) -> (k, 3 n), as the fields lie in memory."""
+    return vectors.transpose(1, 2).flatten(1)
 
 
 def _perceptron(n_in: int, width: int, n_hidden: int, n_out: int) -> nn.Sequential:

@@ -11,6 +11,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
+from jobtypes.dynamight.model.splatting import interpolate
+
 # Finer detail of the difference images is mostly noise, which networks learn by heart instead of the motion.
 FINEST_ANGSTROMS = 14.0
 
@@ -63,11 +65,8 @@ class Encoder(nn.Module):
 
     def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> Tensor:
         """(b, p) value of the difference images where each probe projects to."""
-        size = difference.shape[-1]
-        xy = (matrices[:, :2] @ self.probes.T + shifts[:, :, None]).transpose(1, 2)  # (b, p, 2) A
-        pixel = xy * pixels_per_angstrom + size // 2
-        grid = (2 * pixel + 1) / size - 1  # grid_sample's coordinates with align_corners=False
-        return nn.functional.grid_sample(difference[:, None], grid[:, None], align_corners=False)[:, 0, 0]
+        turns, origins = matrices[:, :2] * pixels_per_angstrom, shifts * pixels_per_angstrom + difference.shape[-1] // 2
+        return interpolate(difference, self.probes.T.contiguous(), turns, origins)
 
 
 def probe_points(positions: Tensor, spacing_angstroms: float, margin_angstroms: float) -> Tensor:

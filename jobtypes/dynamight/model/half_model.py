@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jobtypes.common.fourier import irfft2
+from jobtypes.dynamight.model.deformed import Deformed, combine, undeformed
 from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import FINEST_ANGSTROMS, Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -66,10 +67,19 @@ class HalfModel(nn.Module):
         self.field.set_reference(coefficients)
         positions += moved
 
-    def project(self, positions: Tensor, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
-        """Fourier terms (b, q) of the projections of Gaussians at positions (b or 1, n, 3), CTF not applied."""
-        xy = (matrices[:, :2] @ positions.transpose(1, 2) + shifts[:, :, None]).transpose(1, 2)  # (b, n, 2), n last in memory
-        terms = projector(xy, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)
+    def deformed(self, latent: Tensor, basis: Tensor | None = None) -> Deformed:
+        """The Gaussians of particles of latents (b, d); `basis` (K, n, 3) where the fields at the Gaussians are at hand."""
+        positions = self.gaussians.positions
+        basis = self.field.basis_at_gaussians(positions) if basis is None else basis
+        return Deformed(positions, self.field.coefficients(latent), basis)
+
+    def at_rest(self, b: int) -> Deformed:
+        """The Gaussians of b particles in which nothing moves."""
+        return undeformed(self.gaussians.positions, b)
+
+    def project(self, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
+        """Fourier terms (b, q) of the projections of Gaussians at points, CTF not applied."""
+        terms = projector(points, matrices, shifts, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
         return (terms * transfer).sum(1) if len(transfer) > 1 else terms[:, 0] * transfer[0]  # such a sum would be another pass
 
@@ -84,21 +94,12 @@ class HalfModel(nn.Module):
             matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
             # the encoder has learned differences from the state of latent zero, whatever the reference is by now
             zero = self.field.anchors if self.field.has_reference else self.gaussians.positions
-            consensus = self.project(zero[None], matrices, shifts, projector, n_terms)
+            consensus = self.project(undeformed(zero, len(matrices)), matrices, shifts, projector, n_terms)
             difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio
             difference = difference * batch.ctf[:, :n_terms] * self.precision(batch, projector.band, n_terms).sqrt()
             images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
         return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts))
-
-
-def combine(coefficients: Tensor, basis: Tensor) -> Tensor:
-    """Sum of basis fields (K, m, 3) with coefficients (b, K): (b, m, 3).
-
-    In memory the components come first, as (b, 3, m): whatever follows is several times faster along m than along 3.
-    """
-    k, m, _ = basis.shape
-    return (coefficients @ basis.transpose(1, 2).reshape(k, 3 * m)).view(-1, 3, m).transpose(1, 2)
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:

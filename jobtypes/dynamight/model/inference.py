@@ -19,12 +19,12 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from jobtypes.dynamight.model.half_model import HalfModel, Posterior, combine
+from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 
-STEPS = 4
+STEPS = 5
 REPRESENTATIVES = 32
 # In units of the scale of each unknown, for derivatives: small against 1, large against rounding.
 _DIFFERENCE = 0.05
@@ -132,7 +132,8 @@ def _highest_maximum(target: _Target, unknown: Tensor, prior: Tensor) -> tuple[T
         predicted = torch.where(better[:, None], trial, predicted)
         best = torch.where(better, objective, best)
         damping = torch.where(better, damping / 4, damping * 4 + 1)  # Levenberg and Marquardt
-    return unknown, curvature
+    _, curvature = target.derivatives(unknown, predicted)  # where the last step has led
+    return unknown, curvature + torch.diag(prior)
 
 
 def _mean_over_maxima(
@@ -257,8 +258,8 @@ class _Target:
         """(b, q) complex prediction."""
         latent, corrections = self.split(unknown)
         matrices, shifts = corrected(corrections, self._batch.matrices, self._batch.shifts)
-        positions = self._model.gaussians.positions + combine(self._model.field.coefficients(latent), self._basis)
-        return self._ctf * self._model.project(positions, matrices, shifts, self._projector, self._n_terms)
+        points = self._model.deformed(latent, self._basis)
+        return self._ctf * self._model.project(points, matrices, shifts, self._projector, self._n_terms)
 
     def misfit(self, predicted: Tensor) -> Tensor:
         """(b,) minus the log likelihood, up to a constant."""
@@ -278,10 +279,10 @@ class _Target:
         if self._move_poses:  # a shift turns phases
             turns = -2 * math.pi * self._projector.band.frequencies[: self._n_terms] * self._model.poses.scale[3:]  # (q, 2)
             columns += [torch.complex(-predicted.imag, predicted.real) * turn for turn in turns.T]
-        jacobian = _as_real(torch.stack(columns, dim=1))  # (b, m, 2 q)
-        weighted = (2 * self._weight).repeat_interleave(2, dim=1)[:, None] * jacobian
-        gradient = (weighted @ _as_real(self._observed - predicted)[..., None])[..., 0]
-        return gradient, weighted @ jacobian.transpose(1, 2)
+        # the residual as one more column, so that gradient and curvature are one product
+        both = _as_real(torch.stack((*columns, self._observed - predicted), dim=1))  # (b, m + 1, 2 q)
+        products = ((2 * self._weight).repeat_interleave(2, dim=1)[:, None] * both) @ both.transpose(1, 2)
+        return products[:, :-1, -1], products[:, :-1, :-1]
 
 
 def _as_real(terms: Tensor) -> Tensor:

@@ -91,9 +91,9 @@ class ObservedBatch:
     index
         (b,) place of each particle in its half's `Observations`.
     spectra
-        (b, Q) complex Fourier terms of the masked images, unnormalised, phase origin at the box centre.
+        (b, q) complex Fourier terms of the masked images, unnormalised, phase origin at the box centre: the first of the band.
     ctf
-        (b, Q) factor between a projection's term and the observed one.
+        (b, q) factor between a projection's term and the observed one.
     matrices
         (b, 3, 3) input rotations. shifts (b, 2) input shift of the projection in A.
     group
@@ -187,38 +187,37 @@ class Observations:
             self._forget()
             after_batch(len(place))
 
-    def terms(self, index: Tensor) -> Tensor:
-        """Fourier terms (b, Q), complex64, of the particles at `index` (b,) of the half, on the device."""
-        stored, scale = self.spectra[index], self.scale[index]
+    def terms(self, index: Tensor, n_terms: int | None = None) -> Tensor:
+        """First Fourier terms (b, q), complex64, of the particles at `index` (b,) of the half, on the device; None: all."""
+        stored, scale = self.spectra[:, :n_terms][index], self.scale[index]
         if self.device.type == "cuda":
             stored, scale = stored.pin_memory(), scale.pin_memory()  # what is copied from there is not waited for
         parts = stored.to(self.device, non_blocking=True).float() * scale.to(self.device, non_blocking=True)[:, None, None]
         self._forget()
         return torch.view_as_complex(parts)
 
-    def batch(self, index: Tensor) -> ObservedBatch:
-        """The particles at `index` (b,) of the half, all Fourier terms of the band."""
+    def batch(self, index: Tensor, n_terms: int | None = None) -> ObservedBatch:
+        """The particles at `index` (b,) of the half with the first Fourier terms of the band; None: all."""
         device = self.device
         return ObservedBatch(
             index=index.to(device),
-            spectra=self.terms(index),
-            ctf=self._ctf(index) / self._premultiplication(index),
+            spectra=self.terms(index, n_terms),
+            ctf=self._ctf(index, n_terms) / self._premultiplication(index, n_terms),
             matrices=self.matrices[index].to(device),
             shifts=self.shifts[index].to(device),
             group=self.group[index].to(device),
         )
 
-    def _ctf(self, index: Tensor) -> Tensor:
-        return ctf(self._ctf_parameters.select(index.to(self.device)), self.band.frequencies.to(self.device)[None])[
-            :, 0
-        ]  # (b, Q)
+    def _ctf(self, index: Tensor, n_terms: int | None) -> Tensor:
+        frequencies = self.band.frequencies[:n_terms].to(self.device)
+        return ctf(self._ctf_parameters.select(index.to(self.device)), frequencies[None])[:, 0]  # (b, q)
 
-    def _premultiplication(self, index: Tensor) -> Tensor:
-        """(b, Q) factor that premultiplication left on the noise of each term; (b, 1) of ones where no data are premultiplied."""
+    def _premultiplication(self, index: Tensor, n_terms: int | None = None) -> Tensor:
+        """(b, q) factor that premultiplication left on the noise of each term; (b, 1) of ones where no data are premultiplied."""
         premultiplied = self._ctf_parameters.premultiplied
         if premultiplied is None:
             return torch.ones(len(index), 1, device=self.device)
-        factor = self._ctf(index).sqrt().clamp(min=self.SMALLEST_CTF)
+        factor = self._ctf(index, n_terms).sqrt().clamp(min=self.SMALLEST_CTF)
         return torch.where(premultiplied[index.to(self.device)][:, None], factor, torch.ones((), device=self.device))
 
     def _forget(self) -> None:

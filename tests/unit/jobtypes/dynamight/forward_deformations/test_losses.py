@@ -7,6 +7,7 @@ from jobtypes.common.fourier import irfft2, rfft2
 from jobtypes.common.rotations import rotation_vector_matrices
 from jobtypes.dynamight.forward_deformations import losses
 from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
+from jobtypes.dynamight.model.deformed import Deformed
 from jobtypes.dynamight.model.observations import Band
 
 
@@ -19,22 +20,29 @@ def test_the_misfit_is_half_the_squared_residual_of_the_pixels_over_their_varian
     kept = torch.zeros_like(spectrum)
     kept[:, band.index] = spectrum[:, band.index]
     banded = irfft2(kept.view(2, box, -1), box)
-    precision = torch.full((2, len(band)), 1 / (variance * box**2), dtype=torch.float64)
+    weights = band.weights.double()[None] / (variance * box**2)
     terms = spectrum[:, band.index]
-    misfit = data_misfit(terms, torch.zeros_like(terms), precision, band.weights.double(), 1.0)
+    nothing, transfer, group = torch.zeros_like(terms), torch.ones(2, len(band)).double(), torch.zeros(2, dtype=torch.long)
+    misfit, _ = data_misfit(terms, nothing, transfer, weights, group)
     assert misfit.numpy() == pytest.approx((banded.square().sum((1, 2)) / (2 * variance)).numpy())
 
 
-def test_a_shared_fraction_scales_the_misfit():
-    ones = torch.ones(1, 4, dtype=torch.complex64)
-    weights = torch.ones(4)
-    assert float(data_misfit(2 * ones, ones, torch.ones(1, 4), weights, 0.25)) == pytest.approx(1.0)
+def test_each_group_has_its_own_weights_and_power_and_the_misfit_the_slope_of_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    observed, projected = torch.complex(draw(5, 7), draw(5, 7)), torch.complex(draw(5, 7), draw(5, 7)).requires_grad_()
+    transfer, weights, group = draw(5, 7), draw(3, 7).square(), torch.tensor([0, 2, 2, 0, 2])
+    misfit, power = data_misfit(observed, projected, transfer, weights, group)
+    squared = (observed - transfer * projected).detach().abs().square()
+    torch.testing.assert_close(misfit.detach(), (weights[group] * squared).sum(1))
+    torch.testing.assert_close(power, torch.stack([squared[group == g].sum(0) for g in range(3)]))
+    assert torch.autograd.gradcheck(lambda p: data_misfit(observed, p, transfer, weights, group)[0], (projected,))
 
 
 def test_the_strain_of_a_stretch_is_the_squared_change_of_length():
     positions = torch.tensor([[0.0, 0, 0], [5.0, 0, 0]])
     fields = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0]]])  # (1, 2, 3)
-    found = strain(torch.tensor([[2.0], [-0.5]]), fields, positions, torch.tensor([[0, 1]]))
+    found = strain(Deformed(positions, torch.tensor([[2.0], [-0.5]]), fields), torch.tensor([[0, 1]]))
     assert found.tolist() == pytest.approx([4.0, 0.25], rel=1e-3)
 
 
@@ -42,7 +50,7 @@ def test_a_rigid_turn_of_any_size_costs_nothing():
     positions = 10 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     turned = positions @ rotation_vector_matrices(torch.tensor([[0.3, -1.0, 0.7]]))[0].T + torch.tensor([3.0, 0, -8.0])
     edges = torch.combinations(torch.arange(30))
-    assert float(strain(torch.ones(1, 1), (turned - positions)[None], positions, edges)) == pytest.approx(0.0, abs=1e-8)
+    assert float(strain(Deformed(positions, torch.ones(1, 1), (turned - positions)[None]), edges)) == pytest.approx(0.0, abs=1e-8)
 
 
 def test_the_strain_has_the_slope_of_finite_differences_for_more_particles_than_are_worked_out_at_a_time(monkeypatch):
@@ -52,4 +60,4 @@ def test_the_strain_has_the_slope_of_finite_differences_for_more_particles_than_
     basis = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64).requires_grad_()
     positions = 5 * torch.randn(6, 3, generator=generator, dtype=torch.float64)
     edges = torch.tensor([[0, 1], [1, 2], [0, 5], [3, 4]])
-    assert torch.autograd.gradcheck(lambda c, u: strain(c, u, positions, edges), (coefficients, basis))
+    assert torch.autograd.gradcheck(lambda c, u: strain(Deformed(positions, c, u), edges), (coefficients, basis))

@@ -62,8 +62,7 @@ def residuals(training: HalfTraining, n_terms: int) -> tuple[torch.Tensor, torch
     batch = training.observations.batch(training.held_out)
     with torch.no_grad():
         latent = model.encode(batch, training.projector, n_terms).mean
-        positions = model.gaussians.positions + model.displacement(latent)
-        terms = model.project(positions, batch.matrices, batch.shifts, training.projector, n_terms)
+        terms = model.project(model.deformed(latent), batch.matrices, batch.shifts, training.projector, n_terms)
     power = model.noise_power[batch.group][:, training.observations.band.shells[:n_terms]]
     return batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * terms, power
 

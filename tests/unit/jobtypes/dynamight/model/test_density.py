@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import rfft2
+from jobtypes.dynamight.model.deformed import undeformed
 from jobtypes.dynamight.model.density import render_density, splat_points
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.observations import Band
@@ -44,7 +45,8 @@ def test_the_projection_of_a_map_is_what_the_model_predicts() -> None:
     model, box, pixel = gaussians(width=1.5), 32, 2.0
     volume = render_density(model, model.positions, box, pixel)
     band = Band(box, pixel, 6.0)
-    terms = Projector(band)(model.positions[None, :, :2], model.class_amplitudes(), len(band))[0]
+    front = undeformed(model.positions, 1), torch.eye(3)[None], torch.zeros(1, 2)
+    terms = Projector(band)(*front, model.class_amplitudes(), len(band))[0]
     predicted = (terms * model.transfer(band.squared_frequencies)).sum(0)
     projected = rfft2(volume.sum(0)).flatten()[band.index]
     assert (projected - predicted).abs().max() < 0.05 * predicted.abs().max()

@@ -53,7 +53,7 @@ def exact_terms(model: HalfModel, band: Band, matrices: Tensor, shifts: Tensor) 
 def test_a_projection_is_the_sum_over_all_gaussians_and_widths(model, box, oversampling, largest_error):
     band = Band(box, PIXEL, 20.0)
     projector = Projector(band, oversampling=oversampling)
-    found = model.project(model.gaussians.positions[None], MATRICES, SHIFTS, projector, len(band)).detach()
+    found = model.project(model.at_rest(len(MATRICES)), MATRICES, SHIFTS, projector, len(band)).detach()
     exact = exact_terms(model, band, MATRICES, SHIFTS)
     assert float((found - exact).norm() / exact.norm()) < largest_error
 
@@ -153,11 +153,11 @@ def test_no_step_takes_the_default_device_for_that_of_its_data(model, step):
     band = Band(24, PIXEL, 14.0)
     projector, batch = Projector(band), batch_of(model, band, MATRICES, SHIFTS)
     latent, points = torch.ones(3, 2), torch.randn(20, 3)
-    positions = model.gaussians.positions[None]
+    points_at_rest = model.at_rest(len(MATRICES))
     steps = {
         "encode": lambda: model.encode(batch, projector, len(band)).mean,
         "displacement": lambda: model.displacement(latent),
-        "project": lambda: model.project(positions, MATRICES, SHIFTS, projector, len(band)).abs(),
+        "project": lambda: model.project(points_at_rest, MATRICES, SHIFTS, projector, len(band)).abs(),
         "n_terms": lambda: band.n_terms(16.0),
         "points": lambda: model.displacement(latent, points),
     }

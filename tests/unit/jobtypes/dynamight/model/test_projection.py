@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from jobtypes.dynamight.model import projection
+from jobtypes.dynamight.model.deformed import Deformed
 from jobtypes.dynamight.model.observations import Band
 from jobtypes.dynamight.model.projection import Projector
 
@@ -13,6 +14,15 @@ from jobtypes.dynamight.model.projection import Projector
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(3)
+
+
+def terms_of(band, xy, amplitudes, oversampling=2.0):
+    """Fourier terms (b, c, q) of points at xy (b, n, 2) A in the image plane."""
+    b, n, _ = xy.shape
+    points = torch.cat((xy, torch.full_like(xy[..., :1], 7.0)), dim=2)  # any height
+    seen = Deformed(torch.zeros(n, 3).to(xy), torch.eye(b).to(xy), points)
+    matrices, shifts = torch.eye(3).to(xy).expand(b, 3, 3), torch.zeros(b, 2).to(xy)
+    return Projector(band, oversampling)(seen, matrices, shifts, amplitudes, len(band))
 
 
 def exact_terms(xy, amplitudes, frequencies):
@@ -26,7 +36,7 @@ def test_terms_agree_with_the_exact_sum(box, generator):
     band = Band(box, 2.0, 5.0)
     xy = torch.rand(3, 40, 2, generator=generator) * 30 - 15
     amplitudes = torch.rand(40, generator=generator)
-    found = Projector(band)(xy, amplitudes[None], len(band))[:, 0]
+    found = terms_of(band, xy, amplitudes[None])[:, 0]
     exact = exact_terms(xy, amplitudes, band.frequencies)
     error = (found - exact).abs().square().sum() / exact.abs().square().sum()
     assert error < 0.05**2
@@ -37,9 +47,7 @@ def test_a_finer_grid_brings_the_terms_closer_to_the_exact_sum(generator):
     xy = torch.rand(2, 40, 2, generator=generator) * 30 - 15
     amplitudes = torch.ones(40)
     exact = exact_terms(xy, amplitudes, band.frequencies)
-    errors = [
-        (Projector(band, oversampling)(xy, amplitudes[None], len(band))[:, 0] - exact).abs().max() for oversampling in (2.0, 4.0)
-    ]
+    errors = [(terms_of(band, xy, amplitudes[None], oversampling)[:, 0] - exact).abs().max() for oversampling in (2.0, 4.0)]
     assert errors[1] < errors[0] / 3
 
 
@@ -60,7 +68,7 @@ def test_band_weights_count_every_independent_term_once():
 def test_points_outside_the_image_leave_no_trace_and_get_no_gradient():
     band = Band(16, 2.0, 5.0)
     xy = torch.tensor([[[-300.0, 4.0], [20.0, 400.0], [4.0, 33.0]]], requires_grad=True)
-    terms = Projector(band)(xy, torch.ones(1, 3), len(band))
+    terms = terms_of(band, xy, torch.ones(1, 3))
     terms.abs().square().sum().backward()
     assert float(terms.detach().abs().sum()) == 0
     assert float(xy.grad.abs().sum()) == 0
@@ -68,7 +76,7 @@ def test_points_outside_the_image_leave_no_trace_and_get_no_gradient():
 
 def test_a_coordinate_that_is_not_a_number_is_not_hidden():
     band = Band(16, 2.0, 5.0)
-    terms = Projector(band)(torch.tensor([[[math.nan, 1.0], [1.0, 2.0]]]), torch.ones(1, 2), len(band))
+    terms = terms_of(band, torch.tensor([[[math.nan, 1.0], [1.0, 2.0]]]), torch.ones(1, 2))
     assert bool(terms.isnan().any())
 
 
@@ -77,7 +85,7 @@ def test_terms_have_the_gradient_of_finite_differences(generator):
     band.frequencies = band.frequencies.double()
     xy = (torch.rand(2, 5, 2, generator=generator, dtype=torch.float64) * 6 - 3).requires_grad_()
     amplitudes = torch.rand(2, 5, generator=generator, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p, a: Projector(band)(p, a, len(band)), (xy, amplitudes))
+    assert torch.autograd.gradcheck(lambda p, a: terms_of(band, p, a), (xy, amplitudes))
 
 
 @pytest.mark.parametrize("amplitudes", [torch.ones(1, 40), torch.rand(2, 40)])
@@ -86,10 +94,23 @@ def test_terms_and_gradients_do_not_depend_on_how_many_images_are_rendered_at_a_
     xy = (torch.rand(5, 40, 2, generator=generator) * 30 - 15).requires_grad_()
 
     def both():
-        terms = Projector(band)(xy, amplitudes.requires_grad_(), len(band))
+        terms = terms_of(band, xy, amplitudes.requires_grad_())
         return terms.detach(), *torch.autograd.grad(terms.abs().square().sum(), (xy, amplitudes))
 
     together = both()
     monkeypatch.setattr(projection, "NUMBERS_IN_CACHE", 1)
     for one_by_one, found in zip(both(), together, strict=True):
         torch.testing.assert_close(one_by_one, found)
+
+
+def test_terms_have_the_gradient_of_finite_differences_by_everything_that_moves_a_point(generator):
+    band = Band(8, 2.0, 6.0)
+    band.frequencies = band.frequencies.double()
+    make = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()  # noqa: E731
+    positions, coefficients, basis, turns, shifts = make(4, 3), make(2, 3), make(3, 4, 3), make(2, 3, 3), make(2, 2)
+    amplitudes = torch.rand(2, 4, generator=generator, dtype=torch.float64)
+
+    def terms(positions, coefficients, basis, turns, shifts):
+        return Projector(band)(Deformed(positions, coefficients, basis), 0.5 * turns, shifts, amplitudes, len(band))
+
+    assert torch.autograd.gradcheck(terms, (positions, coefficients, basis, turns, shifts))

@@ -1,0 +1,360 @@
+"""Loops over the Gaussians of every particle, compiled for the CPU; on a GPU the same is done with whole tensors.
+
+Written with tensors, a splat of a few thousand points takes a dozen passes over memory; a loop takes two, with everything in
+the core's own cache. Every loop works on a share of the particles, and `over_particles` gives one to each thread. They come in
+single and double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_Array = NDArray[Any]
+
+
+def _loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop on its first call; kept on disk where one may write, which saves a second or two of the next start."""
+    # sums may be reordered; numbers that are none must stay what they are, for they stop a training
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither this folder nor the user's may be written
+        return numba.njit(**options)(function)
+
+
+def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *common: Tensor | float) -> list[Any]:
+    """Call a loop on shares of the particles side by side, one for each thread of torch.
+
+    Parameters
+    ----------
+    loop
+        Takes the arrays of its particles, then those of all.
+    particles
+        Tensors (b, ...) on the CPU, cut along the particles.
+    common
+        What every call gets as it is.
+
+    Returns
+    -------
+    list
+        What each call returned.
+    """
+    b = len(particles[0])
+    arrays = [tensor.detach().numpy() for tensor in particles]
+    rest = [value.detach().numpy() if isinstance(value, Tensor) else value for value in common]
+    threads = min(torch.get_num_threads(), b)
+    if threads == 1:
+        return [loop(*arrays, *rest)]
+    bounds = [b * k // threads for k in range(threads + 1)]
+
+    def share(first: int, last: int) -> Any:
+        return loop(*(array[first:last] for array in arrays), *rest)
+
+    return list(_pool(threads).map(share, bounds[:-1], bounds[1:]))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="loop")
+
+
+@_loop
+def _place(points: _Array, turn: _Array, shift: _Array, size: int, first: _Array, fx: _Array, fy: _Array, inside: _Array) -> None:
+    """Pixel of points (3, n) seen through turn (2, 3) and shift (2,): see `splat`. Without branches, for wide registers.
+
+    `first` (n,) is the index of the upper left of the four pixels around each point, fx and fy the rest of x and y, and
+    `inside` 1, or 0 for a point outside the image, which leaves no trace.
+    """
+    number = points.dtype.type
+    zero, one, last = number(0), number(1), number(size - 1)
+    t00, t01, t02, sx = turn[0, 0], turn[0, 1], turn[0, 2], shift[0]
+    t10, t11, t12, sy = turn[1, 0], turn[1, 1], turn[1, 2], shift[1]
+    highest, row = np.int32(size - 2), np.int32(size)
+    for j in range(points.shape[1]):
+        x = t00 * points[0, j] + t01 * points[1, j] + t02 * points[2, j] + sx
+        y = t10 * points[0, j] + t11 * points[1, j] + t12 * points[2, j] + sy
+        within = (x >= zero) & (x <= last) & (y >= zero) & (y <= last)
+        nothing = zero * (x + y)  # a coordinate that is not a number makes a weight that is none
+        inside[j] = one if within else nothing
+        x, y = (x if within else zero), (y if within else zero)
+        column, line = min(np.int32(x), highest), min(np.int32(y), highest)
+        fx[j], fy[j] = x - number(column), y - number(line)
+        first[j] = line * row + column
+
+
+@_loop
+def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitudes: _Array, size: int) -> None:
+    """Add points, bilinearly, to images that are cleared first.
+
+    Parameters
+    ----------
+    points
+        (b, 3, n).
+    turns, shifts
+        (b, 2, 3) and (b, 2): a point p is at pixel (x, y) = turn p + shift.
+    images
+        (b, c, size^2), rows of x: the result.
+    amplitudes
+        (c, n).
+    size
+        Pixels per side.
+    """
+    n = points.shape[2]
+    first = np.empty(n, np.int32)
+    fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
+    for i in range(len(turns)):
+        _place(points[i], turns[i], shifts[i], size, first, fx, fy, inside)
+        for c in range(len(amplitudes)):
+            image, weights = images[i, c], amplitudes[c]
+            image[:] = 0
+            for j in range(n):
+                at = first[j]
+                low = weights[j] * inside[j]
+                high = low * fy[j]
+                low -= high
+                low_right, high_right = low * fx[j], high * fx[j]
+                image[at] += low - low_right
+                image[at + 1] += low_right
+                image[at + size] += high - high_right
+                image[at + size + 1] += high_right
+
+
+@_loop
+def splat_adjoint(
+    points: _Array,
+    turns: _Array,
+    shifts: _Array,
+    images: _Array,
+    of_points: _Array,
+    of_turns: _Array,
+    of_shifts: _Array,
+    amplitudes: _Array,
+    size: int,
+) -> _Array:
+    """Gradients of all that `splat` takes, from those of its images.
+
+    Parameters
+    ----------
+    points, turns, shifts, amplitudes, size
+        As for `splat`.
+    images
+        (b, c, size^2) gradient of the images.
+    of_points, of_turns, of_shifts
+        (b, 3, n), (b, 2, 3), (b, 2): results.
+
+    Returns
+    -------
+    array
+        (c, n) gradient of the amplitudes.
+    """
+    n = points.shape[2]
+    number = points.dtype.type
+    first = np.empty(n, np.int32)
+    fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
+    along_x, along_y = np.empty(n, points.dtype), np.empty(n, points.dtype)
+    of_amplitudes = np.zeros_like(amplitudes)
+    for i in range(len(turns)):
+        seen, turn = points[i], turns[i]
+        _place(seen, turn, shifts[i], size, first, fx, fy, inside)
+        along_x[:] = 0
+        along_y[:] = 0
+        for c in range(len(amplitudes)):
+            image, weights, of_weights = images[i, c], amplitudes[c], of_amplitudes[c]
+            for j in range(n):
+                at = first[j]
+                upper_left, lower_left = image[at], image[at + size]
+                upper_slope, lower_slope = image[at + 1] - upper_left, image[at + size + 1] - lower_left
+                upper = upper_left + fx[j] * upper_slope
+                slope_y = lower_left + fx[j] * lower_slope - upper
+                weight = weights[j] * inside[j]
+                along_x[j] += weight * (upper_slope + fy[j] * (lower_slope - upper_slope))
+                along_y[j] += weight * slope_y
+                of_weights[j] += inside[j] * (upper + fy[j] * slope_y)
+        t00, t01, t02, t10, t11, t12 = turn[0, 0], turn[0, 1], turn[0, 2], turn[1, 0], turn[1, 1], turn[1, 2]
+        s00 = s01 = s02 = s10 = s11 = s12 = sx = sy = number(0)
+        moved = of_points[i]
+        for j in range(n):
+            x, y = along_x[j], along_y[j]
+            moved[0, j] = t00 * x + t10 * y
+            moved[1, j] = t01 * x + t11 * y
+            moved[2, j] = t02 * x + t12 * y
+            s00 += x * seen[0, j]
+            s01 += x * seen[1, j]
+            s02 += x * seen[2, j]
+            s10 += y * seen[0, j]
+            s11 += y * seen[1, j]
+            s12 += y * seen[2, j]
+            sx += x
+            sy += y
+        of_turns[i, 0, 0], of_turns[i, 0, 1], of_turns[i, 0, 2] = s00, s01, s02
+        of_turns[i, 1, 0], of_turns[i, 1, 1], of_turns[i, 1, 2] = s10, s11, s12
+        of_shifts[i, 0], of_shifts[i, 1] = sx, sy
+    return of_amplitudes
+
+
+@_loop
+def interpolate(images: _Array, turns: _Array, shifts: _Array, values: _Array, points: _Array) -> None:
+    """Bilinear value of images at points, 0 outside.
+
+    Parameters
+    ----------
+    images
+        (b, size, size), rows of x.
+    turns, shifts
+        (b, 2, 3) and (b, 2): as for `splat`.
+    values
+        (b, n): the result.
+    points
+        (3, n), the same for all particles.
+    """
+    n, size = points.shape[1], images.shape[1]
+    first = np.empty(n, np.int32)
+    fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
+    for i in range(len(images)):
+        _place(points, turns[i], shifts[i], size, first, fx, fy, inside)
+        image, read = images[i].reshape(-1), values[i]
+        for j in range(n):
+            at = first[j]
+            upper = image[at] + fx[j] * (image[at + 1] - image[at])
+            lower = image[at + size] + fx[j] * (image[at + size + 1] - image[at + size])
+            read[j] = inside[j] * (upper + fy[j] * (lower - upper))
+
+
+@_loop
+def change_of_length(
+    points: _Array, mean: _Array, forces: _Array, length_at_rest: _Array, first: _Array, second: _Array, small: float
+) -> None:
+    """Mean squared change of length of edges, and the slope by each edge.
+
+    Parameters
+    ----------
+    points
+        (b, 3, n).
+    mean
+        (b,) result: over the edges, of the squared change of length.
+    forces
+        (b, 3, e) result: its gradient by the first end of each edge, as far as that edge goes.
+    length_at_rest
+        (e,) before the points move.
+    first, second
+        (e,) points at the ends of the edges.
+    small
+        Added to squared lengths.
+    """
+    e = len(first)
+    number = points.dtype.type
+    share, little = number(1 / max(1, e)), number(small)
+    for i in range(len(points)):
+        p_x, p_y, p_z = points[i, 0], points[i, 1], points[i, 2]
+        f_x, f_y, f_z = forces[i, 0], forces[i, 1], forces[i, 2]
+        total = number(0)
+        for k in range(e):
+            p, q = first[k], second[k]
+            x, y, z = p_x[p] - p_x[q], p_y[p] - p_y[q], p_z[p] - p_z[q]
+            length = np.sqrt(x * x + y * y + z * z + little)
+            change = length - length_at_rest[k]
+            total += change * change
+            force = number(2) * share * change / length
+            f_x[k], f_y[k], f_z[k] = force * x, force * y, force * z
+        mean[i] = total * share
+
+
+@_loop
+def add_forces(forces: _Array, weights: _Array, totals: _Array, first: _Array, second: _Array) -> None:
+    """Add forces (b, 3, e), each particle's times its weight (b,), at the first ends of edges, and take them off at the second.
+
+    The result is `totals` (b, 3, n).
+    """
+    for i in range(len(forces)):
+        totals[i] = 0
+        weight = weights[i]
+        for axis in range(3):
+            of_edges, of_points = forces[i, axis], totals[i, axis]
+            for k in range(len(first)):
+                force = weight * of_edges[k]
+                of_points[first[k]] += force
+                of_points[second[k]] -= force
+
+
+@_loop
+def weighted_power(
+    observed: _Array,
+    projected: _Array,
+    transfer: _Array,
+    group: _Array,
+    totals: _Array,
+    half_slopes: _Array,
+    weights: _Array,
+    n_groups: int,
+) -> _Array:
+    """Weighted power of the residuals observed - transfer projected.
+
+    Parameters
+    ----------
+    observed, projected
+        (b, q, 2) real and imaginary parts.
+    transfer
+        (b, q) real.
+    group
+        (b,) row of the weights of each particle.
+    totals
+        (b,) result: sum over the terms.
+    half_slopes
+        (b, q, 2) result: minus half the gradient of the totals by the projected terms.
+    weights
+        (n_groups, q).
+    n_groups
+        Their rows.
+
+    Returns
+    -------
+    array
+        (n_groups, q) power of the residuals of each group, without weights.
+    """
+    power = np.zeros((n_groups, observed.shape[1]), observed.dtype)
+    for i in range(len(observed)):
+        seen, given, factor, half_slope = observed[i], projected[i], transfer[i], half_slopes[i]
+        weight, of_group = weights[group[i]], power[group[i]]
+        total = observed.dtype.type(0)
+        for k in range(len(factor)):
+            real = seen[k, 0] - factor[k] * given[k, 0]
+            imaginary = seen[k, 1] - factor[k] * given[k, 1]
+            squared = real * real + imaginary * imaginary
+            of_group[k] += squared
+            total += weight[k] * squared
+            scale = weight[k] * factor[k]
+            half_slope[k, 0], half_slope[k, 1] = scale * real, scale * imaginary
+        totals[i] = total
+    return power
+
+
+@_loop
+def pick(values: _Array, picked: _Array, index: _Array, factor: _Array) -> None:
+    """Complex values (b, s, 2) at index (q,), times factor (q,): picked (b, q, 2)."""
+    for i in range(len(values)):
+        given, taken = values[i], picked[i]
+        for k in range(len(index)):
+            at = index[k]
+            taken[k, 0] = factor[k] * given[at, 0]
+            taken[k, 1] = factor[k] * given[at, 1]
+
+
+@_loop
+def spread(picked: _Array, values: _Array, index: _Array, factor: _Array) -> None:
+    """Adjoint of `pick`; values that are not picked become zero."""
+    for i in range(len(values)):
+        given, taken = picked[i], values[i]
+        taken[:] = 0
+        for k in range(len(index)):
+            at = index[k]
+            taken[at, 0] = factor[k] * given[k, 0]
+            taken[at, 1] = factor[k] * given[k, 1]
