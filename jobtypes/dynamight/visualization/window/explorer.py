@@ -128,7 +128,7 @@ class Explorer(QWidget):
         method, name = self.top.method, self.top.colouring.currentText()
 
         def work(progress: Progress) -> tuple[HalfView, Mesh, Reduction, Colouring]:
-            view = open_view(choice, self.forward, progress)
+            view = open_view(choice, self.forward, self.job.directory)
             view.reduction = view.reduce(method, self.options.seed)
             colouring = view.colouring(name, self.options.n_clusters, self.options.seed)
             return view, view.surface_of_consensus(view.surfaces.level), view.reduction, colouring
@@ -183,7 +183,7 @@ class Explorer(QWidget):
         unknown = 0 if values is None else int(np.isnan(values).sum())
         is_missing = f" {unknown} of {len(values)} particles have no value (grey)." if unknown and values is not None else ""
         if values is not None and unknown == len(values):
-            is_missing = " It is not measured yet: open half set 0 once."
+            is_missing = " It is measured at the end of the training."
         self.say(f"Coloured by {self.colouring.label}.{is_missing}")
 
     def _mark(self) -> None:
