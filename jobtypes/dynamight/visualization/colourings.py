@@ -173,7 +173,7 @@ def colour_gaussians(part: HalfResult, name: str, positions: Tensor) -> Colourin
         case "amplitude":
             values, label = gaussians.amplitudes, "amplitude"
         case "width":
-            values, label = gaussians.widths_angstroms @ gaussians.width_logits.softmax(dim=0), "standard deviation (Å)"
+            values, label = gaussians.mean_widths_angstroms, "standard deviation (Å)"
         case "position":
             colours = position_colours(gaussians.positions.cpu().double().numpy())
             return Colouring(name, "position: x red, y green, z blue", colours=colours)

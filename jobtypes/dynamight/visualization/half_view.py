@@ -21,6 +21,7 @@ from jobtypes.dynamight.visualization.states import GaussianStates, half_reconst
 from relion_jobs.contract.errors import UserError
 
 CHOICES = ("half 1", "half 2", "0: held out of half 1", "0: held out of half 2")
+FIRST_CHOICES = {1: CHOICES[0], 2: CHOICES[1], 0: CHOICES[2]}  # of option halfset
 SOURCES = ("Gaussians", "deformed reconstruction")
 _SAMPLE = 60  # particles
 _FAR = 0.04  # of the width of the drawing: farther from every particle there are no data
@@ -61,6 +62,25 @@ class ShownState:
     particle: int
     other: Mesh | None = None
     errors: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class GaussianLook:
+    """How the Gaussians of a state are drawn.
+
+    Attributes
+    ----------
+    values : (n,) or (n, 3)
+        Numbers, or colours.
+    sizes : (n,) A
+        Diameters.
+    label
+        Of the colour bar.
+    """
+
+    values: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    label: str
 
 
 class HalfView:
@@ -154,6 +174,16 @@ class HalfView:
         """What the particles are coloured by."""
         clusters = self.session.clusters(n_clusters, seed) if name == "cluster" else None
         return self.session.colouring(name, self.reduction, clusters)
+
+    def gaussian_look(self, shown: ShownState, name: str) -> GaussianLook:
+        """Gaussians of a state by one of `colourings.GAUSSIAN_COLOURINGS`; in half-set 0 by what the halves disagree about."""
+        if shown.errors is not None:
+            return GaussianLook(shown.errors, 1.0 + shown.errors, "disagreement of the halves (Å)")
+        colouring = self.session.gaussian_colouring(name, shown.coordinates)
+        values = colouring.values if colouring.colours is None else colouring.colours
+        assert values is not None
+        sizes = 2 * self.session.model.gaussians.mean_widths_angstroms.cpu().double().numpy()
+        return GaussianLook(values, sizes, colouring.label)
 
     def reduce(self, method: str, seed: int) -> Reduction:
         """Draw the particles in another way."""

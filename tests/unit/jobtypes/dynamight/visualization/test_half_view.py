@@ -91,3 +91,13 @@ def test_half_set_0_has_the_held_out_particles_with_both_models_states(flexible_
     errors = view.colouring("held-out error", 4, 1).values
     assert np.allclose(errors, held_out_errors(forward, 2)[part.held_out])
     assert np.isclose(np.sqrt(np.mean(shown.errors**2)), errors[2])
+    look = view.gaussian_look(shown, "amplitude")
+    assert (look.values == shown.errors).all()
+    assert np.allclose(look.sizes, 1 + shown.errors)
+
+
+def test_gaussians_are_as_large_as_they_are_wide(session: Session) -> None:
+    view = HalfView(session)
+    look = view.gaussian_look(view.state_at(view.reduction.points[7], view.surfaces.level), "position")
+    assert look.values.shape == (150, 3)
+    assert np.allclose(look.sizes, 8.0)
