@@ -244,7 +244,9 @@ class Session:
     def colouring(self, name: str, reduction: Reduction, clusters: Clusters | None = None) -> Colouring:
         """What the particles are coloured by, one of `colourings.PARTICLE_COLOURINGS`; only ``cluster`` needs clusters."""
         labels = np.zeros(len(self.coordinates), dtype=np.int64) if clusters is None else clusters.labels
-        return colour_particles(self.part, name, points=reduction.points, clusters=labels, held_out_error=self.held_out_error)
+        return colour_particles(
+            self.part, name, points=reduction.points, clusters=labels, held_out_error=lambda: self.held_out_error
+        )
 
     def gaussian_colouring(self, name: str, coordinates: Tensor) -> Colouring:
         """What the Gaussians of the state at (D,) are coloured by, one of `colourings.GAUSSIAN_COLOURINGS`."""
