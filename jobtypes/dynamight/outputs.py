@@ -20,6 +20,7 @@ from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.figures import write_logbook
 from jobtypes.dynamight.model.deformed import combine
 from jobtypes.dynamight.model.density import render_density
+from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents
@@ -31,7 +32,8 @@ MAP_LABEL = "DensityMap.mrc.relion.dynamight"
 PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
 TASK_FOLDERS = ("forward_deformations", "visualization", "inverse_deformations", "backprojection")
 PARTICLES = "particles.star"
-HELD_OUT_ERROR = "rlnDynamightHeldOutError"
+HELD_OUT_ERROR = "rlnDynamightHeldOutError"  # A
+NOT_HELD_OUT = -1.0  # in its place
 _ARROW_COLOUR = "0.78 0.16 0.22"
 
 
@@ -54,14 +56,7 @@ def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path |
     return path
 
 
-def write_forward_outputs(
-    forward: ForwardResult,
-    history: Sequence[Row],
-    job: RunningJob,
-    *,
-    seed: int,
-    held_out_errors: Mapping[int, NDArray[Any]] | None = None,
-) -> None:
+def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: RunningJob, *, seed: int) -> None:
     """Write what a finished training shows: figures, consensus maps, Gaussians and their motion, particles with latents.
 
     Parameters
@@ -74,8 +69,6 @@ def write_forward_outputs(
         The running job; maps and particles are registered as output nodes, logfile.pdf is made anew.
     seed
         Of the half sets, where the particle STAR file has none.
-    held_out_errors
-        (n_h,) of each half set in A, negative for particles that trained; none where they are not known.
     """
     folder = job.directory / "forward_deformations"
     figures, halves = folder / "figures", forward.halves
@@ -94,7 +87,8 @@ def write_forward_outputs(
         _write_half(forward, part, motions[half], rms[half], folder, job)
     table = read_particles(job.project / forward.star_file, seed=seed)
     particles = folder / PARTICLES
-    extra = {HELD_OUT_ERROR: np.concatenate([held_out_errors[half] for half in halves])} if held_out_errors else None
+    errors = np.concatenate([held_out_errors(forward, half) for half in halves])
+    extra = {HELD_OUT_ERROR: np.nan_to_num(errors, nan=NOT_HELD_OUT)} if np.isfinite(errors).any() else None
     write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()], extra)
     job.add_output(particles, PARTICLES_LABEL)
     gather_logbook(job.directory, job)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import create
 from relion_jobs.running.launch import new_job, prepare_continue, prepare_run
@@ -192,5 +193,5 @@ def _parameters(project: Path) -> list[bytes]:
     tensors = []
     for half in (1, 2):
         part = state["halves"][half]
-        tensors += [*part["model"].values(), part["latent_mean"], part["latent_log_variance"]]
+        tensors += [*part["model"].values(), part["latent_mean"], part["latent_log_variance"], part[LATENT_BY_OTHER]]
     return [tensor.contiguous().numpy().tobytes() for tensor in tensors]

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import mrcfile
 import numpy as np
 import pytest
 import torch
+
+from tests.trained_job import JOB, MadeUpHalf, held_out, write_particles, write_training
 
 if os.environ.get("RELION_JOBS_WINDOW_TESTS") != "1":
     collect_ignore_glob = ["test_*.py"]  # they need a display
@@ -17,6 +18,7 @@ if os.environ.get("RELION_JOBS_WINDOW_TESTS") != "1":
 BOX, PIXEL, WIDTH, N_PER_HALF = 32, 4.0, 6.0, 120
 HINGE = np.array((14.0, 0.0, 0.0))
 LARGEST_ANGLE = 0.9  # radians to either side
+MISTAKEN, MISTAKE = 5, -0.3  # of half 1's held-out particles, and radians
 
 
 def molecule() -> tuple[np.ndarray, np.ndarray]:
@@ -86,24 +88,12 @@ def _fit_last(network: torch.nn.Sequential, inputs: torch.Tensor, wanted: torch.
 
 
 def write_project(project: Path) -> np.ndarray:
-    """Particles, and a checkpoint in DynaMight/job002; returns the true angle of each particle of half 1."""
-    from jobtypes.common.checkpoints import save_checkpoint
-    from jobtypes.common.rotations import euler_matrices
-    from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND
+    """Particles, and a checkpoint in DynaMight/job002; returns the true angle of each particle of half 1.
 
-    rng = np.random.default_rng(0)
-    with mrcfile.new(project / "stack.mrcs") as file:
-        file.set_data(rng.standard_normal((2 * N_PER_HALF, BOX, BOX)).astype(np.float32))
-        file.set_image_stack()
-        file.voxel_size = PIXEL
-    optics = "rlnOpticsGroup rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnImagePixelSize rlnImageSize "
-    columns = "rlnImageName rlnOpticsGroup rlnRandomSubset rlnAngleRot rlnAngleTilt rlnAnglePsi rlnOriginXAngst rlnOriginYAngst "
-    columns += "rlnDefocusU rlnDefocusV rlnDefocusAngle"
-    lines = ["data_optics", "", "loop_", *(f"_{n}" for n in (optics + "rlnImageDimensionality").split())]
-    lines += [f"1 300 2.7 0.1 {PIXEL} {BOX} 2", "", "data_particles", "", "loop_", *(f"_{name}" for name in columns.split())]
-    lines += [f"{i + 1:06d}@stack.mrcs 1 {i % 2 + 1} {rng.uniform(0, 180):.2f} 40 10 0.5 -1.5 15000 14500 30" for i in range(240)]
-    (project / "particles.star").write_text("\n".join([*lines, ""]))
-    halves, angles = {}, np.zeros(0)
+    Both halves have learned the truth, and about half 1's held-out particle `MISTAKEN` half 2 is mistaken by `MISTAKE`.
+    """
+    write_particles(project, n_particles=2 * N_PER_HALF, box=BOX, pixel_size=PIXEL)
+    halves = {}
     for half in (1, 2):
         generator = torch.Generator().manual_seed(half)
         with torch.random.fork_rng():
@@ -111,70 +101,22 @@ def write_project(project: Path) -> np.ndarray:
             model = learned_model(generator)
         spread = torch.linspace(-1, 1, N_PER_HALF)[torch.randperm(N_PER_HALF, generator=generator)]
         latents = torch.stack((spread, 0.05 * torch.randn(N_PER_HALF, generator=generator)), dim=1)
-        held_out = torch.zeros(N_PER_HALF, dtype=torch.bool)
-        held_out[::6] = True
-        halves[half] = {
-            "model": model.state_dict(),
-            "rows": torch.arange(half - 1, 2 * N_PER_HALF, 2),
-            "held_out": held_out,
-            "latent_mean": latents,
-            "latent_log_variance": torch.full_like(latents, -4.0),
-            "input_matrices": euler_matrices(torch.rand(N_PER_HALF, 3, generator=generator) * 180),
-            "input_shifts": torch.zeros(N_PER_HALF, 2),
-        }
-        angles = angles if half == 2 else LARGEST_ANGLE * spread.numpy()
-    settings = {
-        "box": BOX, "pixel_size_angstroms": PIXEL, "star_file": "particles.star", "seed": 1,
-        "particle_diameter_angstroms": 110.0, "soft_edge_angstroms": 10.0, "n_latent": 2, "n_fields": 2,
-    }  # fmt: skip
-    path = project / "DynaMight/job002/forward_deformations/checkpoints/checkpoint_final.pth"
-    contents = {"settings": settings, "identity": "hinge", "epoch": 7, "halves": halves}
-    save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
-    return angles
-
-
-class Job:
-    """A running job that keeps what it is told."""
-
-    is_continue = True
-
-    def __init__(self, project: Path) -> None:
-        self.project, self.directory = project, Path("DynaMight/job002")
-        self.reports: list[str] = []
-        self.warnings: list[str] = []
-        self.outputs: dict[str, str] = {}
-        self.stop = False
-
-    def report(self, sentence: str) -> None:
-        self.reports.append(sentence)
-
-    def warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        """Nothing to show."""
-
-    def abort_requested(self) -> bool:
-        return self.stop
-
-    def check_abort(self) -> None:
-        from relion_jobs.contract.errors import JobAborted
-
-        if self.stop:
-            raise JobAborted("Stopped by the test.")
-
-    def add_output(self, path: Path, label: str) -> None:
-        assert (self.project / path).is_file()
-        self.outputs[str(path)] = label
+        by_other = latents[held_out(N_PER_HALF)]
+        if half == 1:
+            by_other[MISTAKEN, 0] += MISTAKE / LARGEST_ANGLE
+        halves[half] = MadeUpHalf(model, latents, by_other)
+    write_training(project, halves, box=BOX, pixel_size=PIXEL, diameter=110.0, identity="hinge")
+    return LARGEST_ANGLE * halves[1].latents[:, 0].numpy()
 
 
 @pytest.fixture
-def hinge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def hinge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job) -> SimpleNamespace:
     """The project, its job, and the truth."""
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     angles = write_project(tmp_path)
-    return SimpleNamespace(job=Job(tmp_path), angles=angles, turned=turned, density=true_density)
+    job = recording_job(tmp_path, JOB, is_continue=True)
+    return SimpleNamespace(job=job, angles=angles, turned=turned, density=true_density, mistake=(MISTAKEN, MISTAKE))
 
 
 @pytest.fixture

@@ -175,10 +175,16 @@ def test_half_set_0_shows_both_models_and_where_they_differ(explorer, hinge, qtb
     wait(explorer, qtbot)
     assert explorer.view.held_out is not None
     assert len(explorer.view.reduction.points) == 20
-    click(explorer, explorer.view.reduction.points[5])
+    click(explorer, explorer.view.reduction.points[hinge.mistake[0]])
     assert explorer.molecule.other.visible
     assert len(vertices(explorer.molecule.other)) > 100
     errors = explorer.state.errors
+    number, mistake = hinge.mistake
+    angle = hinge.angles[::6][number]
+    # a twentieth of the one mistake is in the mean over the twenty
+    true_errors = 0.95 * np.linalg.norm(hinge.turned(angle) - hinge.turned(angle + mistake), axis=1)
+    assert true_errors.max() > 5
+    assert np.abs(errors - true_errors).max() < 0.6
     assert np.allclose(explorer.molecule.gaussians.size, 1 + errors)
     assert explorer.tabs.show_controls.gaussian_bar.toolTip().startswith("disagreement of the halves (Å)")
     assert "the two models" in explorer.status.text()

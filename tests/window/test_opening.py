@@ -19,7 +19,7 @@ def test_a_window_can_be_opened_here() -> None:
 def test_the_job_ends_when_its_window_is_closed_or_the_job_aborted(hinge, qapp, aborted: bool) -> None:
     def end() -> None:
         if aborted:
-            hinge.job.stop = True
+            hinge.job.stop_after = 0
         else:
             napari.current_viewer().close()
 

@@ -14,5 +14,6 @@ checkpointing  checkpoints, resumption, results set aside
 training    one epoch of one half set
 timing      how long it will take, measured on first batches
 stop_rule   when held-out particles stop improving
+held_out_latents  what the other half's model makes of held-out particles
 task        the story: read, seed, train, save
 """

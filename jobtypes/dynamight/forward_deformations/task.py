@@ -25,12 +25,12 @@ from jobtypes.dynamight.forward_deformations.continuation import (
     with_split,
 )
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
-from jobtypes.dynamight.forward_deformations.held_out_error import held_out_errors
+from jobtypes.dynamight.forward_deformations.held_out_latents import latents_by_other
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
-from jobtypes.dynamight.model.result import build_model, load_forward_result
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_forward_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
 from relion_jobs.contract.errors import UserError
@@ -39,7 +39,6 @@ from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
 FOLDER = Path("forward_deformations")
-ERRORS = "held_out_errors"  # of a half set, in the last checkpoint
 SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
 SCRATCH = "spectra_half{}.tmp"  # where images that memory does not hold are kept while the job runs
 
@@ -84,7 +83,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
                 )
                 if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
                     # it was killed while these were written
-                    _write_outputs(earlier["halves"], earlier["history"], options, job)
+                    _write_outputs(earlier["history"], options, job)
                 return
         plan = make_plan(options, job.project)
         start = team.from_first(lambda: starting_point(earlier, options, plan, job))
@@ -193,15 +192,15 @@ def _finish(
     """Latents of all particles, the last checkpoint, and everything that is shown of it."""
     for half, training in halves.items():
         _encode(half, training, plan, job, team)
-    errors = _held_out_errors(halves, plan, options, job, team)
-    states = team.gathered({half: training.state() | {ERRORS: errors[half]} for half, training in halves.items()})
+    by_other = _latents_by_other(halves, plan, options, job, team)
+    states = team.gathered({half: training.state() | {LATENT_BY_OTHER: by_other[half]} for half, training in halves.items()})
     motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
     for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
         scratch.unlink()
-    _write_outputs(states, history, options, job)
+    _write_outputs(history, options, job)
     for sentence in motions.values():
         job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
@@ -216,12 +215,12 @@ def _encode(half: int, training: HalfTraining, plan: TrainingPlan, job: RunningJ
     training.encode_all(plan.epoch(training.epochs_done - 1), after_batch)
 
 
-def _held_out_errors(
+def _latents_by_other(
     halves: dict[int, HalfTraining], plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team
 ) -> dict[int, torch.Tensor]:
-    """For each half set of this process what `held_out_errors` says; the models, which are final, are exchanged for it."""
+    """For each half set of this process what `latents_by_other` says; the models, which are final, are exchanged for it."""
     models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
-    errors = {}
+    latents = {}
     for half, training in halves.items():
 
         def after_batch(seen: int, half: int = half, training: HalfTraining = training) -> None:
@@ -231,15 +230,12 @@ def _held_out_errors(
 
         (state,) = (state for number, state in models.items() if number != half)
         other = build_model(state, checkpoint_settings(plan, options)).to(training.observations.device).eval()
-        errors[half] = held_out_errors(training, other, plan.epoch(training.epochs_done - 1), after_batch)
-    return errors
+        latents[half] = latents_by_other(training, other, plan.epoch(training.epochs_done - 1), after_batch)
+    return latents
 
 
-def _write_outputs(
-    states: dict[int, dict[str, Any]], history: list[dict[str, float]], options: ForwardOptions, job: RunningJob
-) -> None:
-    errors = {half: state[ERRORS].numpy() for half, state in states.items() if ERRORS in state}
-    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed, held_out_errors=errors)
+def _write_outputs(history: list[dict[str, float]], options: ForwardOptions, job: RunningJob) -> None:
+    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed)
 
 
 def _read_and_seed(

@@ -9,5 +9,6 @@ encoder        image spectra -> posterior of the latent
 inference      the posterior worked out, where the encoder's guess is not enough
 half_model     all of these for one half set; prediction of an image
 result         a finished (or interrupted) training as the later tasks see it
+disagreement   of both halves' models about held-out particles
 inverse_displacement   deformed position, latent -> consensus position
 """

@@ -43,6 +43,11 @@ class GaussianModel(nn.Module):
         """(n_widths,) standard deviations."""
         return self.log_widths.exp()
 
+    @property
+    def mean_widths_angstroms(self) -> Tensor:
+        """(n,) standard deviation of each Gaussian, the mean over its widths by their shares."""
+        return self.widths_angstroms @ self.width_logits.softmax(dim=0)
+
     def class_amplitudes(self) -> Tensor:
         """(n_widths, n) share of each Gaussian's amplitude that has each width."""
         return self.amplitudes * self.width_logits.softmax(dim=0)

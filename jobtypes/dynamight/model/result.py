@@ -19,9 +19,10 @@ from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
 from relion_jobs.contract.errors import UserError
 
-KIND, FORMAT_VERSION = "dynamight forward deformations", 2
+KIND, FORMAT_VERSION = "dynamight forward deformations", 3
 CHECKPOINTS = Path("forward_deformations/checkpoints")
 FINAL = "checkpoint_final.pth"
+LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class HalfResult:
         (n_h, 2) refined shifts of the projection.
     rms_displacement
         (n_h,) rms displacement of each particle's Gaussians, each counted the same, from the consensus, A.
+    latent_by_other
+        (m, d) latents that the other half's model gives to the held-out particles, in their order; None before the training has
+        ended.
     """
 
     half: int
@@ -57,6 +61,7 @@ class HalfResult:
     angles_matrices: Tensor
     shifts_angstroms: Tensor
     rms_displacement: Tensor
+    latent_by_other: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -211,4 +216,5 @@ def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], devi
         angles_matrices=matrices,
         shifts_angstroms=shifts,
         rms_displacement=power.sqrt(),
+        latent_by_other=part[LATENT_BY_OTHER].to(device) if LATENT_BY_OTHER in part else None,
     )

@@ -17,6 +17,6 @@ surface, figures, latent_drawing   pictures
 given_states, written_states       lists of states: what the user wants, what was written
 validation        half-set 0 as figures and tables
 to_files          everything that the window shows, as files
-half_view, window what the window shows; the only room with Qt and napari
+half_view, movie_paths, window   what the window shows; the only room with Qt and napari
 task              window or files
 """

@@ -16,7 +16,6 @@ from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.selection import in_polygon, in_range
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
-from relion_jobs.contract.running_job import RunningJob
 
 _CLUSTERS = 4  # where neither the user nor an earlier visualization says how many
 
@@ -66,7 +65,7 @@ def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
     return replace(table, half=half)
 
 
-def chosen_rows(forward: ForwardResult, choice: Choice, job: RunningJob) -> NDArray[np.int64]:
+def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> NDArray[np.int64]:
     """Rows of the particle STAR file that a choice takes, in ascending order.
 
     Raises
@@ -79,13 +78,13 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job: RunningJob) -> NDAr
     conditions = (choice.latents, choice.motions, choice.displacement, choice.clusters, choice.polygon)
     if choice.half_set != 0 and not any(conditions):
         raise UserError("No condition is given; choose by --latent, --motion, --displacement, --cluster or --polygon.")
-    session = Session(job.directory, forward, choice.half_set or 1)
+    session = Session(job_directory, forward, choice.half_set or 1)
     chosen = _chosen(session, choice)
     rows = session.part.rows[chosen]
     if choice.both_halves or choice.half_set == 0:
         rows = np.concatenate((rows, session.of_other_half(chosen)))
     if choice.half_set == 0:
-        rows = np.intersect1d(rows, _held_out(forward, choice, job))
+        rows = np.intersect1d(rows, _held_out(forward, choice))
     if not len(rows):
         raise UserError(f"No particle fulfils all conditions; {_ranges(session)}.")
     return np.sort(rows)
@@ -138,10 +137,10 @@ def _written_clusters(session: Session) -> NDArray[np.int64] | None:
     return source.read(numbers=("rlnDynamightCluster",), texts=())["rlnDynamightCluster"].astype(np.int64)
 
 
-def _held_out(forward: ForwardResult, choice: Choice, job: RunningJob) -> NDArray[np.int64]:
+def _held_out(forward: ForwardResult, choice: Choice) -> NDArray[np.int64]:
     if not choice.error:
         return np.concatenate([part.rows[part.held_out] for part in forward.halves.values()])
-    particles = held_out_particles(job.directory, forward, job)
+    particles = held_out_particles(forward)
     return particles.rows[in_range(particles.errors, *_ordered(*choice.error, "disagreement"))]
 
 

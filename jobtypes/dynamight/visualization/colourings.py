@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +123,7 @@ def colour_particles(
     *,
     points: NDArray[np.float64],
     clusters: NDArray[np.int64],
-    held_out_error: NDArray[np.float64],
+    held_out_error: Callable[[], NDArray[np.float64]],
 ) -> Colouring:
     """What is asked for in `name`, for all particles of a half set.
 
@@ -136,8 +137,8 @@ def colour_particles(
         Where the particles are drawn, for the density.
     clusters : (P,)
         Labels from 0.
-    held_out_error : (P,) A
-        Disagreement of the halves' models; nan where it is not known.
+    held_out_error
+        Gives the disagreement of the halves' models, (P,) A, nan where it is not known.
     """
     match name:
         case "amount of motion":
@@ -160,7 +161,7 @@ def colour_particles(
         case "cluster":
             return Colouring(name, "cluster", clusters + 1.0, is_category=True)
         case "held-out error":
-            return Colouring(name, "disagreement of the halves (Å)", held_out_error)
+            return Colouring(name, "disagreement of the halves (Å)", held_out_error())
     raise ValueError(f"no colouring {name}; known are {', '.join(PARTICLE_COLOURINGS)}")
 
 
@@ -173,7 +174,7 @@ def colour_gaussians(part: HalfResult, name: str, positions: Tensor) -> Colourin
         case "amplitude":
             values, label = gaussians.amplitudes, "amplitude"
         case "width":
-            values, label = gaussians.widths_angstroms @ gaussians.width_logits.softmax(dim=0), "standard deviation (Å)"
+            values, label = gaussians.mean_widths_angstroms, "standard deviation (Å)"
         case "position":
             colours = position_colours(gaussians.positions.cpu().double().numpy())
             return Colouring(name, "position: x red, y green, z blue", colours=colours)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.state_surfaces import CarriedSurfaces, GaussianSurfaces, Mesh, StateSurfaces
 from jobtypes.dynamight.visualization.states import GaussianStates, half_reconstruction
 from relion_jobs.contract.errors import UserError
-from relion_jobs.contract.running_job import RunningJob
 
 CHOICES = ("half 1", "half 2", "0: held out of half 1", "0: held out of half 2")
+FIRST_CHOICES = {1: CHOICES[0], 2: CHOICES[1], 0: CHOICES[2]}  # of option halfset
 SOURCES = ("Gaussians", "deformed reconstruction")
 _SAMPLE = 60  # particles
 _FAR = 0.04  # of the width of the drawing: farther from every particle there are no data
@@ -61,6 +62,25 @@ class ShownState:
     particle: int
     other: Mesh | None = None
     errors: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class GaussianLook:
+    """How the Gaussians of a state are drawn.
+
+    Attributes
+    ----------
+    values : (n,) or (n, 3)
+        Numbers, or colours.
+    sizes : (n,) A
+        Diameters.
+    label
+        Of the colour bar.
+    """
+
+    values: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    label: str
 
 
 class HalfView:
@@ -138,12 +158,12 @@ class HalfView:
         )
         if self.held_out is None:
             return shown
-        index = int(np.flatnonzero(self.held_out.half == self.session.half)[particle])
-        latent = self.held_out.latents[3 - self.session.half][index]
-        other = self.other_states.model.field.coefficients(latent[None].to(self.consensus))[0]
+        assert self.session.part.latent_by_other is not None
+        latent = self.session.part.latent_by_other[particle]
+        other = self.other_states.model.field.coefficients(latent[None])[0]
         # the same share of the highest density in both, since the halves' models have their own scales
         other_level = level / self.surfaces.highest * self.other_surfaces.highest
-        errors = self.held_out.gaussian_errors(index).double().numpy()
+        errors = self.held_out.gaussian_errors(self.session.half, particle).double().numpy()
         return replace(shown, inside=True, other=self.other_surfaces.surface(other, other_level), errors=errors)
 
     def surface_of_consensus(self, level: float) -> Mesh:
@@ -152,11 +172,18 @@ class HalfView:
 
     def colouring(self, name: str, n_clusters: int, seed: int) -> Colouring:
         """What the particles are coloured by."""
-        if self.held_out is not None and name == "held-out error":
-            errors = self.held_out.errors[self.held_out.half == self.session.half]
-            return Colouring(name, "disagreement of the halves (Å)", errors)
         clusters = self.session.clusters(n_clusters, seed) if name == "cluster" else None
         return self.session.colouring(name, self.reduction, clusters)
+
+    def gaussian_look(self, shown: ShownState, name: str) -> GaussianLook:
+        """Gaussians of a state by one of `colourings.GAUSSIAN_COLOURINGS`; in half-set 0 by what the halves disagree about."""
+        if shown.errors is not None:
+            return GaussianLook(shown.errors, 1.0 + shown.errors, "disagreement of the halves (Å)")
+        colouring = self.session.gaussian_colouring(name, shown.coordinates)
+        values = colouring.values if colouring.colours is None else colouring.colours
+        assert values is not None
+        sizes = 2 * self.session.model.gaussians.mean_widths_angstroms.cpu().double().numpy()
+        return GaussianLook(values, sizes, colouring.label)
 
     def reduce(self, method: str, seed: int) -> Reduction:
         """Draw the particles in another way."""
@@ -164,12 +191,12 @@ class HalfView:
         return self.session.reduction(method, dimensions=dimensions, seed=seed)
 
 
-def open_view(choice: str, forward: ForwardResult, job: RunningJob) -> HalfView:
-    """Open one of `CHOICES` of a job; UserError where half-set 0 has too few particles."""
+def open_view(choice: str, forward: ForwardResult, job_directory: Path) -> HalfView:
+    """Open one of `CHOICES` of a job; UserError where there is no half-set 0."""
     half = int(choice[-1])
     if not choice.startswith("0"):
-        return HalfView(Session(job.directory, forward, half))
-    held_out = held_out_particles(job.directory, forward, job)
+        return HalfView(Session(job_directory, forward, half))
+    held_out = held_out_particles(forward)
     part = forward.halves[half]
     chosen = torch.from_numpy(part.held_out).to(part.latent_mean.device)
     restricted = replace(
@@ -183,4 +210,4 @@ def open_view(choice: str, forward: ForwardResult, job: RunningJob) -> HalfView:
         rms_displacement=part.rms_displacement[chosen],
     )
     halves = {**forward.halves, half: restricted}
-    return HalfView(Session(job.directory, replace(forward, halves=halves), half), held_out)
+    return HalfView(Session(job_directory, replace(forward, halves=halves), half), held_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,6 @@ from jobtypes.common.particles import ParticleTable, write_particles
 from relion_jobs.contract.errors import UserError
 
 SUBSETS = Path("subsets")
-
-
-def in_box(values: NDArray[np.float64], lowest: Sequence[float], highest: Sequence[float]) -> NDArray[np.bool_]:
-    """Which of values (P, d) lie between `lowest` (d,) and `highest` (d,), ends included; nan leaves an end open."""
-    low = np.where(np.isnan(lowest), -np.inf, lowest)
-    high = np.where(np.isnan(highest), np.inf, highest)
-    return np.asarray(((values >= low) & (values <= high)).all(1))
 
 
 def in_polygon(points: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.bool_]:

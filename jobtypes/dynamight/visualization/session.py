@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
 from jobtypes.dynamight.visualization.colourings import Colouring, colour_gaussians, colour_particles
-from jobtypes.dynamight.visualization.held_out import read_held_out_errors
 from jobtypes.dynamight.visualization.reductions import Reduction, reduce
 from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
@@ -181,8 +181,8 @@ class Session:
 
     @cached_property
     def held_out_error(self) -> NDArray[np.float64]:
-        """(P,) disagreement of the two halves' models in A about each particle; nan where it was not measured."""
-        return read_held_out_errors(self.job_directory, self.forward, self.half)
+        """(P,) disagreement of the two halves' models in A about each particle; nan where it is not known."""
+        return held_out_errors(self.forward, self.half)
 
     @torch.no_grad()
     def other_half_coordinates(self) -> Tensor:
@@ -244,7 +244,9 @@ class Session:
     def colouring(self, name: str, reduction: Reduction, clusters: Clusters | None = None) -> Colouring:
         """What the particles are coloured by, one of `colourings.PARTICLE_COLOURINGS`; only ``cluster`` needs clusters."""
         labels = np.zeros(len(self.coordinates), dtype=np.int64) if clusters is None else clusters.labels
-        return colour_particles(self.part, name, points=reduction.points, clusters=labels, held_out_error=self.held_out_error)
+        return colour_particles(
+            self.part, name, points=reduction.points, clusters=labels, held_out_error=lambda: self.held_out_error
+        )
 
     def gaussian_colouring(self, name: str, coordinates: Tensor) -> Colouring:
         """What the Gaussians of the state at (D,) are coloured by, one of `colourings.GAUSSIAN_COLOURINGS`."""

@@ -26,43 +26,12 @@ def main(argv: Sequence[str]) -> int:
 
         choice = Choice(**{name: getattr(arguments, name) for name in Choice.__dataclass_fields__})
         forward = load_forward_result(directory, str(arguments.checkpoint_file or ""))
-        rows = chosen_rows(forward, choice, _Terminal(project, directory))
+        rows = chosen_rows(forward, choice, directory)
         table = particles_of(forward, project)
         path = write_subset(table, directory, rows, choice.half_set)
         register(path, PARTICLES_LABEL)
     _say(f"Wrote {len(rows)} of {len(table)} particles to {path}.")
     return 0
-
-
-class _Terminal:
-    """What work wants of a running job, where there is none."""
-
-    is_continue = True
-
-    def __init__(self, project: Path, directory: Path) -> None:
-        self.project, self.directory = project, directory
-
-    def report(self, sentence: str) -> None:
-        """Write one line."""
-        _say(sentence)
-
-    def warn(self, sentence: str) -> None:
-        """Write one line."""
-        _say(f"Warning: {sentence}")
-
-    def progress(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        """Say how far it is."""
-        sys.stderr.write(f"\r{stage}: {done}/{total} {unit}" + ("\n" if done >= total else ""))
-
-    def check_abort(self) -> None:
-        """Ctrl-C stops a tool by itself."""
-
-    def abort_requested(self) -> bool:
-        """Never."""
-        return False
-
-    def add_output(self, path: Path, label: str) -> None:
-        """Register nothing: the tool does."""
 
 
 def _say(sentence: str) -> None:

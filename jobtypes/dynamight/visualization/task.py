@@ -9,6 +9,7 @@ import torch
 
 from jobtypes.common.devices import choose_device
 from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.to_files import write_everything
 from jobtypes.dynamight.visualization.window.availability import why_no_window
@@ -20,10 +21,12 @@ _TO_FILES = "states are written to files: maps, ChimeraX scripts, animations and
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
-    """Say the plan in sentences; UserError where the forward deformations are missing or another job's."""
+    """Say the plan in sentences; UserError where forward deformations or half-set 0 are missing, or are another job's."""
     options = VisualizationOptions.from_values(values)
     _, sentence = choose_device(options.gpu_id)
     forward = load_forward_result(job_directory, options.checkpoint_file)
+    if options.half_set == 0:
+        held_out_particles(forward)
     return [
         sentence,
         f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.",

@@ -10,7 +10,7 @@ import numpy as np
 from jobtypes.common.particles import read_particles, write_particles
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.model.result import ForwardResult
-from jobtypes.dynamight.outputs import PARTICLES_LABEL
+from jobtypes.dynamight.outputs import HELD_OUT_ERROR, PARTICLES_LABEL
 from jobtypes.dynamight.visualization.figures import draw_disagreement
 from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out_particles
 from relion_jobs.contract.running_job import RunningJob
@@ -19,7 +19,7 @@ PARTICLES = "particles_half0.star"
 
 
 def compare_halves(forward: ForwardResult, job: RunningJob, folder: Path) -> None:
-    """Encode the held-out particles of each half with the other half's model too, and draw where the two disagree.
+    """Draw where the two halves' models disagree about held-out particles, and write these particles.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def compare_halves(forward: ForwardResult, job: RunningJob, folder: Path) -> Non
     folder
         visualization/ of the job: figures/06_disagreement.png, disagreement.json and particles_half0.star go there.
     """
-    particles = held_out_particles(job.directory, forward, job)
+    particles = held_out_particles(forward)
     found = particles.disagreements
     for half, part in found.items():
         job.report(
@@ -57,14 +57,9 @@ def _write_held_out(particles: HeldOutParticles, job: RunningJob, path: Path) ->
     """Write the held-out particles of both halves as they are in the job's STAR file, with motion and disagreement in A."""
     table = read_particles(job.project / particles.forward.star_file, seed=0)
     order = np.argsort(particles.rows)
-    halves = {} if table.half_is_given else {"rlnRandomSubset": particles.half[order]}
-    write_particles(
-        table,
-        path,
-        rows=particles.rows[order],
-        **halves,
-        rlnDynamightRmsDisplacement=particles.motion[order],
-        rlnDynamightDisagreement=particles.errors[order],
-    )
+    columns = {"rlnDynamightRmsDisplacement": particles.motion[order], HELD_OUT_ERROR: particles.errors[order]}
+    if not table.half_is_given:
+        columns["rlnRandomSubset"] = particles.half[order]
+    write_particles(table, path, rows=particles.rows[order], **columns)
     job.add_output(path, PARTICLES_LABEL)
     job.report(f"Wrote the {len(particles)} held-out particles of both halves to {path}, disagreement in A beside each.")

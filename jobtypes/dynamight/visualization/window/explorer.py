@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from napari import Viewer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QDockWidget, QLabel, QVBoxLayout, QWidget
@@ -16,12 +14,12 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.colourings import Colouring
-from jobtypes.dynamight.visualization.half_view import CHOICES, HalfView, ShownState, open_view
+from jobtypes.dynamight.visualization.half_view import HalfView, ShownState, open_view
+from jobtypes.dynamight.visualization.movie_paths import MoviePath, along_motion, along_stroke, shown_states
 from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.selection import in_polygon
 from jobtypes.dynamight.visualization.state_surfaces import Mesh, StateSurfaces
-from jobtypes.dynamight.visualization.trajectories import DRAWN_BY_HAND, smooth_path
 from jobtypes.dynamight.visualization.window import saved_files
 from jobtypes.dynamight.visualization.window.background import Background, Progress
 from jobtypes.dynamight.visualization.window.controls import Tabs, ViewControls
@@ -55,8 +53,8 @@ class Explorer(QWidget):
         self.state: ShownState | None = None
         self.point: NDArray[np.float64] | None = None
         self.colouring: Colouring | None = None
-        self.path: Tensor | None = None  # (F, D) A, of the movie
-        self.drawn: NDArray[np.float64] | None = None  # (F, 2), the movie's path in the drawing
+        self.path: MoviePath | None = None  # of the movie
+        self.path_is_drawn = False  # in the drawing that is shown
         self.movie_states: list[ShownState] = []
         self.corners: NDArray[np.float64] | None = None
         self.molecule = MoleculeLayers(viewer)
@@ -128,7 +126,7 @@ class Explorer(QWidget):
         method, name = self.top.method, self.top.colouring.currentText()
 
         def work(progress: Progress) -> tuple[HalfView, Mesh, Reduction, Colouring]:
-            view = open_view(choice, self.forward, progress)
+            view = open_view(choice, self.forward, self.job.directory)
             view.reduction = view.reduce(method, self.options.seed)
             colouring = view.colouring(name, self.options.n_clusters, self.options.seed)
             return view, view.surface_of_consensus(view.surfaces.level), view.reduction, colouring
@@ -138,7 +136,7 @@ class Explorer(QWidget):
     def _opened(self, found: tuple[HalfView, Mesh, Reduction, Colouring]) -> None:
         self.view, consensus, _, self.colouring = found
         view, show = self.view, self.tabs.show_controls
-        self.path, self.drawn, self.corners, self.movie_states = None, None, None, []
+        self.path, self.path_is_drawn, self.corners, self.movie_states = None, False, None, []
         self.molecule.clear_movie()
         show.source.setCurrentIndex(0)
         show.set_level(view.surfaces.level, view.surfaces.highest)
@@ -176,19 +174,19 @@ class Explorer(QWidget):
         self.view.reduction, self.colouring = found
         self.canvas.show_particles(self.view.reduction, self.colouring, self.view.session.least_moved)
         if is_new:
-            self.corners, self.drawn = None, None
+            self.corners, self.path_is_drawn = None, False
             self.point = None if self.state is None else self.view.reduction.points[self.state.particle]
         self._mark()
         values = self.colouring.values
         unknown = 0 if values is None else int(np.isnan(values).sum())
         is_missing = f" {unknown} of {len(values)} particles have no value (grey)." if unknown and values is not None else ""
         if values is not None and unknown == len(values):
-            is_missing = " It is not measured yet: open half set 0 once."
+            is_missing = " It is measured at the end of the training."
         self.say(f"Coloured by {self.colouring.label}.{is_missing}")
 
     def _mark(self) -> None:
-        if self.drawn is not None:
-            self.canvas.mark_trajectory(self.drawn)
+        if self.path is not None and self.path_is_drawn:
+            self.canvas.mark_trajectory(self.path.drawn)
         if self.corners is not None:
             self.canvas.mark_polygon(self.corners)
         if self.state is not None:
@@ -224,27 +222,14 @@ class Explorer(QWidget):
     def _appearance(self, state: ShownState) -> Appearance:
         """How a state is drawn as the controls are now."""
         show = self.tabs.show_controls
-        gaussians = self._view.session.model.gaussians
-        colouring = self._view.session.gaussian_colouring(show.gaussian_colour.currentText(), state.coordinates)
-        sizes = 2 * self._widths(gaussians)
-        values, label = colouring.colours, colouring.label
-        if state.errors is not None:
-            values, label, sizes = state.errors, "disagreement of the halves (Å)", 1.0 + state.errors
-        elif values is None:
-            assert colouring.values is not None
-            values = colouring.values
-        if values.ndim == 1:
-            high = self.molecule.largest if label.startswith("displacement") else float(values.max())
+        look = self._view.gaussian_look(state, show.gaussian_colour.currentText())
+        if look.values.ndim == 1:
+            high = self.molecule.largest if look.label.startswith("displacement") else float(look.values.max())
             self.molecule.gaussian_limits = (0.0, max(high, 1e-6))
-        show.gaussian_bar.set_range(*self.molecule.gaussian_limits, label)
-        show.gaussian_bar.setVisible(values.ndim == 1)
+        show.gaussian_bar.set_range(*self.molecule.gaussian_limits, look.label)
+        show.gaussian_bar.setVisible(look.values.ndim == 1)
         show.surface_bar.set_range(0.0, self.molecule.largest, "displacement (Å)")
-        return Appearance(state.mesh, state.surface_values, state.positions, values, sizes, state.inside, state.other)
-
-    @staticmethod
-    def _widths(gaussians: Any) -> NDArray[np.float64]:
-        widths = gaussians.widths_angstroms @ gaussians.width_logits.softmax(dim=0)
-        return np.asarray(widths.cpu().double().numpy())
+        return Appearance(state.mesh, state.surface_values, state.positions, look.values, look.sizes, state.inside, state.other)
 
     def refresh(self) -> None:
         """Show what is chosen in the tab "Show", of the same state."""
@@ -313,54 +298,34 @@ class Explorer(QWidget):
 
     def follow(self, stroke: NDArray[np.float64]) -> None:
         """Make a movie along a stroke (m, 2) drawn with the mouse."""
-        view = self._view
-        path = smooth_path(stroke, self.tabs.movie.frames.value(), smoothing=DRAWN_BY_HAND)
-        self._make_movie(view.session.states_at(view.reduction, path), path, "the trajectory")
+        self._make_movie(along_stroke(self._view, stroke, self.tabs.movie.frames.value()))
 
     def traverse(self, motion: int) -> None:
         """Make a movie along a main motion, through where the particles are."""
-        view = self._view
-        path = view.session.traversal(motion, self.tabs.movie.frames.value())
-        drawn = path[:, list(view.reduction.dimensions)].numpy() if view.reduction.method == "pca" else None
-        if drawn is None or drawn.shape[1] != 2:
-            nearest = torch.cdist(path, view.session.coordinates).argmin(1).numpy()
-            drawn = view.reduction.points[nearest]
-        self._make_movie(path, drawn.astype(np.float64), f"main motion {motion + 1}")
+        self._make_movie(along_motion(self._view, motion, self.tabs.movie.frames.value()))
 
     def make_again(self) -> None:
-        """The last trajectory with the number of frames that is chosen now."""
-        if self.drawn is None or self.path is None:
+        """The last movie with the number of frames that is chosen now."""
+        if self.path is None or not self.path_is_drawn:
             raise UserError("There is no trajectory yet; draw one with the middle mouse button, or press a main motion.")
-        count = self.tabs.movie.frames.value()
-        old, new = np.linspace(0, 1, len(self.drawn)), np.linspace(0, 1, count)
-        path = np.column_stack([np.interp(new, old, column) for column in self.path.numpy().T])
-        drawn = np.column_stack([np.interp(new, old, column) for column in self.drawn.T])
-        self._make_movie(torch.from_numpy(path).float(), drawn, "the trajectory")
+        self._make_movie(self.path.with_frames(self.tabs.movie.frames.value()))
 
-    def _make_movie(self, path: Tensor, drawn: NDArray[np.float64], what: str) -> None:
+    def _make_movie(self, path: MoviePath) -> None:
         view, level = self._view, self.tabs.show_controls.chosen_level
 
-        def work(progress: Progress) -> list[ShownState]:
-            states = []
-            for done, coordinates in enumerate(path, start=1):
-                progress.check_abort()
-                states.append(view.state_of(coordinates, level))
-                progress.progress("movie", done, len(path), "states")
-            return states
-
         def then(states: list[ShownState]) -> None:
-            self.path, self.drawn, self.movie_states = path, drawn, states
-            self.canvas.mark_trajectory(drawn)
+            self.path, self.path_is_drawn, self.movie_states = path, True, states
+            self.canvas.mark_trajectory(path.drawn)
             self.molecule.set_movie([self._appearance(state) for state in states], self._at_frame)
             outside = sum(not state.inside for state in states)
             grey = f" {outside} of them lie outside the data (grey)." if outside else ""
-            self.say(f"{len(states)} states along {what}: play them with the button under the molecule.{grey}")
+            self.say(f"{len(states)} states along {path.name}: play them with the button under the molecule.{grey}")
 
-        self.background.run(f"movie along {what}", work, then)
+        self.background.run(f"movie along {path.name}", lambda progress: shown_states(view, path, level, progress), then)
 
     def _at_frame(self, frame: int) -> None:
-        if self.drawn is not None:
-            self.state, self.point = self.movie_states[frame], self.drawn[frame]
+        if self.path is not None and self.path_is_drawn:
+            self.state, self.point = self.movie_states[frame], self.path.drawn[frame]
             self.canvas.mark_state(self.point, self.state.inside)
 
     # particles -----------------------------------------------------------------------------------------------------------
@@ -398,7 +363,7 @@ class Explorer(QWidget):
         """Save the movie that was made last."""
         if self.path is None:
             raise UserError("There is no movie yet; draw a trajectory with the middle mouse button, or press a main motion.")
-        self._save("movie", partial(saved_files.save_movie, self._view.session, self.path))
+        self._save("movie", partial(saved_files.save_movie, self._view.session, self.path.states))
 
     def save_selection(self) -> None:
         """Save the particles inside the outline."""
@@ -434,8 +399,3 @@ class Explorer(QWidget):
         if self.state is None:
             raise UserError("No state is shown; click one in the latent space.")
         return self.state.coordinates
-
-
-def first_choice(half_set: int) -> str:
-    """Entry of `half_view.CHOICES` of the option half_set."""
-    return CHOICES[{1: 0, 2: 1, 0: 2}[half_set]]

@@ -6,8 +6,9 @@ import napari
 from qtpy.QtCore import QTimer
 
 from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.visualization.half_view import FIRST_CHOICES
 from jobtypes.dynamight.visualization.options import VisualizationOptions
-from jobtypes.dynamight.visualization.window.explorer import Explorer, first_choice
+from jobtypes.dynamight.visualization.window.explorer import Explorer
 from relion_jobs.contract.running_job import RunningJob
 
 _MILLISECONDS_BETWEEN_LOOKS = 500  # for the abort mark
@@ -22,7 +23,7 @@ def make_explorer(viewer: napari.Viewer, forward: ForwardResult, options: Visual
     explorer = Explorer(viewer, forward, options, job)
     viewer.window.add_dock_widget(explorer, name="Latent space", area="right")
     explorer.make_room()
-    explorer.open(first_choice(options.half_set))
+    explorer.open(FIRST_CHOICES[options.half_set])
     return explorer
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mrcfile
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from jobtypes.common.checkpoints import save_checkpoint
-from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
-from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, ForwardResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from tests.trained_job import JOB, MadeUpHalf, held_out, write_particles, write_training
 
 BOX, PIXEL, N_PER_HALF, N_LATENT, N_FIELDS = 24, 4.0, 30, 2, 3
 RMS_ANGSTROMS = 3.0
@@ -54,29 +51,15 @@ def flexible_model(half: int, latents: Tensor) -> HalfModel:
     return model.eval().requires_grad_(False)
 
 
-def write_particles(project: Path) -> None:
-    """60 particles of noise with random poses, halves 1 and 2 in turn."""
-    rng = np.random.default_rng(0)
-    with mrcfile.new(project / "stack.mrcs") as file:
-        file.set_data(rng.standard_normal((2 * N_PER_HALF, BOX, BOX)).astype(np.float32))
-        file.set_image_stack()
-        file.voxel_size = PIXEL
-    optics = "rlnOpticsGroup rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnImagePixelSize rlnImageSize "
-    optics += "rlnImageDimensionality"
-    columns = "rlnImageName rlnOpticsGroup rlnRandomSubset rlnAngleRot rlnAngleTilt rlnAnglePsi rlnOriginXAngst rlnOriginYAngst "
-    columns += "rlnDefocusU rlnDefocusV rlnDefocusAngle"
-    lines = ["data_optics", "", "loop_", *(f"_{name}" for name in optics.split()), f"1 300 2.7 0.1 {PIXEL} {BOX} 2", ""]
-    lines += ["data_particles", "", "loop_", *(f"_{name}" for name in columns.split())]
-    for index in range(2 * N_PER_HALF):
-        rot, psi = rng.uniform(-180, 180, 2)
-        lines.append(
-            f"{index + 1:06d}@stack.mrcs 1 {index % 2 + 1} {rot:.3f} {rng.uniform(0, 180):.3f} {psi:.3f} 0.5 -1.5 15000 14500 30"
-        )
-    (project / "particles.star").write_text("\n".join([*lines, ""]))
-
-
-def write_checkpoint(project: Path, *, identity: str = "first", shift_half2: float = 0.0) -> None:
-    """A finished training in DynaMight/job002."""
+def write_checkpoint(
+    project: Path,
+    *,
+    identity: str = "first",
+    shift_half2: float = 0.0,
+    has_ended: bool = True,
+    name: str = "checkpoint_final.pth",
+) -> None:
+    """A training in DynaMight/job002; what it knows of held-out particles is made up too."""
     halves = {}
     for half in (1, 2):
         generator = torch.Generator().manual_seed(10 + half)
@@ -84,39 +67,18 @@ def write_checkpoint(project: Path, *, identity: str = "first", shift_half2: flo
         model = flexible_model(half, latents)
         if half == 2:
             model.field.branch[-1].weight *= 1 + shift_half2
-        held_out = torch.zeros(N_PER_HALF, dtype=torch.bool)
-        held_out[::6] = True
-        halves[half] = {
-            "model": model.state_dict(),
-            "rows": torch.arange(half - 1, 2 * N_PER_HALF, 2),
-            "held_out": held_out,
-            "latent_mean": latents,
-            "latent_log_variance": torch.full_like(latents, -4.0),
-            "input_matrices": euler_matrices(torch.rand(N_PER_HALF, 3, generator=generator) * 180),
-            "input_shifts": torch.zeros(N_PER_HALF, 2),
-        }
-    settings = {
-        "box": BOX,
-        "pixel_size_angstroms": PIXEL,
-        "star_file": "particles.star",
-        "seed": 1,
-        "particle_diameter_angstroms": 70.0,
-        "soft_edge_angstroms": 10.0,
-        "n_latent": N_LATENT,
-        "n_fields": N_FIELDS,
-    }
-    path = project / "DynaMight/job002/forward_deformations/checkpoints/checkpoint_final.pth"
-    contents = {"settings": settings, "identity": identity, "epoch": 7, "halves": halves}
-    save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
+        by_other = torch.randn(int(held_out(N_PER_HALF).sum()), N_LATENT, generator=generator)
+        halves[half] = MadeUpHalf(model, latents, by_other if has_ended else None)
+    write_training(project, halves, box=BOX, pixel_size=PIXEL, diameter=70.0, identity=identity, name=name)
 
 
 @pytest.fixture
 def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Any:
     """A job with a trained checkpoint; the working directory is its project."""
     monkeypatch.chdir(tmp_path)
-    write_particles(tmp_path)
+    write_particles(tmp_path, n_particles=2 * N_PER_HALF, box=BOX, pixel_size=PIXEL)
     write_checkpoint(tmp_path)
-    return recording_job(tmp_path, "DynaMight/job002", is_continue=True)
+    return recording_job(tmp_path, JOB, is_continue=True)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from PIL import Image
 from jobtypes.common.particles import read_particles
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.figures import new_figure, save_figure, write_logbook
+from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.outputs import (
     gather_logbook,
     rms_of_gaussians,
@@ -112,8 +113,7 @@ def test_particles_keep_their_latents(flexible_job, forward) -> None:
 
 
 def test_particles_tell_their_refined_pose_and_their_held_out_error(flexible_job, forward) -> None:
-    errors = {half: np.where(part.held_out, 10.0 * half, -1.0) for half, part in forward.halves.items()}
-    write_forward_outputs(forward, [], flexible_job, seed=1, held_out_errors=errors)
+    write_forward_outputs(forward, [], flexible_job, seed=1)
     table = read_particles(flexible_job.directory / "forward_deformations" / "particles.star")
     poses = [f"rlnDynamight{name}" for name in ("AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst")]
     columns = table.source["particles"].read(numbers=(*poses, "rlnDynamightHeldOutError"))
@@ -123,7 +123,10 @@ def test_particles_tell_their_refined_pose_and_their_held_out_error(flexible_job
         assert torch.allclose(matrices, part.angles_matrices.double(), atol=1e-5)
         origins = np.stack([columns[name][part.rows] for name in poses[3:]], axis=1)
         assert np.allclose(origins, -part.shifts_angstroms.numpy(), atol=1e-5)
-        assert (columns["rlnDynamightHeldOutError"][part.rows] == np.where(part.held_out, 10.0 * half, -1.0)).all()
+        errors = columns["rlnDynamightHeldOutError"][part.rows]
+        assert (errors[part.held_out] == held_out_errors(forward, half)[part.held_out]).all()
+        assert errors[part.held_out].min() > 0
+        assert (errors[~part.held_out] == -1).all()
     assert np.allclose(table.origins_angstroms, [0.5, -1.5])  # the original pose stays what it was
 
 

@@ -11,18 +11,23 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
 from jobtypes.dynamight.forward_deformations.task import check, run
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER, load_forward_result
+from jobtypes.dynamight.outputs import HELD_OUT_ERROR
+from jobtypes.dynamight.visualization.held_out import held_out_particles
 from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
 
 JOB = Path("DynaMight/job001")
+PARTICLES_STAR = "forward_deformations/particles.star"
 
 
-def half_bytes(half: int) -> bytes:
-    """Every learned number of a half set."""
+def half_bytes(half: int, *, with_other: bool = True) -> bytes:
+    """Every learned number of a half set that has been trained, and what the other half's model makes of its particles."""
     state = load_last(JOB)["halves"][half]
     tensors = [*state["model"].values(), state["latent_mean"], state["latent_log_variance"]]
+    tensors += [state[LATENT_BY_OTHER]] if with_other else []
     return b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors)
 
 
@@ -37,6 +42,24 @@ def test_a_training_that_was_left_twice_ends_with_the_same_bytes(new_job, values
     assert [half_bytes(half) for half in (1, 2)] == uninterrupted
 
 
+def test_a_training_that_was_left_in_its_ending_ends_with_the_same_bytes(new_job, values):
+    run(values(), new_job())
+    uninterrupted = [half_bytes(half) for half in (1, 2)], (JOB / PARTICLES_STAR).read_bytes()
+    shutil.rmtree(JOB / "forward_deformations")
+    for number, stage in enumerate(("latents of half 2", "held-out particles of half 2")):
+        job = new_job(is_continue=number > 0)
+
+        def progress(now: str, *figures: object, job: object = job, stage: str = stage) -> None:
+            job.stop_after = -1 if now == stage else job.stop_after
+
+        job.progress = progress
+        with pytest.raises(JobAborted):
+            run(values(), job)
+        assert not load_last(JOB)["finished"]
+    run(values(), new_job(is_continue=True))
+    assert ([half_bytes(half) for half in (1, 2)], (JOB / PARTICLES_STAR).read_bytes()) == uninterrupted
+
+
 def test_halves_that_train_side_by_side_give_the_same_bytes_as_one_after_the_other(new_job, values):
     run(values(), new_job())
     one_after_the_other = [half_bytes(half) for half in (1, 2)]
@@ -47,13 +70,16 @@ def test_halves_that_train_side_by_side_give_the_same_bytes_as_one_after_the_oth
 
 def test_half_1_does_not_depend_on_the_pixels_of_half_2(new_job, values, project):
     run(values(), new_job())
-    first, second = half_bytes(1), half_bytes(2)
+    first, second = [half_bytes(half, with_other=False) for half in (1, 2)]
+    by_other = load_last(JOB)["halves"][1][LATENT_BY_OTHER]
     shutil.rmtree(JOB / "forward_deformations")
     with mrcfile.open(project / "particles.mrcs", mode="r+") as file:
         file.data[1::2] += np.random.default_rng(1).normal(0, 1, file.data[1::2].shape).astype(np.float32)
     run(values(), new_job())
-    assert half_bytes(1) == first
-    assert half_bytes(2) != second
+    assert half_bytes(1, with_other=False) == first
+    assert half_bytes(2, with_other=False) != second
+    # what the model of half 2 says of half 1 is kept beside what half 1 has learned, and enters nothing of it
+    assert not torch.equal(load_last(JOB)["halves"][1][LATENT_BY_OTHER], by_other)
 
 
 def test_an_epoch_visits_every_training_particle_once_and_no_held_out_one(new_job, values):
@@ -156,11 +182,22 @@ def test_premultiplied_data_give_the_same_gaussians_scale(new_job, values, proje
     assert load_forward_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
 
 
-def test_a_finished_training_that_lost_its_files_writes_them_on_continue(new_job, values):
+def test_a_finished_training_that_lost_its_files_writes_the_same_on_continue(new_job, values):
     run(values(), new_job())
-    (JOB / "forward_deformations/particles.star").unlink()
+    before = (JOB / PARTICLES_STAR).read_bytes()
+    (JOB / PARTICLES_STAR).unlink()
     run(values(), new_job(is_continue=True))
-    assert (JOB / "forward_deformations/particles.star").is_file()
+    assert (JOB / PARTICLES_STAR).read_bytes() == before
+
+
+def test_half_set_0_shows_the_errors_that_the_training_has_written(new_job, values):
+    run(values(), new_job())
+    column = read_particles(JOB / PARTICLES_STAR).source["particles"].read(numbers=(HELD_OUT_ERROR,))[HELD_OUT_ERROR]
+    particles = held_out_particles(load_forward_result(JOB))
+    assert len(particles) >= 4
+    assert (column[particles.rows] == particles.errors).all()
+    assert (particles.errors > 0).all()
+    assert (np.delete(column, particles.rows) == -1).all()
 
 
 @pytest.mark.parametrize("name", ["particles.star", "map.mrc"])

@@ -15,6 +15,7 @@ import pytest
 from jobtypes.common.team import Team
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
 from jobtypes.dynamight.forward_deformations.task import halves_of, run
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import defaults
 from relion_jobs.ondisk import job_star
@@ -64,7 +65,8 @@ def learned(directory: Path) -> list[bytes]:
     content = load_last(directory)
     assert content is not None
     states = [content["halves"][half] for half in (1, 2)]
-    tensors = [[*state["model"].values(), state["latent_mean"], state["latent_log_variance"]] for state in states]
+    names = ("latent_mean", "latent_log_variance", LATENT_BY_OTHER)
+    tensors = [[*state["model"].values(), *(state[name] for name in names)] for state in states]
     figures = [sorted(item for item in row.items() if item[0] != "seconds") for row in content["history"]]
     return [b"".join(tensor.contiguous().numpy().tobytes() for tensor in part) for part in tensors] + [repr(figures).encode()]
 

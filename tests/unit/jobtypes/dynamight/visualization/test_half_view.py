@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jobtypes.common.volumes import write_volume
+from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.visualization.half_view import SOURCES, HalfView, open_view
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.state_surfaces import CarriedSurfaces, GaussianSurfaces, contour
@@ -79,7 +80,7 @@ def test_the_reconstruction_is_refused_before_it_is_made_and_taken_afterwards(se
 
 
 def test_half_set_0_has_the_held_out_particles_with_both_models_states(flexible_job, forward) -> None:
-    view = open_view("0: held out of half 2", forward, flexible_job)
+    view = open_view("0: held out of half 2", forward, flexible_job.directory)
     part = forward.halves[2]
     assert view.session.part.rows.tolist() == part.rows[part.held_out].tolist()
     shown = view.state_at(view.reduction.points[2], view.surfaces.level)
@@ -87,4 +88,16 @@ def test_half_set_0_has_the_held_out_particles_with_both_models_states(flexible_
     assert shown.errors is not None
     motions = view.held_out.motions[2]
     assert np.allclose(shown.errors, motions.difference(2).norm(dim=1))
-    assert np.isfinite(view.colouring("held-out error", 4, 1).values).all()
+    errors = view.colouring("held-out error", 4, 1).values
+    assert np.allclose(errors, held_out_errors(forward, 2)[part.held_out])
+    assert np.isclose(np.sqrt(np.mean(shown.errors**2)), errors[2])
+    look = view.gaussian_look(shown, "amplitude")
+    assert (look.values == shown.errors).all()
+    assert np.allclose(look.sizes, 1 + shown.errors)
+
+
+def test_gaussians_are_as_large_as_they_are_wide(session: Session) -> None:
+    view = HalfView(session)
+    look = view.gaussian_look(view.state_at(view.reduction.points[7], view.surfaces.level), "position")
+    assert look.values.shape == (150, 3)
+    assert np.allclose(look.sizes, 8.0)

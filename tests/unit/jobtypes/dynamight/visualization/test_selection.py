@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 
 from jobtypes.common.particles import read_particles
-from jobtypes.dynamight.visualization.selection import in_box, in_polygon, in_range, write_subset
+from jobtypes.dynamight.visualization.selection import in_polygon, in_range, write_subset
 from relion_jobs.contract.errors import UserError
 
 POINTS = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, -1.0]])
-
-
-def test_a_box_includes_its_ends_and_may_be_open() -> None:
-    assert in_box(POINTS, (0.0, np.nan), (1.0, 2.0)).tolist() == [True, True, False]
 
 
 def test_a_polygon_takes_what_lies_inside() -> None:

@@ -1,49 +1,32 @@
 from __future__ import annotations
 
-import pytest
-import torch
+import shutil
+from pathlib import Path
 
-from jobtypes.dynamight.visualization.held_out import TwoMotions, encode_with
+import numpy as np
+import pytest
+
+from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.outputs import HELD_OUT_ERROR, write_forward_outputs
+from jobtypes.dynamight.visualization import task
+from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.validation import compare_halves
 from relion_jobs.contract.errors import UserError
 
 
-def two_motions(seed: int) -> TwoMotions:
-    generator = torch.Generator().manual_seed(seed)
-    first, second = torch.randn(2, 200, 3, generator=generator)
-    first, second = first - first.mean(0), second - second.mean(0)
-    basis, other = torch.randn(2, 3, 300, 3, generator=generator)
-    return TwoMotions(first, basis, second, other)
+def written_errors(path: Path) -> np.ndarray:
+    return read_particles(path).source["particles"].read(numbers=(HELD_OUT_ERROR,))[HELD_OUT_ERROR]
 
 
-def test_models_of_the_same_motion_agree() -> None:
-    one = two_motions(0)
-    found = TwoMotions(one.coefficients, one.basis, 2 * one.coefficients, one.basis / 2).disagreement()
-    assert found.rms_error < 1e-5
-    assert found.correlation > 0.9999
-
-
-def test_the_disagreement_is_that_of_all_displacements_written_out() -> None:
-    both = two_motions(1)
-    first = torch.einsum("pk,knc->pnc", both.coefficients, both.basis).double()
-    second = torch.einsum("pk,knc->pnc", both.other_coefficients, both.other_basis).double()
-    error, motion = (first - second).square().sum(2), (0.5 * (first + second)).square().sum(2)
-    found = both.disagreement()
-    assert torch.allclose(found.particle_error, error.mean(1).sqrt(), rtol=1e-4)
-    assert torch.allclose(found.gaussian_error, error.mean(0).sqrt(), rtol=1e-4)
-    assert torch.allclose(found.particle_motion, motion.mean(1).sqrt(), rtol=1e-4)
-    assert torch.allclose(found.gaussian_motion, motion.mean(0).sqrt(), rtol=1e-4)
-    assert torch.allclose(both.difference(7).norm(dim=1).double(), error[7].sqrt(), rtol=1e-3)
-    assert abs(found.correlation) < 0.2  # of independent motions
-
-
-def test_a_model_encodes_its_own_particles_as_in_training(flexible_job, forward) -> None:
-    """The stored latents are made up; what two calls with one model give must agree, whatever else is encoded with it."""
-    part = forward.halves[1]
-    all_rows = encode_with(part.model, forward, part.rows, flexible_job, "encoding")
-    some = encode_with(part.model, forward, part.rows[[3, 8]], flexible_job, "encoding")
-    assert all_rows.shape == (30, 2)
-    assert torch.allclose(all_rows[[3, 8]], some, atol=1e-5)
+def test_half_set_0_shows_the_errors_that_the_training_has_written_and_needs_no_images(flexible_job, forward) -> None:
+    write_forward_outputs(forward, [], flexible_job, seed=1)
+    column = written_errors(flexible_job.directory / "forward_deformations/particles.star")
+    Path("stack.mrcs").unlink()
+    particles = held_out_particles(forward)
+    assert (column[particles.rows] == particles.errors).all()
+    assert (np.delete(column, particles.rows) == -1).all()
+    compare_halves(forward, flexible_job, flexible_job.directory)
+    assert (written_errors(flexible_job.directory / "particles_half0.star") == column[np.sort(particles.rows)]).all()
 
 
 def test_halves_with_a_single_held_out_particle_cannot_be_compared(flexible_job, forward) -> None:
@@ -51,3 +34,19 @@ def test_halves_with_a_single_held_out_particle_cannot_be_compared(flexible_job,
         part.held_out[1:] = False
     with pytest.raises(UserError, match=r"Half 1 has 1 held-out particle\(s\), .* expected at least 2"):
         compare_halves(forward, flexible_job, flexible_job.directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("012.pth", r"012.pth is of a training that has not ended, .*; continue the forward deformations to their end"),
+        ("checkpoint_final.pth", r"checkpoint_final.pth was written by an earlier version .*; train in a new job"),
+    ],
+)
+def test_half_set_0_of_a_checkpoint_that_does_not_have_it_is_refused(flexible_job, build_checkpoint, name, sentence) -> None:
+    shutil.rmtree(flexible_job.directory / "forward_deformations")
+    build_checkpoint(flexible_job.project, has_ended=False, name=name)
+    for refused in (lambda: task.check({"halfset": 0}, flexible_job.directory), lambda: task.run({"halfset": 0}, flexible_job)):
+        with pytest.raises(UserError, match=sentence):
+            refused()
+    assert "half 1" in " ".join(task.check({"halfset": 1}, flexible_job.directory))

@@ -1,0 +1,63 @@
+"""What the other half's model makes of the held-out particles of a half set, once both models are final.
+
+The particle's own half held it out of training, and the other half has never had it. Nothing is learned from the comparison, for
+which see `model.disagreement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.inference import refine_posterior
+from jobtypes.dynamight.model.poses import RefinedPoses
+
+
+@torch.no_grad()
+def latents_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, after_batch: Callable[[int], None]) -> Tensor:
+    """Posterior means (m, d), on the CPU, of the held-out particles of a half set under the other half's model.
+
+    Poses are worked out too, from the input poses and under the other half's prior.
+
+    Parameters
+    ----------
+    training
+        The half set.
+    other
+        The other half's model; its poses are replaced by the input poses of these particles.
+    plan
+        Of the last epoch.
+    after_batch
+        Hears how many particles are done.
+    """
+    other.poses = _unrefined(other.poses, len(training.observations)).to(training.observations.device)
+    n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
+    means, done = [training.latent_mean[:0]], 0
+    for index in training.held_out.split(training.settings.batch_size):
+        batch = training.observations.batch(index, n_terms)
+        posterior, _ = refine_posterior(
+            other,
+            batch,
+            other.encode(batch, training.projector, n_terms),
+            training.projector,
+            n_terms=n_terms,
+            independent_fraction=training.settings.independent_fraction,
+            prior_weight=plan.kl_weight,
+            move_poses=training.settings.refine_poses,
+        )
+        means.append(posterior.mean.cpu())
+        done += len(index)
+        after_batch(done)
+    return torch.cat(means)
+
+
+def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:
+    """Poses of other particles under the same prior."""
+    fresh = RefinedPoses(n_particles)
+    fresh.load_state_dict(poses.state_dict() | {"corrections": fresh.corrections})
+    return fresh

@@ -1,0 +1,98 @@
+"""The disagreement of the halves against displacements written out, and against models whose disagreement is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.dynamight.model.disagreement import TwoMotions, held_out_errors, held_out_motions
+from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, ForwardResult, build_model
+
+
+def two_motions(seed: int) -> TwoMotions:
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, 200, 3, generator=generator)
+    first, second = first - first.mean(0), second - second.mean(0)
+    basis, other = torch.randn(2, 3, 300, 3, generator=generator)
+    return TwoMotions(first, basis, second, other)
+
+
+def test_models_of_the_same_motion_agree() -> None:
+    one = two_motions(0)
+    found = TwoMotions(one.coefficients, one.basis, 2 * one.coefficients, one.basis / 2).disagreement()
+    assert found.rms_error < 1e-5
+    assert found.correlation > 0.9999
+
+
+def test_the_disagreement_is_that_of_all_displacements_written_out() -> None:
+    both = two_motions(1)
+    first = torch.einsum("pk,knc->pnc", both.coefficients, both.basis).double()
+    second = torch.einsum("pk,knc->pnc", both.other_coefficients, both.other_basis).double()
+    error, motion = (first - second).square().sum(2), (0.5 * (first + second)).square().sum(2)
+    found = both.disagreement()
+    assert torch.allclose(found.particle_error, error.mean(1).sqrt(), rtol=1e-4)
+    assert torch.allclose(found.gaussian_error, error.mean(0).sqrt(), rtol=1e-4)
+    assert torch.allclose(found.particle_motion, motion.mean(1).sqrt(), rtol=1e-4)
+    assert torch.allclose(found.gaussian_motion, motion.mean(0).sqrt(), rtol=1e-4)
+    assert torch.allclose(both.difference(7).norm(dim=1).double(), error[7].sqrt(), rtol=1e-3)
+    assert abs(found.correlation) < 0.2  # of independent motions
+
+
+@pytest.mark.parametrize("half", [1, 2])
+def test_errors_are_of_displacements_at_the_same_points_about_their_means(forward: ForwardResult, half: int) -> None:
+    part, other = forward.halves[half], forward.halves[3 - half].model
+    own = part.model.displacement(part.latent_mean[part.held_out])
+    theirs = other.displacement(part.latent_by_other, part.model.gaussians.positions)
+    difference = own - own.mean(0) - (theirs - theirs.mean(0))
+    errors = held_out_errors(forward, half)
+    assert np.allclose(errors[part.held_out], difference.square().sum(2).mean(1).sqrt(), rtol=1e-3)
+    assert np.isnan(errors[~part.held_out]).all()
+
+
+def with_one_model(forward: ForwardResult, mistake: float = 0.0) -> ForwardResult:
+    """Half 2 has the model of half 1, and says the same of its held-out particles, but of number 3 something else."""
+    part = forward.halves[1]
+    by_other = part.latent_mean[part.held_out].clone()
+    by_other[3, 0] += mistake
+    halves = {1: replace(part, latent_by_other=by_other), 2: replace(forward.halves[2], model=part.model)}
+    return replace(forward, halves=halves)
+
+
+def test_halves_with_one_model_do_not_disagree(forward: ForwardResult) -> None:
+    assert np.nanmax(held_out_errors(with_one_model(forward), 1)) < 1e-3
+
+
+def test_which_conformation_a_half_calls_its_consensus_does_not_count(forward: ForwardResult) -> None:
+    same = with_one_model(forward)
+    contents = load_checkpoint(forward.path, kind=KIND, version=FORMAT_VERSION)
+    model = build_model(contents["halves"][1]["model"], contents["settings"]).eval()  # its consensus is that of latent zero
+    assert (model.gaussians.positions - same.halves[1].model.gaussians.positions).norm(dim=1).max() > 2
+    same.halves[2] = replace(same.halves[2], model=model)
+    found = held_out_motions(same, 1).disagreement()
+    # what is left: points are the same in space, and between the two consensus states the molecule has moved past them
+    assert found.rms_error < 0.1 * found.rms_motion
+
+
+def test_a_particle_that_the_other_half_takes_for_another_is_off_by_the_way_between_the_two(forward: ForwardResult) -> None:
+    mistaken = with_one_model(forward, mistake=2.0)
+    part = mistaken.halves[1]
+    two = part.model.displacement(torch.stack((part.latent_mean[part.held_out][3], part.latent_by_other[3])))
+    distance = float((two[1] - two[0]).square().sum(1).mean().sqrt())
+    errors = held_out_errors(mistaken, 1)[part.held_out]
+    share = np.full(5, 1 / 5)  # a fifth of the mistake is in the mean over the five held-out particles
+    share[3] = 4 / 5
+    assert distance > 1
+    assert np.allclose(errors, share * distance, rtol=0.02, atol=0.02)
+
+
+def test_nothing_is_known_before_the_training_has_ended_or_of_a_single_particle(forward: ForwardResult) -> None:
+    parts = dict(forward.halves)
+    forward.halves[1] = replace(parts[1], latent_by_other=None)
+    assert np.isnan(held_out_errors(forward, 1)).all()
+    one = np.arange(30) == 6
+    forward.halves[1] = replace(parts[1], held_out=one, latent_by_other=parts[1].latent_by_other[1:2])
+    assert np.isnan(held_out_errors(forward, 1)).all()
