@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.common.devices import choose_device
 from jobtypes.common.particle_images import ParticleImages
-from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
@@ -24,7 +24,7 @@ from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, load_forward_result, particles_of
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
@@ -111,18 +111,13 @@ def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path,
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
     settings = settings_from(values)
     forward = load_forward_result(job_directory, _text(values.get("fn_checkpoint")) or None, device)
-    table = read_particles(project / forward.star_file, seed=settings.seed)
     given = _text(values.get("fn_star"))
     if given and (project / given).resolve() != (project / forward.star_file).resolve():
         raise UserError(
             f"Input images STAR file is {given}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
-            "give that one."
+            f"give that one (fn_star; in RELION --refinement-star-file {forward.star_file} in Additional arguments)."
         )
-    if max(int(half.rows.max()) for half in forward.halves.values()) >= len(table) or (table.box != forward.box):
-        raise UserError(
-            f"{forward.star_file} has {len(table)} particles of box {table.box}, which are not those that the checkpoint "
-            f"{forward.path} was trained on (box {forward.box}); put the STAR file back or train again."
-        )
+    table = particles_of(forward, project)
     mask, mask_sentence = _mask(values, forward, project)
     inverses, field_sentence = load_inverses(job_directory, forward, settings.field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."

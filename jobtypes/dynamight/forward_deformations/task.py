@@ -84,7 +84,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
                 )
                 if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
                     # it was killed while these were written
-                    _write_outputs(earlier["halves"], earlier["history"], options, job)
+                    _write_outputs(earlier["halves"], earlier["history"], job)
                 return
         plan = make_plan(options, job.project)
         start = team.from_first(lambda: starting_point(earlier, options, plan, job))
@@ -201,7 +201,7 @@ def _finish(
     path = writer.save(states, history, finished=True)
     for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
         scratch.unlink()
-    _write_outputs(states, history, options, job)
+    _write_outputs(states, history, job)
     for sentence in motions.values():
         job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
@@ -235,11 +235,9 @@ def _held_out_errors(
     return errors
 
 
-def _write_outputs(
-    states: dict[int, dict[str, Any]], history: list[dict[str, float]], options: ForwardOptions, job: RunningJob
-) -> None:
+def _write_outputs(states: dict[int, dict[str, Any]], history: list[dict[str, float]], job: RunningJob) -> None:
     errors = {half: state[ERRORS].numpy() for half, state in states.items() if ERRORS in state}
-    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed, held_out_errors=errors)
+    write_forward_outputs(load_forward_result(job.directory), history, job, held_out_errors=errors)
 
 
 def _read_and_seed(
