@@ -96,8 +96,11 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     pixel_size = inputs.table.pixel_size_angstroms
     with torch.no_grad():
         mask = _mask_around(problems, inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
-        maps, verdict = DeformedReconstruction(problems, store, mask, settings, job).run()
+        reconstruction = DeformedReconstruction(problems, store, mask, settings, job)
+        maps, verdict = reconstruction.run()
         _say_verdict(verdict, job)
+        for half, residual in reconstruction.unsolved.items():
+            job.warn(_unsolved(half, len(problems[half].views.rows), residual, inputs))
         for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size):
             job.report(sentence)
     store.delete()
@@ -186,6 +189,14 @@ def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
         job.report(verdict.sentence())
     else:
         job.warn(verdict.sentence())
+
+
+def _unsolved(half: int, particles: int, residual: float, inputs: Inputs) -> str:
+    return (
+        f"The maps of half {half} are not to be trusted: the residual stayed at {residual:.2g} of the first one, as {particles} "
+        f"particles are few for a box of {inputs.table.box} pixels (or {inputs.settings.iterations} iterations for them); take "
+        "more particles, bin them, or raise reconstruction_iterations."
+    )
 
 
 def _text(value: Value) -> str:

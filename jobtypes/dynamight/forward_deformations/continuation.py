@@ -64,11 +64,13 @@ def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: 
     allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options, earlier) else FREE_ON_RESUME
     different = options.differences(earlier["options"], allowed=allowed)
     if different:
-        name = different[0]
+        name, may = different[0], ", ".join(sorted(allowed))
+        before, now = earlier["options"].get(name), getattr(options, name)
+        found = "empty" if now is None else f"'{now}'"
+        expected = "without one" if before is None else f"with '{before}'"
         raise UserError(
-            f"Option {name} is '{getattr(options, name)}', but the training in {job.directory} was made with "
-            f"'{earlier['options'].get(name)}'; of the training's options only {', '.join(sorted(allowed))} may change when it "
-            "goes on. Set it back, or start a new job."
+            f"Option {name} is {found}, but the training in {job.directory} was made {expected}; of the training's options only "
+            f"{may} may change when it goes on. Set it back, or start a new job."
         )
 
 
