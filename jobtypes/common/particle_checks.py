@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ _REQUIRED = {
     **dict.fromkeys(EULER_ANGLE_COLUMNS, _REFINED),
     **dict.fromkeys(("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"), "run CtfFind and extract the particles with its CTF"),
 }
+LARGEST_DEFOCUS_ANGSTROMS = 1e6  # 0.1 mm
 _HELICAL = ("rlnHelicalTubeID", "rlnHelicalTrackLength", "rlnHelicalTrackLengthAngst", "rlnAnglePsiFlipRatio")
 
 
@@ -106,6 +108,21 @@ def checked_halves(particles: StarTable, values: NDArray[np.float64], copy_of: N
     return half
 
 
+def refuse_out_of_range(particles: StarTable, values: dict[str, NDArray[Any]], box_angstroms: float) -> None:
+    """Refuse a defocus that no microscope has, and particles that lie beside their images: damaged numbers or other units."""
+    limits = {
+        **dict.fromkeys(("rlnDefocusU", "rlnDefocusV"), (LARGEST_DEFOCUS_ANGSTROMS, "a defocus in A")),
+        **dict.fromkeys(ORIGIN_COLUMNS, (box_angstroms, f"an origin in A, within the box of {box_angstroms:g} A")),
+    }
+    for column, (limit, expected) in limits.items():
+        bad = np.flatnonzero(np.abs(values[column]) > limit) if column in values else []
+        if len(bad):
+            raise BadStarFile(
+                f"{particles.path}: column _{column} of data_particles is {values[column][bad[0]]:g} in "
+                f"{particles.where(int(bad[0]))}; expected {expected}: correct the row or take it out."
+            )
+
+
 def refuse_empty_half(path: Path, half: NDArray[np.int64]) -> None:
     """Refuse a file of which one half has no particles."""
     for number in HALVES:
@@ -127,6 +144,6 @@ def group_indices(particles: StarTable, values: NDArray[np.float64], numbers: ND
         raise BadStarFile(
             f"{particles.path}: column _rlnOpticsGroup of data_particles is {values[bad[0]]:g} in "
             f"{particles.where(int(bad[0]))}; "
-            f"expected a group of data_optics ({', '.join(map(str, numbers))})."
+            f"expected a group of data_optics ({', '.join(map(str, numbers))}); add the group there or take its particles out."
         )
     return index

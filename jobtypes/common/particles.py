@@ -164,6 +164,7 @@ def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
     particle_checks.refuse_empty_half(Path(path), half)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
     box, pixel_size = groups.common_size(Path(path), np.unique(optics_group))
+    particle_checks.refuse_out_of_range(particles, values, box * pixel_size)
     return ParticleTable(
         path=Path(path),
         rows=np.arange(n),

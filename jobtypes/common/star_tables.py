@@ -130,7 +130,8 @@ class StarTable:
     def _refuse(self, column: str, row: int, expected: str) -> None:
         found = _TOKEN.findall(self.row(row))[self.columns.index(column)].decode(errors="replace")
         raise BadStarFile(
-            f"{self.path}: column _{column} of data_{self.name} is {found!r} in {self.where(row)}; expected {expected}."
+            f"{self.path}: column _{column} of data_{self.name} is {found!r} in {self.where(row)}; expected {expected}: correct "
+            "the row or take it out."
         )
 
 

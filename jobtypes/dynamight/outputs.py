@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, ORIGIN_COLUMNS
-from jobtypes.common.particles import ParticleTable, read_particles, write_particles
+from jobtypes.common.particles import ParticleTable, write_particles
 from jobtypes.common.rotations import euler_angles
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
@@ -22,7 +22,7 @@ from jobtypes.dynamight.model.deformed import combine
 from jobtypes.dynamight.model.density import render_density
 from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, particles_of
 from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.running_job import RunningJob
@@ -56,7 +56,7 @@ def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path |
     return path
 
 
-def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: RunningJob, *, seed: int) -> None:
+def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: RunningJob) -> None:
     """Write what a finished training shows: figures, consensus maps, Gaussians and their motion, particles with latents.
 
     Parameters
@@ -67,8 +67,6 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
         Rows of forward_deformations/history.json; see `draw_history`.
     job
         The running job; maps and particles are registered as output nodes, logfile.pdf is made anew.
-    seed
-        Of the half sets, where the particle STAR file has none.
     """
     folder = job.directory / "forward_deformations"
     figures, halves = folder / "figures", forward.halves
@@ -85,8 +83,7 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     draw_displacements(displacements, figures / "04_displacements.png")
     for half, part in halves.items():
         _write_half(forward, part, motions[half], rms[half], folder, job)
-    table = read_particles(job.project / forward.star_file, seed=seed)
-    particles = folder / PARTICLES
+    table, particles = particles_of(forward, job.project), folder / PARTICLES
     errors = np.concatenate([held_out_errors(forward, half) for half in halves])
     extra = {HELD_OUT_ERROR: np.nan_to_num(errors, nan=NOT_HELD_OUT)} if np.isfinite(errors).any() else None
     write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()], extra)
@@ -231,7 +228,7 @@ def write_particles_with_latents(
     Parameters
     ----------
     table
-        All particles of the job.
+        All particles of the job, from `particles_of`.
     path
         File to write, whole or not at all.
     parts
@@ -253,10 +250,6 @@ def write_particles_with_latents(
     columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
     columns |= _refined_poses([part for part, _ in parts])
     rows = np.concatenate([part.rows for part, _ in parts])
-    halves = np.concatenate([np.full(len(part.rows), part.half) for part, _ in parts])
-    if not table.half_is_given or not np.array_equal(table.half[rows], halves):
-        # the halves that were trained on, whatever seed is given now, and whatever another STAR file of the particles says
-        columns["rlnRandomSubset"] = halves
     order = np.argsort(rows)
     write_particles(table, path, rows=rows[order], **{name: values[order] for name, values in columns.items()})
 

@@ -112,9 +112,9 @@ class Option:
         if not math.isfinite(value) or (self.kind == "integer" and value != int(value)):
             raise self._wrong(text, expected)
         if self.minimum is not None and value < self.minimum:
-            raise self._wrong(text, f"{expected} of at least {self.minimum:g}")
+            raise self._wrong(text, f"{expected} of at least {self.minimum:.12g}")
         if self.maximum is not None and value > self.maximum:
-            raise self._wrong(text, f"{expected} of at most {self.maximum:g}")
+            raise self._wrong(text, f"{expected} of at most {self.maximum:.12g}")
         return int(value) if self.kind == "integer" else value
 
     def _wrong(self, text: str, expected: str) -> UserError:

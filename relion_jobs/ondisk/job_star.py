@@ -59,7 +59,8 @@ def locate(path: Path) -> Path:
     for candidate in tried:
         if candidate.is_file():
             return candidate
-    raise UserError(f"There are no job settings at {path}: neither {' nor '.join(map(str, tried))} is a file.")
+    places = " nor ".join(map(str, tried))
+    raise UserError(f"There are no job settings at {path}: neither {places} is a file. Put it back, or make a new job.")
 
 
 def read(path: Path, *, variables: Mapping[str, str] | None = None) -> JobRequest:

@@ -55,6 +55,10 @@ def test_all_tasks_runs_everything_in_one_go_and_relion_learns_of_the_half_maps(
         ({"fn_map": "nowhere.mrc"}, "a file that does not exist"),
         ({"other_args": "--nonsense"}, "'--nonsense' is no option"),
         ({"gpu_id": "first"}, "GPU"),
+        ({"nr_gaussians": "many"}, "nr_gaussians (Number of Gaussians:) is 'many'; it must be a whole number"),
+        ({"nr_gaussians": "1000000000"}, "it must be a whole number of at most 1000000"),
+        ({"nr_threads": "100000"}, "it must be a whole number of at most 1024"),
+        ({"other_args": "--training-batch-size -1"}, "it must be a whole number of at least 1"),
     ],
 )
 def test_a_job_that_cannot_work_ends_as_failed_with_a_sentence(relion, changes, sentence):

@@ -28,6 +28,7 @@ from relion_jobs.contract.running_job import RunningJob
 # residuals at which the AUC against truth on adk64 stopped to change in its third digit; the verdict compares like with like
 # and needs less
 _VERDICT_TOLERANCE, _FINAL_TOLERANCE = 4e-3, 1.5e-3
+_UNSOLVED = 0.1  # a residual above it: the views of few particles leave gaps, in which rounding decides what the map is
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class DeformedReconstruction:
         What the user chose.
     job
         Progress and abort.
+
+    Attributes
+    ----------
+    unsolved
+        Worst residual of the final maps of each half that cannot be trusted; none after a good solve.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class DeformedReconstruction:
     ) -> None:
         self.problems, self.store, self.mask, self.settings, self.job = problems, store, mask, settings, job
         self._totals: dict[tuple[int, str], TotalSums] = {}
+        self.unsolved: dict[int, float] = {}
 
     def run(self) -> tuple[Maps, Verdict]:
         """All stages."""
@@ -159,6 +166,8 @@ class DeformedReconstruction:
             tolerance=_VERDICT_TOLERANCE if part == "train" else _FINAL_TOLERANCE,
         )
         self.job.report(f"{what}: {solution.iterations} iterations, residual {solution.residual:.1e}.")
+        if part == "all" and solution.residual > _UNSOLVED:
+            self.unsolved[half] = max(solution.residual, self.unsolved.get(half, 0.0))
         return solution.volume
 
     def _counter(self, stage: str, total: int, unit: str) -> Callable[[int], None]:

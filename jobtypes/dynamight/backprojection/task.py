@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.common.devices import choose_device
 from jobtypes.common.particle_images import ParticleImages
-from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
@@ -24,7 +24,7 @@ from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, load_forward_result, particles_of
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
@@ -96,8 +96,11 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     pixel_size = inputs.table.pixel_size_angstroms
     with torch.no_grad():
         mask = _mask_around(problems, inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
-        maps, verdict = DeformedReconstruction(problems, store, mask, settings, job).run()
+        reconstruction = DeformedReconstruction(problems, store, mask, settings, job)
+        maps, verdict = reconstruction.run()
         _say_verdict(verdict, job)
+        for half, residual in reconstruction.unsolved.items():
+            job.warn(_unsolved(half, len(problems[half].views.rows), residual, inputs))
         for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size):
             job.report(sentence)
     store.delete()
@@ -111,18 +114,13 @@ def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path,
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
     settings = settings_from(values)
     forward = load_forward_result(job_directory, _text(values.get("fn_checkpoint")) or None, device)
-    table = read_particles(project / forward.star_file, seed=settings.seed)
     given = _text(values.get("fn_star"))
     if given and (project / given).resolve() != (project / forward.star_file).resolve():
         raise UserError(
             f"Input images STAR file is {given}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
-            "give that one."
+            f"give that one (fn_star; in RELION --refinement-star-file {forward.star_file} in Additional arguments)."
         )
-    if max(int(half.rows.max()) for half in forward.halves.values()) >= len(table) or (table.box != forward.box):
-        raise UserError(
-            f"{forward.star_file} has {len(table)} particles of box {table.box}, which are not those that the checkpoint "
-            f"{forward.path} was trained on (box {forward.box}); put the STAR file back or train again."
-        )
+    table = particles_of(forward, project)
     mask, mask_sentence = _mask(values, forward, project)
     inverses, field_sentence = load_inverses(job_directory, forward, settings.field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
@@ -191,6 +189,14 @@ def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
         job.report(verdict.sentence())
     else:
         job.warn(verdict.sentence())
+
+
+def _unsolved(half: int, particles: int, residual: float, inputs: Inputs) -> str:
+    return (
+        f"The maps of half {half} are not to be trusted: the residual stayed at {residual:.2g} of the first one, as {particles} "
+        f"particles are few for a box of {inputs.table.box} pixels (or {inputs.settings.iterations} iterations for them); take "
+        "more particles, bin them, or raise reconstruction_iterations."
+    )
 
 
 def _text(value: Value) -> str:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particle_matching import match_particles
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.forward_deformations.checkpointing import set_results_aside
-from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, digest_of_particles
+from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.seeding import fit_scale
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -63,11 +64,13 @@ def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: 
     allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options, earlier) else FREE_ON_RESUME
     different = options.differences(earlier["options"], allowed=allowed)
     if different:
-        name = different[0]
+        name, may = different[0], ", ".join(sorted(allowed))
+        before, now = earlier["options"].get(name), getattr(options, name)
+        found = "empty" if now is None else f"'{now}'"
+        expected = "without one" if before is None else f"with '{before}'"
         raise UserError(
-            f"Option {name} is '{getattr(options, name)}', but the training in {job.directory} was made with "
-            f"'{earlier['options'].get(name)}'; of the training's options only {', '.join(sorted(allowed))} may change when it "
-            "goes on. Set it back, or start a new job."
+            f"Option {name} is {found}, but the training in {job.directory} was made {expected}; of the training's options only "
+            f"{may} may change when it goes on. Set it back, or start a new job."
         )
 
 
@@ -121,6 +124,11 @@ def _other_particles(earlier: dict[str, Any], options: ForwardOptions, plan: Tra
         f"Going on with {options.fn_star}: its {len(rows)} particles are those of {before}, matched by {how}. Model, latents, "
         "half sets and held-out particles are carried over; noise spectra, scale and optimisers start anew."
     )
+    elsewhere = int((plan.table.half != _half_sets(earlier)[rows]).sum()) if plan.table.half_is_given else 0
+    if elsewhere:
+        job.report(
+            f"{elsewhere} particles are in the other half set there (_rlnRandomSubset); each stays where a model has seen it."
+        )
     return Start(earlier, rows)
 
 
@@ -135,18 +143,26 @@ def with_split(plan: TrainingPlan, start: Start) -> TrainingPlan:
     checkpoint, rows = start.checkpoint, start.earlier_rows
     if checkpoint is None or (rows is None and not checkpoint["settings"].get(CARRIED_OVER)):
         return plan
-    count = sum(len(state["rows"]) for state in checkpoint["halves"].values())
-    half, out = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool)
-    for number, state in checkpoint["halves"].items():
-        half[state["rows"].numpy()], out[state["rows"].numpy()] = number, state["held_out"].numpy()
-    rows = np.arange(count) if rows is None else rows
+    half = _half_sets(checkpoint)
+    out = np.zeros(len(half), dtype=bool)
+    for state in checkpoint["halves"].values():
+        out[state["rows"].numpy()] = state["held_out"].numpy()
+    rows = np.arange(len(half)) if rows is None else rows
     for number in checkpoint["halves"]:
         if not {True, False} <= set(out[rows][half[rows] == number].tolist()):
             raise UserError(
                 f"{plan.table.path} leaves half {number} of the earlier training without particles to train on or to hold out; "
                 "give more of its particles."
             )
-    return replace(plan, table=replace(plan.table, half=half[rows]), held_out=out[rows])
+    return replace(plan, table=replace(plan.table, half=half[rows]), held_out=out[rows], split_is_carried_over=True)
+
+
+def _half_sets(checkpoint: dict[str, Any]) -> NDArray[np.int64]:
+    """(m,) half set of each particle of the STAR file that a checkpoint was trained on."""
+    half = np.zeros(sum(len(state["rows"]) for state in checkpoint["halves"].values()), dtype=np.int64)
+    for number, state in checkpoint["halves"].items():
+        half[state["rows"].numpy()] = number
+    return half
 
 
 def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan: TrainingPlan) -> tuple[HalfTraining, int]:

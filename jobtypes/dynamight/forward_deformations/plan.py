@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_volume
@@ -56,6 +56,8 @@ class TrainingPlan:
         What is needed of the memory and what was free.
     inputs
         What the input files hold, as one digest for each option that names one: a training goes on with the same only.
+    split_is_carried_over
+        Whether half sets and held-out particles are those of an earlier training, on other images.
     """
 
     table: ParticleTable
@@ -70,6 +72,7 @@ class TrainingPlan:
     halves_side_by_side: bool
     memory: MemoryUse
     inputs: dict[str, str]
+    split_is_carried_over: bool = False
 
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
@@ -85,6 +88,7 @@ class TrainingPlan:
         sizes = [len(self.rows(half)) for half in HALVES]
         drawn = f"drawn with seed {options.seed}, as the STAR file has no rlnRandomSubset"
         given = "given by rlnRandomSubset" if table.half_is_given else drawn
+        given = "those of the earlier training" if self.split_is_carried_over else given
         found = "given" if options.initial_threshold is not None else "found automatically"
         place = "in memory" if self.spectra_in_memory else "in a scratch file"
         wanted = options.particle_diameter or 0
@@ -162,8 +166,8 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         spectra_in_memory=memory.holds_spectra(share=LARGEST_SHARE_OF_MEMORY if options.do_preload else SHARE_OF_MEMORY),
         halves_side_by_side=options.nr_threads >= len(HALVES) and memory.holds(len(HALVES)),
         memory=memory,
-        inputs={"fn_star": digest_of_particles(table), "fn_map": _digest(consensus.data)}
-        | ({} if moving is None else {"fn_mask": _digest(moving)}),
+        inputs={"fn_star": digest_of_particles(table), "fn_map": digest(consensus.data)}
+        | ({} if moving is None else {"fn_mask": digest(moving)}),
     )
 
 
@@ -176,26 +180,6 @@ def _refuse_few_images(table: ParticleTable) -> None:
                 f"{table.path}: half {half} has {images} image(s); expected at least {FEWEST_IMAGES}, of which one is held out, "
                 "and thousands to learn a motion from."
             )
-
-
-def digest_of_particles(table: ParticleTable) -> str:
-    """A name for all that a training takes from the STAR file."""
-    optics = table.optics
-    return _digest(
-        *table.stack_paths,
-        *(table.rows, table.stack_of, table.slice_of, table.half, table.angles_degrees, table.origins_angstroms),
-        *(table.ctf_columns[name] for name in sorted(table.ctf_columns)),
-        *(table.optics_group, optics.voltage_kilovolts, optics.spherical_aberration_millimetres, optics.amplitude_contrast),
-        *(optics.premultiplied, optics.beam_tilt_milliradians, optics.odd_zernikes, optics.even_zernikes),
-    )
-
-
-def _digest(*arrays: object) -> str:
-    """SHA-256 of numpy arrays, tensors and texts."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.encode() if isinstance(array, str) else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _read_mask(project: Path, name: str, box: int, pixel_size: float) -> torch.Tensor:

@@ -20,6 +20,7 @@ from relion_jobs.contract.errors import UserError
 
 # All that a half set may know of the consensus map: the two halves share it.
 SEED_RESOLUTION_ANGSTROMS = 15.0
+INVERTED = 2.0  # times as deep as high: solvent is never that much darker than protein is bright
 SEED_EDGE_STARTS = 0.6  # of the frequency at which the low-pass filter ends
 # One residue weighs 110 Da on average; proteins hold 1.21 A^3 per Da (partial specific volume 0.73 ml/g).
 RESIDUE_VOLUME_ANGSTROMS3 = 133.0
@@ -67,7 +68,7 @@ def make_seed(
     Raises
     ------
     UserError
-        The threshold lies above every voxel of the low-passed map, or the map holds no positive density.
+        The threshold lies above every voxel of the low-passed map, or the map's contrast is inverted.
     """
     box = consensus.shape[0]
     frequency = frequencies_3d(box, pixel_size).norm(dim=-1)
@@ -80,6 +81,12 @@ def make_seed(
     highest = float(density.max())
     if highest <= 0:
         raise UserError("The consensus map has no positive density inside the particle diameter; protein must be positive.")
+    lowest = float(density.min())
+    if -lowest > INVERTED * highest:
+        raise UserError(
+            f"The contrast of the consensus map is inverted: low-passed to {SEED_RESOLUTION_ANGSTROMS:g} A it goes from "
+            f"{lowest:.3g} to {highest:.3g}; protein must be positive (relion_image_handler --multiply_constant -1)."
+        )
     if threshold is None:
         threshold = automatic_threshold(density, inside)
     elif threshold >= highest:

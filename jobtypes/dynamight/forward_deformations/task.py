@@ -83,7 +83,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
                 )
                 if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
                     # it was killed while these were written
-                    _write_outputs(earlier["history"], options, job)
+                    _write_outputs(earlier["history"], job)
                 return
         plan = make_plan(options, job.project)
         start = team.from_first(lambda: starting_point(earlier, options, plan, job))
@@ -200,7 +200,7 @@ def _finish(
     path = writer.save(states, history, finished=True)
     for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
         scratch.unlink()
-    _write_outputs(history, options, job)
+    _write_outputs(history, job)
     for sentence in motions.values():
         job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
@@ -234,8 +234,8 @@ def _latents_by_other(
     return latents
 
 
-def _write_outputs(history: list[dict[str, float]], options: ForwardOptions, job: RunningJob) -> None:
-    write_forward_outputs(load_forward_result(job.directory), history, job, seed=options.seed)
+def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
+    write_forward_outputs(load_forward_result(job.directory), history, job)
 
 
 def _read_and_seed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.common.digests import digest_of_particles
+from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -82,6 +84,8 @@ class ForwardResult:
         Epochs done.
     path
         The checkpoint file.
+    seed, particles_digest
+        Of the half sets where the STAR file has none, and what it held then; empty: not known.
     """
 
     halves: dict[int, HalfResult]
@@ -93,6 +97,8 @@ class ForwardResult:
     soft_edge_angstroms: float
     epoch: int
     path: Path
+    seed: int = 0
+    particles_digest: str = ""
 
 
 def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
@@ -153,7 +159,37 @@ def load_forward_result(
         soft_edge_angstroms=settings["soft_edge_angstroms"],
         epoch=content["epoch"],
         path=path,
+        seed=settings["seed"],
+        particles_digest=settings.get("inputs", {}).get("fn_star", ""),
     )
+
+
+def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
+    """All particles of a training, in the half sets that it trained on, whatever the STAR file and its seed would say.
+
+    `half_is_given` is False where the column rlnRandomSubset of the file does not say them; what is written then says them.
+
+    Raises
+    ------
+    UserError
+        The STAR file cannot be read, or does not hold what the training was made with.
+    """
+    table = read_particles(project / forward.star_file, seed=forward.seed)
+    rows = np.concatenate([part.rows for part in forward.halves.values()])
+    if int(rows.max()) >= len(table) or table.box != forward.box:
+        raise UserError(
+            f"{forward.star_file} has {len(table)} particles of box {table.box}, which are not those that the checkpoint "
+            f"{forward.path} was trained on (box {forward.box}); put the STAR file back or train again."
+        )
+    if forward.particles_digest and digest_of_particles(table) != forward.particles_digest:
+        raise UserError(
+            f"{forward.star_file} does not hold what the checkpoint {forward.path} was trained on: particles, their order, "
+            "poses, CTFs or half sets have changed; put the STAR file back, or train again."
+        )
+    half = table.half.copy()
+    for part in forward.halves.values():
+        half[part.rows] = part.half
+    return replace(table, half=half, half_is_given=table.half_is_given and np.array_equal(half, table.half))
 
 
 def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.star_tables import read_tables
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.given_states import read_corners
@@ -54,15 +53,6 @@ class Choice:
     embedding: str
     axes: tuple[int, int]
     seed: int
-
-
-def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
-    """All particles of a job, in the half sets that were trained on, whether the STAR file names these or not."""
-    table = read_particles(project / forward.star_file)
-    half = table.half.copy()
-    for part in forward.halves.values():
-        half[part.rows] = part.half
-    return replace(table, half=half)
 
 
 def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> NDArray[np.int64]:

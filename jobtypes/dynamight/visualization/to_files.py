@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jobtypes.common.particles import read_particles
-from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.model.result import ForwardResult, particles_of
 from jobtypes.dynamight.motion_figures import draw_displacements, draw_gaussians, draw_latents
 from jobtypes.dynamight.outputs import (
     MAP_LABEL,
@@ -87,7 +86,7 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
     if options.do_trajectory and given:
         keep(show_trajectory(session, given, options, job))
     report_regions(session, options, job)
-    write_files(session, job, clusters.labels, options.seed)
+    write_files(session, job, clusters.labels)
     job.report(f"What each of the {len(written)} maps shows is listed in {listed}.")
 
 
@@ -95,7 +94,7 @@ def given_states(session: Session, options: VisualizationOptions, job: RunningJo
     """States of the particles and latents that the user has listed; those outside the data are named."""
     states: list[GivenState] = []
     if options.particles_file:
-        table = read_particles(job.project / session.forward.star_file, seed=options.seed)
+        table = particles_of(session.forward, job.project)
         found, elsewhere = states_of_particles(session, job.project / options.particles_file, table)
         states += found
         if elsewhere:
@@ -273,14 +272,14 @@ def report_regions(session: Session, options: VisualizationOptions, job: Running
     )
 
 
-def write_files(session: Session, job: RunningJob, labels: NDArray[np.int64], seed: int) -> None:
+def write_files(session: Session, job: RunningJob, labels: NDArray[np.int64]) -> None:
     """Gaussians for ChimeraX or PyMOL, and the particles with their latents."""
     folder, half = job.directory / FOLDER, session.half
     rms = rms_of_gaussians(session.part)
     gaussians = session.model.gaussians
     path = folder / f"gaussians_half{half}.pdb"
     write_gaussians_pdb(path, gaussians.positions, gaussians.amplitudes, rms, box_centre(session))
-    table = read_particles(job.project / session.forward.star_file, seed=seed)
+    table = particles_of(session.forward, job.project)
     path = folder / f"particles_half{half}.star"
     write_particles_with_latents(table, path, [(session.part, session.motions)], {"rlnDynamightCluster": labels + 1})
     job.add_output(path, PARTICLES_LABEL)

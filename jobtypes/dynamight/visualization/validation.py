@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jobtypes.common.particles import read_particles, write_particles
+from jobtypes.common.particles import write_particles
 from jobtypes.common.whole_files import written_whole
-from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.model.result import ForwardResult, particles_of
 from jobtypes.dynamight.outputs import HELD_OUT_ERROR, PARTICLES_LABEL
 from jobtypes.dynamight.visualization.figures import draw_disagreement
 from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out_particles
@@ -55,11 +55,8 @@ def compare_halves(forward: ForwardResult, job: RunningJob, folder: Path) -> Non
 
 def _write_held_out(particles: HeldOutParticles, job: RunningJob, path: Path) -> None:
     """Write the held-out particles of both halves as they are in the job's STAR file, with motion and disagreement in A."""
-    table = read_particles(job.project / particles.forward.star_file, seed=0)
     order = np.argsort(particles.rows)
     columns = {"rlnDynamightRmsDisplacement": particles.motion[order], HELD_OUT_ERROR: particles.errors[order]}
-    if not table.half_is_given:
-        columns["rlnRandomSubset"] = particles.half[order]
-    write_particles(table, path, rows=particles.rows[order], **columns)
+    write_particles(particles_of(particles.forward, job.project), path, rows=particles.rows[order], **columns)
     job.add_output(path, PARTICLES_LABEL)
     job.report(f"Wrote the {len(particles)} held-out particles of both halves to {path}, disagreement in A beside each.")

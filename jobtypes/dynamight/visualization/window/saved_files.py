@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.dynamight.model.result import particles_of
 from jobtypes.dynamight.outputs import MAP_LABEL, PARTICLES_LABEL, gather_logbook
 from jobtypes.dynamight.visualization import saving
-from jobtypes.dynamight.visualization.choice import particles_of
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.latent_drawing import save_latent_space
 from jobtypes.dynamight.visualization.reductions import Reduction

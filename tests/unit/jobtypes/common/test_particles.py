@@ -80,7 +80,9 @@ def test_copies_in_both_halves_are_refused(write_star: Write) -> None:
     ("column", "value", "sentence"),
     [
         ("rlnAngleRot", "nan", r"_rlnAngleRot of data_particles is 'nan' in row 3 \(line 39\); expected a number"),
-        ("rlnDefocusU", "inf", r"_rlnDefocusU of data_particles is 'inf' in row 3"),
+        ("rlnDefocusU", "inf", r"_rlnDefocusU of data_particles is 'inf' in row 3.*: correct the row or take it out"),
+        ("rlnDefocusV", "1e30", r"_rlnDefocusV of data_particles is 1e\+30 in row 3 .*expected a defocus in A"),
+        ("rlnOriginYAngst", "-4000", r"_rlnOriginYAngst of data_particles is -4000 in row 3 .*within the box of"),
         ("rlnAngleTilt", "abc", r"_rlnAngleTilt of data_particles is 'abc' in row 3"),
         ("rlnImageName", "stack.mrcs", r"_rlnImageName of data_particles is 'stack.mrcs' in row 3 .*expected NUMBER@STACK"),
         ("rlnImageName", "0@stack.mrcs", r"'0@stack.mrcs' in row 3"),

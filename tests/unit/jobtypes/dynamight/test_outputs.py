@@ -95,7 +95,7 @@ def test_rms_of_gaussians_is_what_the_displacements_say(forward) -> None:
 
 
 def test_a_finished_training_leaves_figures_maps_and_particles(flexible_job, forward) -> None:
-    write_forward_outputs(forward, HISTORY, flexible_job, seed=1)
+    write_forward_outputs(forward, HISTORY, flexible_job)
     folder = flexible_job.directory / "forward_deformations"
     assert len(list((folder / "figures").glob("*.png"))) == 4
     assert all((folder / f"consensus_half{half}.mrc").is_file() for half in (1, 2))
@@ -104,7 +104,7 @@ def test_a_finished_training_leaves_figures_maps_and_particles(flexible_job, for
 
 
 def test_particles_keep_their_latents(flexible_job, forward) -> None:
-    write_forward_outputs(forward, HISTORY, flexible_job, seed=1)
+    write_forward_outputs(forward, HISTORY, flexible_job)
     lines = (flexible_job.directory / "forward_deformations" / "particles.star").read_text().splitlines()
     names = [line.split()[0] for line in lines[lines.index("data_particles") :] if line.startswith("_")]
     column = names.index("_rlnDynamightLatent2")
@@ -113,7 +113,7 @@ def test_particles_keep_their_latents(flexible_job, forward) -> None:
 
 
 def test_particles_tell_their_refined_pose_and_their_held_out_error(flexible_job, forward) -> None:
-    write_forward_outputs(forward, [], flexible_job, seed=1)
+    write_forward_outputs(forward, [], flexible_job)
     table = read_particles(flexible_job.directory / "forward_deformations" / "particles.star")
     poses = [f"rlnDynamight{name}" for name in ("AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst")]
     columns = table.source["particles"].read(numbers=(*poses, "rlnDynamightHeldOutError"))
@@ -133,7 +133,7 @@ def test_particles_tell_their_refined_pose_and_their_held_out_error(flexible_job
 @pytest.mark.relion
 @pytest.mark.skipif(shutil.which("relion_star_handler") is None, reason="needs Debian's relion package")
 def test_relion_reads_particles_with_latents(flexible_job, forward) -> None:
-    write_forward_outputs(forward, [], flexible_job, seed=1)
+    write_forward_outputs(forward, [], flexible_job)
     star = flexible_job.directory / "forward_deformations" / "particles.star"
     command = ["relion_star_handler", "--i", str(star), "--o", "again.star", "--select", "rlnDefocusU", "--minval", "0"]
     subprocess.run(command, check=True, capture_output=True)
@@ -141,12 +141,12 @@ def test_relion_reads_particles_with_latents(flexible_job, forward) -> None:
     assert again.half.tolist() == [1, 2] * 30
 
 
-def test_drawn_halves_are_written_as_they_were_trained_whatever_the_seed(flexible_job, forward) -> None:
+def test_drawn_halves_are_written_as_they_were_trained(flexible_job, forward) -> None:
     lines = (flexible_job.project / "particles.star").read_text().splitlines()
     lines.remove("_rlnRandomSubset")
     rows = [" ".join(line.split()[:2] + line.split()[3:]) if "@" in line else line for line in lines]
     (flexible_job.project / "particles.star").write_text("\n".join([*rows, ""]))
-    write_forward_outputs(forward, [], flexible_job, seed=99)
+    write_forward_outputs(forward, [], flexible_job)
     table = read_particles(flexible_job.directory / "forward_deformations" / "particles.star")
     assert table.half_is_given
     assert table.half.tolist() == [1, 2] * 30

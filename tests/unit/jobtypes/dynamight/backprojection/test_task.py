@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,6 +77,18 @@ def test_one_particle_per_half_is_enough(make_project):
     maps = project.run(job, backproject_batchsize=1)
     assert np.isfinite(maps["map_half1"]).all()
     assert "Unknown" in job.warnings[0]
+
+
+def test_maps_of_fewer_particles_than_the_box_needs_are_called_untrustworthy(make_project):
+    project = make_project(16)
+    job = project.job()
+    project.run(job)
+    sentence = r"maps of half {} are not to be trusted: .* 8 particles are few for a box of \d+ pixels .* bin them"
+    said = " ".join(job.warnings)
+    assert all(re.search(sentence.format(half), said) for half in (1, 2))
+    many = make_project(400, name="many").job()
+    project.run(many)
+    assert "not to be trusted" not in " ".join(many.warnings)
 
 
 def test_pixels_of_half_2_leave_no_trace_in_the_half_maps_of_half_1(make_project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import mrcfile
@@ -114,3 +115,45 @@ def test_what_may_change_is_named(new_job, values):
         run(values(extra="--n-latent-dimensions 3"), new_job(is_continue=True))
     assert "n_latent_dimensions is '3'" in str(error.value)
     assert FREE_ON_RESUME < FREE_ON_OTHER_PARTICLES
+
+
+def write_mask(path: Path, box: int, pixel_size: float) -> None:
+    """The half of the box with positive x may move."""
+    axis = (np.arange(box) - box // 2) * pixel_size
+    mrcfile.write(path, np.broadcast_to((axis > 0).astype(np.float32), (box,) * 3), voxel_size=pixel_size, overwrite=True)
+
+
+def test_another_mask_is_refused_as_long_as_the_images_are_the_same(new_job, values, project):
+    write_mask(project / "mask.mrc", 24, 4.0)
+    write_mask(project / "other_mask.mrc", 24, 4.0)
+    for finished in (False, True):
+        with contextlib.nullcontext() if finished else pytest.raises(JobAborted):
+            run(values(extra="--mask-file mask.mrc"), new_job(is_continue=finished, stop_after=10**9 if finished else 9))
+        before = load_last(JOB)["identity"]
+        for changed, mask in (("'other_mask.mrc'", "--mask-file other_mask.mrc"), ("empty", "")):
+            with pytest.raises(UserError, match=rf"fn_mask is {changed}, but the .* was made with 'mask.mrc'; .*new job"):
+                run(values(extra=mask), new_job(is_continue=True))
+        mrcfile.write(project / "mask.mrc", np.ones((24, 24, 24), np.float32), voxel_size=4.0, overwrite=True)
+        if not finished:
+            with pytest.raises(UserError, match=r"contents of mask.mrc \(option fn_mask\) are not those"):
+                run(values(extra="--mask-file mask.mrc"), new_job(is_continue=True))
+        write_mask(project / "mask.mrc", 24, 4.0)
+        assert load_last(JOB)["identity"] == before
+
+
+def test_a_mask_that_comes_with_other_images_is_applied_and_one_that_is_left_out_is_not(new_job, values, other_star, project):
+    run(values(), new_job())
+    write_mask(project / "mask.mrc", 24, 4.0)
+    with pytest.raises(UserError, match=r"fn_mask is 'mask.mrc', but the training .* was made without one;"):
+        run(values(extra="--mask-file mask.mrc"), new_job(is_continue=True))
+    with pytest.raises(UserError, match=r"mask.mrc.*box"):
+        run(values(fn_map="other_map.mrc", extra=f"{OTHER} --mask-file mask.mrc"), new_job(is_continue=True))
+    write_mask(project / "mask.mrc", 48, 2.0)
+    run(values(fn_map="other_map.mrc", extra=f"{OTHER} --mask-file mask.mrc"), new_job(is_continue=True))
+    for part in load_forward_result(JOB).halves.values():
+        positions = part.model.gaussians.positions
+        moved = part.model.displacement(part.latent_mean).norm(dim=2).amax(0)
+        assert float(moved[positions[:, 0] < -4].max()) == 0
+        assert float(moved[positions[:, 0] > 4].max()) > 0
+    run(values(), new_job(is_continue=True))  # back to the first images, which have no mask
+    assert all(part.model.field.mask.numel() == 0 for part in load_forward_result(JOB).halves.values())

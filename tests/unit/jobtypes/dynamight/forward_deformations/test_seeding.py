@@ -47,3 +47,5 @@ def test_a_threshold_above_every_voxel_is_refused_with_the_highest_value():
 def test_a_map_with_inverted_contrast_is_refused():
     with pytest.raises(UserError, match="protein must be positive"):
         make_seed(-ball(25.0) - 1, PIXEL, threshold=None, radius_angstroms=45.0)
+    with pytest.raises(UserError, match="contrast of the consensus map is inverted"):  # ripples of the filter are positive
+        make_seed(-ball(25.0), PIXEL, threshold=None, radius_angstroms=45.0)

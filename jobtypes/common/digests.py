@@ -1,0 +1,29 @@
+"""Names for what files hold: equal where all that is used of them is equal, whatever the bytes around it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from jobtypes.common.particles import ParticleTable
+
+
+def digest(*arrays: object) -> str:
+    """SHA-256 of numpy arrays, tensors and texts."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(array.encode() if isinstance(array, str) else np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def digest_of_particles(table: ParticleTable) -> str:
+    """A name for all that a job takes from the STAR file."""
+    optics = table.optics
+    return digest(
+        *table.stack_paths,
+        *(table.rows, table.stack_of, table.slice_of, table.half, table.angles_degrees, table.origins_angstroms),
+        *(table.ctf_columns[name] for name in sorted(table.ctf_columns)),
+        *(table.optics_group, optics.voltage_kilovolts, optics.spherical_aberration_millimetres, optics.amplitude_contrast),
+        *(optics.premultiplied, optics.beam_tilt_milliradians, optics.odd_zernikes, optics.even_zernikes),
+    )
