@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -205,6 +205,9 @@ class RecordingJob:
             from relion_jobs.contract.errors import JobAborted
 
             raise JobAborted("Stopped by the test.")
+
+    def start_companion(self, environment: Mapping[str, str]) -> None:
+        """A test is one process."""
 
     def add_output(self, path: Path, label: str) -> None:
         assert (self.project / path).is_file()

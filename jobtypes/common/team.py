@@ -1,4 +1,4 @@
-"""The processes of one task that torchrun started several times: they share the work, and stop or fail together.
+"""The processes of one task, started by torchrun or by the task itself: they share the work, and stop or fail together.
 
 One process alone is a team of one, for which every call returns at once, so that a task is written in one way. What a half set
 must not know of the other is the task's business: nothing is exchanged here but what it gives.
@@ -23,12 +23,15 @@ import torch
 import torch.distributed as dist
 
 from relion_jobs.contract.errors import JobAborted, JobFailed, RelionJobsError, UserError
+from relion_jobs.contract.running_job import Companion
 
 # One process may wait a whole epoch for another; that one has died is told by its closed connection, not by the clock.
 LONGEST_WAIT = timedelta(days=7)
-LOOK_SECONDS = 0.2  # between two looks at the board
+LOOK_SECONDS = 0.2  # between two looks at the board, at work; waiting:
+SHORT_SECONDS = 0.005
 # After all were asked to leave; who has not come by then is waited for in the exchange, which fails where a process is dead.
 SECONDS_TO_LEAVE = 10.0
+LOCAL_ADDRESS, LOCAL_INTERFACE = "127.0.0.1", "lo"
 _FAILURE = "failure"
 _KINDS: dict[str, type[RelionJobsError]] = {kind.__name__: kind for kind in (UserError, JobFailed, JobAborted)}
 
@@ -100,7 +103,7 @@ class Team:
             self._raise_failure()
             if give_up == float("inf") and self.wants_to_leave(wants_to_leave()):
                 give_up = time.monotonic() + SECONDS_TO_LEAVE
-            time.sleep(LOOK_SECONDS / 4)
+            time.sleep(SHORT_SECONDS)
         self._round += 1
 
     def all_of(self, value: Any) -> list[Any]:
@@ -179,7 +182,58 @@ def joined_team() -> Iterator[Team]:
     if (count := int(os.environ.get("WORLD_SIZE") or 1)) <= 1:
         yield Team()
         return
-    team = _connected(count)
+    rank = int(os.environ["RANK"])
+    try:
+        store, _, _ = next(iter(dist.rendezvous("env://", timeout=timedelta(minutes=5))))
+        store.set(f"here{rank}", "1")
+        team = _connected(rank, count, store)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"Process {rank + 1} of {count} cannot reach the others at {os.environ.get('MASTER_ADDR')}:"
+            f"{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0]}); start the job with torchrun, or as one process."
+        ) from error
+    with _sharing(team):
+        yield team
+
+
+@contextmanager
+def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]) -> Iterator[Team]:
+    """Start a second process of this task, with which it makes a team of two; where the block raises, that one hears of it.
+
+    Two processes of one thread each are faster on a CPU than one of two threads, which wait for each other in the interpreter.
+
+    Parameters
+    ----------
+    start_companion
+        `RunningJob.start_companion`; where it gives none, this process is a team of one.
+
+    Raises
+    ------
+    JobFailed
+        The second process ends before it is met.
+    """
+    store = dist.TCPStore(LOCAL_ADDRESS, 0, world_size=2, is_master=True, wait_for_workers=False)
+    ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    place = {"MASTER_ADDR": LOCAL_ADDRESS, "MASTER_PORT": str(store.port), "GLOO_SOCKET_IFNAME": LOCAL_INTERFACE}
+    companion = start_companion({**ranks, **place})
+    if companion is None:
+        yield Team()
+        return
+    try:
+        while not store.check(["here1"]):
+            if companion.has_ended():
+                raise JobFailed("The second process of this job ended before it began to work; its last lines are in run.err.")
+            time.sleep(LOOK_SECONDS / 4)
+        with _variable("GLOO_SOCKET_IFNAME", LOCAL_INTERFACE):
+            team = _connected(0, 2, store)
+        with _sharing(team):
+            yield team
+    finally:
+        companion.end(SECONDS_TO_LEAVE)
+
+
+@contextmanager
+def _sharing(team: Team) -> Iterator[Team]:
     try:
         yield team
     except BaseException as error:
@@ -189,23 +243,28 @@ def joined_team() -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def _connected(count: int) -> Team:
-    rank = int(os.environ["RANK"])
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
-        store, _, _ = next(iter(dist.rendezvous("env://", timeout=timedelta(minutes=5))))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-            store=dist.PrefixStore("group", store),
-            rank=rank,
-            world_size=count,
-            timeout=LONGEST_WAIT,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"Process {rank + 1} of {count} cannot reach the others at {os.environ.get('MASTER_ADDR')}:"
-            f"{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0]}); start the job with torchrun, or as one process."
-        ) from error
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _connected(rank: int, count: int, store: dist.Store) -> Team:
     local_rank, local_count = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", count))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        store=dist.PrefixStore("group", store),
+        rank=rank,
+        world_size=count,
+        timeout=LONGEST_WAIT,
+    )
     return Team(rank, count, local_rank, local_count, dist.PrefixStore("board", store))
 
 

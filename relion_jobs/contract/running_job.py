@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+
+class Companion(Protocol):
+    """A further process of a task."""
+
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+
+    def end(self, patience_seconds: float) -> None:
+        """Wait so long for its end, then bring it about."""
 
 
 class RunningJob(Protocol):
@@ -37,6 +48,12 @@ class RunningJob(Protocol):
 
     def abort_requested(self) -> bool:
         """True if `check_abort` would raise: write a checkpoint first, then call it."""
+
+    def start_companion(self, environment: Mapping[str, str]) -> Companion | None:
+        """Call this task once more in a process of its own, with these environment variables on top; None where that cannot be.
+
+        There it is given a job that says and registers nothing. The process ends with this one, whatever ends it.
+        """
 
     def add_output(self, path: Path, label: str) -> None:
         """Register a file of the job directory as an output node of the pipeline (RELION_OUTPUT_NODES.star)."""

@@ -1,18 +1,25 @@
-"""A further process of a job that a launcher such as torchrun started several times.
+"""A further process of a job: one that a launcher such as torchrun started several times, or one that the task has asked for.
 
 The first process (RANK 0) is the job: it has the lock, the log, the exit mark and the pipeline. The others run the same task, if
 it shares its work, and keep silent; how they work together and tell each other of failures is the task's business.
+
+One that the task has asked for is ``python -m relion_jobs.running.companion``, which reads from its standard input what it should
+run. That stays open as long as the first process lives, so that none is left behind.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Thread
 
 from relion_jobs.contract.errors import JobAborted, RelionJobsError
+from relion_jobs.contract.options import Value
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.running.interruption import Interruption
 from relion_jobs.running.registry import load_function
@@ -34,14 +41,23 @@ def accompany(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> i
     prepare
         Reads the settings.
     """
+
+    def share() -> tuple[str, Mapping[str, Value], bool] | None:
+        settings = prepare()
+        return (settings.task.run, settings.values, settings.is_continue) if settings.task.shares_work else None
+
+    return _work_silently(job_directory, share)
+
+
+def _work_silently(job_directory: JobDirectory, share: Callable[[], tuple[str, Mapping[str, Value], bool] | None]) -> int:
+    """Call the function of a task, with values, in a job that is continued or not; returns the exit code."""
     # the first process takes the abort mark for all: here one of an earlier run could still be seen
     interruption = Interruption(None)
     try:
         with interruption.listening():
-            settings = prepare()
-            if settings.task.shares_work:
-                job = SilentJob(job_directory, interruption, is_continue=settings.is_continue)
-                load_function(settings.task.run)(settings.values, job)
+            if (work := share()) is not None:
+                run, values, is_continue = work
+                load_function(run)(values, SilentJob(job_directory, interruption, is_continue=is_continue))
     except RelionJobsError:
         # the first process has been told and fails for all; a launcher that saw this one fail would end it before its mark is set
         return 0
@@ -49,6 +65,73 @@ def accompany(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> i
         sys.stderr.write("".join(traceback.format_exception(error)))
         return 1
     return 0
+
+
+class CompanionProcess:
+    """A process that runs the task of this one once more.
+
+    Parameters
+    ----------
+    job_directory
+        Where the job runs.
+    run, values, is_continue
+        The task's function, its option values, and whether the job is continued.
+    environment
+        Variables on top of those of this process.
+    """
+
+    def __init__(
+        self,
+        job_directory: JobDirectory,
+        run: str,
+        values: Mapping[str, Value],
+        environment: Mapping[str, str],
+        *,
+        is_continue: bool,
+    ) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "relion_jobs.running.companion"],
+            env={**os.environ, **environment},
+            cwd=job_directory.project,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        assert self._process.stdin is not None
+        self._standard_input = self._process.stdin
+        words = {"directory": job_directory.name, "run": run, "values": dict(values), "is_continue": is_continue}
+        try:
+            self._standard_input.write(json.dumps(words).encode() + b"\n")
+            self._standard_input.flush()
+        except BrokenPipeError:
+            pass  # it has ended already, as whoever waits for it will notice
+
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
+    def end(self, patience_seconds: float) -> None:
+        """Wait so long for its end, then bring it about."""
+        try:
+            self._process.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        finally:
+            self._standard_input.close()
+
+
+def main() -> int:
+    """Run what the standard input says; returns the exit code."""
+    words = json.loads(sys.stdin.buffer.readline())
+    Thread(target=_end_with_the_first, daemon=True).start()
+    work = words["run"], words["values"], words["is_continue"]
+    return _work_silently(JobDirectory(Path.cwd(), words["directory"]), lambda: work)
+
+
+def _end_with_the_first() -> None:
+    """End this process at once when the first one ends, even by SIGKILL: its end closes the pipe."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 class SilentJob:
@@ -88,5 +171,12 @@ class SilentJob:
         """Return True if `check_abort` would raise."""
         return bool(self._interruption.reason)
 
+    def start_companion(self, environment: Mapping[str, str]) -> None:
+        """Start nothing: this is one."""
+
     def add_output(self, path: Path, label: str) -> None:
         """Register nothing."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

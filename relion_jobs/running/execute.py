@@ -82,7 +82,7 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
         with interruption.listening():
             settings = prepare()
             for number, one in enumerate((settings, *settings.then)):
-                job = LiveJob(job_directory, console, interruption=interruption, is_continue=one.is_continue)
+                job = LiveJob(job_directory, console, interruption=interruption, settings=one)
                 if number:
                     job.report(f"Next: {one.task.title}.")
                 for remark in one.remarks if not number else ():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.nodes import Node
 from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.running.companion import CompanionProcess
 from relion_jobs.running.console import Console
 from relion_jobs.running.interruption import Interruption
 from relion_jobs.running.progress import ProgressMeter
+from relion_jobs.running.settings import Settings
 
 
 class LiveJob:
@@ -24,14 +27,15 @@ class LiveJob:
         Where its lines go.
     interruption
         What may ask it to stop.
-    is_continue
-        Whether this is a press of "Continue!".
+    settings
+        Which task, with what values, and whether this is a press of "Continue!".
     """
 
-    def __init__(self, job_directory: JobDirectory, console: Console, *, interruption: Interruption, is_continue: bool) -> None:
+    def __init__(self, job_directory: JobDirectory, console: Console, *, interruption: Interruption, settings: Settings) -> None:
         self.project = job_directory.project
         self.directory = Path(job_directory.name)
-        self.is_continue = is_continue
+        self.is_continue = settings.is_continue
+        self._settings = settings
         self._job_directory = job_directory
         self._console = console
         self._interruption = interruption
@@ -59,6 +63,11 @@ class LiveJob:
     def abort_requested(self) -> bool:
         """Return True if `check_abort` would raise."""
         return bool(self._interruption.reason)
+
+    def start_companion(self, environment: Mapping[str, str]) -> CompanionProcess:
+        """Call this task once more in a process of its own."""
+        task, values = self._settings.task, self._settings.values
+        return CompanionProcess(self._job_directory, task.run, values, environment, is_continue=self.is_continue)
 
     def add_output(self, path: Path, label: str) -> None:
         """Register an output node; `path` is absolute, relative to the project or relative to the job directory."""

@@ -133,7 +133,8 @@ class Watch:
         """Whether to leave the epoch now."""
         with self._lock:
             visits = sum(training.visits for training in self._halves.values())
-            self._job.progress("training", visits, self._all_visits, "particles")
+            # other processes are about as far
+            self._job.progress("training", self._team.count * visits, self._team.count * self._all_visits, "particles")
             return self._team.wants_to_leave(self.wants_to_leave())
 
     def wants_to_leave(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_devices
-from jobtypes.common.team import Team, joined_team
+from jobtypes.common.team import Team, accompanied, joined_team
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.continuation import (
     CARRIED_OVER,
@@ -58,7 +58,8 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """Train both half sets, or go on with a training that was left.
 
-    Started by torchrun as two processes, each trains one half set, and the result is the same.
+    Where both half sets fit side by side on the CPU, each trains in a process of its own, as it does where torchrun starts two;
+    the result is the same.
 
     Raises
     ------
@@ -72,37 +73,45 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     options = ForwardOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
     with joined_team() as team:
-        mine = halves_of(team)
-        devices = _choose_devices(options, team, job)
-        earlier = team.from_first(lambda: load_last(job.directory))
-        if job.is_continue and earlier is not None:
-            refuse_other_options(options, earlier, job)
-            if earlier["finished"] and not is_other_star(options, earlier):
-                job.report(
-                    f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not."
-                )
-                if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
-                    # it was killed while these were written
-                    _write_outputs(earlier["history"], job)
-                return
+        _train(options, job, team)
+
+
+def _train(options: ForwardOptions, job: RunningJob, team: Team, plan: TrainingPlan | None = None) -> None:
+    """Train as a process of a team; `plan` where this process has made and reported it already."""
+    mine = halves_of(team)
+    devices = _choose_devices(options, team, job)
+    earlier = team.from_first(lambda: load_last(job.directory))
+    if job.is_continue and earlier is not None and plan is None:
+        refuse_other_options(options, earlier, job)
+        if earlier["finished"] and not is_other_star(options, earlier):
+            job.report(
+                f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not."
+            )
+            if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
+                # it was killed while these were written
+                _write_outputs(earlier["history"], job)
+            return
+    if plan is None:
         plan = make_plan(options, job.project)
-        start = team.from_first(lambda: starting_point(earlier, options, plan, job))
-        plan = with_split(plan, start)
-        side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
-        parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
-        torch.set_num_threads(max(1, options.nr_threads // parts))
-        for line in plan.sentences(options):
-            job.report(line)
-        if team.is_first:
-            job.report(time_sentence(plan, options, devices[0], side_by_side=side_by_side or team.count > 1))
-        halves = {
-            half: _read_and_seed(half, plan, options, job, device=device) for half, device in zip(mine, devices, strict=True)
-        }
-        history = _go_on(halves, start, plan, job, team)
-        states = team.gathered({half: training.state() for half, training in halves.items()})
-        writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
-        Epochs(halves, plan, history, side_by_side=side_by_side, writer=writer, job=job, team=team).run()
-        _finish(halves, plan, options, history, writer=writer, job=job, team=team)
+        if team.count == 1 and plan.halves_side_by_side and devices[0].type == "cpu":
+            with accompanied(job.start_companion) as pair:
+                _train(options, job, pair, plan)
+            return
+    start = team.from_first(lambda: starting_point(earlier, options, plan, job))
+    plan = with_split(plan, start)
+    side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
+    parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
+    torch.set_num_threads(max(1, options.nr_threads // parts))
+    for line in plan.sentences(options):
+        job.report(line)
+    if team.is_first:
+        job.report(time_sentence(plan, options, devices[0], side_by_side=side_by_side or team.count > 1))
+    halves = {half: _read_and_seed(half, plan, options, job, device=device) for half, device in zip(mine, devices, strict=True)}
+    history = _go_on(halves, start, plan, job, team)
+    states = team.gathered({half: training.state() for half, training in halves.items()})
+    writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
+    Epochs(halves, plan, history, side_by_side=side_by_side, writer=writer, job=job, team=team).run()
+    _finish(halves, plan, options, history, writer=writer, job=job, team=team)
 
 
 def _go_on(

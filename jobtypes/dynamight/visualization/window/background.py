@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
 from relion_jobs.contract.errors import JobAborted, RelionJobsError
-from relion_jobs.contract.running_job import RunningJob
+from relion_jobs.contract.running_job import Companion, RunningJob
 
 
 class Progress:
@@ -53,6 +53,10 @@ class Progress:
     def warn(self, sentence: str) -> None:
         """Write one line to run.err."""
         self.job.warn(sentence)
+
+    def start_companion(self, environment: Mapping[str, str]) -> Companion | None:
+        """Start a further process of the job."""
+        return self.job.start_companion(environment)
 
     def add_output(self, path: Path, label: str) -> None:
         """Register an output node of the job."""

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +17,7 @@ from relion_jobs.contract.errors import JobFailed
 from relion_jobs.contract.jobtype import Task
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.running import companion
-from relion_jobs.running.companion import accompany, is_companion
+from relion_jobs.running.companion import CompanionProcess, accompany, is_companion
 from relion_jobs.running.settings import Settings
 
 
@@ -66,3 +73,75 @@ def test_a_failure_in_words_is_left_to_the_first_process_to_tell(accompanied, ca
 def test_a_bug_leaves_its_traceback_to_the_launcher(accompanied, capsys):
     assert accompanied(lambda values, job: 1 / 0) == (1, [])
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+TASKS = """
+import json, os, time
+from pathlib import Path
+
+def tell(values, job):
+    said = {"values": values, "is_continue": job.is_continue, "rank": os.environ["RANK"], "pid": os.getpid()}
+    Path(job.directory, "draft").write_text(json.dumps(said))
+    Path(job.directory, "draft").rename(Path(job.directory, "told"))
+
+def sleep(values, job):
+    tell(values, job)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def directory(tmp_path):
+    (tmp_path / "some_tasks.py").write_text(TASKS)
+    directory = JobDirectory(tmp_path, "X/job001")
+    directory.create()
+    return directory
+
+
+def environment_of(directory):
+    return {"PYTHONPATH": os.pathsep.join((str(directory.project), str(Path(companion.__file__).parents[2]))), "RANK": "1"}
+
+
+def told(directory):
+    path = directory.path / "told"
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return json.loads(path.read_text())
+
+
+def test_a_process_that_the_task_asks_for_gets_its_values_and_variables(directory):
+    process = CompanionProcess(directory, "some_tasks:tell", {"a": 1.5, "b": None}, environment_of(directory), is_continue=True)
+    process.end(60)
+    assert process.has_ended()
+    found = told(directory)
+    assert (found["values"], found["is_continue"], found["rank"]) == ({"a": 1.5, "b": None}, True, "1")
+    assert found["pid"] != os.getpid()
+
+
+def test_one_that_does_not_end_is_ended(directory):
+    process = CompanionProcess(directory, "some_tasks:sleep", {}, environment_of(directory), is_continue=False)
+    told(directory)
+    assert not process.has_ended()
+    process.end(0.1)
+    assert process.has_ended()
+
+
+def test_it_ends_with_the_first_process_even_where_that_is_killed(directory):
+    start = """
+import os, sys, time
+from pathlib import Path
+from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.running.companion import CompanionProcess
+CompanionProcess(JobDirectory(Path.cwd(), "X/job001"), "some_tasks:sleep", {}, {}, is_continue=False)
+time.sleep(600)
+"""
+    environment = {**os.environ, **environment_of(directory)}
+    first = subprocess.Popen([sys.executable, "-c", start], cwd=directory.project, env=environment)
+    second = told(directory)["pid"]
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{second}/cmdline").exists() and Path(f"/proc/{second}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "it outlives the first process"
+        time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A training that torchrun starts as two processes: the bytes of one process, one log, one mark, one sentence."""
+"""A training as two processes, started by torchrun or by itself: the bytes of one process, one log, one mark, one sentence."""
 
 from __future__ import annotations
 
@@ -32,19 +32,28 @@ def relion_project(project):
     projects.create(project)
 
 
-def start(*, is_continue: bool = False) -> subprocess.Popen[bytes]:
+@pytest.fixture(params=["torchrun", "itself"])
+def start(request):
     """Start both processes of DynaMight/job002 with the options of fixture `values`."""
+
+    def call(*, is_continue: bool = False) -> subprocess.Popen[bytes]:
+        return started(request.param == "torchrun", is_continue=is_continue)
+
+    return call
+
+
+def started(by_torchrun: bool, *, is_continue: bool) -> subprocess.Popen[bytes]:
     from jobtypes.dynamight.job import JOB_TYPE
 
     flags = "--training-batch-size 5 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2 " + EPOCHS
     texts = defaults(option for option in JOB_TYPE.options if not option.extra)
-    texts |= {"fn_star": "particles.star", "fn_map": "map.mrc", "nr_gaussians": "60", "other_args": flags}
+    texts |= {"fn_star": "particles.star", "fn_map": "map.mrc", "nr_gaussians": "60", "nr_threads": "2", "other_args": flags}
     TWO.mkdir(parents=True, exist_ok=True)
     job_star.write(JobRequest("dynamight", is_continue, False, texts), TWO / "job.star")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if by_torchrun else []
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*torchrun, "-m", "relion_jobs.running.worker", str(TWO)],
+        [sys.executable, *launcher, "-m", "relion_jobs.running.worker", str(TWO)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -71,7 +80,7 @@ def learned(directory: Path) -> list[bytes]:
     return [b"".join(tensor.contiguous().numpy().tobytes() for tensor in part) for part in tensors] + [repr(figures).encode()]
 
 
-def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(project, values, new_job):
+def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(project, values, new_job, start):
     run(values(extra=EPOCHS), new_job())
     running = start()
     while running.poll() is None and "Epoch 1 of" not in log():
@@ -87,7 +96,7 @@ def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(pr
     assert learned(TWO) == learned(ONE)
 
 
-def test_what_fails_in_the_second_process_fails_the_job_with_one_sentence(project):
+def test_what_fails_in_the_second_process_fails_the_job_with_one_sentence(project, start):
     with mrcfile.open("particles.mrcs", mode="r+") as file:
         file.data[21, 3, 3] = np.nan  # of half set 2
     assert start().wait(60) != 0
