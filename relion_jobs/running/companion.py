@@ -122,7 +122,8 @@ class CompanionProcess:
 
 def main() -> int:
     """Run what the standard input says; returns the exit code."""
-    words = json.loads(sys.stdin.buffer.readline())
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as pipe:  # its end is left unread
+        words = json.loads(pipe.readline())
     Thread(target=_end_with_the_first, daemon=True).start()
     work = words["run"], words["values"], words["is_continue"]
     return _work_silently(JobDirectory(Path.cwd(), words["directory"]), lambda: work)
@@ -130,7 +131,8 @@ def main() -> int:
 
 def _end_with_the_first() -> None:
     """End this process at once when the first one ends, even by SIGKILL: its end closes the pipe."""
-    sys.stdin.buffer.read()
+    # not through sys.stdin, whose lock the interpreter needs at its own end
+    os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 

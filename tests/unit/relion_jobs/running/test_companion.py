@@ -110,13 +110,14 @@ def told(directory):
     return json.loads(path.read_text())
 
 
-def test_a_process_that_the_task_asks_for_gets_its_values_and_variables(directory):
+def test_a_process_that_the_task_asks_for_gets_its_values_and_variables_and_says_nothing(directory, capfd):
     process = CompanionProcess(directory, "some_tasks:tell", {"a": 1.5, "b": None}, environment_of(directory), is_continue=True)
     process.end(60)
     assert process.has_ended()
     found = told(directory)
     assert (found["values"], found["is_continue"], found["rank"]) == ({"a": 1.5, "b": None}, True, "1")
     assert found["pid"] != os.getpid()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_one_that_does_not_end_is_ended(directory):
