@@ -77,19 +77,52 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     Source: -gamma = pi lambda k.D k - pi/2 Cs lambda^3 |k|^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations; Rohou &
     Grigorieff (2015), J. Struct. Biol. 192, 216, section 2, with the sign of RELION.
     """
-    if frequencies.shape[-1:] != (2,):
-        raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (N, N // 2 + 1, 2)")
-    column = lambda values: values[:, None, None]  # noqa: E731 - (b,) -> (b, 1, 1)
-    frequencies = frequencies.to(parameters.defocus_u_angstroms.dtype)
-    square = frequencies.square().sum(-1)  # (N, N // 2 + 1)
-    # linear in a few functions of the frequency, so all images together are one matrix product
-    phase = torch.tensordot(_phase_coefficients(parameters), _phase_functions(frequencies, square), dims=1)
-    if parameters.even_zernikes is not None and parameters.even_zernikes.shape[-1]:
-        phase = phase - even_zernike_phases(parameters.even_zernikes, frequencies)
-    values = phase.sin() * column(parameters.scale_factor) * torch.exp(-0.25 * column(parameters.bfactor) * square)
-    if parameters.premultiplied is not None:
-        values = torch.where(column(parameters.premultiplied), values.square(), values)
-    return values
+    return CtfCurves.of(parameters)(frequencies)
+
+
+@dataclass(frozen=True)
+class CtfCurves:
+    """CTFs of b images, ready to be worked out at any frequencies; see `ctf`.
+
+    Attributes
+    ----------
+    coefficients : (b, 5)
+        Factors of `_phase_functions`: -gamma without aberrations is linear in a few functions of the frequency.
+    bfactor, scale_factor, even_zernikes, premultiplied
+        As in `CtfParameters`.
+    """
+
+    coefficients: Tensor
+    bfactor: Tensor
+    scale_factor: Tensor
+    even_zernikes: Tensor | None
+    premultiplied: Tensor | None
+
+    @classmethod
+    def of(cls, parameters: CtfParameters) -> CtfCurves:
+        """Of all images of some parameters."""
+        p = parameters
+        return cls(_phase_coefficients(p), p.bfactor, p.scale_factor, p.even_zernikes, p.premultiplied)
+
+    def select(self, rows: Tensor) -> CtfCurves:
+        """Keep some images."""
+        chosen = [None if values is None else values[rows] for values in (self.even_zernikes, self.premultiplied)]
+        return CtfCurves(self.coefficients[rows], self.bfactor[rows], self.scale_factor[rows], *chosen)
+
+    def __call__(self, frequencies: Tensor) -> Tensor:
+        """CTFs (b, *S) at frequencies (*S, 2) in 1/angstrom."""
+        if frequencies.shape[-1:] != (2,):
+            raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (N, N // 2 + 1, 2)")
+        column = lambda values: values.view(-1, *[1] * (frequencies.ndim - 1))  # noqa: E731 - (b,) -> (b, 1, 1)
+        frequencies = frequencies.to(self.coefficients.dtype)
+        square = frequencies.square().sum(-1)  # (*S)
+        phase = torch.tensordot(self.coefficients, _phase_functions(frequencies, square), dims=1)
+        if self.even_zernikes is not None and self.even_zernikes.shape[-1]:
+            phase = phase - even_zernike_phases(self.even_zernikes, frequencies)
+        values = phase.sin() * column(self.scale_factor) * torch.exp(-0.25 * column(self.bfactor) * square)
+        if self.premultiplied is not None:
+            values = torch.where(column(self.premultiplied), values.square(), values)
+        return values
 
 
 def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_TINY = 1e-30
+
 
 def euler_matrices(angles_degrees: Tensor) -> Tensor:
     """Rotation matrices of RELION's Euler angles.
@@ -62,21 +64,18 @@ def rotation_vector_matrices(vectors_radians: Tensor) -> Tensor:
 
     Returns
     -------
-    (..., 3, 3) R = exp([v]x) (Rodrigues' formula)
+    (..., 3, 3) R = exp([v]x), by Rodrigues' formula in half angles: 1 + 2 cos(a/2) S + 2 S^2, S = sin(a/2) [axis]x
     """
     if vectors_radians.shape[-1:] != (3,):
         raise ValueError(f"rotation vectors have shape {tuple(vectors_radians.shape)}, expected (..., 3)")
-    square = vectors_radians.square().sum(-1)[..., None, None]
-    small = square < 1e-4
-    safe = torch.where(small, torch.ones_like(square), square)  # keeps the unused branch, and its gradient, finite
-    angle = safe.sqrt()
-    sine = torch.where(small, 1 - square / 6 + square.square() / 120 - square**3 / 5040, angle.sin() / angle)
-    cosine = torch.where(small, 0.5 - square / 24 + square.square() / 720 - square**3 / 40320, (1 - angle.cos()) / safe)
-    x, y, z = vectors_radians.unbind(-1)
+    # the half-angle form has no difference of nearly equal numbers; the small constant keeps the root's slope finite at 0
+    angle = (vectors_radians.square().sum(-1, keepdim=True) + _TINY).sqrt()
+    half = 0.5 * angle
+    x, y, z = (vectors_radians * (half.sin() / angle)).unbind(-1)  # sine of half the angle, times the axis
     zero = torch.zeros_like(x)
     cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
     identity = torch.eye(3, device=cross.device, dtype=cross.dtype)
-    return identity + sine * cross + cosine * (cross @ cross)
+    return identity + 2 * (half.cos()[..., None] * cross + cross @ cross)
 
 
 def _check_matrices(matrices: Tensor) -> None:

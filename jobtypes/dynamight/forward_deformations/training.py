@@ -263,7 +263,7 @@ class HalfTraining:
         zero = pose_penalty.new_zeros(len(batch.index))
         losses = {"kl": zero, "strain": zero, "pose": pose_penalty}
         if plan.deforms:
-            posterior = model.encode(batch, self.projector, n_terms)
+            posterior = model.encode(batch, self.projector, n_terms, (matrices.detach(), shifts.detach()))
             points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
             edges = self.graph.of_step(self.visits // self.settings.batch_size)
             losses["kl"] = posterior.divergence()

@@ -87,11 +87,16 @@ class HalfModel(nn.Module):
         """(b, q) inverse noise power of each term."""
         return (1 / self.noise_power)[:, band.shells[:n_terms]][batch.group]
 
-    def encode(self, batch: ObservedBatch, projector: Projector, n_terms: int) -> Posterior:
-        """Posterior of the latents of a batch, (b, d), from the coarse of the first `n_terms` Fourier terms and refined poses."""
+    def encode(
+        self, batch: ObservedBatch, projector: Projector, n_terms: int, poses: tuple[Tensor, Tensor] | None = None
+    ) -> Posterior:
+        """Posterior of the latents of a batch, (b, d), from the coarse of the first `n_terms` Fourier terms.
+
+        `poses`: matrices (b, 3, 3) and shifts (b, 2) A where the refined ones are at hand.
+        """
         n_terms = min(n_terms, projector.band.n_terms(FINEST_ANGSTROMS))
         with torch.no_grad():
-            matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
+            matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
             # the encoder has learned differences from the state of latent zero, whatever the reference is by now
             zero = self.field.anchors if self.field.has_reference else self.gaussians.positions
             consensus = self.project(undeformed(zero, len(matrices)), matrices, shifts, projector, n_terms)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobtypes.common.ctf import ctf
+from jobtypes.common.ctf import CtfCurves
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights, rfft2
 from jobtypes.common.masks import soft_circle
 from jobtypes.common.particle_images import ParticleImages
@@ -159,7 +159,7 @@ class Observations:
         self.matrices = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()  # (n_h, 3, 3)
         self.shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()  # (n_h, 2)
         self.group = torch.from_numpy(table.optics_group[rows])
-        self._ctf_parameters = table.ctf_parameters(rows, device=device)
+        self._ctf_curves = CtfCurves.of(table.ctf_parameters(rows, device=device))
         shape = (len(rows), len(band), 2)
         self._scratch = None if scratch is None else ScratchFile(scratch, shape)
         self.spectra = torch.empty(shape, dtype=torch.float16) if self._scratch is None else self._scratch.numbers
@@ -210,11 +210,11 @@ class Observations:
 
     def _ctf(self, index: Tensor, n_terms: int | None) -> Tensor:
         frequencies = self.band.frequencies[:n_terms].to(self.device)
-        return ctf(self._ctf_parameters.select(index.to(self.device)), frequencies[None])[:, 0]  # (b, q)
+        return self._ctf_curves.select(index.to(self.device))(frequencies)
 
     def _premultiplication(self, index: Tensor, n_terms: int | None = None) -> Tensor:
         """(b, q) factor that premultiplication left on the noise of each term; (b, 1) of ones where no data are premultiplied."""
-        premultiplied = self._ctf_parameters.premultiplied
+        premultiplied = self._ctf_curves.premultiplied
         if premultiplied is None:
             return torch.ones(len(index), 1, device=self.device)
         factor = self._ctf(index, n_terms).sqrt().clamp(min=self.SMALLEST_CTF)
