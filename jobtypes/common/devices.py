@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 
 import torch
 
 from relion_jobs.contract.errors import UserError
+
+FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability
 
 
 def choose_device(gpu_ids: str | None) -> tuple[torch.device, str]:
@@ -101,3 +104,13 @@ def _who_has() -> str:
 
 def _gpus(count: int) -> str:
     return "only GPU 0" if count == 1 else f"GPUs 0 to {count - 1}"
+
+
+def mixed_precision(device: torch.device, *, wanted: bool = True) -> torch.autocast:
+    """Matrix products inside it are in bfloat16 on a GPU that has it, and as ever elsewhere (CPUs that have it gain little)."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and _prefers_bfloat16(device))
+
+
+@cache
+def _prefers_bfloat16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16

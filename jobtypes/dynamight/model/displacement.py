@@ -16,6 +16,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
+from jobtypes.common.devices import mixed_precision
 from jobtypes.common.masks import raised_cosine
 
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
@@ -99,8 +100,11 @@ class DisplacementField(nn.Module):
         """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it."""
         phase = 2 * math.pi * points[:, :, None] / self.wavelengths  # (m, 3, w)
         encoding = torch.cat((phase.sin(), phase.cos()), dim=2).flatten(1)
+        # an error of a few thousandths of a field is far below the noise of a step
+        with mixed_precision(points.device, wanted=self.training):
+            hidden = self.trunk[:-1](encoding).to(points.dtype)
         last = self.trunk[-1]
-        fields = torch.addmm(last.bias[:, None], last.weight, self.trunk[:-1](encoding).T)  # (3 K, m)
+        fields = torch.addmm(last.bias[:, None], last.weight, hidden.T)  # (3 K, m)
         return fields.view(self.n_fields, 3, -1).transpose(1, 2)
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:

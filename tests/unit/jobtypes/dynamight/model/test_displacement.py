@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from jobtypes.common import devices
 from jobtypes.common.rotations import rotation_vector_matrices
 from jobtypes.dynamight.forward_deformations.losses import strain
 from jobtypes.dynamight.model.deformed import Deformed, combine
@@ -121,3 +122,16 @@ def test_fields_fade_out_with_a_raised_cosine_of_the_distance_to_the_nearest_gau
     assert torch.allclose(field.taper(points), 0.5 + 0.5 * torch.cos(torch.pi * share), atol=1e-5)
     assert float(field.taper(points)[0]) == 1.0
     assert float(field.taper(points)[-1]) == 0.0
+
+
+def test_mixed_precision_shapes_the_steps_of_a_training_a_little_and_nothing_else(field, positions, monkeypatch):
+    exact = field.eval().basis_at_gaussians(positions)
+    wanted = torch.randn(exact.shape, generator=torch.Generator().manual_seed(3))
+    weight = field.trunk[0].weight
+    (slope,) = torch.autograd.grad((exact * wanted).sum(), weight)
+    monkeypatch.setattr(devices, "_prefers_bfloat16", lambda device: True)
+    assert torch.equal(field.basis_at_gaussians(positions), exact)
+    rounded = field.train().basis_at_gaussians(positions)
+    assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.01
+    (slope_of_rounded,) = torch.autograd.grad((rounded * wanted).sum(), weight)
+    assert float((slope_of_rounded - slope).norm() / slope.norm()) < 0.05
