@@ -1,27 +1,29 @@
 """Time of a training step and epoch of the forward deformations, beside the published decoder in the same run.
 
 Makes particles, then times both at the same number of Gaussians, box and batch. As in the job, each half set has half of the
-threads, and an epoch runs both side by side; the baseline is timed in the same two ways.
+threads, and an epoch runs both side by side: on a CPU in a process each, on a GPU in a thread each, and with one thread one after
+the other. The baseline is timed in the same two ways.
 
 An epoch is all that one epoch does: of ours, training and the held-out particles; of the published program, training and its
 passes for calibration, validation and the comparison of the half sets, its neighbour graphs and maps, images and CTF read anew.
+Ours is the mean of several epochs, since some of its work is done in some epochs only.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from floors import step_floor
 from made_project import CLOUD_SIGMA_ANGSTROMS, forward_options, make_particles
-from measuring import Stopwatch, best_of, count_processor_time, machine_speed, now, print_table
+from measuring import Stopwatch, count_processor_time, machine_speed, now, print_table
 from published_decoder import PublishedBatch, PublishedModel, decode_only, graph, training_step
 
 from jobtypes.common.conventions import HALVES
@@ -33,9 +35,12 @@ from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model import projection
+from jobtypes.dynamight.options import ForwardOptions
 
 PARTS = ("data", "encoder", "decoder", "projection", "FFT", "loss and strain", "backward, optimiser", "rest")
 HELD_OUT, CALIBRATION = 0.1, 0.1  # shares of the particles
+# The fastest of so many blocks of epochs counts. At the default sizes every block learns the pose prior twice.
+BLOCKS, EPOCHS_OF_BLOCK = 3, 9
 
 
 def parse() -> argparse.Namespace:
@@ -52,55 +57,39 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def options_of(words: argparse.Namespace) -> ForwardOptions:
+    """Options of the job."""
+    return forward_options(gaussians=words.gaussians, batch=words.batch, threads=words.threads)
+
+
 def main() -> None:
     """Measure and print."""
     words = parse()
     if words.processor_time:
         count_processor_time()
     device = torch.device(words.device)
-    torch.set_num_threads(max(1, words.threads // len(HALVES)))
     with TemporaryDirectory() as folder:
         project = Path(folder)
         make_particles(project, particles=words.particles, box=words.box)
-        options = forward_options(gaussians=words.gaussians, batch=words.batch, threads=words.threads)
-        plan = make_plan(options, project)
-        ready = partial(prepare_half, plan=plan, options=options, device=device, scratch=None, after_batch=lambda done: None)
-        halves = {half: ready(half) for half in HALVES}
-        baselines = {half: Published(words, plan, half, device) for half in HALVES}
-        compare_epochs(words, plan, halves, baselines, device)
-        compare_steps(words, plan, halves[1], baselines[1], device)
+        plan = make_plan(options_of(words), project)
+        with BothHalves(words, project, device, side_by_side=plan.halves_side_by_side) as both:
+            compare_epochs(words, plan, both)
+        compare_steps(words, plan, half_set(1, words, project, device), device)
 
 
-def compare_epochs(
-    words: argparse.Namespace,
-    plan: TrainingPlan,
-    halves: dict[int, HalfTraining],
-    baselines: dict[int, Published],
-    device: torch.device,
-) -> None:
+def compare_epochs(words: argparse.Namespace, plan: TrainingPlan, both: BothHalves) -> None:
     """Print the time of an epoch at full resolution of both halves."""
-    last = plan.epoch(plan.n_epochs - 1)
-
-    def side_by_side(calls: list[Callable[[], Any]]) -> None:
-        with ThreadPoolExecutor(len(calls) if plan.halves_side_by_side else 1) as pool:
-            list(pool.map(lambda call: call(), calls))
-
-    def epoch(half: HalfTraining) -> None:
-        half.run_epoch(last, lambda: False)
-        half.held_out_objective(last)
-
-    ours = [partial(epoch, half) for half in halves.values()]
-    side_by_side(ours)  # plans of transforms, pages of memory
-    seconds = best_of(4, lambda: side_by_side(ours), device)
-    visits = sum(len(half.training) for half in halves.values())
-    steps = max(steps_of_epoch(half) for half in halves.values())
-    print(f"An epoch of both halves, {visits} training particles, {steps} steps of each: {seconds:.2f} s")
+    both.seconds("epoch")  # plans of transforms, pages of memory
+    blocks = [sum(both.seconds("epoch") for _ in range(EPOCHS_OF_BLOCK)) for _ in range(BLOCKS)]
+    seconds = min(blocks) / EPOCHS_OF_BLOCK
+    visits = [int((~plan.held_out[plan.rows(half)]).sum()) for half in HALVES]
+    steps = math.ceil(max(visits) / words.batch)
+    print(f"An epoch of both halves, {sum(visits)} training particles, {steps} steps of each: {seconds:.2f} s")
     if not words.baseline_steps:
         return
     rows = []
     for name, (count, method) in published_epoch(len(plan.table), words.batch, steps).items():
-        calls = [getattr(baseline, method) for baseline in baselines.values()]
-        once = best_of(words.baseline_steps, partial(side_by_side, calls), device)
+        once = min(both.seconds(f"published.{method}") for _ in range(words.baseline_steps))
         rows.append((name, count, once))
     theirs = sum(count * once for _, count, once in rows)
     trained = rows[0][1] * rows[0][2]
@@ -128,14 +117,12 @@ def published_epoch(particles: int, batch: int, steps: int) -> dict[str, tuple[f
     }
 
 
-def compare_steps(
-    words: argparse.Namespace, plan: TrainingPlan, half: HalfTraining, baseline: Published, device: torch.device
-) -> None:
+def compare_steps(words: argparse.Namespace, plan: TrainingPlan, half: HalfSet, device: torch.device) -> None:
     """Print the time of a step of one half set, part by part."""
-    ours = parts_of_step(half, plan, device)
-    theirs = baseline.parts_of_step(words.baseline_steps) if words.baseline_steps else {}
+    ours = parts_of_step(half.ours, plan, device)
+    theirs = half.published.parts_of_step(words.baseline_steps) if words.baseline_steps else {}
     speed = machine_speed(device)
-    floor = step_floor(half.model, half.projector, batch=words.batch, n_terms=len(plan.band), speed=speed)
+    floor = step_floor(half.ours.model, half.ours.projector, batch=words.batch, n_terms=len(plan.band), speed=speed)
     rows = [[part, *_cells(ours[part], floor.get(part, 0.0), theirs.get(part, 0.0))] for part in PARTS]
     rows.append(["a step", *_cells(sum(ours.values()), sum(floor.values()), sum(theirs.values()))])
     print(
@@ -176,6 +163,72 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
         return {part: seconds / steps_of_epoch(half) for part, seconds in (watch.seconds | {"rest": rest}).items()}
 
     return min((epoch() for _ in range(3)), key=lambda parts: sum(parts.values()))
+
+
+class HalfSet:
+    """One half set: ours, and the published program beside it."""
+
+    def __init__(self, half: int, words: argparse.Namespace, project: Path, device: torch.device) -> None:
+        torch.set_num_threads(max(1, words.threads // len(HALVES)))
+        options = options_of(words)
+        plan = make_plan(options, project)
+        self._last = plan.epoch(plan.n_epochs - 1)
+        self.ours = prepare_half(half, plan, options, device=device, scratch=None, after_batch=lambda done: None)
+        self.published = Published(words, plan, half, device)
+
+    def epoch(self) -> None:
+        """One epoch of ours."""
+        self.ours.run_epoch(self._last, lambda: False)
+        self.ours.held_out_objective(self._last)
+
+
+class BothHalves:
+    """Both half sets at the same work: side by side in a process each, on a GPU in a thread each; else one after the other."""
+
+    def __init__(self, words: argparse.Namespace, project: Path, device: torch.device, *, side_by_side: bool) -> None:
+        self._where, self._processor_time = (words, project, device), words.processor_time
+        self._workers: list[Executor]
+        if side_by_side and device.type == "cpu":
+            self._workers = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in HALVES]
+            return
+        self._workers = [ThreadPoolExecutor(len(HALVES) if side_by_side else 1)] * len(HALVES)
+        for half in HALVES:
+            half_set(half, *self._where)
+
+    def __enter__(self) -> BothHalves:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for worker in self._workers:
+            worker.shutdown()
+
+    def seconds(self, work: str) -> float:
+        """Seconds from when both are told to call a method of their `HalfSet` until both are done; the first call makes them."""
+        start = self._now()
+        calls = [worker.submit(do, work, half, *self._where) for half, worker in zip(HALVES, self._workers, strict=True)]
+        for call in calls:
+            call.result()
+        return self._now() - start
+
+    def _now(self) -> float:
+        if self._processor_time:
+            return sum(worker.submit(time.process_time).result() for worker in set(self._workers))
+        return now(self._where[-1])
+
+
+def do(work: str, half: int, words: argparse.Namespace, project: Path, device: torch.device) -> None:
+    """Call a method of a half set of this process."""
+    attrgetter(work)(half_set(half, words, project, device))()
+
+
+made: dict[int, HalfSet] = {}  # in this process
+
+
+def half_set(half: int, words: argparse.Namespace, project: Path, device: torch.device) -> HalfSet:
+    """A half set of this process, made when it is first asked for."""
+    if half not in made:
+        made[half] = HalfSet(half, words, project, device)
+    return made[half]
 
 
 class Published:
