@@ -15,7 +15,7 @@ from jobtypes.dynamight.model.observations import Band
 from jobtypes.dynamight.model.splatting import splat, splat_adjoint
 
 # A few images are rendered at a time: about as many numbers as stay in a core's own cache.
-NUMBERS_IN_CACHE = 1 << 20
+NUMBERS_IN_CACHE = 1 << 19
 
 
 class _Render(torch.autograd.Function):
