@@ -34,7 +34,7 @@ from jobtypes.dynamight.forward_deformations import training
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
-from jobtypes.dynamight.model import projection
+from jobtypes.dynamight.model import displacement, projection
 from jobtypes.dynamight.options import ForwardOptions
 
 PARTS = ("data", "encoder", "decoder", "projection", "FFT", "loss and strain", "backward, optimiser", "rest")
@@ -148,7 +148,7 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
     watch.watch(half, "_misfit", "loss and strain")
     watch.watch(half, "_step", "backward, optimiser")
     watch.watch(model.field, "coefficients", "decoder")
-    watch.watch(model.field, "basis_at_gaussians", "decoder")
+    watch.watch(displacement.Frame, "basis", "decoder")
     grid = half.projector.grid(len(plan.band))
     watch.watch(grid, "terms", "FFT")  # forward, and of the consensus for the encoder
     watch.watch(grid, "images", "FFT")  # backward
