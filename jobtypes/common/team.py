@@ -186,7 +186,8 @@ def joined_team() -> Iterator[Team]:
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", timeout=timedelta(minutes=5))))
         store.set(f"here{rank}", "1")
-        team = _connected(rank, count, store)
+        local = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", count))
+        team = _connected(rank, count, store, local=local)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"Process {rank + 1} of {count} cannot reach the others at {os.environ.get('MASTER_ADDR')}:"
@@ -210,9 +211,10 @@ def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]
     Raises
     ------
     JobFailed
-        The second process ends before it is met.
+        The second process ends before it is met, or cannot be met on this machine.
     """
-    store = dist.TCPStore(LOCAL_ADDRESS, 0, world_size=2, is_master=True, wait_for_workers=False)
+    with _meeting():
+        store = dist.TCPStore(LOCAL_ADDRESS, 0, world_size=2, is_master=True, wait_for_workers=False)
     ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     place = {"MASTER_ADDR": LOCAL_ADDRESS, "MASTER_PORT": str(store.port), "GLOO_SOCKET_IFNAME": LOCAL_INTERFACE}
     companion = start_companion({**ranks, **place})
@@ -224,12 +226,24 @@ def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]
             if companion.has_ended():
                 raise JobFailed("The second process of this job ended before it began to work; its last lines are in run.err.")
             time.sleep(LOOK_SECONDS / 4)
-        with _variable("GLOO_SOCKET_IFNAME", LOCAL_INTERFACE):
-            team = _connected(0, 2, store)
+        with _meeting(), _variable("GLOO_SOCKET_IFNAME", LOCAL_INTERFACE):
+            team = _connected(0, 2, store, local=(0, 2))
         with _sharing(team):
             yield team
     finally:
         companion.end(SECONDS_TO_LEAVE)
+
+
+@contextmanager
+def _meeting() -> Iterator[None]:
+    """Put what keeps two processes of this machine from meeting into a sentence."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise JobFailed(
+            f"The two processes of this job cannot meet at {LOCAL_ADDRESS} ({str(error).splitlines()[0]}); set the number of "
+            "threads (nr_threads) to 1, and one process does all."
+        ) from error
 
 
 @contextmanager
@@ -256,8 +270,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _connected(rank: int, count: int, store: dist.Store) -> Team:
-    local_rank, local_count = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", count))
+def _connected(rank: int, count: int, store: dist.Store, *, local: tuple[int, int]) -> Team:
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
         store=dist.PrefixStore("group", store),
@@ -265,7 +278,7 @@ def _connected(rank: int, count: int, store: dist.Store) -> Team:
         world_size=count,
         timeout=LONGEST_WAIT,
     )
-    return Team(rank, count, local_rank, local_count, dist.PrefixStore("board", store))
+    return Team(rank, count, *local, dist.PrefixStore("board", store))
 
 
 def _on_cpu(value: Any) -> Any:
