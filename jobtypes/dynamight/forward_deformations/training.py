@@ -412,7 +412,7 @@ class HalfTraining:
             "latent_log_variance": self.latent_log_variance,
             "motion_power": self.motion_power,
             "epochs_done": self.epochs_done,
-            "edges": self.graph.edges,
+            "edges": self.graph.edges.int(),
             "edges_at": self.graph.positions,
             "stop_rule": self.stop_rule.state(),
             "stopped": self.stopped,
@@ -443,7 +443,7 @@ class HalfTraining:
         self.latent_mean.copy_(state["latent_mean"])
         self.latent_log_variance.copy_(state["latent_log_variance"])
         self.motion_power.copy_(state["motion_power"])
-        self.graph = ElasticGraph(state["edges"].to(device), state["edges_at"].to(device))
+        self.graph = ElasticGraph(state["edges"].long().to(device), state["edges_at"].to(device))
         self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
         self.stop_rule.restore(state["stop_rule"])
         self.progress = None
