@@ -112,7 +112,7 @@ class CtfCurves:
     def __call__(self, frequencies: Tensor) -> Tensor:
         """CTFs (b, *S) at frequencies (*S, 2) in 1/angstrom."""
         if frequencies.shape[-1:] != (2,):
-            raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (N, N // 2 + 1, 2)")
+            raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (..., 2)")
         column = lambda values: values.view(-1, *[1] * (frequencies.ndim - 1))  # noqa: E731 - (b,) -> (b, 1, 1)
         frequencies = frequencies.to(self.coefficients.dtype)
         square = frequencies.square().sum(-1)  # (*S)
@@ -132,7 +132,7 @@ def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:
 
 
 def _phase_functions(frequencies: Tensor, square: Tensor) -> Tensor:
-    """Functions (5, N, N // 2 + 1) of the frequency that make up -gamma: two of astigmatism, |k|^2, |k|^4 and 1."""
+    """Functions (5, *S) of the frequency that make up -gamma: two of astigmatism, |k|^2, |k|^4 and 1."""
     kx, ky = frequencies.unbind(-1)
     return torch.stack((kx.square() - ky.square(), 2 * kx * ky, square, square.square(), torch.ones_like(square)))
 

@@ -27,6 +27,7 @@ from relion_jobs.contract.running_job import Companion
 
 # One process may wait a whole epoch for another; that one has died is told by its closed connection, not by the clock.
 LONGEST_WAIT = timedelta(days=7)
+LONGEST_MEETING = timedelta(minutes=5)
 LOOK_SECONDS = 0.2  # between two looks at the board, at work; waiting:
 SHORT_SECONDS = 0.005
 # After all were asked to leave; who has not come by then is waited for in the exchange, which fails where a process is dead.
@@ -48,6 +49,8 @@ class Team:
         The same among those on this machine.
     board
         Key-value store that all can read at any time; None for a team of one.
+    companion
+        The other process, where this one has started it.
     """
 
     rank: int = 0
@@ -55,6 +58,7 @@ class Team:
     local_rank: int = 0
     local_count: int = 1
     board: dist.Store | None = None
+    companion: Companion | None = None
     _round: int = 0
     _looked: float = field(default=float("-inf"))
 
@@ -161,6 +165,7 @@ class Team:
 
     def _raise_failure(self) -> None:
         assert self.board is not None
+        gone = self.companion is not None and self.companion.has_ended()
         try:
             told = self.board.check([_FAILURE])
             kind, text = json.loads(self.board.get(_FAILURE)) if told else ("", "")
@@ -168,6 +173,8 @@ class Team:
             return
         if told:
             raise _KINDS.get(kind, JobFailed)(text)
+        if gone:
+            raise JobFailed("The second process of this job ended without a word, as one that is killed does; is memory short?")
 
 
 @contextmanager
@@ -184,7 +191,7 @@ def joined_team() -> Iterator[Team]:
         return
     rank = int(os.environ["RANK"])
     try:
-        store, _, _ = next(iter(dist.rendezvous("env://", timeout=timedelta(minutes=5))))
+        store, _, _ = next(iter(dist.rendezvous("env://", timeout=LONGEST_MEETING)))
         store.set(f"here{rank}", "1")
         local = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", count))
         team = _connected(rank, count, store, local=local)
@@ -201,7 +208,7 @@ def joined_team() -> Iterator[Team]:
 def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]) -> Iterator[Team]:
     """Start a second process of this task, with which it makes a team of two; where the block raises, that one hears of it.
 
-    Two processes of one thread each are faster on a CPU than one of two threads, which wait for each other in the interpreter.
+    On a CPU two processes with half of the threads each are faster than one, in which they would wait for the interpreter.
 
     Parameters
     ----------
@@ -214,7 +221,7 @@ def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]
         The second process ends before it is met, or cannot be met on this machine.
     """
     with _meeting():
-        store = dist.TCPStore(LOCAL_ADDRESS, 0, world_size=2, is_master=True, wait_for_workers=False)
+        store = _local_store()
     ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     place = {"MASTER_ADDR": LOCAL_ADDRESS, "MASTER_PORT": str(store.port), "GLOO_SOCKET_IFNAME": LOCAL_INTERFACE}
     companion = start_companion({**ranks, **place})
@@ -224,14 +231,22 @@ def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]
     try:
         while not store.check(["here1"]):
             if companion.has_ended():
-                raise JobFailed("The second process of this job ended before it began to work; its last lines are in run.err.")
+                raise JobFailed("The second process of this job ended before it began to work; run.err or the terminal says why.")
             time.sleep(LOOK_SECONDS / 4)
         with _meeting(), _variable("GLOO_SOCKET_IFNAME", LOCAL_INTERFACE):
             team = _connected(0, 2, store, local=(0, 2))
+            team.companion = companion
         with _sharing(team):
             yield team
     finally:
         companion.end(SECONDS_TO_LEAVE)
+
+
+def _local_store() -> dist.TCPStore:
+    """Store of this process at a free port that only this machine can reach."""
+    listening = socket.create_server((LOCAL_ADDRESS, 0))
+    port, number = listening.getsockname()[1], listening.detach()  # the store closes it
+    return dist.TCPStore(LOCAL_ADDRESS, port, 2, is_master=True, wait_for_workers=False, master_listen_fd=number)
 
 
 @contextmanager
@@ -276,8 +291,10 @@ def _connected(rank: int, count: int, store: dist.Store, *, local: tuple[int, in
         store=dist.PrefixStore("group", store),
         rank=rank,
         world_size=count,
-        timeout=LONGEST_WAIT,
+        timeout=LONGEST_MEETING,
     )
+    # torch has no public way to wait for a peer's call longer than for its coming
+    dist.distributed_c10d._set_pg_timeout(LONGEST_WAIT, dist.group.WORLD)
     return Team(rank, count, *local, dist.PrefixStore("board", store))
 
 

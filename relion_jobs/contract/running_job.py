@@ -52,7 +52,8 @@ class RunningJob(Protocol):
     def start_companion(self, environment: Mapping[str, str]) -> Companion | None:
         """Call this task once more in a process of its own, with these environment variables on top; None where that cannot be.
 
-        There it is given a job that says and registers nothing. The process ends with this one, whatever ends it.
+        There it is given a job that says and registers nothing. Whoever asked for it calls `Companion.end`; where this process is
+        killed before that, the other one ends too.
         """
 
     def add_output(self, path: Path, label: str) -> None:

@@ -11,6 +11,7 @@ queue_script  the submission script: RELION's template, filled in
 queue       how a job stands in its queue, and how it is cancelled there
 slurm       what Slurm says about this user's jobs
 worker      the process of one job
+companion   a further process of a job
 execute     the one place where a task's end becomes an exit mark
 live_job    what the task is given (contract.running_job)
 interruption  the wish to stop: abort mark and signals

@@ -23,6 +23,7 @@ from relion_jobs.contract.options import Value
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.running.interruption import Interruption
 from relion_jobs.running.registry import load_function
+from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import Settings
 
 
@@ -49,8 +50,13 @@ def accompany(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> i
     return _work_silently(job_directory, share)
 
 
-def _work_silently(job_directory: JobDirectory, share: Callable[[], tuple[str, Mapping[str, Value], bool] | None]) -> int:
-    """Call the function of a task, with values, in a job that is continued or not; returns the exit code."""
+def _work_silently(
+    job_directory: JobDirectory, share: Callable[[], tuple[str, Mapping[str, Value], bool] | None], *, launched: bool = True
+) -> int:
+    """Call the function of a task, with values, in a job that is continued or not; returns the exit code.
+
+    `launched`: by a launcher, not by the first process.
+    """
     # the first process takes the abort mark for all: here one of an earlier run could still be seen
     interruption = Interruption(None)
     try:
@@ -58,7 +64,9 @@ def _work_silently(job_directory: JobDirectory, share: Callable[[], tuple[str, M
             if (work := share()) is not None:
                 run, values, is_continue = work
                 load_function(run)(values, SilentJob(job_directory, interruption, is_continue=is_continue))
-    except RelionJobsError:
+    except RelionJobsError as error:
+        if not launched:
+            sys.stderr.write(f"Process 2: {sentence(error)}\n")
         # the first process has been told and fails for all; a launcher that saw this one fail would end it before its mark is set
         return 0
     except BaseException as error:  # noqa: BLE001 - the end of this process; the launcher tells the others
@@ -91,7 +99,7 @@ class CompanionProcess:
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "relion_jobs.running.companion"],
-            env={**os.environ, **environment},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
             cwd=job_directory.project,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -126,7 +134,7 @@ def main() -> int:
         words = json.loads(pipe.readline())
     Thread(target=_end_with_the_first, daemon=True).start()
     work = words["run"], words["values"], words["is_continue"]
-    return _work_silently(JobDirectory(Path.cwd(), words["directory"]), lambda: work)
+    return _work_silently(JobDirectory(Path.cwd(), words["directory"]), lambda: work, launched=False)
 
 
 def _end_with_the_first() -> None:

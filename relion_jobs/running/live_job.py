@@ -64,10 +64,14 @@ class LiveJob:
         """Return True if `check_abort` would raise."""
         return bool(self._interruption.reason)
 
-    def start_companion(self, environment: Mapping[str, str]) -> CompanionProcess:
+    def start_companion(self, environment: Mapping[str, str]) -> CompanionProcess | None:
         """Call this task once more in a process of its own."""
         task, values = self._settings.task, self._settings.values
-        return CompanionProcess(self._job_directory, task.run, values, environment, is_continue=self.is_continue)
+        try:
+            return CompanionProcess(self._job_directory, task.run, values, environment, is_continue=self.is_continue)
+        except OSError as error:
+            self.warn(f"No second process can be started ({error.strerror}); this one does all.")
+            return None
 
     def add_output(self, path: Path, label: str) -> None:
         """Register an output node; `path` is absolute, relative to the project or relative to the job directory."""

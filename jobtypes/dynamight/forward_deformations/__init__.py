@@ -10,8 +10,10 @@ noise       noise spectra from residuals
 memory_use  what will fit into the memory
 plan        what will be used, and refusal of bad input
 preparation  images of a half set read, its model seeded
-checkpointing  checkpoints, resumption, results set aside
-training    one epoch of one half set
+checkpointing  checkpoints, results set aside
+continuation  going on from a checkpoint, or on another STAR file of the same particles
+training    a half set, epoch by epoch
+epochs      all epochs of both half sets
 timing      how long it will take, measured on first batches
 stop_rule   when held-out particles stop improving
 held_out_latents  what the other half's model makes of held-out particles

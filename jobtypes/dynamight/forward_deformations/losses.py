@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.dynamight.model import loops
-from jobtypes.dynamight.model.deformed import Deformed, PointsInParts
+from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
 
 PARTICLES_IN_CACHE = 16  # of a few thousand points
 SMALL_SQUARED_LENGTH = 1e-4  # A^2; keeps the slope finite where two Gaussians coincide
@@ -58,7 +58,7 @@ def strain(points: Deformed, edges: Tensor) -> Tensor:
         return _Strain.apply(*points.flat(), length_at_rest, *ends)  # type: ignore[no-untyped-call]
     components = (points.positions.detach() + points.displacements()).transpose(1, 2)  # (b, 3, n)
     stretched = components.index_select(2, first) - components.index_select(2, second)
-    return (_length(stretched) - length_at_rest).square().mean(-1)
+    return (_length(stretched) - length_at_rest).square().sum(-1) / max(1, len(edges))
 
 
 class _WeightedPower(torch.autograd.Function):
@@ -70,7 +70,7 @@ class _WeightedPower(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return both and keep minus half the slope."""
         if projected.device.type == "cpu":
-            parts = [torch.view_as_real(terms) for terms in (observed, projected)]
+            parts = [torch.view_as_real(terms.resolve_conj().contiguous()) for terms in (observed, projected)]
             total, half_slope = transfer.new_empty(len(parts[0])), torch.empty_like(projected)
             particles = (*parts, transfer, group, total, torch.view_as_real(half_slope))
             shares = loops.over_particles(loops.weighted_power, particles, weights, len(weights))
@@ -118,11 +118,12 @@ class _Strain(torch.autograd.Function):
         """Gradient (b,) of the means -> those of coefficients and basis."""
         *flat, forces, first, second = ctx.saved_tensors
         points = PointsInParts(*flat, PARTICLES_IN_CACHE)
+        slopes = SlopesOfParts(points)
         for part in points.parts:
             of_points = forces.new_empty(len(forces[part]), 3, len(flat[0]) // 3)
             loops.over_particles(loops.add_forces, (forces[part], gradient[part], of_points), first, second)
-            points.add_slopes(part, of_points)
-        _, of_coefficients, of_basis = points.slopes()
+            slopes.add(part, of_points)
+        _, of_coefficients, of_basis = slopes.total()
         return None, of_coefficients, of_basis, None, None, None
 
 

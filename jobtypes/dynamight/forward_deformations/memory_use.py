@@ -13,6 +13,7 @@ from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
 GIGABYTE = 1e9
+PROCESS_BYTES = 500_000_000  # of an interpreter with its libraries
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class MemoryUse:
     free_bytes: int
 
     def holds(self, steps: int, share: float = 1.0) -> bool:
-        """Whether steps of so many half sets fit into a share of what is free."""
-        return steps * self.step_bytes <= share * self.free_bytes
+        """Whether steps of so many half sets, each in a process of its own, fit into a share of what is free."""
+        return steps * self.step_bytes + (steps - 1) * PROCESS_BYTES <= share * self.free_bytes
 
     def holds_spectra(self, *, share: float) -> bool:
         """Whether the spectra fit into a share of what is free, a step of one half set beside them."""
@@ -74,7 +75,7 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
     grid
         Pixels per side of the images that are rendered.
     """
-    trunk = gaussians * (12 * 128 + 8 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
+    trunk = gaussians * (8 * 96 + 8 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
     points = batch * gaussians * (3 * 3 + 2 * 3)  # displaced positions and their gradients; coordinates in the image plane
     strain = batch * 2 * gaussians * 3 * 3 + 6 * gaussians * 3 * n_fields  # of two edges per Gaussian, on average
     terms = batch * n_terms * 2 * 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,10 @@ def prepare_half(
     UserError
         Images that cannot be read.
     """
+    plan = replace(plan, band=plan.band.to(device))
     observations = _read_images(half, plan, device, scratch, after_batch)
     generator = generator_of_half(options.seed, half)
-    projector = Projector(plan.band.to(device))
+    projector = Projector(plan.band)
     out = torch.from_numpy(plan.held_out[plan.rows(half)])
     in_training, held_out = torch.nonzero(~out).squeeze(1), torch.nonzero(out).squeeze(1)
     model = seed_model(

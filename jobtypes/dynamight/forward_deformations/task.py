@@ -106,7 +106,9 @@ def _train(options: ForwardOptions, job: RunningJob, team: Team, plan: TrainingP
         job.report(line)
     if team.is_first:
         job.report(time_sentence(plan, options, devices[0], side_by_side=side_by_side or team.count > 1))
-    halves = {half: _read_and_seed(half, plan, options, job, device=device) for half, device in zip(mine, devices, strict=True)}
+    halves = {
+        half: _read_and_seed(half, plan, options, job, team, device=device) for half, device in zip(mine, devices, strict=True)
+    }
     history = _go_on(halves, start, plan, job, team)
     states = team.gathered({half: training.state() for half, training in halves.items()})
     writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
@@ -248,13 +250,14 @@ def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
 
 
 def _read_and_seed(
-    half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, *, device: torch.device
+    half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team, *, device: torch.device
 ) -> HalfTraining:
     scratch = None if plan.spectra_in_memory else job.directory / FOLDER / SCRATCH.format(half)
 
     def after_batch(done: int) -> None:
         job.progress(f"reading images of half {half}", done, len(plan.rows(half)), "images")
         job.check_abort()
+        team.hear()
 
     return prepare_half(half, plan, options, device=device, scratch=scratch, after_batch=after_batch)
 

@@ -119,6 +119,8 @@ class HalfTraining:
         (n_h, d) posterior of every particle as of the last time it was seen, on the CPU.
     graph
         Neighbours for the strain.
+    pose_prior_is_due
+        Whether nothing is known yet of how far the poses of these images are off.
     motion_power
         (n,) running mean of each Gaussian's squared displacement, A^2.
     progress
@@ -154,6 +156,7 @@ class HalfTraining:
         self.latent_log_variance = torch.zeros(len(observations), n_latent)
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
         self.graph = ElasticGraph.of(g.positions, generator)
+        self.pose_prior_is_due = True
         self.epochs_done = 0
         self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
@@ -215,6 +218,7 @@ class HalfTraining:
         self.graph = self.graph.renewed(g.positions, self.generator)
         if self.settings.refine_poses and self._pose_prior_is_due():
             self._learn_pose_prior(plan, n_terms)
+            self.pose_prior_is_due = False
         self.progress = EpochProgress(
             order=self.training[torch.randperm(len(self.training), generator=self.generator)],
             residual_power=ShellPower(len(self.model.noise_power), self.observations.band),
@@ -225,7 +229,7 @@ class HalfTraining:
     def _pose_prior_is_due(self) -> bool:
         """In the first epoch, and in every one that completes so many more visits."""
         before = (self.epochs_done - 1) * len(self.training)
-        return self.visits // POSE_PRIOR_VISITS > before // POSE_PRIOR_VISITS
+        return self.pose_prior_is_due or self.visits // POSE_PRIOR_VISITS > before // POSE_PRIOR_VISITS
 
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
         """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
@@ -414,6 +418,7 @@ class HalfTraining:
             "epochs_done": self.epochs_done,
             "edges": self.graph.edges.int(),
             "edges_at": self.graph.positions,
+            "pose_prior_is_due": self.pose_prior_is_due,
             "stop_rule": self.stop_rule.state(),
             "stopped": self.stopped,
             "rows": torch.from_numpy(self.observations.rows),
@@ -444,6 +449,7 @@ class HalfTraining:
         self.latent_log_variance.copy_(state["latent_log_variance"])
         self.motion_power.copy_(state["motion_power"])
         self.graph = ElasticGraph(state["edges"].long().to(device), state["edges_at"].to(device))
+        self.pose_prior_is_due = state["pose_prior_is_due"]
         self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
         self.stop_rule.restore(state["stop_rule"])
         self.progress = None

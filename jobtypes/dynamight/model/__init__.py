@@ -3,11 +3,15 @@
 observations   a half set's images as band-limited spectra with CTF and pose, read once
 gaussians      the consensus: Gaussians with positions, amplitudes and widths
 displacement   latent -> displacement at any point of space (a sum of basis fields)
+deformed       the Gaussians as each particle has them
+splatting      points -> images, and the adjoint
+loops          what of it is compiled for the CPU
 projection     points and amplitudes -> image spectra
 poses          each particle's refined pose, with its prior
 encoder        image spectra -> posterior of the latent
 inference      the posterior worked out, where the encoder's guess is not enough
 half_model     all of these for one half set; prediction of an image
+principal_motions  the motions that make up most of all
 result         a finished (or interrupted) training as the later tasks see it
 disagreement   of both halves' models about held-out particles
 inverse_displacement   deformed position, latent -> consensus position

@@ -52,27 +52,34 @@ def undeformed(positions: Tensor, b: int) -> Deformed:
 
 
 class PointsInParts:
-    """Coordinates of deformed points a few particles at a time, and the adjoint; of flat tensors, see `Deformed.flat`."""
+    """Coordinates of deformed points a few particles at a time; of flat tensors, see `Deformed.flat`."""
 
     def __init__(self, positions: Tensor, coefficients: Tensor, basis: Tensor, count: int) -> None:
         self.positions, self.coefficients, self.basis = positions, coefficients, basis
         self.parts = [slice(first, first + count) for first in range(0, len(coefficients), count)]
-        self._of_positions, self._of_basis = torch.zeros_like(positions), torch.zeros_like(basis)
-        self._of_coefficients = torch.empty_like(coefficients)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
         """Particles, and their points (b', 3, n)."""
         for part in self.parts:
             yield part, torch.addmm(self.positions, self.coefficients[part], self.basis).unflatten(1, (3, -1))
 
-    def add_slopes(self, part: slice, of_points: Tensor) -> None:
+
+class SlopesOfParts:
+    """Adjoint of `PointsInParts`."""
+
+    def __init__(self, points: PointsInParts) -> None:
+        self._points = points
+        self._of_positions, self._of_basis = torch.zeros_like(points.positions), torch.zeros_like(points.basis)
+        self._of_coefficients = torch.empty_like(points.coefficients)
+
+    def add(self, part: slice, of_points: Tensor) -> None:
         """Count the gradient (b', 3, n) of the points of a part."""
         flat = of_points.flatten(1)
         self._of_positions += flat.sum(0)
-        torch.mm(flat, self.basis.T, out=self._of_coefficients[part])
-        self._of_basis.addmm_(self.coefficients[part].T, flat)
+        torch.mm(flat, self._points.basis.T, out=self._of_coefficients[part])
+        self._of_basis.addmm_(self._points.coefficients[part].T, flat)
 
-    def slopes(self) -> tuple[Tensor, Tensor, Tensor]:
+    def total(self) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of positions, coefficients and basis, once all parts are counted."""
         return self._of_positions, self._of_coefficients, self._of_basis
 

@@ -1,8 +1,8 @@
 """Loops over the Gaussians of every particle, compiled for the CPU; on a GPU the same is done with whole tensors.
 
-Written with tensors, a splat of a few thousand points takes a dozen passes over memory; a loop takes two, with everything in
-the core's own cache. Every loop works on a share of the particles, and `over_particles` gives one to each thread. They come in
-single and double precision.
+Written with tensors, a splat of a few thousand points takes a dozen passes over memory; a loop takes two or three, with
+everything in the core's own cache. Every loop works on a share of the particles, and `over_particles` gives one to each thread.
+They come in single and double precision.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _Array = NDArray[Any]
+# sums may be reordered; numbers that are none must stay what they are, for they stop a training
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 
 
 def _loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop on its first call; kept on disk where one may write, which saves a second or two of the next start."""
-    # sums may be reordered; numbers that are none must stay what they are, for they stop a training
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # neither this folder nor the user's may be written
-        return numba.njit(**options)(function)
+        return numba.njit(**OPTIONS)(function)
 
 
 def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *common: Tensor | float) -> list[Any]:
@@ -53,13 +53,20 @@ def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *com
     rest = [value.detach().numpy() if isinstance(value, Tensor) else value for value in common]
     threads = min(torch.get_num_threads(), b)
     if threads == 1:
-        return [loop(*arrays, *rest)]
+        return [_call(loop, *arrays, *rest)]
     bounds = [b * k // threads for k in range(threads + 1)]
 
     def share(first: int, last: int) -> Any:
-        return loop(*(array[first:last] for array in arrays), *rest)
+        return _call(loop, *(array[first:last] for array in arrays), *rest)
 
     return list(_pool(threads).map(share, bounds[:-1], bounds[1:]))
+
+
+def _call(loop: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return loop(*arguments)
+    except OSError:  # it is compiled, but the disk has no room to keep it
+        return loop(*arguments)
 
 
 @cache
@@ -67,7 +74,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="loop")
 
 
-@_loop
+@numba.njit(**OPTIONS)
 def _place(points: _Array, turn: _Array, shift: _Array, size: int, first: _Array, fx: _Array, fy: _Array, inside: _Array) -> None:
     """Pixel of points (3, n) seen through turn (2, 3) and shift (2,): see `splat`. Without branches, for wide registers.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 import os
 from collections.abc import Callable
@@ -76,10 +77,11 @@ class Band:
         return 4 * len(self)
 
     def to(self, device: torch.device) -> Band:
-        """Move all tables to a device."""
+        """Copy with all tables on a device; other half sets may have theirs on another."""
+        moved = copy.copy(self)
         for name in ("index", "harmonics", "radius", "frequencies", "squared_frequencies", "shells", "weights"):
-            setattr(self, name, getattr(self, name).to(device))
-        return self
+            setattr(moved, name, getattr(self, name).to(device))
+        return moved
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import fast_size, irfft2_columns, rfft2_columns
 from jobtypes.dynamight.model import loops
-from jobtypes.dynamight.model.deformed import Deformed, PointsInParts
+from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
 from jobtypes.dynamight.model.observations import Band
 from jobtypes.dynamight.model.splatting import splat, splat_adjoint
 
@@ -48,6 +48,7 @@ class _Render(torch.autograd.Function):
         """Gradient (b, c, q) of the terms -> gradients of all that came in."""
         positions, coefficients, basis, turns, shifts, amplitudes = ctx.saved_tensors
         points = PointsInParts(positions, coefficients, basis, _together(turns, amplitudes, ctx.grid))
+        slopes = SlopesOfParts(points)
         of_turns, of_shifts, of_amplitudes = torch.empty_like(turns), torch.empty_like(shifts), torch.zeros_like(amplitudes)
         for part, seen in points:
             images = ctx.grid.images(gradient[part])
@@ -55,8 +56,8 @@ class _Render(torch.autograd.Function):
                 seen, turns[part], shifts[part], amplitudes, images
             )
             of_amplitudes += of_part
-            points.add_slopes(part, of_points)
-        return *points.slopes(), of_turns, of_shifts, of_amplitudes, None
+            slopes.add(part, of_points)
+        return *slopes.total(), of_turns, of_shifts, of_amplitudes, None
 
 
 def _together(turns: Tensor, amplitudes: Tensor, grid: RenderGrid) -> int:
@@ -115,7 +116,7 @@ class RenderGrid:
 
 def _real_rows(terms: Tensor) -> Tensor:
     """Complex numbers (b, c, s) as real ones (b c, s, 2)."""
-    return torch.view_as_real(terms.contiguous()).flatten(0, 1)
+    return torch.view_as_real(terms.resolve_conj().contiguous()).flatten(0, 1)
 
 
 class Projector:

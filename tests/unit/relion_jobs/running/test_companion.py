@@ -78,6 +78,10 @@ def test_a_bug_leaves_its_traceback_to_the_launcher(accompanied, capsys):
 TASKS = """
 import json, os, time
 from pathlib import Path
+from relion_jobs.contract.errors import UserError
+
+def refuse(values, job):
+    raise UserError("No such map.")
 
 def tell(values, job):
     said = {"values": values, "is_continue": job.is_continue, "rank": os.environ["RANK"], "pid": os.getpid()}
@@ -118,6 +122,11 @@ def test_a_process_that_the_task_asks_for_gets_its_values_and_variables_and_says
     assert (found["values"], found["is_continue"], found["rank"]) == ({"a": 1.5, "b": None}, True, "1")
     assert found["pid"] != os.getpid()
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_it_fails_with_before_it_has_met_the_first_is_said(directory, capfd):
+    CompanionProcess(directory, "some_tasks:refuse", {}, environment_of(directory), is_continue=False).end(60)
+    assert capfd.readouterr() == ("", "Process 2: No such map.\n")
 
 
 def test_one_that_does_not_end_is_ended(directory):

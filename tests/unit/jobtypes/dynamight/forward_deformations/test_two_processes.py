@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from jobtypes.common.team import Team
+from jobtypes.common.team import Team, accompanied
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
 from jobtypes.dynamight.forward_deformations.task import halves_of, run
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER
@@ -103,6 +104,39 @@ def test_what_fails_in_the_second_process_fails_the_job_with_one_sentence(projec
     assert marks() == ["RELION_JOB_EXIT_FAILURE"]
     assert log().count("Error: ") == 1
     assert "image 000022@particles.mrcs, holds a value that is not a number" in log().splitlines()[-1]
+
+
+def test_a_second_process_that_is_killed_fails_the_job_at_once_and_in_words(project):
+    running = started(by_torchrun=False, is_continue=False)
+    while running.poll() is None and "Epoch 1 of" not in log():
+        time.sleep(0.05)
+    (second,) = [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path) == running.pid]
+    os.kill(second, signal.SIGKILL)
+    assert running.wait(60) != 0
+    assert marks() == ["RELION_JOB_EXIT_FAILURE"]
+    assert "ended without a word" in log().splitlines()[-1]
+    assert load_last(TWO)["epoch"] >= 1
+
+
+def parent(process: Path) -> int:
+    """Parent of a process, 0 of one that is gone."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_the_port_at_which_two_processes_meet_can_be_reached_from_this_machine_only():
+    seen = set()
+
+    def start(environment):
+        port = f":{int(environment['MASTER_PORT']):04X} "
+        lines = [line for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()[1:]]
+        seen.update(line.split()[1] for line in lines if port in f"{line.split()[1]} ")
+
+    with accompanied(start) as team:
+        assert team.count == 1
+    assert {address.partition(":")[0] for address in seen} == {"0100007F"}  # 127.0.0.1
 
 
 def test_more_processes_than_half_sets_are_refused():

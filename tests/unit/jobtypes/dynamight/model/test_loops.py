@@ -83,3 +83,16 @@ def test_a_loop_works_where_no_folder_may_be_written(monkeypatch):
     monkeypatch.setattr(loops.numba, "njit", njit)
     doubled = loops._loop(lambda values: values * 2)
     assert doubled(np.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_a_loop_is_called_again_where_the_disk_has_no_room_to_keep_it():
+    calls = []
+
+    def loop(ones):
+        calls.append(len(ones))
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return len(ones)
+
+    assert loops.over_particles(loop, (torch.ones(1, 2),)) == [1]
+    assert calls == [1, 1]

@@ -65,6 +65,14 @@ def test_band_weights_count_every_independent_term_once():
     assert float(band.weights.sum()) == inside / 2
 
 
+def test_the_tables_of_a_band_are_copied_to_a_device_and_stay_where_they_were():
+    band = Band(16, 2.0, 5.0)
+    elsewhere = band.to(torch.device("meta"))  # as the other half set does, on another GPU
+    assert (band.index.device.type, band.weights.device.type) == ("cpu", "cpu")
+    assert (elsewhere.index.device.type, elsewhere.weights.device.type) == ("meta", "meta")
+    assert len(elsewhere) == len(band)
+
+
 def test_points_outside_the_image_leave_no_trace_and_get_no_gradient():
     band = Band(16, 2.0, 5.0)
     xy = torch.tensor([[[-300.0, 4.0], [20.0, 400.0], [4.0, 33.0]]], requires_grad=True)
