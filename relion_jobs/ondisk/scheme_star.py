@@ -115,7 +115,8 @@ def _tables(scheme: Scheme) -> Iterable[Table]:
     operators = tuple((name, one.kind, one.output, one.input1, one.input2) for name, one in scheme.operators.items())
     jobs = tuple((name, one.job, one.mode, one.has_started) for name, one in scheme.jobs.items())
     edges = tuple((one.start, one.end, one.is_fork, one.end_if_true, one.variable) for one in scheme.edges)
-    for (name, columns), rows in zip(_COLUMNS.items(), (floats, bools, strings, operators, jobs, edges), strict=True):
+    contents: tuple[tuple[tuple[str | int | float, ...], ...], ...] = (floats, bools, strings, operators, jobs, edges)
+    for (name, columns), rows in zip(_COLUMNS.items(), contents, strict=True):
         yield Table(name, columns, rows)
     if (run := scheme.run) is not None:
         row = (run.launcher, run.job, run.counter, f"{run.waited_since:.3f}", f"{run.exit_at:.3f}")

@@ -142,7 +142,7 @@ def drawn() -> Drawn:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any, drawn: Drawn) -> Callable[..., Any]:
     """Run a task in a project with the first images: run(task, images, **options)."""
-    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 60)
+    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 100)
     monkeypatch.setattr(saving, "LEAST_PICTURES", 2)
     monkeypatch.setattr(animation, "find_spec", lambda name: None)  # no MP4
     monkeypatch.setattr(figures, "_PIXELS", 60)

@@ -19,7 +19,7 @@ SMALL = {"headless": True, "halfset": 1, "n_motions": 1, "n_frames": 3, "n_clust
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 60)
+    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 100)
     monkeypatch.setattr(saving, "LEAST_PICTURES", 3)
     monkeypatch.setattr(animation, "find_spec", lambda name: None)  # no MP4
     monkeypatch.setattr(figures, "_PIXELS", 60)
