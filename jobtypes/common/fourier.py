@@ -38,24 +38,32 @@ def irfft2(spectra: Tensor, box: int) -> Tensor:
     return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box), dim=_IMAGE_AXES), dim=_IMAGE_AXES)
 
 
-def rfft2_columns(images: Tensor, n_columns: int) -> Tensor:
+def rfft2_columns(images: Tensor, n_columns: int, first_row: int = 0) -> Tensor:
     """Transform real images, phases counted from the corner, into the first columns kx = 0 .. of the half plane.
 
     Parameters
     ----------
-    images : (..., N, N) real
+    images : (..., H, N) real
+        Some rows of images (..., N, N); in the others there is nothing.
     n_columns
         At most (N + 1) // 2, so none is its own conjugate but the first; the others are never computed.
+    first_row
+        Of those H.
 
     Returns
     -------
     (..., N, n_columns) complex
     """
-    _check_cubic(images, _IMAGE_AXES)
-    return torch.fft.fft(torch.fft.rfft(images, dim=-1)[..., :n_columns], dim=-2)
+    height, box = images.shape[-2:]
+    if not 0 <= first_row <= box - height:
+        raise ValueError(f"{height} rows from row {first_row} are more than the {box} of an image as wide")
+    columns = torch.fft.rfft(images, dim=-1)[..., :n_columns]
+    if height < box:
+        columns = torch.nn.functional.pad(columns, (0, 0, first_row, box - height - first_row))
+    return torch.fft.fft(columns, dim=-2)
 
 
-def irfft2_columns(columns: Tensor, box: int) -> Tensor:
+def irfft2_columns(columns: Tensor, box: int, rows: slice = slice(None)) -> Tensor:
     """Sum the plane waves of the first columns of a half plane and their conjugates: `rfft2_columns` inverted, times N^2.
 
     With the columns but the first halved it is the adjoint of `rfft2_columns` between real vector spaces.
@@ -65,12 +73,15 @@ def irfft2_columns(columns: Tensor, box: int) -> Tensor:
     columns : (..., N, n_columns) complex
     box
         N.
+    rows
+        Those that are wanted, H of them.
 
     Returns
     -------
-    (..., N, N) real
+    (..., H, N) real
     """
-    return torch.fft.irfft(torch.fft.ifft(columns, dim=-2, norm="forward"), n=box, dim=-1, norm="forward")
+    lines = torch.fft.ifft(columns, dim=-2, norm="forward")[..., rows, :]
+    return torch.fft.irfft(lines, n=box, dim=-1, norm="forward")
 
 
 def fast_size(at_least: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 VISITS_OF_A_HALF = 86_000
 FEWEST_EPOCHS, MOST_EPOCHS = 12, 80
 # Of the Kullback-Leibler term.
-FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.02, 0.4
+FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.005, 0.4
 
 
 @dataclass(frozen=True)

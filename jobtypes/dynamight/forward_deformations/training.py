@@ -25,7 +25,7 @@ from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import JobFailed
 
 # Learning rates of Adam, each in the unit of its parameters.
-RATE_NETWORKS = 1e-3
+RATE_NETWORKS = 2e-3
 RATE_POSITIONS_ANGSTROMS = 0.03
 RATE_AMPLITUDES = 5e-3
 RATE_POSES = 0.3  # of a Newton step

@@ -61,7 +61,8 @@ class Encoder(nn.Module):
         products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3, device=view.device)]
         readings = self.read(difference, pixels_per_angstrom, matrices, shifts)
         hidden = self.network(torch.cat((readings, products), dim=1))
-        return self.mean(hidden), self.log_variance(hidden)
+        # data only ever narrow the prior; without this bound one odd image can ask for any width, and upset everything
+        return self.mean(hidden), -nn.functional.softplus(self.log_variance(hidden))
 
     def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> Tensor:
         """(b, p) value of the difference images where each probe projects to."""

@@ -75,31 +75,56 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 @numba.njit(**OPTIONS)
-def _place(points: _Array, turn: _Array, shift: _Array, size: int, first: _Array, fx: _Array, fy: _Array, inside: _Array) -> None:
+def _place(
+    points: _Array,
+    turn: _Array,
+    shift: _Array,
+    height: int,
+    width: int,
+    first: _Array,
+    fx: _Array,
+    fy: _Array,
+    inside: _Array,
+) -> None:
     """Pixel of points (3, n) seen through turn (2, 3) and shift (2,): see `splat`. Without branches, for wide registers.
 
     `first` (n,) is the index of the upper left of the four pixels around each point, fx and fy the rest of x and y, and
     `inside` 1, or 0 for a point outside the image, which leaves no trace.
     """
     number = points.dtype.type
-    zero, one, last = number(0), number(1), number(size - 1)
+    zero, one, bottom, right = number(0), number(1), number(height - 1), number(width - 1)
     t00, t01, t02, sx = turn[0, 0], turn[0, 1], turn[0, 2], shift[0]
     t10, t11, t12, sy = turn[1, 0], turn[1, 1], turn[1, 2], shift[1]
-    highest, row = np.int32(size - 2), np.int32(size)
+    last_line, last_column, row = np.int32(height - 2), np.int32(width - 2), np.int32(width)
     for j in range(points.shape[1]):
         x = t00 * points[0, j] + t01 * points[1, j] + t02 * points[2, j] + sx
         y = t10 * points[0, j] + t11 * points[1, j] + t12 * points[2, j] + sy
-        within = (x >= zero) & (x <= last) & (y >= zero) & (y <= last)
+        within = (x >= zero) & (x <= right) & (y >= zero) & (y <= bottom)
         nothing = zero * (x + y)  # a coordinate that is not a number makes a weight that is none
         inside[j] = one if within else nothing
         x, y = (x if within else zero), (y if within else zero)
-        column, line = min(np.int32(x), highest), min(np.int32(y), highest)
+        column, line = min(np.int32(x), last_column), min(np.int32(y), last_line)
         fx[j], fy[j] = x - number(column), y - number(line)
         first[j] = line * row + column
 
 
 @_loop
-def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitudes: _Array, size: int) -> None:
+def rows(points: _Array, turns: _Array, shifts: _Array, size: int) -> _Array:
+    """First and last row (2,) of images that points (b, 3, n) fall in, seen as by `splat`; the first where one falls outside."""
+    number, whole = points.dtype.type, np.int32
+    zero, end = number(0), number(size)
+    first, last = whole(size - 1), whole(0)
+    for i in range(len(turns)):
+        seen, t0, t1, t2, shift = points[i], turns[i, 1, 0], turns[i, 1, 1], turns[i, 1, 2], shifts[i, 1]
+        for j in range(seen.shape[1]):
+            y = t0 * seen[0, j] + t1 * seen[1, j] + t2 * seen[2, j] + shift
+            row = whole(y if (y >= zero) & (y < end) else zero)
+            first, last = min(first, row), max(last, row)
+    return np.array((first, last))
+
+
+@_loop
+def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitudes: _Array, width: int) -> None:
     """Add points, bilinearly, to images that are cleared first.
 
     Parameters
@@ -109,17 +134,17 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
     turns, shifts
         (b, 2, 3) and (b, 2): a point p is at pixel (x, y) = turn p + shift.
     images
-        (b, c, size^2), rows of x: the result.
+        (b, c, height width), rows of x: the result.
     amplitudes
         (c, n).
-    size
-        Pixels per side.
+    width
+        Pixels of a row.
     """
     n = points.shape[2]
     first = np.empty(n, np.int32)
     fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
     for i in range(len(turns)):
-        _place(points[i], turns[i], shifts[i], size, first, fx, fy, inside)
+        _place(points[i], turns[i], shifts[i], images.shape[2] // width, width, first, fx, fy, inside)
         for c in range(len(amplitudes)):
             image, weights = images[i, c], amplitudes[c]
             image[:] = 0
@@ -131,8 +156,8 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
                 low_right, high_right = low * fx[j], high * fx[j]
                 image[at] += low - low_right
                 image[at + 1] += low_right
-                image[at + size] += high - high_right
-                image[at + size + 1] += high_right
+                image[at + width] += high - high_right
+                image[at + width + 1] += high_right
 
 
 @_loop
@@ -145,16 +170,16 @@ def splat_adjoint(
     of_turns: _Array,
     of_shifts: _Array,
     amplitudes: _Array,
-    size: int,
+    width: int,
 ) -> _Array:
     """Gradients of all that `splat` takes, from those of its images.
 
     Parameters
     ----------
-    points, turns, shifts, amplitudes, size
+    points, turns, shifts, amplitudes, width
         As for `splat`.
     images
-        (b, c, size^2) gradient of the images.
+        (b, c, height width) gradient of the images.
     of_points, of_turns, of_shifts
         (b, 3, n), (b, 2, 3), (b, 2): results.
 
@@ -171,15 +196,15 @@ def splat_adjoint(
     of_amplitudes = np.zeros_like(amplitudes)
     for i in range(len(turns)):
         seen, turn = points[i], turns[i]
-        _place(seen, turn, shifts[i], size, first, fx, fy, inside)
+        _place(seen, turn, shifts[i], images.shape[2] // width, width, first, fx, fy, inside)
         along_x[:] = 0
         along_y[:] = 0
         for c in range(len(amplitudes)):
             image, weights, of_weights = images[i, c], amplitudes[c], of_amplitudes[c]
             for j in range(n):
                 at = first[j]
-                upper_left, lower_left = image[at], image[at + size]
-                upper_slope, lower_slope = image[at + 1] - upper_left, image[at + size + 1] - lower_left
+                upper_left, lower_left = image[at], image[at + width]
+                upper_slope, lower_slope = image[at + 1] - upper_left, image[at + width + 1] - lower_left
                 upper = upper_left + fx[j] * upper_slope
                 slope_y = lower_left + fx[j] * lower_slope - upper
                 weight = weights[j] * inside[j]
@@ -227,7 +252,7 @@ def interpolate(images: _Array, turns: _Array, shifts: _Array, values: _Array, p
     first = np.empty(n, np.int32)
     fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
     for i in range(len(images)):
-        _place(points, turns[i], shifts[i], size, first, fx, fy, inside)
+        _place(points, turns[i], shifts[i], size, size, first, fx, fy, inside)
         image, read = images[i].reshape(-1), values[i]
         for j in range(n):
             at = first[j]

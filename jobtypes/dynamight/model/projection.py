@@ -12,7 +12,7 @@ from jobtypes.common.fourier import fast_size, irfft2_columns, rfft2_columns
 from jobtypes.dynamight.model import loops
 from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
 from jobtypes.dynamight.model.observations import Band
-from jobtypes.dynamight.model.splatting import splat, splat_adjoint
+from jobtypes.dynamight.model.splatting import occupied_rows, splat, splat_adjoint
 
 # A few images are rendered at a time: about as many numbers as stay in a core's own cache.
 NUMBERS_IN_CACHE = 1 << 19
@@ -40,8 +40,11 @@ class _Render(torch.autograd.Function):
         """Points as `Deformed.flat`, at pixels turns (b, 2, 3) p + shifts (b, 2), amplitudes (c, n) -> (b, c, q)."""
         ctx.save_for_backward(positions, coefficients, basis, turns, shifts, amplitudes)
         ctx.grid = grid
-        points = PointsInParts(positions, coefficients, basis, _together(turns, amplitudes, grid))
-        return torch.cat([grid.terms(splat(seen, turns[part], shifts[part], amplitudes, grid.size)) for part, seen in points])
+        terms = []
+        for part, seen in PointsInParts(positions, coefficients, basis, _together(turns, amplitudes, grid)):
+            rows = occupied_rows(seen, turns[part], shifts[part], grid.size)
+            terms.append(grid.terms(splat(seen, turns[part], shifts[part], amplitudes, grid.size, rows), rows))
+        return torch.cat(terms)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -51,9 +54,10 @@ class _Render(torch.autograd.Function):
         slopes = SlopesOfParts(points)
         of_turns, of_shifts, of_amplitudes = torch.empty_like(turns), torch.empty_like(shifts), torch.zeros_like(amplitudes)
         for part, seen in points:
-            images = ctx.grid.images(gradient[part])
+            rows = occupied_rows(seen, turns[part], shifts[part], ctx.grid.size)
+            images = ctx.grid.images(gradient[part], rows)
             of_points, of_turns[part], of_shifts[part], of_part = splat_adjoint(
-                seen, turns[part], shifts[part], amplitudes, images
+                seen, turns[part], shifts[part], amplitudes, images, rows
             )
             of_amplitudes += of_part
             slopes.add(part, of_points)
@@ -94,24 +98,24 @@ class RenderGrid:
         # `irfft2_columns` adds the conjugate of every column but the first
         self._adjoint_factor = torch.where(harmonics[:, 0] > 0, 0.5, 1.0).to(self.factor) * self.factor
 
-    def terms(self, images: Tensor) -> Tensor:
-        """Terms (b, c, q) of images (b, c, size, size)."""
-        columns = rfft2_columns(images, self.n_columns).flatten(-2)
+    def terms(self, images: Tensor, rows: range) -> Tensor:
+        """Terms (b, c, q) of images of which some rows are given, (b, c, rows, size), and the others are empty."""
+        columns = rfft2_columns(images, self.n_columns, rows.start).flatten(-2)
         if images.device.type != "cpu":
             return columns.index_select(-1, self.index) * self.factor
         terms = columns.new_empty(*columns.shape[:-1], len(self.index))
         loops.over_particles(loops.pick, (_real_rows(columns), _real_rows(terms)), self.index, self.factor)
         return terms
 
-    def images(self, terms: Tensor) -> Tensor:
-        """Adjoint of `terms`: (b, c, q) -> (b, c, size, size)."""
+    def images(self, terms: Tensor, rows: range) -> Tensor:
+        """Adjoint of `terms`: (b, c, q) -> some rows of the images, (b, c, rows, size)."""
         shape = *terms.shape[:-1], self.size * self.n_columns
         if terms.device.type != "cpu":
             columns = terms.new_zeros(shape).index_copy_(-1, self.index.long(), terms * self._adjoint_factor)
         else:
             columns = terms.new_empty(shape)
             loops.over_particles(loops.spread, (_real_rows(terms), _real_rows(columns)), self.index, self._adjoint_factor)
-        return irfft2_columns(columns.unflatten(-1, (self.size, self.n_columns)), self.size)
+        return irfft2_columns(columns.unflatten(-1, (self.size, self.n_columns)), self.size, slice(rows.start, rows.stop))
 
 
 def _real_rows(terms: Tensor) -> Tensor:

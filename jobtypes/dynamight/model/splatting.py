@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +11,16 @@ from jobtypes.dynamight.model import loops
 Slopes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def splat(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, size: int) -> Tensor:
+def occupied_rows(points: Tensor, turns: Tensor, shifts: Tensor, size: int) -> range:
+    """The rows, of images of so many pixels per side, that a splat of these points needs: a molecule fills half of its box or so."""
+    if points.device.type != "cpu":
+        return range(size)  # to look would be to wait
+    ends = np.stack(loops.over_particles(loops.rows, (points, turns, shifts), size))
+    # one more on both sides, for the place of a point is worked out with other roundings there
+    return range(max(int(ends[:, 0].min()) - 1, 0), min(int(ends[:, 1].max()) + 3, size))
+
+
+def splat(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, size: int, rows: range | None = None) -> Tensor:
     """Add points with amplitudes to the four pixels around each; a point outside the image leaves no trace.
 
     Parameters
@@ -23,25 +33,33 @@ def splat(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, siz
         (c, n).
     size
         Pixels per side.
+    rows
+        Those that are made, H of them; all by default.
 
     Returns
     -------
     Tensor
-        (b, c, size, size). A coordinate that is not a number makes numbers that are none.
+        (b, c, H, size). A coordinate that is not a number makes numbers that are none.
     """
+    rows = rows or range(size)
     if points.device.type != "cpu":
-        return splat_whole(points, turns, shifts, amplitudes, size)
-    images = points.new_empty(len(points), len(amplitudes), size * size)
-    loops.over_particles(loops.splat, (points, turns, shifts, images), amplitudes, size)
-    return images.unflatten(-1, (size, size))
+        return splat_whole(points, turns, shifts, amplitudes, size)[..., rows.start : rows.stop, :]
+    images = points.new_empty(len(points), len(amplitudes), len(rows) * size)
+    loops.over_particles(loops.splat, (points, turns, _from_row(shifts, rows), images), amplitudes, size)
+    return images.unflatten(-1, (len(rows), size))
 
 
-def splat_adjoint(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, images: Tensor) -> Slopes:
-    """Gradients of points (b, 3, n), turns, shifts and amplitudes from those of the images (b, c, size, size) of `splat`."""
+def splat_adjoint(
+    points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, images: Tensor, rows: range | None = None
+) -> Slopes:
+    """Gradients of points (b, 3, n), turns, shifts and amplitudes from those of the images (b, c, H, size) of `splat`."""
+    rows = rows or range(images.shape[-1])
     if points.device.type != "cpu":
-        return splat_whole_adjoint(points, turns, shifts, amplitudes, images)
+        whole = torch.nn.functional.pad(images, (0, 0, rows.start, images.shape[-1] - rows.stop))
+        return splat_whole_adjoint(points, turns, shifts, amplitudes, whole)
     of_points, of_turns, of_shifts = torch.empty_like(points), torch.empty_like(turns), torch.empty_like(shifts)
-    particles = (points, turns, shifts, images.flatten(-2).contiguous(), of_points, of_turns, of_shifts)
+    given = (points, turns, _from_row(shifts, rows), images.flatten(-2).contiguous())
+    particles = (*given, of_points, of_turns, of_shifts)
     of_amplitudes = loops.over_particles(loops.splat_adjoint, particles, amplitudes, images.shape[-1])
     return of_points, of_turns, of_shifts, torch.from_numpy(sum(of_amplitudes))
 
@@ -96,6 +114,11 @@ def splat_whole_adjoint(points: Tensor, turns: Tensor, shifts: Tensor, amplitude
         of_xy[:, 1].addcmul_(weight, slope_y)
         of_amplitudes[c] = low.addcmul_(fy, slope_y).mul_(inside).sum(0)
     return turns.transpose(1, 2) @ of_xy, of_xy @ points.transpose(1, 2), of_xy.sum(2), of_amplitudes
+
+
+def _from_row(shifts: Tensor, rows: range) -> Tensor:
+    """Shifts (b, 2) that count y from the first of some rows."""
+    return shifts - shifts.new_tensor((0, rows.start)) if rows.start else shifts
 
 
 def _corners(xy: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

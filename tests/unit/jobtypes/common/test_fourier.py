@@ -147,6 +147,17 @@ def test_the_first_columns_are_those_of_the_whole_transform_and_are_inverted_by_
     torch.testing.assert_close(there, (image * fourier.irfft2_columns(halved, box)).sum())
 
 
+def test_rows_of_an_otherwise_empty_image_have_its_transform_and_are_a_part_of_the_inverse() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.zeros(2, 9, 9, dtype=torch.float64)
+    image[:, 3:7] = torch.randn(2, 4, 9, generator=generator, dtype=torch.float64)
+    columns = fourier.rfft2_columns(image, 5)
+    torch.testing.assert_close(fourier.rfft2_columns(image[:, 3:7], 5, first_row=3), columns)
+    torch.testing.assert_close(fourier.irfft2_columns(columns, 9, slice(3, 7)), fourier.irfft2_columns(columns, 9)[:, 3:7])
+    with pytest.raises(ValueError, match="4 rows from row 6 are more than the 9"):
+        fourier.rfft2_columns(image[:, 3:7], 5, first_row=6)
+
+
 @pytest.mark.parametrize(("at_least", "size"), [(2, 2), (7, 8), (14, 16), (118, 120), (121, 128)])
 def test_a_fast_size_is_even_and_has_small_factors_only(at_least: int, size: int) -> None:
     assert fourier.fast_size(at_least) == size

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, default_epochs, plan_epoch
+from jobtypes.dynamight.forward_deformations.schedule import FIRST_KL_WEIGHT, FULL_KL_WEIGHT, default_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 
 
@@ -15,7 +15,7 @@ def test_resolution_only_gets_finer_and_ends_at_the_finest():
 
 def test_the_prior_comes_in_gradually():
     weights = [plan_epoch(epoch, 50, 5.5).kl_weight for epoch in range(50)]
-    assert weights[0] == 0.02
+    assert weights[0] == FIRST_KL_WEIGHT
     assert weights == sorted(weights)
     assert weights[-1] == FULL_KL_WEIGHT > weights[0]
 

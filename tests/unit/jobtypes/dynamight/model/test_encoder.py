@@ -54,3 +54,13 @@ def test_probes_fill_the_margin_around_the_gaussians_at_their_spacing():
     assert between.min(1) == pytest.approx(edge * 3**0.5 / 2, rel=1e-4)  # body-centred: along the diagonal of the cube
     # one probe for each half cube: no Gaussian is farther than half a cube's edge and a bit from a probe
     assert float(cdist(positions, probes).min(1).max()) <= edge * 5**0.5 / 4 + 1e-4
+
+
+def test_no_image_asks_for_a_posterior_wider_than_the_prior():
+    torch.manual_seed(0)
+    encoder = Encoder(8 * torch.randn(12, 3), n_latent=2)
+    with torch.no_grad():
+        encoder.log_variance.bias.fill_(14.0)  # what one image of a thousand once asked for
+    images = torch.randn(4, 21, 21) * torch.tensor([0.0, 1.0, 100.0, 1e4])[:, None, None]
+    _, log_variance = encoder(images, 0.5, torch.eye(3).expand(4, 3, 3), torch.zeros(4, 2))
+    assert float(log_variance.detach().max()) <= 0

@@ -47,6 +47,39 @@ def test_its_adjoint_is_that_of_whole_tensors(generator, dtype):
 
 
 @pytest.mark.usefixtures("threads")
+def test_occupied_rows_hold_the_whole_splat_and_its_adjoint(generator):
+    points, turns, shifts, amplitudes = view(generator, torch.float32)
+    points /= 8  # all inside
+    whole = splatting.splat(points, turns, shifts, amplitudes, 20)
+    rows = splatting.occupied_rows(points, turns, shifts, 20)
+    assert 0 < rows.start < rows.stop < 20
+    strip = splatting.splat(points, turns, shifts, amplitudes, 20, rows)
+    torch.testing.assert_close(torch.nn.functional.pad(strip, (0, 0, rows.start, 20 - rows.stop)), whole)
+    images = torch.randn(7, 2, 20, 20, generator=generator)
+    given = points, turns, shifts, amplitudes
+    for found, expected in zip(
+        splatting.splat_adjoint(*given, images[..., rows.start : rows.stop, :], rows),
+        splatting.splat_adjoint(*given, images),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stray", [500.0, -500.0, float("nan")])
+@pytest.mark.usefixtures("threads")
+def test_a_point_outside_or_that_is_not_a_number_does_not_hide_the_others_or_itself(generator, stray):
+    points, turns, shifts, amplitudes = view(generator, torch.float32)
+    points /= 4
+    points[3, :, 7] = stray
+    rows = splatting.occupied_rows(points, turns, shifts, 20)
+    assert rows.start == 0  # where such a point leaves its trace
+    strip = splatting.splat(points, turns, shifts, amplitudes, 20, rows)
+    whole = splatting.splat(points, turns, shifts, amplitudes, 20)
+    torch.testing.assert_close(strip.nansum((2, 3)), whole.nansum((2, 3)))
+    assert bool(strip.isnan().any()) == (stray != stray)
+
+
+@pytest.mark.usefixtures("threads")
 def test_images_are_read_as_whole_tensors_read_them_and_where_a_splat_would_add(generator):
     points, turns, shifts, _ = view(generator, torch.float64)
     images = torch.randn(7, 20, 20, generator=generator, dtype=torch.float64)

@@ -108,7 +108,7 @@ def test_terms_and_gradients_do_not_depend_on_how_many_images_are_rendered_at_a_
     together = both()
     monkeypatch.setattr(projection, "NUMBERS_IN_CACHE", 1)
     for one_by_one, found in zip(both(), together, strict=True):
-        torch.testing.assert_close(one_by_one, found)
+        torch.testing.assert_close(one_by_one, found, rtol=1e-4, atol=1e-5 * float(found.abs().max()))
 
 
 def test_terms_have_the_gradient_of_finite_differences_by_everything_that_moves_a_point(generator):
