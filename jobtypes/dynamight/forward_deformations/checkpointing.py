@@ -16,7 +16,7 @@ from relion_jobs.contract.errors import JobFailed
 
 KEPT_CHECKPOINTS = 3
 # everything that follows from a training, set aside together when another one starts in its place
-RESULT_FOLDERS = ("forward_deformations", "inverse_deformations", "backprojection", "visualization")
+RESULT_FOLDERS = ("forward_deformations", "inverse_deformations", "backprojection", "visualization", "maps", "movies")
 
 
 class CheckpointWriter:

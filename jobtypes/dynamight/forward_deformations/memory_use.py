@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from jobtypes.common.memory import available_memory_bytes
+from jobtypes.dynamight.forward_deformations.losses import PARTICLES_IN_CACHE
+from jobtypes.dynamight.forward_deformations.training import STRAIN_SAMPLE
 from jobtypes.dynamight.model.observations import Band
-from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.projection import NUMBERS_IN_CACHE, Projector
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
@@ -75,9 +77,9 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
     grid
         Pixels per side of the images that are rendered.
     """
-    trunk = gaussians * (8 * 96 + 8 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
-    points = batch * gaussians * (3 * 3 + 2 * 3)  # displaced positions and their gradients; coordinates in the image plane
-    strain = batch * 2 * gaussians * 3 * 3 + 6 * gaussians * 3 * n_fields  # of two edges per Gaussian, on average
+    trunk = gaussians * (8 * 96 + 14 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
+    strain = gaussians * 3 * (STRAIN_SAMPLE + 3 * PARTICLES_IN_CACHE)  # forces; points with their gradients
     terms = batch * n_terms * 2 * 12
-    rendered = 2 * max(1 << 18, grid**2 + gaussians) * 12
-    return 4 * (trunk + points + strain + terms + rendered) + 2 * 20 * gaussians * 16  # and the pairs of neighbours
+    # images and points of the particles that are rendered together, with their gradients
+    rendered = 4 * max(NUMBERS_IN_CACHE, grid**2 + 6 * gaussians)
+    return 4 * (trunk + strain + terms + rendered) + 2 * 20 * gaussians * 16  # and the pairs of neighbours

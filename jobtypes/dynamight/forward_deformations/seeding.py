@@ -177,7 +177,7 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
         predicted = batch.ctf[:, :n_terms] * model.project(
             model.at_rest(len(index)), batch.matrices, batch.shifts, projector, n_terms
         )
-        precision = model.precision(batch, band, n_terms)
+        precision = model.precision(band, n_terms)[batch.group]
         above += float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())
         below += float((predicted.abs().square() * precision).sum())
     if above <= 0:

@@ -73,30 +73,41 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     options = ForwardOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
     with joined_team() as team:
-        _train(options, job, team)
-
-
-def _train(options: ForwardOptions, job: RunningJob, team: Team, plan: TrainingPlan | None = None) -> None:
-    """Train as a process of a team; `plan` where this process has made and reported it already."""
-    mine = halves_of(team)
-    devices = _choose_devices(options, team, job)
-    earlier = team.from_first(lambda: load_last(job.directory))
-    if job.is_continue and earlier is not None and plan is None:
-        refuse_other_options(options, earlier, job)
-        if earlier["finished"] and not is_other_star(options, earlier):
-            job.report(
-                f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not."
-            )
-            if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
-                # it was killed while these were written
-                _write_outputs(earlier["history"], job)
-            return
-    if plan is None:
+        devices = _choose_devices(options, team, job)
+        earlier = team.from_first(lambda: load_last(job.directory))
+        if job.is_continue and earlier is not None:
+            refuse_other_options(options, earlier, job)
+            if earlier["finished"] and not is_other_star(options, earlier):
+                _say_finished(earlier, job, team)
+                return
         plan = make_plan(options, job.project)
-        if team.count == 1 and plan.halves_side_by_side and devices[0].type == "cpu":
-            with accompanied(job.start_companion) as pair:
-                _train(options, job, pair, plan)
+        if team.count > 1 or not plan.halves_side_by_side or devices[0].type != "cpu":
+            _train(options, job, team, devices, earlier, plan)
             return
+        with accompanied(job.start_companion) as pair:
+            if pair.count > 1:
+                # what the other process, which runs this function from its beginning, asks the team for
+                devices, earlier = _choose_devices(options, pair, job), pair.from_first(lambda: earlier)
+            _train(options, job, pair, devices, earlier, plan)
+
+
+def _say_finished(earlier: dict[str, Any], job: RunningJob, team: Team) -> None:
+    job.report(f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not.")
+    if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
+        # it was killed while these were written
+        _write_outputs(earlier["history"], job)
+
+
+def _train(
+    options: ForwardOptions,
+    job: RunningJob,
+    team: Team,
+    devices: list[torch.device],
+    earlier: dict[str, Any] | None,
+    plan: TrainingPlan,
+) -> None:
+    """Train the half sets of this process of a team, one on each of its devices, from an earlier checkpoint if there is one."""
+    mine = halves_of(team)
     start = team.from_first(lambda: starting_point(earlier, options, plan, job))
     plan = with_split(plan, start)
     side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
@@ -180,8 +191,9 @@ def halves_of(team: Team) -> tuple[int, ...]:
 
 def _choose_devices(options: ForwardOptions, team: Team, job: RunningJob) -> list[torch.device]:
     """A device for each half set of this process; the first process reports those of all."""
+    halves = halves_of(team)
     if team.count == 1:
-        devices, sentence = choose_devices(options.gpu_id, len(HALVES))
+        devices, sentence = choose_devices(options.gpu_id, len(halves))
         job.report(sentence)
         return devices
     device = choose_devices(options.gpu_id, team.local_count, spread=True)[0][team.local_rank]

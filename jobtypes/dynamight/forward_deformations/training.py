@@ -122,7 +122,7 @@ class HalfTraining:
     pose_prior_is_due
         Whether nothing is known yet of how far the poses of these images are off.
     motion_power
-        (n,) running mean of each Gaussian's squared displacement, A^2.
+        (n,) running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
         How far the epoch under way is; None between epochs.
     """
@@ -162,7 +162,7 @@ class HalfTraining:
         self.progress: EpochProgress | None = None
 
     def rms_motion(self) -> float:
-        """Running rms displacement of the density (Gaussians by their amplitude), A."""
+        """Rms displacement of the density (Gaussians by their amplitude), A; see `motion_power`."""
         amplitudes = self.model.gaussians.amplitudes.detach()
         return float(((amplitudes * self.motion_power).sum() / amplitudes.sum()).sqrt())
 
@@ -228,7 +228,7 @@ class HalfTraining:
 
     def _pose_prior_is_due(self) -> bool:
         """In the first epoch, and in every one that completes so many more visits."""
-        before = (self.epochs_done - 1) * len(self.training)
+        before = max(0, self.epochs_done - 1) * len(self.training)
         return self.pose_prior_is_due or self.visits // POSE_PRIOR_VISITS > before // POSE_PRIOR_VISITS
 
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
@@ -279,8 +279,8 @@ class HalfTraining:
 
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """See `data_misfit`."""
-        weights = self._weights(n_terms) / self.model.noise_power[:, self.observations.band.shells[:n_terms]]
-        return data_misfit(batch.spectra, projected, batch.ctf, weights, batch.group)
+        precision = self.model.precision(self.observations.band, n_terms)
+        return data_misfit(batch.spectra, projected, batch.ctf, self._weights(n_terms) * precision, batch.group)
 
     def _weights(self, n_terms: int) -> Tensor:
         """(q,) how many independent terms each counts for."""
@@ -343,7 +343,7 @@ class HalfTraining:
 
     @torch.no_grad()
     def encode_all(self, plan: EpochPlan, after_batch: Callable[[int], None] = lambda seen: None) -> None:
-        """Posterior and pose of every particle, held-out ones too, under the present model.
+        """Posterior and pose of every particle, held-out ones too, and how far each Gaussian moves, under the present model.
 
         `after_batch` is told how many are done.
         """
@@ -370,6 +370,9 @@ class HalfTraining:
             self.model.poses.corrections[batch.index] = corrections
             self._keep(index, posterior)
             after_batch(int(index[-1]) + 1)
+        field = self.model.field
+        coefficients = field.coefficients(self.latent_mean[self.training].to(self.observations.device))
+        self.motion_power.copy_(mean_squared_displacement(coefficients, field.basis_at_gaussians(self.model.gaussians.positions)))
 
     @torch.no_grad()
     def evidence_of_motion(self, plan: EpochPlan) -> tuple[float, float]:

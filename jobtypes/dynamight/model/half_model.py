@@ -83,9 +83,9 @@ class HalfModel(nn.Module):
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
         return (terms * transfer).sum(1) if len(transfer) > 1 else terms[:, 0] * transfer[0]  # such a sum would be another pass
 
-    def precision(self, batch: ObservedBatch, band: Band, n_terms: int) -> Tensor:
-        """(b, q) inverse noise power of each term."""
-        return (1 / self.noise_power)[:, band.shells[:n_terms]][batch.group]
+    def precision(self, band: Band, n_terms: int) -> Tensor:
+        """(groups, q) inverse noise power of each of the first `n_terms` terms, per optics group."""
+        return (1 / self.noise_power)[:, band.shells[:n_terms]]
 
     def encode(
         self, batch: ObservedBatch, projector: Projector, n_terms: int, poses: tuple[Tensor, Tensor] | None = None
@@ -102,7 +102,7 @@ class HalfModel(nn.Module):
             consensus = self.project(undeformed(zero, len(matrices)), matrices, shifts, projector, n_terms)
             difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio
-            difference = difference * batch.ctf[:, :n_terms] * self.precision(batch, projector.band, n_terms).sqrt()
+            difference = difference * batch.ctf[:, :n_terms] * self.precision(projector.band, n_terms).sqrt()[batch.group]
             images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
         return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts))
 

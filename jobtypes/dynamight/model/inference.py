@@ -233,7 +233,7 @@ class _Target:
         self._ctf, self._observed = batch.ctf[:, :n_terms], batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
         weights = projector.band.weights[:n_terms]
-        self._weight = independent_fraction * model.precision(batch, projector.band, n_terms) * weights
+        self._weight = independent_fraction * model.precision(projector.band, n_terms)[batch.group] * weights
         self._basis = model.field.basis_at_gaussians(model.gaussians.positions)
 
     def prior_precision(self, prior_weight: float) -> Tensor:

@@ -12,7 +12,7 @@ Slopes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def occupied_rows(points: Tensor, turns: Tensor, shifts: Tensor, size: int) -> range:
-    """The rows, of images of so many pixels per side, that a splat of these points needs: a molecule fills half of its box or so."""
+    """The rows that a splat of these points needs, in images of so many pixels per side: half of them or so, mostly."""
     if points.device.type != "cpu":
         return range(size)  # to look would be to wait
     ends = np.stack(loops.over_particles(loops.rows, (points, turns, shifts), size))
