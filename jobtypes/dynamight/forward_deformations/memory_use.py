@@ -77,7 +77,7 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
     grid
         Pixels per side of the images that are rendered.
     """
-    trunk = gaussians * (8 * 96 + 14 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
+    trunk = gaussians * (6 * 128 + 14 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
     strain = gaussians * 3 * (STRAIN_SAMPLE + 3 * PARTICLES_IN_CACHE)  # forces; points with their gradients
     terms = batch * n_terms * 2 * 12
     # images and points of the particles that are rendered together, with their gradients

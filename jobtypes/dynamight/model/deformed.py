@@ -59,7 +59,10 @@ class PointsInParts:
         self.parts = [slice(first, first + count) for first in range(0, len(coefficients), count)]
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Particles, and their points (b', 3, n)."""
+        """Particles, and their points (b', 3, n), or (1, 3, n) where nothing moves."""
+        if len(self.basis) == 0:
+            yield from ((part, self.positions.view(1, 3, -1)) for part in self.parts)
+            return
         for part in self.parts:
             yield part, torch.addmm(self.positions, self.coefficients[part], self.basis).unflatten(1, (3, -1))
 

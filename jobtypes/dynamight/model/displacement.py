@@ -37,7 +37,7 @@ class DisplacementField(nn.Module):
     wavelengths_angstroms
         (w,) of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
     width
-        Neurons per hidden layer of trunk and branch.
+        Neurons per hidden layer: one of the trunk, two of the branch.
     """
 
     wavelengths: Tensor
@@ -47,12 +47,13 @@ class DisplacementField(nn.Module):
     mask_ends: Tensor
     reference: Tensor
 
-    def __init__(self, *, n_latent: int, n_fields: int, wavelengths_angstroms: Tensor, width: int = 96) -> None:
+    def __init__(self, *, n_latent: int, n_fields: int, wavelengths_angstroms: Tensor, width: int = 128) -> None:
         super().__init__()
         self.register_buffer("wavelengths", wavelengths_angstroms.clone())
         n_wavelengths = len(wavelengths_angstroms)
         self.n_fields = n_fields
-        self.trunk = _perceptron(6 * n_wavelengths, width, 2, 3 * n_fields)
+        # every point passes through the trunk at every step; a second hidden layer finds no more
+        self.trunk = _perceptron(6 * n_wavelengths, width, 1, 3 * n_fields)
         self.branch = _perceptron(n_latent, width, 2, n_fields)
         # the points and weights that define "no rigid motion of the whole"
         self.register_buffer("anchors", torch.zeros(0, 3))

@@ -39,7 +39,7 @@ def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *com
     loop
         Takes the arrays of its particles, then those of all.
     particles
-        Tensors (b, ...) on the CPU, cut along the particles.
+        Tensors (b, ...) on the CPU, cut along the particles; one of (1, ...) is that of all.
     common
         What every call gets as it is.
 
@@ -48,7 +48,7 @@ def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *com
     list
         What each call returned.
     """
-    b = len(particles[0])
+    b = max(len(tensor) for tensor in particles)
     arrays = [tensor.detach().numpy() for tensor in particles]
     rest = [value.detach().numpy() if isinstance(value, Tensor) else value for value in common]
     threads = min(torch.get_num_threads(), b)
@@ -57,7 +57,7 @@ def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *com
     bounds = [b * k // threads for k in range(threads + 1)]
 
     def share(first: int, last: int) -> Any:
-        return _call(loop, *(array[first:last] for array in arrays), *rest)
+        return _call(loop, *(array if len(array) == 1 else array[first:last] for array in arrays), *rest)
 
     return list(_pool(threads).map(share, bounds[:-1], bounds[1:]))
 
@@ -115,7 +115,7 @@ def rows(points: _Array, turns: _Array, shifts: _Array, size: int) -> _Array:
     zero, end = number(0), number(size)
     first, last = whole(size - 1), whole(0)
     for i in range(len(turns)):
-        seen, t0, t1, t2, shift = points[i], turns[i, 1, 0], turns[i, 1, 1], turns[i, 1, 2], shifts[i, 1]
+        seen, t0, t1, t2, shift = points[i % len(points)], turns[i, 1, 0], turns[i, 1, 1], turns[i, 1, 2], shifts[i, 1]
         for j in range(seen.shape[1]):
             y = t0 * seen[0, j] + t1 * seen[1, j] + t2 * seen[2, j] + shift
             row = whole(y if (y >= zero) & (y < end) else zero)
@@ -130,7 +130,7 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
     Parameters
     ----------
     points
-        (b, 3, n).
+        (b, 3, n), or (1, 3, n) where all have the same.
     turns, shifts
         (b, 2, 3) and (b, 2): a point p is at pixel (x, y) = turn p + shift.
     images
@@ -144,7 +144,7 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
     first = np.empty(n, np.int32)
     fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
     for i in range(len(turns)):
-        _place(points[i], turns[i], shifts[i], images.shape[2] // width, width, first, fx, fy, inside)
+        _place(points[i % len(points)], turns[i], shifts[i], images.shape[2] // width, width, first, fx, fy, inside)
         for c in range(len(amplitudes)):
             image, weights = images[i, c], amplitudes[c]
             image[:] = 0
@@ -195,7 +195,7 @@ def splat_adjoint(
     along_x, along_y = np.empty(n, points.dtype), np.empty(n, points.dtype)
     of_amplitudes = np.zeros_like(amplitudes)
     for i in range(len(turns)):
-        seen, turn = points[i], turns[i]
+        seen, turn = points[i % len(points)], turns[i]
         _place(seen, turn, shifts[i], images.shape[2] // width, width, first, fx, fy, inside)
         along_x[:] = 0
         along_y[:] = 0

@@ -21,7 +21,7 @@ from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
 from relion_jobs.contract.errors import UserError
 
-KIND, FORMAT_VERSION = "dynamight forward deformations", 3
+KIND, FORMAT_VERSION = "dynamight forward deformations", 4
 CHECKPOINTS = Path("forward_deformations/checkpoints")
 FINAL = "checkpoint_final.pth"
 LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended

@@ -26,7 +26,7 @@ def splat(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, siz
     Parameters
     ----------
     points
-        (b, 3, n).
+        (b, 3, n), or (1, 3, n) where all have the same.
     turns, shifts
         (b, 2, 3) and (b, 2): a point p is seen at pixel (x, y) = turn p + shift.
     amplitudes
@@ -44,7 +44,7 @@ def splat(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, siz
     rows = rows or range(size)
     if points.device.type != "cpu":
         return splat_whole(points, turns, shifts, amplitudes, size)[..., rows.start : rows.stop, :]
-    images = points.new_empty(len(points), len(amplitudes), len(rows) * size)
+    images = points.new_empty(len(turns), len(amplitudes), len(rows) * size)
     loops.over_particles(loops.splat, (points, turns, _from_row(shifts, rows), images), amplitudes, size)
     return images.unflatten(-1, (len(rows), size))
 
@@ -52,12 +52,13 @@ def splat(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, siz
 def splat_adjoint(
     points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, images: Tensor, rows: range | None = None
 ) -> Slopes:
-    """Gradients of points (b, 3, n), turns, shifts and amplitudes from those of the images (b, c, H, size) of `splat`."""
+    """Gradients of points (b, 3, n) of each, turns, shifts and amplitudes from those of the images (b, c, H, size) of `splat`."""
     rows = rows or range(images.shape[-1])
     if points.device.type != "cpu":
         whole = torch.nn.functional.pad(images, (0, 0, rows.start, images.shape[-1] - rows.stop))
         return splat_whole_adjoint(points, turns, shifts, amplitudes, whole)
-    of_points, of_turns, of_shifts = torch.empty_like(points), torch.empty_like(turns), torch.empty_like(shifts)
+    of_points = points.new_empty(len(turns), *points.shape[1:])
+    of_turns, of_shifts = torch.empty_like(turns), torch.empty_like(shifts)
     given = (points, turns, _from_row(shifts, rows), images.flatten(-2).contiguous())
     particles = (*given, of_points, of_turns, of_shifts)
     of_amplitudes = loops.over_particles(loops.splat_adjoint, particles, amplitudes, images.shape[-1])
@@ -86,7 +87,7 @@ def interpolate_whole(images: Tensor, points: Tensor, turns: Tensor, shifts: Ten
 def splat_whole(points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, size: int) -> Tensor:
     """`splat` with whole tensors."""
     first, fx, fy, inside = _corners(turns @ points + shifts[:, :, None], size)
-    images = points.new_zeros(len(points), len(amplitudes), size * size)
+    images = points.new_zeros(len(turns), len(amplitudes), size * size)
     for c, weights in enumerate(amplitudes):
         weight = weights * inside
         high = weight * fy
@@ -102,7 +103,7 @@ def splat_whole_adjoint(points: Tensor, turns: Tensor, shifts: Tensor, amplitude
     """`splat_adjoint` with whole tensors."""
     size, flat = images.shape[-1], images.flatten(-2)
     first, fx, fy, inside = _corners(turns @ points + shifts[:, :, None], size)
-    of_xy = points.new_zeros(len(points), 2, points.shape[2])
+    of_xy = points.new_zeros(len(turns), 2, points.shape[2])
     of_amplitudes = torch.empty_like(amplitudes)
     for c, weights in enumerate(amplitudes):
         at = [flat[:, c, start:].gather(1, first) for start in (0, 1, size, size + 1)]

@@ -65,6 +65,20 @@ def test_occupied_rows_hold_the_whole_splat_and_its_adjoint(generator):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.usefixtures("threads")
+def test_points_that_all_particles_share_are_given_once(generator, whole):
+    points, turns, shifts, amplitudes = view(generator, torch.float64)
+    splat = splatting.splat_whole if whole else splatting.splat
+    adjoint = splatting.splat_whole_adjoint if whole else splatting.splat_adjoint
+    shared, repeated = points[:1], points[:1].expand(7, -1, -1).contiguous()
+    assert splatting.occupied_rows(shared, turns, shifts, 20) == splatting.occupied_rows(repeated, turns, shifts, 20)
+    assert torch.equal(splat(shared, turns, shifts, amplitudes, 20), splat(repeated, turns, shifts, amplitudes, 20))
+    images = torch.randn(7, 2, 20, 20, generator=generator, dtype=torch.float64)
+    for once, each in zip(*(adjoint(p, turns, shifts, amplitudes, images) for p in (shared, repeated)), strict=True):
+        torch.testing.assert_close(once, each)
+
+
 @pytest.mark.parametrize("stray", [500.0, -500.0, float("nan")])
 @pytest.mark.usefixtures("threads")
 def test_a_point_outside_or_that_is_not_a_number_does_not_hide_the_others_or_itself(generator, stray):
