@@ -52,7 +52,7 @@ class DisplacementField(nn.Module):
         self.register_buffer("wavelengths", wavelengths_angstroms.clone())
         n_wavelengths = len(wavelengths_angstroms)
         self.n_fields = n_fields
-        # every point passes through the trunk at every step; a second hidden layer finds no more
+        # every point passes through the trunk at every step; a second hidden layer finds hardly more
         self.trunk = _perceptron(6 * n_wavelengths, width, 1, 3 * n_fields)
         self.branch = _perceptron(n_latent, width, 2, n_fields)
         # the points and weights that define "no rigid motion of the whole"

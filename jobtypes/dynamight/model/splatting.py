@@ -55,8 +55,9 @@ def splat_adjoint(
     """Gradients of points (b, 3, n) of each, turns, shifts and amplitudes from those of the images (b, c, H, size) of `splat`."""
     rows = rows or range(images.shape[-1])
     if points.device.type != "cpu":
-        whole = torch.nn.functional.pad(images, (0, 0, rows.start, images.shape[-1] - rows.stop))
-        return splat_whole_adjoint(points, turns, shifts, amplitudes, whole)
+        if len(rows) < images.shape[-1]:
+            images = torch.nn.functional.pad(images, (0, 0, rows.start, images.shape[-1] - rows.stop))
+        return splat_whole_adjoint(points, turns, shifts, amplitudes, images)
     of_points = points.new_empty(len(turns), *points.shape[1:])
     of_turns, of_shifts = torch.empty_like(turns), torch.empty_like(shifts)
     given = (points, turns, _from_row(shifts, rows), images.flatten(-2).contiguous())
