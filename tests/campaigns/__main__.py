@@ -36,7 +36,7 @@ def training(folder: Path, *, sample: bool) -> object:
     """A training killed 20 times."""
     from tests.campaigns.killed_training import run_killed_training
 
-    counts = {"kills": 3, "inside": 2, "epochs": 6} if sample else {"kills": 20, "inside": 8, "epochs": 40}
+    counts = {"kills": 3, "inside": 2, "epochs": 12} if sample else {"kills": 20, "inside": 8, "epochs": 80}
     return run_killed_training(folder, **counts)
 
 

@@ -80,7 +80,7 @@ def run_killed_training(folder: Path, *, kills: int, inside: int, epochs: int, s
     torch.set_num_threads(1)
     undisturbed = _project(folder / "undisturbed", epochs)
     begin = time.monotonic()
-    first, last = _watch_work(undisturbed)
+    first, last = _watch_work(undisturbed, epochs)
     undisturbed_seconds = time.monotonic() - begin
     killed = _project(folder / "killed", epochs)
     begin = time.monotonic()
@@ -95,13 +95,13 @@ def run_killed_training(folder: Path, *, kills: int, inside: int, epochs: int, s
     return TrainingFigures(kills, found, epochs, seconds, undisturbed_seconds, files[0] == files[1])
 
 
-def _watch_work(project: Path) -> tuple[float, float]:
-    """Train; returns the processor time in s until the first checkpoint and until the last."""
+def _watch_work(project: Path, epochs: int) -> tuple[float, float]:
+    """Train; returns the processor time in s until the first checkpoint and until that of the last epoch."""
     child, first, last = _start(project), 0.0, 0.0
     while os.waitpid(child, os.WNOHANG) == (0, 0):
-        names = [path.name for path in (project / CHECKPOINTS).glob("*.pth")]
+        names = {path.name for path in (project / CHECKPOINTS).glob("*.pth")}
         first = first or (_work(child) if names else 0.0)
-        last = last or (min(_work(child), 1e9) if "checkpoint_final.pth" in names else 0.0)
+        last = last or (min(_work(child), 1e9) if {f"{epochs:03d}.pth", "checkpoint_final.pth"} & names else 0.0)
         time.sleep(0.01)
     assert first, (project / JOB / "run.err").read_text()
     assert last, (project / JOB / "run.err").read_text()

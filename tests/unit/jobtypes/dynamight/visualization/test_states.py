@@ -50,7 +50,7 @@ def test_a_carried_reconstruction_is_the_state_of_its_own_gaussians(forward: For
     for latent in forward.halves[1].latent_mean[:3]:
         coefficients = model.field.coefficients(latent[None])[0]
         truth, carried = states.state(coefficients), carry.state(coefficients)
-        assert correlation(carried, truth) > 0.985
+        assert correlation(carried, truth) > 0.97
         assert correlation(carried, truth) > correlation(consensus, truth)
         assert abs(float(carried.sum() / truth.sum()) - 1) < 0.03  # mass is kept
 
