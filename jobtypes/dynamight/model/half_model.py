@@ -114,7 +114,7 @@ def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:
     are counted twice.
     """
     harmonics = band.harmonics[:n_terms]
-    size = 2 * int(harmonics.abs().max()) + 2
+    size = 2 * band.highest(n_terms) + 2
     plane = terms.new_zeros(len(terms), size * (size // 2 + 1))
     plane[:, (harmonics[:, 1] % size) * (size // 2 + 1) + harmonics[:, 0]] = terms
     images = irfft2(plane.view(-1, size, size // 2 + 1), size)

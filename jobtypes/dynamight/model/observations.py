@@ -34,7 +34,7 @@ class Band:
     frequencies
         (Q, 2) in 1/A. squared_frequencies (Q,) in 1/A^2.
     shells
-        (Q,) integer radius.
+        (Q,) integer radius. radius (Q,), on the CPU.
     weights
         (Q,) 1 for a term that stands for itself and its conjugate, 1/2 where both are in the half plane: a sum with these
         weights counts every independent term of a real image once.
@@ -64,8 +64,11 @@ class Band:
     def n_terms(self, resolution_angstroms: float) -> int:
         """Number of leading terms up to a resolution."""
         limit = self.box_length_angstroms / resolution_angstroms + 1e-6
-        # a number, not a tensor: that would have to be where the table is, which may be a GPU
         return max(1, int(torch.searchsorted(self.radius, limit, right=True)))
+
+    def highest(self, n_terms: int) -> int:
+        """The highest |kx| or |ky| among the first `n_terms` terms, or the next: that of a whole shell."""
+        return int(self.radius[n_terms - 1])
 
     def resolution(self, n_terms: int) -> float:
         """Resolution of the first `n_terms` terms, in A."""
@@ -77,9 +80,9 @@ class Band:
         return 4 * len(self)
 
     def to(self, device: torch.device) -> Band:
-        """Copy with all tables on a device; other half sets may have theirs on another."""
-        moved = copy.copy(self)
-        for name in ("index", "harmonics", "radius", "frequencies", "squared_frequencies", "shells", "weights"):
+        """Copy with all tables on a device but the radii, which are asked at every step: a GPU would have to be waited for."""
+        moved = copy.copy(self)  # other half sets may have theirs on another device
+        for name in ("index", "harmonics", "frequencies", "squared_frequencies", "shells", "weights"):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
 

@@ -88,7 +88,7 @@ class RenderGrid:
 
     def __init__(self, band: Band, n_terms: int, oversampling: float) -> None:
         harmonics = band.harmonics[:n_terms]  # (q, 2) integer kx, ky
-        highest = int(harmonics.abs().max())
+        highest = band.highest(n_terms)
         self.size = fast_size(math.ceil(2 * oversampling * (highest + 1)))
         self.n_columns = highest + 1
         self.index = (harmonics[:, 1] % self.size * self.n_columns + harmonics[:, 0]).int()

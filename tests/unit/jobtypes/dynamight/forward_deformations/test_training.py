@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
+from jobtypes.dynamight.model import displacement
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.options import ForwardOptions
@@ -50,6 +53,27 @@ def new_training(project, values):
         )
 
     return make
+
+
+def test_a_step_makes_no_tensor_on_a_device_of_its_own_and_waits_for_none(new_training, monkeypatch):
+    # "meta" holds no numbers: to mix it with the CPU, or to ask for a number, as one that waits for a GPU does, is an error
+    monkeypatch.setattr(displacement, "mixed_precision", lambda device, wanted: nullcontext())
+    training = new_training()
+    assert training.run_epoch(EPOCH, never)
+    training._begin_epoch(EPOCH, 50)
+    meta, n_terms = torch.device("meta"), len(training.observations.band)
+    batch = training.observations.batch(training.training[:5], n_terms)
+    model, band, graph = training.model.to(meta), training.observations.band.to(meta), training.graph
+    frame = model.field.frame(model.field.anchors)
+    training.observations.band, training.projector = band, Projector(band)
+    training.graph = replace(graph, edges=graph.edges.to(meta), positions=graph.positions.to(meta))
+    monkeypatch.setattr(training, "_remember", lambda *kept: None)  # it is for the CPU
+    batch = replace(batch, **{name: tensor.to(meta) for name, tensor in vars(batch).items()})
+    corrections = model.poses.corrections[batch.index].requires_grad_()
+    losses, residual_power = training._losses(batch, corrections, EPOCH, n_terms, frame)
+    sum(losses.values()).mean().backward()
+    gradients = [corrections.grad, *(parameter.grad for parameter in model.parameters() if parameter.requires_grad)]
+    assert {tensor.device for tensor in (*losses.values(), residual_power, *gradients)} == {meta}
 
 
 def never() -> bool:
