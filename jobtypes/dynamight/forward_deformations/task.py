@@ -27,7 +27,9 @@ from jobtypes.dynamight.forward_deformations.continuation import (
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
 from jobtypes.dynamight.forward_deformations.held_out_latents import latents_by_other
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
+from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_forward_result
@@ -121,10 +123,14 @@ def _train(
         half: _read_and_seed(half, plan, options, job, team, device=device) for half, device in zip(mine, devices, strict=True)
     }
     history = _go_on(halves, start, plan, job, team)
-    states = team.gathered({half: training.state() for half, training in halves.items()})
+    stages = _last_stages(halves, start)
+    states = team.gathered(_states(stages))
     writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
-    Epochs(halves, plan, history, side_by_side=side_by_side, writer=writer, job=job, team=team).run()
-    _finish(halves, plan, options, history, writer=writer, job=job, team=team)
+    workers = len(mine) if side_by_side else 1
+    rounds = Rounds(lambda: _states(stages), workers=workers, writer=writer, job=job, team=team)
+    Epochs(halves, plan, history, rounds=rounds, job=job, team=team).run()
+    work_out_posteriors(stages, plan, history, rounds=rounds, job=job, team=team)
+    _finish(stages, plan, options, history, writer=writer, job=job, team=team)
 
 
 def _go_on(
@@ -149,6 +155,20 @@ def _go_on(
         f"{len(plan.table) - sum(kept.values())} start anew from {plan.table.path.name}. Training goes on with epoch {first + 1}."
     )
     return [row for row in checkpoint["history"] if row["epoch"] < first]
+
+
+def _last_stages(halves: dict[int, HalfTraining], start: Start) -> dict[int, PosteriorStage]:
+    """The last stage of each half set of this process, as far as it was where the training was left."""
+    stages = {half: PosteriorStage(training) for half, training in halves.items()}
+    if start.checkpoint is not None and start.earlier_rows is None:
+        for half, stage in stages.items():
+            stage.restore(start.checkpoint["halves"][half])
+    return stages
+
+
+def _states(stages: dict[int, PosteriorStage]) -> dict[int, dict[str, Any]]:
+    """What a checkpoint keeps of each half set of this process."""
+    return {half: stage.training.state() | stage.state() for half, stage in stages.items()}
 
 
 def _new_writer(
@@ -203,7 +223,7 @@ def _choose_devices(options: ForwardOptions, team: Team, job: RunningJob) -> lis
 
 
 def _finish(
-    halves: dict[int, HalfTraining],
+    stages: dict[int, PosteriorStage],
     plan: TrainingPlan,
     options: ForwardOptions,
     history: list[dict[str, float]],
@@ -212,11 +232,10 @@ def _finish(
     job: RunningJob,
     team: Team,
 ) -> None:
-    """Latents of all particles, the last checkpoint, and everything that is shown of it."""
-    for half, training in halves.items():
-        _encode(half, training, plan, job, team)
+    """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
+    halves = {half: stage.training for half, stage in stages.items()}
     by_other = _latents_by_other(halves, plan, options, job, team)
-    states = team.gathered({half: training.state() | {LATENT_BY_OTHER: by_other[half]} for half, training in halves.items()})
+    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half]} for half, state in _states(stages).items()})
     motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
     if states is None or writer is None:
         return
@@ -227,15 +246,6 @@ def _finish(
     for sentence in motions.values():
         job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
-
-
-def _encode(half: int, training: HalfTraining, plan: TrainingPlan, job: RunningJob, team: Team) -> None:
-    def after_batch(seen: int) -> None:
-        job.progress(f"latents of half {half}", seen, len(training.observations), "particles")
-        job.check_abort()
-        team.hear()
-
-    training.encode_all(plan.epoch(training.epochs_done - 1), after_batch)
 
 
 def _latents_by_other(
@@ -276,7 +286,7 @@ def _read_and_seed(
 
 def _motion_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:
     """What was found in one half set; motion counts where particles that trained nothing are more likely with it."""
-    evidence, error = training.evidence_of_motion(plan.epoch(training.epochs_done - 1))
+    evidence, error = mean_evidence_of_motion(training, plan.epoch(training.epochs_done - 1))
     found = f"held-out particles are more likely with it than without by {evidence:+.1f} ± {error:.1f} log-likelihood units each"
     if evidence < SURE_ERRORS * error or evidence <= 0:
         return f"Half {half}: no motion was found; what was learned is {training.rms_motion():.2f} A rms, and {found}."
