@@ -36,7 +36,9 @@ def training(folder: Path, *, sample: bool) -> object:
     """A training killed 20 times."""
     from tests.campaigns.killed_training import run_killed_training
 
-    counts = {"kills": 3, "inside": 2, "epochs": 12} if sample else {"kills": 20, "inside": 8, "epochs": 80}
+    counts = {"kills": 20, "inside": 8, "in_last_stage": 4, "epochs": 80}
+    if sample:
+        counts = {"kills": 5, "inside": 2, "in_last_stage": 2, "epochs": 12}
     return run_killed_training(folder, **counts)
 
 
