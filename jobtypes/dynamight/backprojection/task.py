@@ -24,7 +24,7 @@ from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result, particles_of
+from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
@@ -113,7 +113,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path, device: torch.device) -> Inputs:
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
     settings = settings_from(values)
-    forward = load_forward_result(job_directory, _text(values.get("fn_checkpoint")) or None, device)
+    forward = load_centred_result(job_directory, _text(values.get("fn_checkpoint")) or None, device)
     given = _text(values.get("fn_star"))
     if given and (project / given).resolve() != (project / forward.star_file).resolve():
         raise UserError(

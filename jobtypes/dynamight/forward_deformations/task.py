@@ -32,7 +32,7 @@ from jobtypes.dynamight.forward_deformations.preparation import checkpoint_setti
 from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
-from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_forward_result
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
 from relion_jobs.contract.errors import UserError
@@ -268,7 +268,7 @@ def _latents_by_other(
 
 
 def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
-    write_forward_outputs(load_forward_result(job.directory), history, job)
+    write_forward_outputs(load_centred_result(job.directory), history, job)
 
 
 def _read_and_seed(

@@ -29,11 +29,11 @@ def main(argv: Sequence[str]) -> int:
     with working_directory(project):
         from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel, format_of
         from jobtypes.dynamight.model.inverse_displacement import load_inverses
-        from jobtypes.dynamight.model.result import load_forward_result
+        from jobtypes.dynamight.model.result import load_centred_result
 
         format_of(target)
         model = AtomicModel(source)
-        forward = load_forward_result(directory, checkpoint)
+        forward = load_centred_result(directory, checkpoint)
         part, latent = state(forward, particle=arguments.particle, latent=arguments.latent, half=arguments.half_set)
         inverses = load_inverses(directory, forward) if arguments.to_consensus else None
         centre = forward.box // 2 * forward.pixel_size_angstroms  # of the box, in the frame of the maps

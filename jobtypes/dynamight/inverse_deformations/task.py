@@ -28,7 +28,7 @@ from jobtypes.dynamight.model.inverse_displacement import (
     InverseHalf,
 )
 from jobtypes.dynamight.model.principal_motions import principal_motions
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
 from jobtypes.dynamight.outputs import gather_logbook
 from relion_jobs.contract.errors import JobFailed
 from relion_jobs.contract.options import Value
@@ -80,7 +80,7 @@ def check(values: dict[str, Value], job_directory: Path) -> list[str]:
     """The plan in sentences; UserError where the forward deformations are missing or another job's."""
     options = InverseOptions.from_values(values)
     _, sentence = choose_device(options.gpu_id)
-    forward = load_forward_result(job_directory, options.checkpoint_file)
+    forward = load_centred_result(job_directory, options.checkpoint_file)
     particles = {half: int((~part.held_out).sum()) for half, part in forward.halves.items()}
     return [
         sentence,
@@ -96,7 +96,7 @@ def run(values: dict[str, Value], job: RunningJob) -> None:
     torch.set_num_threads(options.n_threads)
     device, sentence = choose_device(options.gpu_id)
     job.report(sentence)
-    forward = load_forward_result(job.directory, options.checkpoint_file, device)
+    forward = load_centred_result(job.directory, options.checkpoint_file, device)
     job.report(f"Inverse deformations of {forward.path} (epoch {forward.epoch}).")
     trainings = {half: start_training(forward, part, options) for half, part in forward.halves.items()}
     resume(trainings, forward, job)

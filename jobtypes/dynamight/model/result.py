@@ -36,7 +36,8 @@ class HalfResult:
     half
         1 or 2.
     model
-        In evaluation mode, without gradients.
+        In evaluation mode, without gradients. Its consensus is the central state of the particles, not that of the training: its
+        Gaussians lie there, and displacements start there.
     rows
         (n_h,) 0-based rows of the particle STAR file, held-out ones too.
     held_out
@@ -125,10 +126,15 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     return numbered[-1]
 
 
-def load_forward_result(
+def load_centred_result(
     job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
 ) -> ForwardResult:
-    """Read a job's checkpoint.
+    """Read a job's checkpoint, and make the central state of each half set's particles the consensus of its model.
+
+    Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
+    that state is of no conformation that the molecule has. The central state is that of the particle nearest to the mean
+    deformation. The mean over many particles is nearly the same in both halves, so that their maps are of one conformation
+    although they share nothing.
 
     Parameters
     ----------
@@ -149,7 +155,7 @@ def load_forward_result(
     settings = content["settings"]
     return ForwardResult(
         halves={
-            int(half): _half_result(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
+            int(half): _centred_half(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
         },
         identity=content["identity"],
         box=settings["box"],
@@ -215,13 +221,8 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     return model
 
 
-def _set_central_reference(model: HalfModel, latent_mean: Tensor) -> None:
-    """Make the state of the particle nearest to the mean deformation the consensus.
-
-    Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
-    that state is of no conformation that the molecule has. The mean over many particles is nearly the same in both halves, so
-    that their maps are of one conformation although they share nothing.
-    """
+def _centre(model: HalfModel, latent_mean: Tensor) -> None:
+    """Make the state of the particle nearest to the mean deformation, of those with latents (p, d), the consensus."""
     coefficients = model.field.coefficients(latent_mean)
     gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
     away = (coefficients - coefficients.mean(0)).double()
@@ -230,13 +231,13 @@ def _set_central_reference(model: HalfModel, latent_mean: Tensor) -> None:
 
 
 @torch.no_grad()
-def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
+def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
     model = build_model(part["model"], settings).to(device).eval().requires_grad_(False)
     latent_mean = part["latent_mean"].to(device)
     matrices, shifts = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
-    _set_central_reference(model, latent_mean[~part["held_out"].to(device)])
+    _centre(model, latent_mean[~part["held_out"].to(device)])
     # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
     basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
     gram = basis @ basis.T / len(model.gaussians.positions)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
 from jobtypes.dynamight.visualization.colourings import Colouring, colour_gaussians, colour_particles
 from jobtypes.dynamight.visualization.reductions import Reduction, reduce
@@ -72,8 +72,8 @@ class Session:
     def open(
         cls, job_directory: Path, half: int, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
     ) -> Session:
-        """Open a job's checkpoint; UserError as `load_forward_result`."""
-        return cls(job_directory, load_forward_result(job_directory, checkpoint_file, device), half)
+        """Open a job's checkpoint; UserError as `load_centred_result`."""
+        return cls(job_directory, load_centred_result(job_directory, checkpoint_file, device), half)
 
     @cached_property
     def coefficients(self) -> Tensor:

@@ -19,13 +19,13 @@ def main(argv: Sequence[str]) -> int:
             setattr(arguments, name, getattr(arguments, name).absolute())
     project, directory = find_job(arguments.job_directory)
     with job_at_rest(project, directory) as register, working_directory(project):
-        from jobtypes.dynamight.model.result import load_forward_result, particles_of
+        from jobtypes.dynamight.model.result import load_centred_result, particles_of
         from jobtypes.dynamight.outputs import PARTICLES_LABEL
         from jobtypes.dynamight.visualization.choice import Choice, chosen_rows
         from jobtypes.dynamight.visualization.selection import write_subset
 
         choice = Choice(**{name: getattr(arguments, name) for name in Choice.__dataclass_fields__})
-        forward = load_forward_result(directory, str(arguments.checkpoint_file or ""))
+        forward = load_centred_result(directory, str(arguments.checkpoint_file or ""))
         rows = chosen_rows(forward, choice, directory)
         table = particles_of(forward, project)
         path = write_subset(table, directory, rows, choice.half_set)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from jobtypes.common.devices import choose_device
-from jobtypes.dynamight.model.result import load_forward_result, particles_of
+from jobtypes.dynamight.model.result import load_centred_result, particles_of
 from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.to_files import write_everything
@@ -24,7 +24,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Say the plan in sentences; UserError where forward deformations or half-set 0 are missing, or are another job's."""
     options = VisualizationOptions.from_values(values)
     _, sentence = choose_device(options.gpu_id)
-    forward = load_forward_result(job_directory, options.checkpoint_file)
+    forward = load_centred_result(job_directory, options.checkpoint_file)
     particles_of(forward, Path.cwd())
     if options.half_set == 0:
         held_out_particles(forward)
@@ -41,7 +41,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     torch.set_num_threads(options.n_threads)
     device, sentence = choose_device(options.gpu_id)
     job.report(sentence)
-    forward = load_forward_result(job.directory, options.checkpoint_file, device)
+    forward = load_centred_result(job.directory, options.checkpoint_file, device)
     particles_of(forward, job.project)  # files are written from them, at the end: refused now or not at all
     job.report(f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.")
     reason = why_files(options)

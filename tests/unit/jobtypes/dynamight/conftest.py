@@ -14,7 +14,7 @@ from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, load_centred_result
 from tests.trained_job import JOB, MadeUpHalf, held_out, write_particles, write_training
 
 BOX, PIXEL, N_PER_HALF, N_LATENT, N_FIELDS = 24, 4.0, 30, 2, 3
@@ -84,7 +84,7 @@ def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
 @pytest.fixture
 def forward(flexible_job: Any) -> ForwardResult:
     """The checkpoint of `flexible_job`."""
-    return load_forward_result(flexible_job.directory)
+    return load_centred_result(flexible_job.directory)
 
 
 @pytest.fixture

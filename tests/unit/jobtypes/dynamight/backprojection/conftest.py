@@ -147,7 +147,7 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
                 torch.zeros(len(rows)),
             )
         forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", 60.0, 10.0, 1, Path("truth.pth"))
-        monkeypatch.setattr(task, "load_forward_result", lambda *_: forward)
+        monkeypatch.setattr(task, "load_centred_result", lambda *_: forward)
         return MovingProject(root, table, forward, atoms, latents, recording_job)
 
     return make

@@ -127,7 +127,7 @@ def test_sums_of_another_checkpoint_are_thrown_away(make_project, monkeypatch):
     with pytest.raises(JobAborted):
         project.run(job)
     other = dataclasses.replace(project.forward, identity="another")
-    monkeypatch.setattr(task, "load_forward_result", lambda *_: other)
+    monkeypatch.setattr(task, "load_centred_result", lambda *_: other)
     again = project.job()
     project.run(again)
     assert "Going on with the sums of an earlier run." not in again.reports

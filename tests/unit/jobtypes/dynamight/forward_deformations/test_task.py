@@ -17,7 +17,7 @@ from jobtypes.dynamight.forward_deformations import rounds
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.forward_deformations.task import check, run
-from jobtypes.dynamight.model.result import LATENT_BY_OTHER, load_forward_result
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER, load_centred_result
 from jobtypes.dynamight.outputs import HELD_OUT_ERROR
 from jobtypes.dynamight.visualization.held_out import held_out_particles
 from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
@@ -222,7 +222,7 @@ def test_deformations_vanish_outside_a_mask(new_job, values, project):
         file.set_data(mask)
         file.voxel_size = 4.0
     run(values(extra="--mask-file mask.mrc"), new_job())
-    model = load_forward_result(JOB).halves[1].model
+    model = load_centred_result(JOB).halves[1].model
     points = torch.tensor([[-12.0, 0, 0], [12.0, 4.0, 8.0]])
     moved = model.displacement(torch.ones(1, 2), points)[0]
     assert float(moved[0].abs().max()) == 0
@@ -238,7 +238,7 @@ def test_premultiplied_data_give_the_same_gaussians_scale(new_job, values, proje
     )
     (project / "particles.star").write_text(star)
     run(values(), new_job())
-    assert load_forward_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
+    assert load_centred_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
 
 
 def test_a_finished_training_that_lost_its_files_writes_the_same_on_continue(new_job, values):
@@ -252,7 +252,7 @@ def test_a_finished_training_that_lost_its_files_writes_the_same_on_continue(new
 def test_half_set_0_shows_the_errors_that_the_training_has_written(new_job, values):
     run(values(), new_job())
     column = read_particles(JOB / PARTICLES_STAR).source["particles"].read(numbers=(HELD_OUT_ERROR,))[HELD_OUT_ERROR]
-    particles = held_out_particles(load_forward_result(JOB))
+    particles = held_out_particles(load_centred_result(JOB))
     assert len(particles) >= 4
     assert (column[particles.rows] == particles.errors).all()
     assert (particles.errors > 0).all()
