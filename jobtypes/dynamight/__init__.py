@@ -4,6 +4,7 @@ Source of the idea: Schwab, Kimanius, Burt, Dendooven and Scheres, "DynaMight: e
 reconstruction from cryo-EM images", Nature Methods 21, 2024. The networks, the likelihood and the reconstruction are ours.
 
 job.yaml, job.py, options.py   what the job asks
+layout.py                      names of the folders and files in a job directory
 model/                         what the tasks share
 forward_deformations/          particles -> model of each half set
 inverse_deformations/          model -> map from a state back to the consensus

@@ -1,7 +1,7 @@
 """The sums of all bins, in memory and, every minute or so, on disk, so that a killed run continues.
 
-Each finished bin is a file of its own under ``backprojection/partial_sums/``, and the open one another; ``partial_sums.pth`` says
-what they belong to. Where the sums do not fit into memory these files are also the scratch space.
+Each finished bin is a file of its own in `layout.PARTIAL_SUMS`, and the open one another; `layout.PARTIAL_SUMS_INDEX` says what
+they belong to. Where the sums do not fit into memory these files are also the scratch space.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
 _KIND, _VERSION = "dynamight partial sums", 2
@@ -29,17 +30,17 @@ class SumsStore:
 
     Parameters
     ----------
-    directory
-        ``backprojection`` of the job.
+    job_directory
+        Of the job.
     belongs_to
         Plain values that name the checkpoint, particles and options; sums of others are thrown away.
     memory_bytes
         Sums kept in memory; beyond it they are read from disk each time.
     """
 
-    def __init__(self, directory: Path, belongs_to: Mapping[str, Any], *, memory_bytes: int) -> None:
-        self._index = directory / "partial_sums.pth"
-        self._folder = directory / "partial_sums"
+    def __init__(self, job_directory: Path, belongs_to: Mapping[str, Any], *, memory_bytes: int) -> None:
+        self._job_directory = job_directory
+        self._index = job_directory / layout.PARTIAL_SUMS_INDEX
         self._belongs_to = dict(belongs_to)
         self._memory_bytes = memory_bytes
         self._cache: dict[Key, dict[str, Tensor]] = {}
@@ -106,7 +107,7 @@ class SumsStore:
     def delete(self) -> None:
         """Remove everything from disk: the maps are written."""
         self._index.unlink(missing_ok=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._job_directory / layout.PARTIAL_SUMS, ignore_errors=True)
 
     def _resume(self) -> bool:
         try:
@@ -121,8 +122,7 @@ class SumsStore:
         return True
 
     def _file(self, key: Key) -> Path:
-        half, part, m = key
-        return self._folder / f"half{half}_{part}_bin{m:04d}.pth"
+        return self._job_directory / layout.partial_sums(*key)
 
     def _cached_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for sums in self._cache.values() for t in sums.values())

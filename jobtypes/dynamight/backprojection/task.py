@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.outputs import FOLDER, write_outputs
+from jobtypes.dynamight.backprojection.outputs import write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
 from jobtypes.dynamight.backprojection.settings import Settings, settings_from
@@ -64,7 +66,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     inputs = read_inputs(values, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
     plan, sentences = _plan(inputs)
-    plan.refuse_full_disk(Path(job_directory) / FOLDER)
+    plan.refuse_full_disk(Path(job_directory))
     return [device_sentence, *inputs.sentences, *sentences]
 
 
@@ -88,9 +90,9 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     plan, sentences = _plan(inputs)
     for sentence in (*inputs.sentences, *sentences):
         job.report(sentence)
-    plan.refuse_full_disk(job.directory / FOLDER)
+    plan.refuse_full_disk(job.directory)
     problems = _problems(inputs, images, device)
-    store = SumsStore(job.directory / FOLDER, _belongs_to(inputs), memory_bytes=plan.cache_bytes())
+    store = SumsStore(job.directory, _belongs_to(inputs), memory_bytes=plan.cache_bytes())
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
     pixel_size = inputs.table.pixel_size_angstroms
@@ -104,9 +106,10 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size):
             job.report(sentence)
     store.delete()
+    deformed, rigid = (" and ".join(name(half).name for half in HALVES) for name in (layout.half_map, layout.rigid_half_map))
     job.report(
-        f"Maps, curves and figures are in {job.directory / FOLDER}/; map_half1.mrc and map_half2.mrc are the deformed maps, "
-        "rigid_half1.mrc and rigid_half2.mrc those of the same particles in the same poses without deformation."
+        f"Maps, curves and figures are in {job.directory / layout.BACKPROJECTION}/; {deformed} are the deformed maps, {rigid} "
+        "those of the same particles in the same poses without deformation."
     )
 
 

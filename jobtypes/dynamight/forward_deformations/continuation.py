@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particle_matching import match_particles
 from jobtypes.common.particles import read_particles
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import set_results_aside
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.seeding import fit_scale
@@ -232,6 +233,6 @@ def _same_poses(training: HalfTraining, state: dict[str, Any], places: torch.Ten
     return (turned < LARGEST_ROUNDING_RADIANS) & (moved < LARGEST_ROUNDING_ANGSTROMS)
 
 
-def set_earlier_aside(job_directory: Path, scratch: str) -> Path:
-    """Move the results of the earlier training out of the way, but not the scratch files (a pattern) of this one."""
-    return set_results_aside(job_directory, keep=set((job_directory / "forward_deformations").glob(scratch)))
+def set_earlier_aside(job_directory: Path) -> Path:
+    """Move the results of the earlier training out of the way, but not the scratch files of this one."""
+    return set_results_aside(job_directory, keep=set(job_directory.glob(layout.SPECTRA_PATTERN)))

@@ -6,11 +6,11 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 
 from jobtypes.common.team import Team
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
@@ -18,7 +18,6 @@ from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.running_job import RunningJob
 
-HISTORY = Path("forward_deformations/history.json")
 MINUTES_BETWEEN_CHECKPOINTS = 5.0
 Figures = dict[str, float]
 
@@ -109,7 +108,7 @@ class Epochs:
     def _report(self, epoch: int) -> None:
         if not self._team.is_first:
             return
-        with written_whole(self._job.directory / HISTORY) as temporary:
+        with written_whole(self._job.directory / layout.HISTORY) as temporary:
             temporary.write_text(json.dumps(self._history, indent=1))
         rows = sorted((row for row in self._history if row["epoch"] == epoch), key=lambda row: row["half"])
         figures = "; ".join(

@@ -11,6 +11,7 @@ import torch
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_devices
 from jobtypes.common.team import Team, accompanied, joined_team
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.continuation import (
     CARRIED_OVER,
@@ -32,15 +33,13 @@ from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_forward_result
 from jobtypes.dynamight.options import ForwardOptions
-from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
+from jobtypes.dynamight.outputs import write_forward_outputs
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
-FOLDER = Path("forward_deformations")
 SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
-SCRATCH = "spectra_half{}.tmp"  # where images that memory does not hold are kept while the job runs
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
@@ -93,7 +92,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 
 def _say_finished(earlier: dict[str, Any], job: RunningJob, team: Team) -> None:
     job.report(f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not.")
-    if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
+    if team.is_first and not (job.directory / layout.PARTICLES).is_file():
         # it was killed while these were written
         _write_outputs(earlier["history"], job)
 
@@ -166,7 +165,7 @@ def _new_writer(
         if start.checkpoint is not None and start.checkpoint["settings"].get(CARRIED_OVER):
             settings[CARRIED_OVER] = True
         return CheckpointWriter(job.directory, options, settings)
-    aside = set_earlier_aside(job.directory, SCRATCH.format("*"))
+    aside = set_earlier_aside(job.directory)
     writer = CheckpointWriter(job.directory, options, settings | {CARRIED_OVER: True})
     writer.save(states, history)
     job.report(f"The results of the earlier training were moved to {aside}.")
@@ -221,7 +220,7 @@ def _finish(
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
-    for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
+    for scratch in job.directory.glob(layout.SPECTRA_PATTERN):
         scratch.unlink()
     _write_outputs(history, job)
     for sentence in motions.values():
@@ -264,7 +263,7 @@ def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
 def _read_and_seed(
     half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team, *, device: torch.device
 ) -> HalfTraining:
-    scratch = None if plan.spectra_in_memory else job.directory / FOLDER / SCRATCH.format(half)
+    scratch = None if plan.spectra_in_memory else job.directory / layout.spectra(half)
 
     def after_batch(done: int) -> None:
         job.progress(f"reading images of half {half}", done, len(plan.rows(half)), "images")

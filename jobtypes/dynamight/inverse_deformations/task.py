@@ -15,18 +15,12 @@ from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.devices import choose_device
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
 from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
 from jobtypes.dynamight.inverse_deformations.pairs import PairSource
 from jobtypes.dynamight.inverse_deformations.training import HalfTraining, Schedule, StoredPairs
-from jobtypes.dynamight.model.inverse_displacement import (
-    FINAL,
-    FORMAT_VERSION,
-    INVERSE_FOLDER,
-    KIND,
-    InverseDisplacement,
-    InverseHalf,
-)
+from jobtypes.dynamight.model.inverse_displacement import FORMAT_VERSION, KIND, InverseDisplacement, InverseHalf
 from jobtypes.dynamight.model.principal_motions import principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
 from jobtypes.dynamight.outputs import gather_logbook
@@ -86,7 +80,7 @@ def check(values: dict[str, Value], job_directory: Path) -> list[str]:
         sentence,
         f"Inverse deformations of {forward.path} (epoch {forward.epoch}): at most {options.n_epochs} epochs over the latents of "
         f"{particles[1]} and {particles[2]} training particles; no image is read.",
-        f"Networks are written to {Path(job_directory) / INVERSE_FOLDER / FINAL}.",
+        f"Networks are written to {Path(job_directory) / layout.FINAL_INVERSE}.",
     ]
 
 
@@ -101,12 +95,12 @@ def run(values: dict[str, Value], job: RunningJob) -> None:
     trainings = {half: start_training(forward, part, options) for half, part in forward.halves.items()}
     resume(trainings, forward, job)
     train(trainings, forward, options, job)
-    save(job.directory / INVERSE_FOLDER / FINAL, trainings, forward)
+    save(job.directory / layout.FINAL_INVERSE, trainings, forward)
     accuracy = {half: judge(training, forward.halves[half]) for half, training in trainings.items()}
     report(accuracy, trainings, job)
-    folder = job.directory / INVERSE_FOLDER
-    draw_training({half: training.history for half, training in trainings.items()}, folder / "figures" / "01_training.png")
-    draw_round_trip(accuracy, folder / "figures" / "02_round_trip.png")
+    histories = {half: training.history for half, training in trainings.items()}
+    draw_training(histories, job.directory / layout.INVERSE_TRAINING_FIGURE)
+    draw_round_trip(accuracy, job.directory / layout.ROUND_TRIP_FIGURE)
     gather_logbook(job.directory, job)
 
 
@@ -143,8 +137,8 @@ def start_training(forward: ForwardResult, part: HalfResult, options: InverseOpt
 
 def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: RunningJob) -> None:
     """Take up an earlier run of the same forward checkpoint; move the files of another one aside."""
-    folder = job.directory / INVERSE_FOLDER
-    found = [(content["epoch"], path, content) for path in folder.glob("inv_chkpt*.pth") for content in [_load(path)]]
+    paths = [*job.directory.glob(layout.INVERSE_PATTERN), *job.directory.glob(str(layout.FINAL_INVERSE))]
+    found = [(content["epoch"], path, content) for path in paths for content in [_load(path)]]
     if any(content["forward_identity"] != forward.identity for _, _, content in found):
         aside = set_aside(job.directory, [path for _, path, _ in found])
         job.report(f"The inverse deformations that were there belong to another forward checkpoint; they are now in {aside}/.")
@@ -164,14 +158,13 @@ def _load(path: Path) -> dict[str, Any]:
 
 def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: InverseOptions, job: RunningJob) -> None:
     """Epochs over both halves until each has converged or had the number that was asked for."""
-    folder = job.directory / INVERSE_FOLDER
     first = min(training.epoch for training in trainings.values())
     for epoch in range(first + 1, options.n_epochs + 1):
         for half, training in trainings.items():
             if training.finished or training.epoch >= epoch:
                 continue
             if not training.run_epoch(job.abort_requested):
-                save(folder / f"inv_chkpt_{training.epoch:03d}.pth", trainings, forward)
+                save(job.directory / layout.inverse_checkpoint(training.epoch), trainings, forward)
                 job.check_abort()
             if not math.isfinite(training.history[-1]["loss"]):
                 raise JobFailed(
@@ -182,7 +175,7 @@ def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: I
         if all(training.finished for training in trainings.values()):
             break
         if epoch % _CHECKPOINT_EVERY == 0:
-            save(folder / f"inv_chkpt_{epoch:03d}.pth", trainings, forward)
+            save(job.directory / layout.inverse_checkpoint(epoch), trainings, forward)
     for half, training in trainings.items():
         why = "it has converged" if training.schedule.converged(training.history) else "the number of epochs asked for"
         job.report(f"Half {half}: ended after epoch {training.epoch}, {why}.")
@@ -225,5 +218,5 @@ def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], jo
         f"half{half}": found.numbers() | {"epochs": trainings[half].epoch, "history": trainings[half].history}
         for half, found in accuracy.items()
     }
-    with written_whole(job.directory / INVERSE_FOLDER / "accuracy.json") as temporary:
+    with written_whole(job.directory / layout.INVERSE_ACCURACY) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1))

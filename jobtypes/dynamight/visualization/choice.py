@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobtypes.common.star_tables import read_tables
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.given_states import read_corners
 from jobtypes.dynamight.visualization.held_out import held_out_particles
@@ -118,7 +119,7 @@ def _in_clusters(session: Session, choice: Choice) -> NDArray[np.bool_]:
 
 def _written_clusters(session: Session) -> NDArray[np.int64] | None:
     """Labels (P,) that the last visualization has written; None where there is none."""
-    path = session.job_directory / "visualization" / f"particles_half{session.half}.star"
+    path = session.job_directory / layout.shown_particles(session.half)
     if not path.is_file():
         return None
     source = read_tables(path).get("particles")  # of one half, which would not do for a job's particles

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobtypes.common.job_paths import find_job, job_at_rest, working_directory
+from jobtypes.dynamight import layout
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,7 +21,6 @@ def main(argv: Sequence[str]) -> int:
     project, directory = find_job(arguments.job_directory)
     with job_at_rest(project, directory) as register, working_directory(project):
         from jobtypes.dynamight.model.result import load_forward_result, particles_of
-        from jobtypes.dynamight.outputs import PARTICLES_LABEL
         from jobtypes.dynamight.visualization.choice import Choice, chosen_rows
         from jobtypes.dynamight.visualization.selection import write_subset
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         rows = chosen_rows(forward, choice, directory)
         table = particles_of(forward, project)
         path = write_subset(table, directory, rows, choice.half_set)
-        register(path, PARTICLES_LABEL)
+        register(path, layout.PARTICLES_LABEL)
     _say(f"Wrote {len(rows)} of {len(table)} particles to {path}.")
     return 0
 
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     """Arguments of the tool; those of a choice have the names of `choice.Choice`."""
     arguments = argparse.ArgumentParser(
         prog="relion_jobs_dynamight subset",
-        description="Write the particles that fulfil all conditions to JOB_DIR/subsets/subset_NNN_halfH.star: their rows as they "
+        description=f"Write the particles that fulfil all conditions to JOB_DIR/{layout.SUBSETS}/: their rows as they "
         "are in the job's STAR file, with its optics table. An open end of a range is 'min' or 'max'.",
     )
     add = arguments.add_argument

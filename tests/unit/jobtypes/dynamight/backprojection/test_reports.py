@@ -123,10 +123,10 @@ def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
 
 def test_sums_that_the_disk_cannot_hold_are_refused_unless_they_are_there(tmp_path):
     plan = MemoryPlan(box=32, n_bins=5, n_bins_total=10, basis_bytes=0, batch_size=10)
-    folder = tmp_path / "backprojection"
-    plan.refuse_full_disk(folder, free=plan.sums_bytes)
+    folder = tmp_path / "job012/backprojection"
+    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes)
     with pytest.raises(UserError, match=r"sums of 10 bins take 0\.0 GB in .*partial_sums/, but the disk has room for 0\.0 GB"):
-        plan.refuse_full_disk(folder, free=plan.sums_bytes - 1)
+        plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)
     (folder / "partial_sums").mkdir(parents=True)
     (folder / "partial_sums/half1_train_bin0000.pth").write_bytes(b"x")
-    plan.refuse_full_disk(folder, free=plan.sums_bytes - 1)
+    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)
