@@ -26,7 +26,8 @@ def test_half_set_0_shows_the_errors_that_the_training_has_written_and_needs_no_
     assert (column[particles.rows] == particles.errors).all()
     assert (np.delete(column, particles.rows) == -1).all()
     compare_halves(forward, flexible_job)
-    assert (written_errors(flexible_job.directory / "visualization/particles_half0.star") == column[np.sort(particles.rows)]).all()
+    written = flexible_job.directory / "visualization/particles_half0.star"
+    assert (written_errors(written) == column[np.sort(particles.rows)]).all()
 
 
 def test_halves_with_a_single_held_out_particle_cannot_be_compared(flexible_job, forward) -> None:
