@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.options import OPTIONS
 from relion_jobs.contract.jobtype import Cleanable, JobType, Task, Tool
-from relion_jobs.contract.options import read_options
 
 JOB_TYPE = JobType(
     name="dynamight",
@@ -14,7 +12,7 @@ JOB_TYPE = JobType(
     label="dynamight",
     directory="DynaMight",
     description="Learns how each particle's molecule is deformed, and sharpens the map with it.",
-    options=read_options(Path(__file__).with_name("job.yaml")),
+    options=OPTIONS,
     tasks=(
         Task(
             name="forward_deformations",

@@ -123,7 +123,7 @@ def hinge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job) -> Sim
 def explorer(hinge: SimpleNamespace, make_napari_viewer, qtbot):
     """A window on half 1."""
     from jobtypes.dynamight.model.result import load_forward_result
-    from jobtypes.dynamight.visualization.options import VisualizationOptions
+    from jobtypes.dynamight.options import VisualizationOptions
     from jobtypes.dynamight.visualization.window.opening import make_explorer
 
     viewer = make_napari_viewer(ndisplay=3, show=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,18 @@ class SumsStore:
         Plain values that name the checkpoint, particles and options; sums of others are thrown away.
     memory_bytes
         Sums kept in memory; beyond it they are read from disk each time.
+    as_now
+        Makes of what an earlier version has stored as `belongs_to` what this one would have.
     """
 
-    def __init__(self, job_directory: Path, belongs_to: Mapping[str, Any], *, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        job_directory: Path,
+        belongs_to: Mapping[str, Any],
+        *,
+        memory_bytes: int,
+        as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
         self._job_directory = job_directory
         self._index = job_directory / layout.PARTIAL_SUMS_INDEX
         self._belongs_to = dict(belongs_to)
@@ -51,7 +60,7 @@ class SumsStore:
         self.open_bin: dict[str, Any] | None = None
         self._last_write = time.monotonic()
         self._write_seconds = 0.0
-        self.resumed = self._resume()
+        self.resumed = self._resume(as_now)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._cache or key in self._saved
@@ -109,12 +118,12 @@ class SumsStore:
         self._index.unlink(missing_ok=True)
         shutil.rmtree(self._job_directory / layout.PARTIAL_SUMS, ignore_errors=True)
 
-    def _resume(self) -> bool:
+    def _resume(self, as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
         try:
             index = load_checkpoint(self._index, kind=_KIND, version=_VERSION)
         except UserError:  # none, or damaged by a crash: these sums can be made again
             index = {}
-        if index.get("belongs_to") != self._belongs_to:
+        if "belongs_to" not in index or as_now(index["belongs_to"]) != self._belongs_to:
             self.delete()
             return False
         self._saved = {(half, part, m) for half, part, m in index["saved"] if self._file((half, part, m)).is_file()}

@@ -51,7 +51,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
     if side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
-    return [sentence, *plan.sentences(options), time_sentence(plan, options, devices[0], side_by_side=side_by_side)]
+    return [sentence, *plan.sentences(), time_sentence(plan, devices[0], side_by_side=side_by_side)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -72,11 +72,11 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     options = ForwardOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
     with joined_team() as team:
-        devices = _choose_devices(options, team, job)
+        devices = _choose_devices(options.gpu_id, team, job)
         earlier = team.from_first(lambda: load_last(job.directory))
         if job.is_continue and earlier is not None:
             refuse_other_options(options, earlier, job)
-            if earlier["finished"] and not is_other_star(options, earlier):
+            if earlier["finished"] and not is_other_star(options.fn_star, earlier):
                 _say_finished(earlier, job, team)
                 return
         plan = make_plan(options, job.project)
@@ -86,7 +86,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         with accompanied(job.start_companion) as pair:
             if pair.count > 1:
                 # what the other process, which runs this function from its beginning, asks the team for
-                devices, earlier = _choose_devices(options, pair, job), pair.from_first(lambda: earlier)
+                devices, earlier = _choose_devices(options.gpu_id, pair, job), pair.from_first(lambda: earlier)
             _train(options, job, pair, devices, earlier, plan)
 
 
@@ -112,18 +112,16 @@ def _train(
     side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
     parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
     torch.set_num_threads(max(1, options.nr_threads // parts))
-    for line in plan.sentences(options):
+    for line in plan.sentences():
         job.report(line)
     if team.is_first:
-        job.report(time_sentence(plan, options, devices[0], side_by_side=side_by_side or team.count > 1))
-    halves = {
-        half: _read_and_seed(half, plan, options, job, team, device=device) for half, device in zip(mine, devices, strict=True)
-    }
+        job.report(time_sentence(plan, devices[0], side_by_side=side_by_side or team.count > 1))
+    halves = {half: _read_and_seed(half, plan, job, team, device=device) for half, device in zip(mine, devices, strict=True)}
     history = _go_on(halves, start, plan, job, team)
     states = team.gathered({half: training.state() for half, training in halves.items()})
     writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
     Epochs(halves, plan, history, side_by_side=side_by_side, writer=writer, job=job, team=team).run()
-    _finish(halves, plan, options, history, writer=writer, job=job, team=team)
+    _finish(halves, plan, history, writer=writer, job=job, team=team)
 
 
 def _go_on(
@@ -160,7 +158,7 @@ def _new_writer(
     history: list[dict[str, float]],
 ) -> CheckpointWriter:
     """The writer of this training's checkpoints; where other images take the place of earlier ones, with its first checkpoint."""
-    settings = checkpoint_settings(plan, options)
+    settings = checkpoint_settings(plan)
     if start.earlier_rows is None:
         if start.checkpoint is not None and start.checkpoint["settings"].get(CARRIED_OVER):
             settings[CARRIED_OVER] = True
@@ -188,14 +186,14 @@ def halves_of(team: Team) -> tuple[int, ...]:
     return HALVES if team.count == 1 else (HALVES[team.rank],)
 
 
-def _choose_devices(options: ForwardOptions, team: Team, job: RunningJob) -> list[torch.device]:
+def _choose_devices(gpu_id: str, team: Team, job: RunningJob) -> list[torch.device]:
     """A device for each half set of this process; the first process reports those of all."""
     halves = halves_of(team)
     if team.count == 1:
-        devices, sentence = choose_devices(options.gpu_id, len(halves))
+        devices, sentence = choose_devices(gpu_id, len(halves))
         job.report(sentence)
         return devices
-    device = choose_devices(options.gpu_id, team.local_count, spread=True)[0][team.local_rank]
+    device = choose_devices(gpu_id, team.local_count, spread=True)[0][team.local_rank]
     for rank, (name, machine) in enumerate(team.all_of((str(device), team.machine))):
         job.report(f"Process {rank + 1} of {team.count} on {machine}: half set {HALVES[rank]} on device {name}.")
     return [device]
@@ -204,7 +202,6 @@ def _choose_devices(options: ForwardOptions, team: Team, job: RunningJob) -> lis
 def _finish(
     halves: dict[int, HalfTraining],
     plan: TrainingPlan,
-    options: ForwardOptions,
     history: list[dict[str, float]],
     *,
     writer: CheckpointWriter | None,
@@ -214,7 +211,7 @@ def _finish(
     """Latents of all particles, the last checkpoint, and everything that is shown of it."""
     for half, training in halves.items():
         _encode(half, training, plan, job, team)
-    by_other = _latents_by_other(halves, plan, options, job, team)
+    by_other = _latents_by_other(halves, plan, job, team)
     states = team.gathered({half: training.state() | {LATENT_BY_OTHER: by_other[half]} for half, training in halves.items()})
     motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
     if states is None or writer is None:
@@ -238,7 +235,7 @@ def _encode(half: int, training: HalfTraining, plan: TrainingPlan, job: RunningJ
 
 
 def _latents_by_other(
-    halves: dict[int, HalfTraining], plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team
+    halves: dict[int, HalfTraining], plan: TrainingPlan, job: RunningJob, team: Team
 ) -> dict[int, torch.Tensor]:
     """For each half set of this process what `latents_by_other` says; the models, which are final, are exchanged for it."""
     models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
@@ -251,7 +248,7 @@ def _latents_by_other(
             team.hear()
 
         (state,) = (state for number, state in models.items() if number != half)
-        other = build_model(state, checkpoint_settings(plan, options)).to(training.observations.device).eval()
+        other = build_model(state, checkpoint_settings(plan)).to(training.observations.device).eval()
         latents[half] = latents_by_other(training, other, plan.epoch(training.epochs_done - 1), after_batch)
     return latents
 
@@ -260,9 +257,7 @@ def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
     write_forward_outputs(load_forward_result(job.directory), history, job)
 
 
-def _read_and_seed(
-    half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team, *, device: torch.device
-) -> HalfTraining:
+def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *, device: torch.device) -> HalfTraining:
     scratch = None if plan.spectra_in_memory else job.directory / layout.spectra(half)
 
     def after_batch(done: int) -> None:
@@ -270,7 +265,7 @@ def _read_and_seed(
         job.check_abort()
         team.hear()
 
-    return prepare_half(half, plan, options, device=device, scratch=scratch, after_batch=after_batch)
+    return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
 
 
 def _motion_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobtypes.common.job_paths import find_job, job_at_rest, working_directory
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.options import EMBEDDINGS, VisualizationOptions
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         description=f"Write the particles that fulfil all conditions to JOB_DIR/{layout.SUBSETS}/: their rows as they "
         "are in the job's STAR file, with its optics table. An open end of a range is 'min' or 'max'.",
     )
-    add = arguments.add_argument
+    in_job, add = VisualizationOptions.from_values({}), arguments.add_argument
     add("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
     add("--half-set", type=int, choices=(0, 1, 2), default=1, help="half set, in whose latent space is chosen; 0: only held-out "
         "particles, of both halves, chosen in the latent space of half 1")  # fmt: skip
@@ -65,9 +66,9 @@ def parser() -> argparse.ArgumentParser:
         "latent space")  # fmt: skip
     add("--n-clusters", type=int, metavar="N", help="divide the particles anew into so many clusters")
     add("--polygon", type=Path, metavar="FILE", help="text file with the corners of a polygon, x and y in each line")
-    add("--embedding", default="pca", choices=("pca", "umap", "ica", "raw"), help="drawing in which the polygon lies")
+    add("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="drawing in which the polygon lies")
     add("--axes", nargs=2, type=int, default=(1, 2), metavar=("X", "Y"), help="main motions (pca) or latent dimensions (raw) of "
         "the polygon's axes, counted from 1")  # fmt: skip
     add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
-    add("--seed", type=int, default=1, help="of clusters, umap and ica, as in the job (default 1)")
+    add("--seed", type=int, default=in_job.seed, help="of clusters, umap and ica (default %(default)s, as in the job)")
     return arguments

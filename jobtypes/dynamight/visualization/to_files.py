@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult, particles_of
 from jobtypes.dynamight.motion_figures import draw_displacements, draw_gaussians, draw_latents
+from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.outputs import (
     gather_logbook,
     rms_of_gaussians,
@@ -19,7 +20,6 @@ from jobtypes.dynamight.outputs import (
 )
 from jobtypes.dynamight.visualization.figures import Portrait, draw_colourings, draw_states
 from jobtypes.dynamight.visualization.given_states import GivenState, states_of_latents, states_of_particles
-from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
 from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie, scene_of
 from jobtypes.dynamight.visualization.session import Clusters, Session
@@ -35,10 +35,10 @@ _COLOURINGS = ("log density", "direction of motion", "location of motion", "clus
 
 def write_everything(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
     """Draw one half set, or compare both on held-out particles, into files and logfile.pdf."""
-    if options.half_set == 0:
+    if options.halfset == 0:
         compare_halves(forward, job)
     else:
-        show_half(Session(job.directory, forward, options.half_set), options, job)
+        show_half(Session(job.directory, forward, options.halfset), options, job)
     draw_both_halves(forward, job)
     gather_logbook(job.directory, job)
 
@@ -60,11 +60,11 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
     job.report(
         f"Half {half}: rms displacement along the main motions {shares}. States are drawn from {session.maps.description}."
     )
-    given = given_states(session, options, job)
+    given = given_states(session, job, particles_file=options.particles_file, latents_file=options.latents_file)
     listed = job.directory / layout.shown_states(half)
     remove_listed(listed, job.directory)
     clusters = session.clusters(options.n_clusters, options.seed)
-    draw_embedding(session, options, clusters, job)
+    draw_embedding(session, clusters, job, method=options.embedding, seed=options.seed)
     written: list[WrittenState] = []
 
     def keep(states: list[WrittenState]) -> None:
@@ -76,26 +76,26 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
         keep(show_given(session, given, job))
     n_motions = min(options.n_motions, len(session.motions))
     for motion in range(n_motions):
-        keep(show_motion(session, motion, options, job))
+        keep(show_motion(session, motion, job, n_frames=options.n_frames))
         job.progress("motions", motion + 1, n_motions, "motions")
     if options.do_trajectory and given:
-        keep(show_trajectory(session, given, options, job))
-    report_regions(session, options, job)
+        keep(show_trajectory(session, given, job, n_frames=options.n_frames))
+    report_regions(session, job, count=options.n_regions, seed=options.seed)
     write_files(session, job, clusters.labels)
     job.report(f"What each of the {len(written)} maps shows is listed in {listed}.")
 
 
-def given_states(session: Session, options: VisualizationOptions, job: RunningJob) -> list[GivenState]:
+def given_states(session: Session, job: RunningJob, *, particles_file: str | None, latents_file: str | None) -> list[GivenState]:
     """States of the particles and latents that the user has listed; those outside the data are named."""
     states: list[GivenState] = []
-    if options.particles_file:
+    if particles_file:
         table = particles_of(session.forward, job.project)
-        found, elsewhere = states_of_particles(session, job.project / options.particles_file, table)
+        found, elsewhere = states_of_particles(session, job.project / particles_file, table)
         states += found
         if elsewhere:
-            job.warn(f"{elsewhere} particle(s) of {options.particles_file} belong to half {3 - session.half} and are left out.")
-    if options.latents_file:
-        states += states_of_latents(session, job.project / options.latents_file)
+            job.warn(f"{elsewhere} particle(s) of {particles_file} belong to half {3 - session.half} and are left out.")
+    if latents_file:
+        states += states_of_latents(session, job.project / latents_file)
     if states:
         outside = session.outside(torch.stack([state.coordinates for state in states]))
         names = ", ".join(state.name for state, is_outside in zip(states, outside, strict=True) if is_outside)
@@ -104,10 +104,10 @@ def given_states(session: Session, options: VisualizationOptions, job: RunningJo
     return states
 
 
-def draw_embedding(session: Session, options: VisualizationOptions, clusters: Clusters, job: RunningJob) -> None:
+def draw_embedding(session: Session, clusters: Clusters, job: RunningJob, *, method: str, seed: int) -> None:
     """Density and displacement of the particles in the latent space, and what else they can be coloured by."""
     half = session.half
-    reduction = session.reduction(options.embedding, seed=options.seed)
+    reduction = session.reduction(method, seed=seed)
     draw_latents(
         {half: reduction.points},
         {half: session.part.rms_displacement.cpu().numpy()},
@@ -182,9 +182,9 @@ def written_state(session: Session, path: Path, name: str, coordinates: torch.Te
     return WrittenState(path.relative_to(session.job_directory), name, coordinates, rms, is_outside)
 
 
-def show_motion(session: Session, motion: int, options: VisualizationOptions, job: RunningJob) -> list[WrittenState]:
+def show_motion(session: Session, motion: int, job: RunningJob, *, n_frames: int) -> list[WrittenState]:
     """Maps along one main motion, their ChimeraX script, animation and figure."""
-    half, path = session.half, session.traversal(motion, options.n_frames)
+    half, path = session.half, session.traversal(motion, n_frames)
     movie = save_movie(session, path, job, stage=f"main motion {motion + 1}")
     draw_montage(
         session,
@@ -198,12 +198,10 @@ def show_motion(session: Session, motion: int, options: VisualizationOptions, jo
     return _list_movie(session, movie, path, f"main motion {motion + 1}", job)
 
 
-def show_trajectory(
-    session: Session, given: list[GivenState], options: VisualizationOptions, job: RunningJob
-) -> list[WrittenState]:
+def show_trajectory(session: Session, given: list[GivenState], job: RunningJob, *, n_frames: int) -> list[WrittenState]:
     """Movie that goes smoothly through the listed states."""
     corners = torch.stack([state.coordinates for state in given]).double().numpy()
-    path = torch.from_numpy(smooth_path(corners, options.n_frames)).float()
+    path = torch.from_numpy(smooth_path(corners, n_frames)).float()
     movie = save_movie(session, path, job, stage="trajectory")
     draw_montage(
         session,
@@ -246,7 +244,7 @@ def _first_motion(session: Session) -> torch.Tensor:
     return last - first
 
 
-def report_regions(session: Session, options: VisualizationOptions, job: RunningJob) -> None:
+def report_regions(session: Session, job: RunningJob, *, count: int, seed: int) -> None:
     """Table of displacement per region."""
     gaussians = session.model.gaussians
     regions, _ = find_regions(
@@ -254,8 +252,8 @@ def report_regions(session: Session, options: VisualizationOptions, job: Running
         gaussians.amplitudes.cpu(),
         session.gaussians.basis.cpu(),
         session.coefficients.cpu(),
-        count=options.n_regions,
-        seed=options.seed,
+        count=count,
+        seed=seed,
     )
     path = job.directory / layout.shown_regions(session.half)
     write_regions(path, regions)

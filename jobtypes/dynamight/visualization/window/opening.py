@@ -6,8 +6,8 @@ import napari
 from qtpy.QtCore import QTimer
 
 from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.visualization.half_view import FIRST_CHOICES
-from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.window.explorer import Explorer
 from relion_jobs.contract.running_job import RunningJob
 
@@ -20,10 +20,10 @@ def make_explorer(viewer: napari.Viewer, forward: ForwardResult, options: Visual
     viewer.title = f"{job.directory} - DynaMight"
     viewer.theme = "dark"
     viewer.canvas.overlays.scale_bar.visible = True
-    explorer = Explorer(viewer, forward, options, job)
+    explorer = Explorer(viewer, forward, job, n_clusters=options.n_clusters, seed=options.seed)
     viewer.window.add_dock_widget(explorer, name="Latent space", area="right")
     explorer.make_room()
-    explorer.open(FIRST_CHOICES[options.half_set])
+    explorer.open(FIRST_CHOICES[options.halfset])
     return explorer
 
 

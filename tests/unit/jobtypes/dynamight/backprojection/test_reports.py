@@ -10,7 +10,6 @@ import torch
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.verdict import judge, latent_information
 from relion_jobs.contract.errors import UserError
 
@@ -97,17 +96,6 @@ def test_box_256_with_100_bins_fits_into_16_gigabytes_of_memory():
 
 def test_small_boxes_stay_in_memory():
     assert "stay in memory." in MemoryPlan(64, 20, 40, 10**7, 10).sentence(8 * 10**9)
-
-
-def test_settings_take_defaults_where_nothing_is_given():
-    assert settings_from({}) == Settings()
-    assert settings_from({"max_bins": 7, "seed": 0, "warp_interpolation": "linear"}) == Settings(most_bins=7, order="linear")
-
-
-@pytest.mark.parametrize("values", [{"backprojection_field": "sideways"}, {"bin_tolerance": -1.0}, {"backproject_batchsize": 0}])
-def test_settings_that_make_no_sense_are_refused_by_name(values):
-    with pytest.raises(UserError, match=next(iter(values))):
-        settings_from(values)
 
 
 def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():

@@ -74,3 +74,16 @@ def test_delete_leaves_nothing(tmp_path):
     store.save()
     store.delete()
     assert list((tmp_path / "backprojection").iterdir()) == []
+
+
+def test_sums_of_an_earlier_version_are_taken_up_as_what_they_are_now(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.save()
+    now = {"forward": "a", "rounds": 3}
+
+    def resumed(as_now) -> bool:
+        return SumsStore(tmp_path, now, memory_bytes=10**9, as_now=as_now).resumed
+
+    assert resumed(lambda stored: {"rounds": 3} | dict(stored))
+    assert not resumed(lambda stored: {"rounds": 4} | dict(stored))

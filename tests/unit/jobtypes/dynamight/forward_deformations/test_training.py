@@ -17,7 +17,7 @@ from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
-from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
+from jobtypes.dynamight.forward_deformations.seeding import ModelSize, generator_of_half, seed_model
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model import displacement
 from jobtypes.dynamight.model.observations import Observations
@@ -39,11 +39,11 @@ def new_training(project, values):
 
     def make(n_widths: int = 1) -> HalfTraining:
         generator = generator_of_half(3, 1)
-        sizes = {"n_gaussians": 60, "n_widths": n_widths, "n_latent": 2, "n_fields": 4}
+        size = ModelSize(n_gaussians=60, n_widths=n_widths, n_latent=2, n_fields=4)
         index = torch.arange(len(observations))
         projector, noise = Projector(plan.band), image_power(observations, 1, index[:-4])
         model = seed_model(
-            plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, **sizes
+            plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, size=size
         )
         settings = TrainingSettings(
             batch_size=5, stiffness=1.0, independent_fraction=FRACTION, refine_poses=True, learning_rate=1.0
@@ -178,7 +178,7 @@ def test_every_particle_has_a_posterior_in_the_end(new_training):
 
 def test_held_out_particles_train_nothing_not_even_the_first_guess_of_noise_and_scale(project, values):
     plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
-    prepare = partial(prepare_half, 1, plan, ForwardOptions.from_values(values()), device=torch.device("cpu"), scratch=None)
+    prepare = partial(prepare_half, 1, plan, device=torch.device("cpu"), scratch=None)
     before = prepare(after_batch=lambda count: None)
     with mrcfile.open(project / "particles.mrcs", mode="r+") as file:
         rows = plan.rows(1)[before.held_out.numpy()]
