@@ -159,7 +159,7 @@ class TrainingPlan:
 
 
 def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
-    """Read the tables and the map, verify the stacks, and settle what is not given.
+    """Read the tables and the map, verify the stacks, and settle what is not given; below, the plan says it all.
 
     Raises
     ------

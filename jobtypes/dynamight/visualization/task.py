@@ -48,7 +48,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     if reason is None:
         from jobtypes.dynamight.visualization.window.opening import show_window  # napari and Qt are needed from here on
 
-        show_window(forward, options, job)
+        show_window(forward, job, half_set=options.halfset, n_clusters=options.n_clusters, seed=options.seed)
     else:
         job.report(reason)
         write_everything(forward, options, job)
