@@ -170,10 +170,9 @@ class HalfSet:
 
     def __init__(self, half: int, words: argparse.Namespace, project: Path, device: torch.device) -> None:
         torch.set_num_threads(max(1, words.threads // len(HALVES)))
-        options = options_of(words)
-        plan = make_plan(options, project)
+        plan = make_plan(options_of(words), project)
         self._last = plan.epoch(plan.n_epochs - 1)
-        self.ours = prepare_half(half, plan, options, device=device, scratch=None, after_batch=lambda done: None)
+        self.ours = prepare_half(half, plan, device=device, scratch=None, after_batch=lambda done: None)
         self.published = Published(words, plan, half, device)
 
     def epoch(self) -> None:

@@ -38,7 +38,7 @@ OWNERS = {
     "qtpy": ["jobtypes.dynamight.visualization.window"],
     "PyQt6": ["jobtypes.dynamight.visualization.window"],
 }
-TORCH_FREE = ("job", "options")
+TORCH_FREE = ("job", "options", "layout")
 TORCH_FREE_MAY_IMPORT = ("relion_jobs.contract",)
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "mrcfile", "starfile", "napari", "qtpy", "numba")
 
@@ -105,7 +105,7 @@ def _plugin_complaints(name: str, imported: set[str]) -> list[str]:
     elif parts[1] not in PLUGINS:
         return [f"{name}: plugin '{parts[1]}' has no row in PLUGINS"]
     elif parts[-1] in TORCH_FREE:
-        allowed = (*TORCH_FREE_MAY_IMPORT, f"jobtypes.{parts[1]}.options")
+        allowed = (*TORCH_FREE_MAY_IMPORT, *(f"jobtypes.{parts[1]}.{free}" for free in TORCH_FREE))
     else:
         allowed = _allowed_to_plugin(parts)
     return [
@@ -119,7 +119,7 @@ def _allowed_to_plugin(parts: list[str]) -> tuple[str, ...]:
     plugin = f"jobtypes.{parts[1]}"
     shared, task_rooms = PLUGINS[parts[1]]
     room = parts[2] if len(parts) > 2 else ""
-    base = ("relion_jobs.contract", "jobtypes.common", f"{plugin}.options")
+    base = ("relion_jobs.contract", "jobtypes.common", *(f"{plugin}.{free}" for free in TORCH_FREE if free != "job"))
     if room in shared:
         return (*base, *(f"{plugin}.{left}" for left in shared[: shared.index(room) + 1]))
     if room in task_rooms:
@@ -144,6 +144,8 @@ def test_a_module_imports_only_what_the_house_allows(name: str, path: Path) -> N
         ("jobtypes.common.fourier", "from jobtypes.dynamight.model import field"),
         ("jobtypes.common.masks", "import torch\ntorch.fft.fft2(1)"),
         ("jobtypes.dynamight.options", "import torch"),
+        ("jobtypes.dynamight.layout", "import numpy"),
+        ("jobtypes.dynamight.layout", "from jobtypes.dynamight.model import result"),
         ("jobtypes.dynamight.job", "from jobtypes.common import fourier"),
         ("jobtypes.dynamight.forward_deformations.task", "from jobtypes.dynamight.backprojection import solve"),
         ("jobtypes.dynamight.model.field", "from ..forward_deformations import losses"),

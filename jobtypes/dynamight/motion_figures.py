@@ -30,7 +30,7 @@ def draw_history(history: Sequence[Row], path: Path) -> Path:
     Parameters
     ----------
     history
-        Rows of forward_deformations/history.json, with half, epoch (from 0), loss, held_out, rms_motion_angstroms and
+        Rows of the training's history, with half, epoch (from 0), loss, held_out, rms_motion_angstroms and
         resolution_angstroms.
     path
         PNG to write.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 from jobtypes.common.team import Team
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from relion_jobs.contract.running_job import RunningJob
 
-HISTORY = Path("forward_deformations/history.json")
 Figures = dict[str, float]
 
 
@@ -134,5 +133,5 @@ class Epochs:
     def _write_history(self) -> None:
         if not self._team.is_first:
             return
-        with written_whole(self._job.directory / HISTORY) as temporary:
+        with written_whole(self._job.directory / layout.HISTORY) as temporary:
             temporary.write_text(json.dumps(self._history, indent=1))

@@ -8,10 +8,10 @@ import torch
 
 from jobtypes.common.memory import available_memory_bytes
 from jobtypes.dynamight.forward_deformations.losses import PARTICLES_IN_CACHE
+from jobtypes.dynamight.forward_deformations.seeding import ModelSize
 from jobtypes.dynamight.forward_deformations.training import STRAIN_SAMPLE
 from jobtypes.dynamight.model.observations import Band
 from jobtypes.dynamight.model.projection import NUMBERS_IN_CACHE, Projector
-from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
 GIGABYTE = 1e9
@@ -35,13 +35,15 @@ class MemoryUse:
         return self.spectra_bytes <= share * self.free_bytes - self.step_bytes
 
 
-def count_memory(options: ForwardOptions, band: Band, particles: int) -> MemoryUse:
+def count_memory(size: ModelSize, band: Band, *, batch: int, particles: int) -> MemoryUse:
     """Count what a training takes.
 
     Parameters
     ----------
-    options, band
-        Of the training.
+    size, band
+        Of the model of a half set, and its Fourier terms.
+    batch
+        Particles of a step.
     particles
         Of both half sets.
 
@@ -51,16 +53,16 @@ def count_memory(options: ForwardOptions, band: Band, particles: int) -> MemoryU
         Not even a step of one half set fits.
     """
     step = step_bytes(
-        gaussians=options.nr_gaussians,
-        batch=options.training_batch_size,
-        n_fields=options.n_basis_fields,
+        gaussians=size.n_gaussians,
+        batch=batch,
+        n_fields=size.n_fields,
         n_terms=len(band),
         grid=Projector(band).grid(len(band)).size,
     )
     use = MemoryUse(band.spectrum_bytes * particles, step, available_memory_bytes())
     if not torch.cuda.is_available() and not use.holds(1):
         raise UserError(
-            f"A training step with {options.nr_gaussians} Gaussians and {options.training_batch_size} particles takes about "
+            f"A training step with {size.n_gaussians} Gaussians and {batch} particles takes about "
             f"{step / GIGABYTE:.1f} GB of memory, and {use.free_bytes / GIGABYTE:.1f} GB are free; take a smaller "
             "training_batch_size or fewer Gaussians (nr_gaussians), or a machine with more memory."
         )

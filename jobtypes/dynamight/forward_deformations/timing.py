@@ -15,7 +15,6 @@ from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import POSE_PRIOR_VISITS
-from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
 MEASURED_STEPS = 4
@@ -23,12 +22,12 @@ FEWEST_PARTICLES = 256  # the scale of the images is found from so many
 HELD_OUT_SHARE = 0.4  # of a training step's time, for as many held-out particles
 
 
-def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.device, *, side_by_side: bool) -> str:
+def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: bool) -> str:
     """Time per epoch and in total, in words, from a few steps on the first particles of half 1. Writes nothing.
 
     Parameters
     ----------
-    plan, options
+    plan
         Of the training.
     device
         Where half 1 is trained.
@@ -43,14 +42,14 @@ def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.dev
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        beginning, step, posteriors = _measure(plan, options, device)
+        beginning, step, posteriors = _measure(plan, device)
     except torch.cuda.OutOfMemoryError as error:
         free, everything = torch.cuda.mem_get_info(device)
         raise UserError(
-            f"A batch of {options.training_batch_size} particles with {options.nr_gaussians} Gaussians does not fit on the GPU, "
+            f"A batch of {plan.settings.batch_size} particles with {plan.size.n_gaussians} Gaussians does not fit on the GPU, "
             f"of whose {everything / 1e9:.0f} GB {free / 1e9:.1f} GB are free; take a smaller training_batch_size."
         ) from error
-    batch = options.training_batch_size
+    batch = plan.settings.batch_size
     halves, ends = [], []
     for out in _held_out(plan):
         # what is learned of the poses at the beginning of some epochs is nearly all that a beginning takes
@@ -70,18 +69,19 @@ def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.dev
     )
 
 
-def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) -> tuple[float, float, float]:
+def _measure(plan: TrainingPlan, device: torch.device) -> tuple[float, float, float]:
     """Seconds that an epoch takes to begin, with the poses' prior, of a step, and of a batch of the last stage.
 
     Each is the least of a few, on a model of its own.
     """
-    n_particles = max(MEASURED_STEPS * options.training_batch_size, FEWEST_PARTICLES)
+    batch_size = plan.settings.batch_size
+    n_particles = max(MEASURED_STEPS * batch_size, FEWEST_PARTICLES)
     rows = np.flatnonzero((plan.table.half == HALVES[0]) & ~plan.held_out)[:n_particles]
     table = plan.table.select(rows)
     few = replace(
         plan, table=table, images=ParticleImages(table, plan.images.project), held_out=np.zeros(len(rows), dtype=np.bool_)
     )
-    training = prepare_half(HALVES[0], few, options, device=device, scratch=None, after_batch=lambda done: None)
+    training = prepare_half(HALVES[0], few, device=device, scratch=None, after_batch=lambda done: None)
     last = plan.epoch(plan.n_epochs - 1)
     training.run_epoch(last, lambda: True)  # the first call of everything takes longer
     training.progress, training.pose_prior_is_due = None, True
@@ -90,8 +90,8 @@ def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) 
     step = min(clock.batches[1:] or clock.batches)
     beginning = max(0.0, clock.batches[0] - step)
     stage, clock = PosteriorStage(training), _Clock(device)
-    stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > options.training_batch_size)
-    encoded = math.ceil(stage.encoded / options.training_batch_size)
+    stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > batch_size)
+    encoded = math.ceil(stage.encoded / batch_size)
     return beginning, step, min(clock.batches[:encoded]) + min(clock.batches[encoded:])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobtypes.common.job_paths import find_job, working_directory
+from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def refuse_strangers(positions: Tensor, part: HalfResult, path: Path) -> None:
     if outside > 0.5:
         raise UserError(
             f"{100 * outside:.0f} % of the atoms of {path} are over {TAPER_END_ANGSTROMS:g} A away from all Gaussians of half "
-            f"{part.half}; expected a model that was fitted into this job's map (backprojection/map_half{part.half}.mrc)."
+            f"{part.half}; expected a model that was fitted into this job's map ({layout.half_map(part.half)})."
         )
     if outside > 0:
         _say(f"Warning: {100 * outside:.1f} % of the atoms are far from the map that was deformed; they stay where they are.")
@@ -144,7 +145,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relion_jobs deform",
-        description="Carry an atomic model that was fitted into the consensus map of a job (backprojection/map_half1.mrc) along "
+        description=f"Carry an atomic model that was fitted into the consensus map of a job ({layout.half_map(1)}) along "
         "the deformation of a particle or latent; or, with --to-consensus, a model of that state back to the consensus.",
     )
     add = parser.add_argument

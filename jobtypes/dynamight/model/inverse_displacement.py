@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight inverse deformations", 1
-INVERSE_FOLDER = Path("inverse_deformations")
-FINAL = "inv_chkpt.pth"
 _STEP_ANGSTROMS = 0.1  # of finite differences: far below any wavelength of a field, far above rounding
 
 
@@ -220,7 +219,7 @@ def load_inverses(
     UserError
         The inverse was trained on another checkpoint of the forward deformations, or its file is damaged.
     """
-    path = Path(job_directory) / INVERSE_FOLDER / FINAL
+    path = Path(job_directory) / layout.FINAL_INVERSE
     if not path.is_file():
         return None
     content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION, device=device)

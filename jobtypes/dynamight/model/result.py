@@ -13,6 +13,7 @@ from torch import Tensor
 from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -22,8 +23,6 @@ from jobtypes.dynamight.model.principal_motions import gram_matrix
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight forward deformations", 4
-CHECKPOINTS = Path("forward_deformations/checkpoints")
-FINAL = "checkpoint_final.pth"
 LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended
 
 
@@ -110,7 +109,7 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     UserError
         The file named is not there or belongs to another job, or the job has no checkpoint yet.
     """
-    folder = Path(job_directory) / CHECKPOINTS
+    folder = Path(job_directory) / layout.CHECKPOINTS
     if checkpoint_file:
         path = Path(checkpoint_file)
         if not path.is_file():
@@ -118,9 +117,9 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
         if folder.resolve() not in path.resolve().parents:
             raise UserError(f"Checkpoint file {checkpoint_file} belongs to another job; this job's are in {folder}/.")
         return path
-    if (folder / FINAL).is_file():
-        return folder / FINAL
-    numbered = sorted(folder.glob("[0-9]*.pth"), key=lambda path: int(path.stem))
+    if (final := Path(job_directory) / layout.FINAL_CHECKPOINT).is_file():
+        return final
+    numbered = sorted(Path(job_directory).glob(layout.CHECKPOINT_PATTERN), key=lambda path: int(path.stem))
     if not numbered:
         raise UserError(f"There is no checkpoint in {folder}/; run the forward deformations of this job first.")
     return numbered[-1]

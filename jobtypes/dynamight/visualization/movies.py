@@ -9,16 +9,17 @@ from torch import Tensor
 
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
 
 
 def write_series(folder: Path, volumes: Sequence[Tensor], pixel_size_angstroms: float) -> list[Path]:
     """Write volume000.mrc, volume001.mrc ... and remove later ones of an earlier, longer series."""
     paths = []
     for index, volume in enumerate(volumes):
-        path = folder / f"volume{index:03d}.mrc"
+        path = folder / layout.volume(index)
         write_volume(path, volume, pixel_size_angstroms)
         paths.append(path)
-    for stale in folder.glob("volume[0-9]*.mrc"):
+    for stale in folder.glob(layout.VOLUME_PATTERN):
         if stale not in paths:
             stale.unlink()
     return paths

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from jobtypes.common.whole_files import written_whole
-from jobtypes.dynamight.visualization.saving import MAPS, MOVIES
+from jobtypes.dynamight import layout
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def remove_listed(path: Path, job_directory: Path) -> None:
         return
     for line in path.read_text().splitlines()[1:]:
         file = Path(line.split("\t")[0])
-        if file.parts[:1] == MAPS.parts and len(file.parts) == 2:
+        if file.parts[:1] == layout.MAPS.parts and len(file.parts) == 2:
             (job_directory / file).unlink(missing_ok=True)
-        elif file.parts[:1] == MOVIES.parts and len(file.parts) == 3:
+        elif file.parts[:1] == layout.MOVIES.parts and len(file.parts) == 3:
             shutil.rmtree(job_directory / file.parent, ignore_errors=True)
     path.unlink()

@@ -56,7 +56,7 @@ class MovingProject:
 
     def run(self, job: Any, **values: object) -> dict[str, np.ndarray]:
         """Run the task and read its maps."""
-        task.run({"backproject_batchsize": 16, "nr_threads": 1, "max_bins": 6, **values}, job)  # type: ignore[arg-type]
+        task.run({"fn_star": "particles.star", "backproject_batchsize": 16, "max_bins": 6, **values}, job)  # type: ignore[arg-type]
         folder = job.directory / "backprojection"
         return {path.stem: mrcfile.read(path) for path in folder.glob("*.mrc")}
 

@@ -10,7 +10,6 @@ import torch
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.verdict import judge, latent_information
 from relion_jobs.contract.errors import UserError
 
@@ -99,17 +98,6 @@ def test_small_boxes_stay_in_memory():
     assert "stay in memory." in MemoryPlan(64, 20, 40, 10**7, 10).sentence(8 * 10**9)
 
 
-def test_settings_take_defaults_where_nothing_is_given():
-    assert settings_from({}) == Settings()
-    assert settings_from({"max_bins": 7, "seed": 0, "warp_interpolation": "linear"}) == Settings(most_bins=7, order="linear")
-
-
-@pytest.mark.parametrize("values", [{"backprojection_field": "sideways"}, {"bin_tolerance": -1.0}, {"backproject_batchsize": 0}])
-def test_settings_that_make_no_sense_are_refused_by_name(values):
-    with pytest.raises(UserError, match=next(iter(values))):
-        settings_from(values)
-
-
 def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
     gain, mask = torch.zeros(16, 16, 16), torch.ones(16, 16, 16)
     gain[8, 8, 10], gain[4, 8, 8] = 0.4, -0.3
@@ -123,10 +111,10 @@ def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
 
 def test_sums_that_the_disk_cannot_hold_are_refused_unless_they_are_there(tmp_path):
     plan = MemoryPlan(box=32, n_bins=5, n_bins_total=10, basis_bytes=0, batch_size=10)
-    folder = tmp_path / "backprojection"
-    plan.refuse_full_disk(folder, free=plan.sums_bytes)
+    folder = tmp_path / "job012/backprojection"
+    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes)
     with pytest.raises(UserError, match=r"sums of 10 bins take 0\.0 GB in .*partial_sums/, but the disk has room for 0\.0 GB"):
-        plan.refuse_full_disk(folder, free=plan.sums_bytes - 1)
+        plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)
     (folder / "partial_sums").mkdir(parents=True)
     (folder / "partial_sums/half1_train_bin0000.pth").write_bytes(b"x")
-    plan.refuse_full_disk(folder, free=plan.sums_bytes - 1)
+    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)

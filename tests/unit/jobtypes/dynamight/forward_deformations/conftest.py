@@ -126,7 +126,7 @@ def new_training(project, values):
     """Make the training of half 1 of the swinging dumbbell, its last four particles held out."""
     from jobtypes.dynamight.forward_deformations.noise import image_power
     from jobtypes.dynamight.forward_deformations.plan import make_plan
-    from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
+    from jobtypes.dynamight.forward_deformations.seeding import ModelSize, generator_of_half, seed_model
     from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
     from jobtypes.dynamight.model.observations import Observations
     from jobtypes.dynamight.model.projection import Projector
@@ -138,11 +138,11 @@ def new_training(project, values):
 
     def make(n_widths: int = 1):
         generator = generator_of_half(3, 1)
-        sizes = {"n_gaussians": 60, "n_widths": n_widths, "n_latent": 2, "n_fields": 4}
+        size = ModelSize(n_gaussians=60, n_widths=n_widths, n_latent=2, n_fields=4)
         index = torch.arange(len(observations))
         projector, noise = Projector(plan.band), image_power(observations, 1, index[:-4])
         model = seed_model(
-            plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, **sizes
+            plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, size=size
         )
         settings = TrainingSettings(batch_size=5, stiffness=1.0, independent_fraction=0.4, refine_poses=True, learning_rate=1.0)
         return HalfTraining(

@@ -20,7 +20,7 @@ def sentence(project, values):
     def make(device: str = "cpu") -> str:
         options = ForwardOptions.from_values(values())
         plan = make_plan(options, Path.cwd())
-        return timing.time_sentence(plan, options, torch.device(device), side_by_side=True)
+        return timing.time_sentence(plan, torch.device(device), side_by_side=True)
 
     return make
 

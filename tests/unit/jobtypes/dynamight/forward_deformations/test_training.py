@@ -139,7 +139,7 @@ def test_an_objective_that_is_not_finite_is_told_and_touches_no_parameter(new_tr
 
 def test_held_out_particles_train_nothing_not_even_the_first_guess_of_noise_and_scale(project, values):
     plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
-    prepare = partial(prepare_half, 1, plan, ForwardOptions.from_values(values()), device=torch.device("cpu"), scratch=None)
+    prepare = partial(prepare_half, 1, plan, device=torch.device("cpu"), scratch=None)
     before = prepare(after_batch=lambda count: None)
     with mrcfile.open(project / "particles.mrcs", mode="r+") as file:
         rows = plan.rows(1)[before.held_out.numpy()]
