@@ -1,6 +1,7 @@
 """Files of a project and the types that they hold.
 
 atomic           write a file whole or not at all; errors of the disk in words
+unfinished       names of files that are not whole yet, and removing what dead writers left
 star             control STAR files, as RELION reads and writes them
 pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
 job_star         job.star <-> JobRequest

@@ -26,8 +26,9 @@ from filelock import FileLock, Timeout
 
 from relion_jobs.contract.errors import LockTimeout, UserError
 from relion_jobs.contract.labels import LOCK_DIRECTORY, PIPELINE_STAR
-from relion_jobs.ondisk.atomic import UNFINISHED, disk_error
+from relion_jobs.ondisk.atomic import disk_error
 from relion_jobs.ondisk.owner import Owner, ago
+from relion_jobs.ondisk.unfinished import unfinished_path
 from relion_jobs.pipeline.scheme import SCHEMES
 
 RELION_POLL_SECONDS = 3.0
@@ -354,7 +355,7 @@ def _make(lock: ProjectLock) -> bool:
     except OSError as error:
         raise disk_error(error, lock.directory, "create") from error
     # whole, since a lock that does not say whose it is would be taken for RELION's and never be removed
-    text = lock.directory.with_name(f"{LOCK_DIRECTORY}.{os.getpid():08x}{UNFINISHED}")
+    text = unfinished_path(lock.directory)
     try:
         _write_text(text, lock.message)
         try:

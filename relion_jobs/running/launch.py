@@ -14,12 +14,12 @@ from relion_jobs.contract.jobtype import JobType
 from relion_jobs.contract.labels import Status
 from relion_jobs.contract.nodes import Node
 from relion_jobs.ondisk import job_star, nodes_directory, pipeline_star
-from relion_jobs.ondisk.atomic import remove_unfinished
 from relion_jobs.ondisk.gui_settings import write_gui_settings
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.locks import job_lock
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
+from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
 from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
 from relion_jobs.running.queue import cancel, standing
