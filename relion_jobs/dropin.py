@@ -40,6 +40,7 @@ from relion_jobs.running.settings import (
     read_settings,
     with_changes,
     with_flags,
+    with_installed_program,
 )
 
 PREFIX = "relion_jobs_"
@@ -206,7 +207,7 @@ def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: 
         texts |= completed(job_type, request.values)
     else:
         switched = {task.switch: labels.YES} if task.switch else {}
-        by_hand = with_changes(job_type, texts, call.given | switched)
+        by_hand = with_installed_program(job_type, with_changes(job_type, texts, call.given | switched))
         job_star.write(JobRequest(job_type.type_label, not is_first, False, by_hand), path)
     merged = with_flags(job_type, texts, call.given, task=task.name)
     settings = read_settings(job_type, merged, is_continue=not is_first, task=task)

@@ -53,6 +53,7 @@ JOB_TYPE = JobType(
         ),
     ),
     all_tasks=("inverse_deformations", "backprojection"),
+    program="fn_dynamight_exe",
     cleanables=(
         Cleanable("forward_deformations/checkpoints/[0-9]*.pth", needs=_FINAL_CHECKPOINT),
         Cleanable("forward_deformations/spectra_half*.tmp", needs=_FINAL_CHECKPOINT),

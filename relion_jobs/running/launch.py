@@ -24,7 +24,15 @@ from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_proce
 from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
 from relion_jobs.running.queue import cancel, standing
 from relion_jobs.running.registry import Registry, answers_to
-from relion_jobs.running.settings import Settings, check_inputs, completed, read_settings, with_changes, with_ticks
+from relion_jobs.running.settings import (
+    Settings,
+    check_inputs,
+    completed,
+    read_settings,
+    with_changes,
+    with_installed_program,
+    with_ticks,
+)
 
 
 @dataclass(frozen=True)
@@ -266,7 +274,8 @@ def _write_files(
 ) -> None:
     """job.star, job_pipeline.star, the defaults of RELION's GUI and the entries of its browse tree."""
     process = pipeline.process(directory.name)
-    request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), dict(settings.texts))
+    texts = with_installed_program(job_type, settings.texts)
+    request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), texts)
     job_star.write(request, directory.path / labels.JOB_STAR)
     if as_defaults:
         write_gui_settings(directory.project, process.label, request)

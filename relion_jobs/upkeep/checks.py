@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from relion_jobs.ondisk.names import JOB_NUMBER, job_entry
 from relion_jobs.ondisk.owner import ago
 from relion_jobs.pipeline.graph import Pipeline, Process
 from relion_jobs.running.finish import owner_of
+from relion_jobs.running.unbegun import unbegun_sentence
 from relion_jobs.upkeep import mending
 from relion_jobs.upkeep.delete import deleted_but_not_moved
 from relion_jobs.upkeep.findings import Finding
@@ -159,6 +161,8 @@ def status_findings(project: Path, pipeline: Pipeline) -> Iterator[Finding]:
             owner = owner_of(directory)
             if owner is not None and owner.is_dead():
                 yield Finding(f"{process.name} is Running, but {owner} is gone and left no mark.", partial(mending.bury, project))
+            elif unbegun := unbegun_sentence(directory, time.time()):
+                yield Finding(unbegun)
             elif owner is None:
                 yield Finding(_silence(directory), remedy=_silence_remedy(process), is_wrong=False)
         elif process.status in (Status.SUCCEEDED, Status.FAILED, Status.ABORTED) and marked not in (None, process.status):
