@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
@@ -20,7 +20,13 @@ from relion_jobs.running.queue import standing
 from relion_jobs.running.sentences import printable, sentence
 
 
-def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
+def complain(text: str) -> None:
+    """Write a line to standard error, for the person who typed a command."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
+
+
+def notice_ends(project: Path, names: Iterable[str] | None = None, *, report: Callable[[str], None] = complain) -> list[str]:
     """Give every running job that has an exit mark its status and, where it succeeded, its output nodes.
 
     Parameters
@@ -29,6 +35,8 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
         Project directory.
     names
         Jobs to look at; None: all.
+    report
+        Is told that we wait for the project's lock; the process of a job keeps that out of its run.err.
 
     Returns
     -------
@@ -38,7 +46,7 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
     if not _ended(read_pipeline(project), project, names):
         return []
     warnings = []
-    with edit_pipeline(project, "check job completion", report=complain) as edit:
+    with edit_pipeline(project, "check job completion", report=report) as edit:
         for name, status in _ended(edit.pipeline, project, names).items():
             edit.pipeline = with_status(edit.pipeline, name, status)
             if status == Status.SUCCEEDED:
@@ -46,12 +54,6 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
                 missing = nodes_directory.add_entries(project, edit.pipeline, name)
                 warnings += [f"{name} succeeded, but its output {path} does not exist." for path in missing]
     return warnings
-
-
-def complain(text: str) -> None:
-    """Write a line to standard error, which is run.err for the process of a job."""
-    sys.stderr.write(printable(text) + "\n")
-    sys.stderr.flush()
 
 
 def owner_of(directory: JobDirectory) -> Owner | None:
@@ -102,11 +104,14 @@ def take_stock(project: Path) -> list[str]:
     return [*notice_ends(project), *bury_the_dead(project)]
 
 
-def enter_running(directory: JobDirectory) -> None:
-    """Let the pipeline say Running of a job that runs, where somebody took its launch for dead meanwhile."""
+def enter_running(directory: JobDirectory, report: Callable[[str], None]) -> None:
+    """Let the pipeline say Running of a job that runs, where somebody took its launch for dead meanwhile.
+
+    `report` is told that we wait for the project's lock.
+    """
     process = read_pipeline(directory.project).find(directory.name)
     if process is not None and process.status != Status.RUNNING:
-        with edit_pipeline(directory.project, f"{directory.name} runs", report=complain) as edit:
+        with edit_pipeline(directory.project, f"{directory.name} runs", report=report) as edit:
             edit.pipeline = with_status(edit.pipeline, directory.name, Status.RUNNING)
 
 

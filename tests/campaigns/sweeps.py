@@ -93,9 +93,7 @@ def run_sweeps(folder: Path, *, seconds: float) -> SweepFigures:
 
 
 def _start(project: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen([sys.executable, *words], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _output(process: subprocess.Popen[str]) -> str:
