@@ -114,8 +114,8 @@ def program_name(job_type: JobType) -> str:
 def with_installed_program(job_type: JobType, texts: Mapping[str, str]) -> dict[str, str]:
     """`texts` with the absolute path of our program in the option that names it, so that a RELION without our PATH finds it.
 
-    What the user gave stays. The name alone is replaced, and a path of our program at which it is not any more; not where a shell,
-    as which RELION's command line is read, would take the new path apart.
+    What the user gave stays. The name alone is replaced, and a path of our program at which it is no more; not by a path that the
+    shell which reads RELION's command line would take apart.
     """
     text = texts.get(job_type.program, "")
     name = program_name(job_type)

@@ -1,4 +1,4 @@
-"""Jobs that RELION started and whose program never came up, as where RELION does not find it; RELION shows them as running for ever."""
+"""Jobs that RELION started and whose program never came up, as where RELION does not find it: they would be Running for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that change the pipeline, and so tidy up behind dead writers, beside one that writes files of the project outside its lock.
+"""Programs that change the pipeline, and so tidy up behind dead writers, beside one that writes files outside the project's lock.
 
 A schedule keeps its journal, one of ours adds and finishes jobs as the commands do, and a program that is not ours does so in
 RELION's way. Nobody may lose the file that he is writing.
@@ -87,7 +87,8 @@ def run_sweeps(folder: Path, *, seconds: float) -> SweepFigures:
     assert len(names) == len(set(names)) == jobs + foreign_jobs
     left = {process.status for process in read_pipeline(project).processes} - {Status.SUCCEEDED}
     # the schedule ends where it is faster than those who add jobs
-    assert ran and left <= {Status.SCHEDULED}, said
+    assert ran, said
+    assert left <= {Status.SCHEDULED}, said
     assert not list(project.glob(".*.part")), "unfinished files stay"
     return SweepFigures(time.monotonic() - begin, written, jobs, foreign_jobs - 1, ran)
 

@@ -88,5 +88,6 @@ def test_what_a_dead_writer_left_can_be_removed(tmp_path: Path) -> None:
         left = temporary.with_name(temporary.name.replace(f"-{pid}-", "-99999999-"))
         left.write_text("half")
         remove_unfinished(tmp_path)
-        assert temporary.exists() and not left.exists()
+        assert temporary.exists()
+        assert not left.exists()
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]

@@ -60,7 +60,8 @@ def test_a_later_process_of_the_same_number_does_not_keep_it(tmp_path):
     for path in (mine, left):
         path.touch()
     remove_unfinished(tmp_path)
-    assert mine.exists() and not left.exists()
+    assert mine.exists()
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("name", [".a.ffffffff-1-1-0123abcd.part", ".a.0123abcd.part", ".relion_lock.0000abcd.part"])

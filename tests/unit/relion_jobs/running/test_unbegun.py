@@ -40,7 +40,8 @@ def test_status_and_verify_say_that_a_job_never_began_and_what_to_do(project):
     assert words in project.call("status").stdout
     assert words in project.call("status", directory.name).stdout
     done = project.call("verify")
-    assert words in done.stdout and done.returncode == 1
+    assert words in done.stdout
+    assert done.returncode == 1
 
 
 def test_a_launch_has_a_moment_to_begin(project):

@@ -64,4 +64,5 @@ def test_readme_lists_the_packages_that_the_xcb_plugin_of_qt_needs() -> None:
     names = [line.split()[0] for line in said.splitlines() if line.split()[0].startswith(("libxcb-", "libxkbcommon-x11"))]
     # the others come with those that README names
     needed = {debian_package(name) for name in names} - {"libxcb-glx0", "libxcb-shm0", "libxcb-render0", "libxcb-util1"}
-    assert needed and needed <= {word.strip("`.,") for word in listed}
+    assert needed
+    assert needed <= {word.strip("`.,") for word in listed}
