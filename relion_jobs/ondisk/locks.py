@@ -181,6 +181,15 @@ def hand_over(job_directory: Path, pid: int | None) -> None:
             owner_file.write_text(f"{replace(Owner.this_process(), pid=pid)}\n")
 
 
+def forget_dead_owner(job_directory: Path) -> None:
+    """Remove the name of a process of this machine that ran a job and is gone, unless another one takes the job meanwhile."""
+    owner = Owner.find(_read_text(job_directory / JOB_OWNER_FILE) or "")
+    if owner is not None and owner.is_dead():
+        with contextlib.suppress(UserError), job_lock(job_directory):
+            # it puts its own name there, and takes it away at its end
+            pass
+
+
 @contextmanager
 def scheme_lock(
     project: Path, scheme: str, reason: str, *, wait_seconds: float = SCHEME_WAIT_SECONDS, report: Report | None = None

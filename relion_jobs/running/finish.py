@@ -12,7 +12,7 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import EXIT_ABORTED, EXIT_FAILURE, Status
 from relion_jobs.ondisk import nodes_directory
 from relion_jobs.ondisk.job_directory import JobDirectory
-from relion_jobs.ondisk.locks import JOB_OWNER_FILE, job_lock
+from relion_jobs.ondisk.locks import JOB_OWNER_FILE, forget_dead_owner, job_lock
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, add_outputs, with_status
@@ -47,12 +47,15 @@ def notice_ends(project: Path, names: Iterable[str] | None = None, *, report: Ca
         return []
     warnings = []
     with edit_pipeline(project, "check job completion", report=report) as edit:
-        for name, status in _ended(edit.pipeline, project, names).items():
+        ended = _ended(edit.pipeline, project, names)
+        for name, status in ended.items():
             edit.pipeline = with_status(edit.pipeline, name, status)
             if status == Status.SUCCEEDED:
                 edit.pipeline = add_outputs(edit.pipeline, name, JobDirectory(project, name).read_output_nodes())
                 missing = nodes_directory.add_entries(project, edit.pipeline, name)
                 warnings += [f"{name} succeeded, but its output {path} does not exist." for path in missing]
+    for name in ended:
+        forget_dead_owner(project / name)
     return warnings
 
 
