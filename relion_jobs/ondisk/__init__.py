@@ -5,6 +5,7 @@ unfinished       names of files that are not whole yet, and removing what dead w
 star             control STAR files, as RELION reads and writes them
 pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
 job_star         job.star <-> JobRequest
+made_star        what job.star was when this program wrote it
 old_labels       how RELION 3 and 4 named things
 names            names that RELION and a shell can bear, paths that stay in the project
 trust            what says what is run must not be writable by all

@@ -13,12 +13,13 @@ from pathlib import Path
 from relion_jobs.contract import labels
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
-from relion_jobs.ondisk import job_star, trash
+from relion_jobs.ondisk import job_star, made_star, trash
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.names import JOB_NUMBER, job_entry
 from relion_jobs.ondisk.owner import ago
 from relion_jobs.pipeline.graph import Pipeline, Process
 from relion_jobs.running.finish import owner_of
+from relion_jobs.running.launch import NOT_YOURS
 from relion_jobs.running.unbegun import unbegun_sentence
 from relion_jobs.upkeep import mending
 from relion_jobs.upkeep.delete import deleted_but_not_moved
@@ -182,6 +183,14 @@ def settings_findings(project: Path, pipeline: Pipeline) -> Iterator[Finding]:
                 sentence = f"{process.name} is of type {process.label}, but its job.star of type {label}."
                 problem.append(Finding(sentence, remedy="Put its job.star back."))
         yield from problem
+
+
+def overwritten_findings(project: Path, pipeline: Pipeline) -> Iterator[Finding]:
+    """Job settings that are not those that this program wrote."""
+    for process in pipeline.processes:
+        with suppress(UserError):
+            if changed := made_star.what_changed(project / process.name):
+                yield Finding(f"{process.name}{labels.JOB_STAR} {changed}.", remedy=NOT_YOURS, is_wrong=False)
 
 
 class _finding_instead:  # noqa: N801 - used as a context manager, like contextlib.suppress
