@@ -37,8 +37,8 @@ from relion_jobs.running.settings import (
 
 # RELION takes the number of a new job before it locks the project, so that two programs may take the same one
 NOT_YOURS = (
-    "If that was you, in RELION or an editor, all is well: the job runs as it stands there. If not, another program took the same "
-    "job number at the same time: abort this job and make yours anew with 'relion_jobs new'."
+    "If that was you, in RELION or an editor, all is well: the job runs as it stands there. If not, another program took the "
+    "same job number at the same time: abort this job and make yours anew with 'relion_jobs new'."
 )
 
 
