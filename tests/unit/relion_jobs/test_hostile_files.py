@@ -82,7 +82,7 @@ def test_entries_are_not_made_or_removed_through_a_link(place):
     pipeline = add_process(Pipeline(), Process("External/job001/", None, TOY, Status.SCHEDULED))
     pipeline = add_outputs(pipeline, "External/job001/", [Node("External/job001/a.mrc", "DensityMap.mrc")])
     nodes_directory.add_entries(place, pipeline, "External/job001/")
-    nodes_directory.remake(place, pipeline)
+    nodes_directory.remove_entries(place, pipeline, "External/job001/")
     assert (place / ".Nodes").is_symlink()
 
 
