@@ -12,13 +12,13 @@ from relion_jobs.contract.labels import JOB_STAR
 from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_star import JobRequest
 
-MADE_STAR = ".relion_jobs_made.star"
+MADE = ".relion_jobs_made"  # not .star, which people look for
 _SHOWN = 3
 
 
 def keep(request: JobRequest, job_directory: Path) -> None:
     """Keep what is about to become the job.star of a job directory; UserError where the disk refuses."""
-    job_star.write(request, job_directory / MADE_STAR)
+    job_star.write(request, job_directory / MADE)
 
 
 def what_changed(job_directory: Path) -> str:
@@ -32,11 +32,11 @@ def what_changed(job_directory: Path) -> str:
     UserError
         job.star cannot be read.
     """
-    if not (job_directory / MADE_STAR).is_file() or not (job_directory / JOB_STAR).is_file():
+    if not (job_directory / MADE).is_file() or not (job_directory / JOB_STAR).is_file():
         return ""
     found = job_star.read(job_directory / JOB_STAR)
     try:
-        made = job_star.read(job_directory / MADE_STAR)
+        made = job_star.read(job_directory / MADE)
     except BadStarFile as error:
         return f"cannot be compared with the one that relion_jobs made: {str(error).rstrip('.')}"
     if found.is_continue and not made.is_continue:

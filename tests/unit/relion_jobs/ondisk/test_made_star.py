@@ -45,5 +45,5 @@ def test_of_jobs_that_others_made_nothing_is_known(tmp_path):
 
 
 def test_a_damaged_copy_is_said(folder):
-    (folder / made_star.MADE_STAR).write_text("data_job\n\nloop_\n_rlnX #1\n1 2 3\n")
+    (folder / made_star.MADE).write_text("data_job\n\nloop_\n_rlnX #1\n1 2 3\n")
     assert "cannot be compared with the one that relion_jobs made: " in changed(folder)
