@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from relion_jobs.ondisk import atomic
+from relion_jobs.ondisk import atomic, unfinished
 
 
 def written_whole(path: Path | str) -> AbstractContextManager[Path]:
@@ -23,5 +23,5 @@ def written_whole(path: Path | str) -> AbstractContextManager[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed writer left in a folder that nobody else writes to."""
-    atomic.remove_unfinished(folder)
+    """Remove what killed writers left in a folder; what others write there just now stays."""
+    unfinished.remove_unfinished(folder)

@@ -49,6 +49,7 @@ JOB_TYPE = JobType(
         ),
     ),
     all_tasks=("inverse_deformations", "backprojection"),
+    program="fn_dynamight_exe",
     cleanables=(
         Cleanable(layout.CHECKPOINT_PATTERN, needs=str(layout.FINAL_CHECKPOINT)),
         Cleanable(layout.SPECTRA_PATTERN, needs=str(layout.FINAL_CHECKPOINT)),

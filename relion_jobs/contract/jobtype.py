@@ -111,6 +111,9 @@ class JobType:
     all_tasks
         Names of the tasks that a Yes of the option `ALL_TASKS` runs behind the first one, in the same run; empty where the job
         type has no such option.
+    program
+        Option that names the program which RELION calls for a job; its default is the name of ours. Empty where RELION knows no
+        such option.
     """
 
     name: str
@@ -123,6 +126,7 @@ class JobType:
     description: str = ""
     cleanables: tuple[Cleanable, ...] = ()
     all_tasks: tuple[str, ...] = ()
+    program: str = ""
 
     @property
     def type_label(self) -> str:

@@ -1,12 +1,14 @@
 """Files of a project and the types that they hold.
 
 atomic           write a file whole or not at all; errors of the disk in words
+unfinished       names of files that are not whole yet, and removing what dead writers left
 star             control STAR files, as RELION reads and writes them
 pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
 job_star         job.star <-> JobRequest
+made_star        what job.star was when this program wrote it
 old_labels       how RELION 3 and 4 named things
 names            names that RELION and a shell can bear, paths that stay in the project
-trust            what says what is run must not be writable by all
+trust            what says what is run must not be writable by all, nor a stranger's
 owner            who holds a lock, in a text that people and we can read
 locks            RELION's project lock, and one process per job
 project          find, create and change a project

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.atomic import disk_error
-from relion_jobs.ondisk.trust import refuse_writable_by_all
+from relion_jobs.ondisk.trust import refuse_strangers, refuse_writable_by_all
 
 SITE_FILE = "site.yaml"
 SITE_VARIABLE = "RELION_JOBS_SITE"
@@ -53,14 +54,19 @@ def read_site(project: Path | None = None, environment: Mapping[str, str] = os.e
     Raises
     ------
     UserError
-        The file that the variable names is missing, or a file cannot be understood or can be changed by everybody.
+        The file that the variable names is missing, or a file cannot be understood, can be changed by everybody, or belongs to
+        somebody else and is not the one that the variable names.
     """
     if named := environment.get(SITE_VARIABLE):
         return _read(Path(named))
     places = [project / SITE_FILE] if project else []
     if home := environment.get("XDG_CONFIG_HOME") or (environment.get("HOME", "") and environment["HOME"] + "/.config"):
         places.append(Path(home) / "relion_jobs" / SITE_FILE)
-    return next((_read(place) for place in places if place.is_file()), Site())
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        return Site()
+    refuse_strangers(found, "site configuration", f"name it: export {SITE_VARIABLE}={shlex.quote(os.path.abspath(found))}")
+    return _read(found)
 
 
 def _read(path: Path) -> Site:

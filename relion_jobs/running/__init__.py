@@ -24,7 +24,9 @@ scheduler   runs scheduled jobs in the order of their files
 limits      how many jobs may run at once on this machine and on each GPU
 relaunch    a launch that was cut short when its runner died
 scheme_commands, scheme_runner, scheme_jobs, scheme_foreign_jobs, scheme_operators  RELION's schemes, from command to node
+closed_output  the quiet end of a command whose output nobody reads any more
 mail        the e-mails of schemes
+unbegun     jobs that RELION started and whose program never came up
 outlook     what a job does and how long it will take
 foreign_jobs  jobs of types that are not ours: handed to relion_pipeliner
 overview    what ``status`` says

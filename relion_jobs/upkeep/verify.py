@@ -29,6 +29,7 @@ CHECKS = (
     owner_findings,
     checks.node_findings,
     checks.settings_findings,
+    checks.overwritten_findings,
 )
 
 

@@ -18,6 +18,13 @@ def crowd(folder: Path, *, sample: bool) -> object:
     return run_crowd(folder, processes=size[0], jobs_each=size[1], foreign_poll_seconds=0.05)
 
 
+def sweeps(folder: Path, *, sample: bool) -> object:
+    """A schedule, one that adds jobs and a foreign program, for a minute."""
+    from tests.campaigns.sweeps import run_sweeps
+
+    return run_sweeps(folder, seconds=2.0 if sample else 60.0)
+
+
 def kills(folder: Path, *, sample: bool) -> object:
     """200 kills of commands and of their jobs."""
     from tests.campaigns.kills import run_kills
@@ -42,7 +49,13 @@ def training(folder: Path, *, sample: bool) -> object:
     return run_killed_training(folder, **counts)
 
 
-CAMPAIGNS: dict[str, Callable[..., object]] = {"crowd": crowd, "kills": kills, "fuzz": fuzz, "training": training}
+CAMPAIGNS: dict[str, Callable[..., object]] = {
+    "crowd": crowd,
+    "sweeps": sweeps,
+    "kills": kills,
+    "fuzz": fuzz,
+    "training": training,
+}
 
 
 def main() -> None:

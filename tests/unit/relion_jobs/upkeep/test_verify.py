@@ -151,6 +151,13 @@ def test_harm_is_found_mended_and_gone(relion_project, harm, words):
     assert read_pipeline(relion_project).processes
 
 
+def test_of_a_job_that_died_silently_no_trace_is_left_to_mend(relion_project):
+    die_silently(relion_project)
+    for finding in verify(relion_project):
+        finding.mend()
+    assert verify(relion_project) == []
+
+
 def test_a_project_of_relions_is_found_sound(relion_project):
     assert [finding.sentence for finding in verify(relion_project)] == []
 

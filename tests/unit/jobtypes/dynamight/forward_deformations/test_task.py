@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -313,5 +314,6 @@ def test_half_written_checkpoints_of_a_killed_run_are_removed(new_job, values):
         run(values(), new_job(stop_after=9))
     left = JOB / "forward_deformations/checkpoints/.checkpoint_final.pth.0123abcd.part"
     left.write_bytes(b"half")
+    os.utime(left, (0, 0))
     run(values(), new_job(is_continue=True))
     assert not left.exists()
