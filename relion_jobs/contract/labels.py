@@ -40,6 +40,7 @@ PIPELINE_CHANGED = ".pipeline_has_changed"
 LOCK_DIRECTORY = ".relion_lock"
 NODES_DIRECTORY = ".Nodes"
 TRASH = "Trash"
+SCHEMES = "Schemes"
 
 # job types that RELION does not know are written under External/ with this prefix
 EXTERNAL_DIRECTORY = "External"

@@ -14,8 +14,6 @@ job_directory    one job directory: marks, notes, output nodes
 nodes_directory  .Nodes/, what RELION's browse buttons show
 gui_settings     .gui_*job.star, the defaults of the next job in RELION's GUI
 site             site.yaml: queue template, GPUs, plugin folders
-scheme_star      Schemes/NAME/scheme.star <-> Scheme
 star_column      one column of any STAR table, line by line
-project_files    touch, copy, move and delete as schemes ask for it
 schedule_journal  what a schedule has done so far
 """

@@ -23,8 +23,6 @@ follow      the front end that waits
 scheduler   runs scheduled jobs in the order of their files
 limits      how many jobs may run at once on this machine and on each GPU
 relaunch    a launch that was cut short when its runner died
-scheme_commands, scheme_runner, scheme_jobs, scheme_foreign_jobs, scheme_operators  RELION's schemes, from command to node
-mail        the e-mails of schemes
 outlook     what a job does and how long it will take
 foreign_jobs  jobs of types that are not ours: handed to relion_pipeliner
 overview    what ``status`` says

@@ -17,7 +17,7 @@ from relion_jobs.ondisk.locks import project_lock
 from relion_jobs.ondisk.project import locate, read_pipeline, touch_changed
 from relion_jobs.upkeep import checks
 from relion_jobs.upkeep.findings import Finding
-from relion_jobs.upkeep.locks import lock_findings, owner_findings
+from relion_jobs.upkeep.lock_checks import lock_findings, owner_findings
 
 # in the order in which they are mended: what one mends, a later one need not
 CHECKS = (

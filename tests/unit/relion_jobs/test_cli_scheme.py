@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from relion_jobs import cli
-from relion_jobs.ondisk import job_star, scheme_star
+from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.project import read_pipeline
-from relion_jobs.pipeline.scheme import Edge, Operator, Scheme, SchemeJob, Variable
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import Edge, Operator, Scheme, SchemeJob, Variable
 
 TOY = "relion.external.toy"
 FLOATS = {"i": Variable(0.0, 0.0), "most": Variable(3.0, 3.0), "pace": Variable(0.0, 0.0)}

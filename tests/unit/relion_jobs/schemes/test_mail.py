@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from relion_jobs.ondisk.site import Site, read_site
-from relion_jobs.running.mail import send_mail
+from relion_jobs.schemes.mail import send_mail
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from relion_jobs.contract.errors import BadStarFile, UserError
+from relion_jobs.contract.labels import SCHEMES
 from relion_jobs.ondisk import star
 from relion_jobs.ondisk.names import check_name, inside_project
 from relion_jobs.ondisk.star import Table
 from relion_jobs.pipeline.foreign import ForeignTable
-from relion_jobs.pipeline.scheme import SCHEMES, UNDEFINED, Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
+from relion_jobs.schemes.graph import UNDEFINED, Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
 
 SCHEME_STAR = "scheme.star"
 
@@ -56,7 +57,7 @@ def scheme_names(project: Path) -> list[str]:
 def read(project: Path, name: str) -> Scheme:
     """Read the scheme of that name (see `scheme_name`).
 
-    Whether its operators and edges make sense is asked of `relion_jobs.pipeline.scheme_operators.problems`.
+    Whether its operators and edges make sense is asked of `relion_jobs.schemes.operators.problems`.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.pipeline.scheme import (
+from relion_jobs.schemes.graph import (
     Edge,
     RunState,
     Scheme,
@@ -14,7 +14,7 @@ from relion_jobs.pipeline.scheme import (
     reset,
     set_variable,
 )
-from relion_jobs.pipeline.scheme_texts import fill_in, real_paths, value_text
+from relion_jobs.schemes.texts import fill_in, real_paths, value_text
 
 SCHEME = Scheme(
     "Schemes/flex/",

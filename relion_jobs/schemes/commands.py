@@ -7,18 +7,18 @@ from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import ABORT_NOW, Status
-from relion_jobs.ondisk import scheme_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import scheme_holder, scheme_lock
 from relion_jobs.ondisk.project import locate
-from relion_jobs.pipeline.scheme import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, set_variable
-from relion_jobs.pipeline.scheme_operators import problems
-from relion_jobs.pipeline.scheme_texts import value_text
 from relion_jobs.running.commands import complain, say
 from relion_jobs.running.console import Console
 from relion_jobs.running.overview import table
 from relion_jobs.running.registry import project_registry
-from relion_jobs.running.scheme_runner import SchemeRunner, abort_scheme
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, set_variable
+from relion_jobs.schemes.operators import problems
+from relion_jobs.schemes.runner import SchemeRunner, abort_scheme
+from relion_jobs.schemes.texts import value_text
 
 
 def list_schemes() -> int:

@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 from relion_jobs.contract.errors import UserError
 from relion_jobs.pipeline.foreign import ForeignTable
 
-SCHEMES = "Schemes"
 UNDEFINED = "undefined"
 NEW, CONTINUE = "new", "continue"
 
@@ -35,7 +34,7 @@ class Operator:
     Parameters
     ----------
     kind
-        RELION's type, e.g. ``float=plus``; `relion_jobs.pipeline.scheme_operators` knows them all.
+        RELION's type, e.g. ``float=plus``; `relion_jobs.schemes.operators` knows them all.
     output, input1, input2
         Names of variables; some kinds take a number as `input2`. ``undefined`` where unused.
     """
