@@ -9,7 +9,8 @@ launch      new, run, continue, abort: what is written before a job starts
 submit      starts the worker: a child process here, or a script for a queue
 queue_script  the submission script: RELION's template, filled in
 queue       how a job stands in its queue, and how it is cancelled there
-slurm       what Slurm says about this user's jobs
+queue_protocol  what a queue must answer, and what is known of a job in it
+slurm, site_queue  the queues: Slurm, and the one whose commands site.yaml gives (PBS, LSF, SGE)
 worker      the process of one job
 companion   a further process of a job
 execute     the one place where a task's end becomes an exit mark

@@ -142,7 +142,11 @@ class SchemeRunner:
         return OperatorRunner(self.project, self.report, self._pause, self._mail)
 
     def _mail(self, address: str, subject: str, text: str) -> str:
-        return send_mail(read_site(self.project), address, subject, text)
+        try:
+            return send_mail(read_site(self.project), address, subject, text)
+        except UserError as error:
+            # the site may have been changed since the scheme began; no scheme fails for an e-mail
+            return f"No e-mail '{subject}' to {address}: {error}"
 
     def _save(self, scheme: Scheme) -> None:
         self._scheme = scheme
