@@ -52,6 +52,7 @@ JOB_TYPE = JobType(
             outputs=(("backprojection/map_half1.mrc", HALF_MAP), ("backprojection/map_half2.mrc", HALF_MAP)),
         ),
     ),
+    device_option="gpu_id",
     all_tasks=("inverse_deformations", "backprojection"),
     cleanables=(
         Cleanable("forward_deformations/checkpoints/[0-9]*.pth", needs=_FINAL_CHECKPOINT),

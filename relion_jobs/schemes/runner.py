@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from relion_jobs.contract.errors import JobAborted, LockTimeout, RelionJobsError, UnknownJobType, UserError
-from relion_jobs.contract.labels import ABORT_NOW, MARK_OF_STATUS, Status
+from relion_jobs.contract.labels import ABORT_NOW, FINISHED, MARK_OF_STATUS, Status
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import scheme_lock
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.ondisk.site import read_site
-from relion_jobs.pipeline.status import FINISHED
 from relion_jobs.running.finish import notice_ends
 from relion_jobs.running.follow import has_ended, settle
 from relion_jobs.running.foreign_jobs import end_of_handed, hand_to_relion
