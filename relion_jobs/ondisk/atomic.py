@@ -120,6 +120,32 @@ def write_whole(path: Path, data: bytes | str) -> None:
         temporary.write_bytes(content)
 
 
+def link_whole(link: Path, target: str) -> None:
+    """Make a symbolic link, or let one that is there lead elsewhere; at every moment it leads to the old target or the new one.
+
+    Parameters
+    ----------
+    link
+        Where the link is to be.
+    target
+        Where it leads, relative to the directory of the link, so that both can be moved together.
+
+    Raises
+    ------
+    UserError
+        Something else than a link has that name, or the disk refuses, as one without links does.
+    """
+    if os.path.lexists(link) and not link.is_symlink():
+        raise UserError(f"{link} is to be a link to {target}, but something else has that name; move it away.")
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    with disk_errors(link, "create"):
+        try:
+            os.symlink(target, temporary)
+            os.replace(temporary, link)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed writers left in a folder; call it under the lock that keeps other writers out."""
     for path in folder.glob(".*." + "[0-9a-f]" * 8 + UNFINISHED):

@@ -73,7 +73,7 @@ class SchemeRunner:
         """
         scheme = scheme_star.read(self.project, self.name)
         with scheme_lock(self.project, scheme.short_name, f"run {scheme.name}", report=self.report):
-            self._scheme = scheme_star.read(self.project, self.name)
+            self._scheme = _ready(scheme_star.read(self.project, self.name))
             self._refuse()
             directory = JobDirectory(self.project, self._scheme.name)
             directory.clear_marks()
@@ -223,6 +223,11 @@ class SchemeRunner:
         if is_handed and process is not None:
             return end_of_handed(self.project, directory.name, process)
         return settle(directory, process)
+
+
+def _ready(scheme: Scheme) -> Scheme:
+    """Return the scheme at its beginning where it has come to its end, as RELION does, else as it is."""
+    return scheme.at(scheme.start_node) if scheme.current_node == UNDEFINED else scheme
 
 
 def abort_scheme(project: Path, name: str) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import resolution_at
 from jobtypes.common.volumes import write_volume
+from jobtypes.common.whole_files import link_whole
 from jobtypes.dynamight.backprojection.figures import draw_fsc, draw_slices
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import Places, local_gain, places
@@ -16,11 +17,14 @@ from jobtypes.dynamight.backprojection.normal_equations import wiener_filter
 from jobtypes.dynamight.backprojection.reconstruction import Maps
 from jobtypes.dynamight.backprojection.verdict import Verdict
 from jobtypes.dynamight.outputs import MAP_LABEL, gather_logbook
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
 FOLDER = "backprojection"
 HALF_MAP_LABEL = "DensityMap.mrc.relion.halfmap.dynamight"
 MASK_LABEL = "Mask3D.mrc.relion.dynamight"
+# what PostProcess takes; RELION's schemer can name the files at the top of a node's job directory and no others
+LINKED_AT_TOP = {"map_half1.mrc": HALF_MAP_LABEL, "map_half2.mrc": HALF_MAP_LABEL, "mask.mrc": MASK_LABEL}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
 
     ``map_half1.mrc`` and ``map_half2.mrc`` are the deformed half maps, neither filtered nor sharpened nor masked, on the
     absolute scale of the data, so that relion_postprocess takes them as they are; ``rigid_half*.mrc`` are the same without
-    deformation. ``*_filtered.mrc`` are their averages filtered by the FSC.
+    deformation. ``*_filtered.mrc`` are their averages filtered by the FSC. Links at the top of the job directory lead to the
+    deformed half maps and the mask.
     """
     folder = job.directory / FOLDER
     pairs = {"rigid": maps.rigid, "deformed": maps.deformed}
@@ -69,6 +74,7 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
         job.add_output(folder / f"{stem}_filtered.mrc", MAP_LABEL)
     write_volume(folder / "mask.mrc", mask, pixel_size_angstroms)
     job.add_output(folder / "mask.mrc", MASK_LABEL)
+    link_at_top(job)
     halves = {name: (pair.maps[1], pair.maps[2]) for name, pair in pairs.items()}
     gain = local_gain(halves["rigid"], halves["deformed"], mask, pixel_size_angstroms=pixel_size_angstroms)
     write_volume(folder / "local_gain.mrc", gain, pixel_size_angstroms)
@@ -81,6 +87,21 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
     draw_slices(folder / "figures" / "maps.png", filtered["rigid"], filtered["deformed"], gain, mask)
     gather_logbook(job.directory, job)
     return [where.sentence(), resolutions.sentence()]
+
+
+def link_at_top(job: RunningJob) -> None:
+    """Let links at the top of the job directory lead to what PostProcess takes, and register them; a warning where none can be.
+
+    They are symbolic and relative: they always lead to the present maps, and a directory that is moved to the Trash and back, or
+    set aside, keeps them.
+    """
+    for name, label in LINKED_AT_TOP.items():
+        try:
+            link_whole(job.directory / name, f"{FOLDER}/{name}")
+        except UserError as error:
+            job.warn(str(error))
+        else:
+            job.add_output(job.directory / name, label)
 
 
 def _write_curves(

@@ -96,8 +96,10 @@ def load_last(job_directory: Path) -> dict[str, Any] | None:
 
 def set_results_aside(job_directory: Path, *, keep: Collection[Path] = ()) -> Path:
     """Move all results of a job into ``previous_NNN/`` inside it, but files to keep in their place, and return that folder."""
+    # links first, while they lead somewhere; they are relative and lead there again where all has been moved
+    links = [path for path in sorted(job_directory.iterdir()) if path.is_symlink() and path.readlink().parts[0] in RESULT_FOLDERS]
     paths = [path for name in RESULT_FOLDERS for path in sorted((job_directory / name).glob("*")) if path not in keep]
-    return set_aside(job_directory, paths)
+    return set_aside(job_directory, [*links, *paths])
 
 
 def _refuse_infinite(states: dict[int, dict[str, Any]]) -> None:
