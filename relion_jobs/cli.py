@@ -12,11 +12,11 @@ from relion_jobs import __version__
 from relion_jobs.contract.errors import RelionJobsError
 from relion_jobs.contract.jobtype import Tool
 from relion_jobs.running import commands, worker
-from relion_jobs.running import scheme_commands as schemes
 from relion_jobs.running.closed_output import ending_quietly
 from relion_jobs.running.limits import Limits
 from relion_jobs.running.registry import load_function, project_registry
 from relion_jobs.running.sentences import sentence
+from relion_jobs.schemes import commands as schemes
 from relion_jobs.upkeep import commands as upkeep
 
 DESCRIPTION = """Runs RELION-style jobs in a RELION project directory, from any directory inside it.

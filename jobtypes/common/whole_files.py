@@ -22,6 +22,17 @@ def written_whole(path: Path | str) -> AbstractContextManager[Path]:
     return atomic.written_whole(Path(path), make_directories=True)
 
 
+def link_whole(link: Path, target: str) -> None:
+    """Let a symbolic link lead to `target`, relative to the directory of the link; see `relion_jobs.ondisk.atomic`.
+
+    Raises
+    ------
+    UserError
+        Something else than a link has that name, or the disk refuses.
+    """
+    atomic.link_whole(link, target)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed writers left in a folder; what others write there just now stays."""
     unfinished.remove_unfinished(folder)

@@ -48,6 +48,7 @@ JOB_TYPE = JobType(
             outputs=tuple((str(layout.half_map(half)), layout.HALF_MAP_LABEL) for half in (1, 2)),
         ),
     ),
+    device_option="gpu_id",
     all_tasks=("inverse_deformations", "backprojection"),
     program="fn_dynamight_exe",
     cleanables=(

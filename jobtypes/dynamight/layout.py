@@ -105,6 +105,10 @@ def rigid_half_map(half: int) -> Path:
     return BACKPROJECTION / f"rigid_half{half}.mrc"
 
 
+# what PostProcess takes; RELION's schemer can name the files at the top of a node's job directory and no others
+LINKED_AT_TOP = {half_map(1): HALF_MAP_LABEL, half_map(2): HALF_MAP_LABEL, MASK: MASK_LABEL}
+
+
 def partial_sums(half: int, part: str, number: int) -> Path:
     """Sums of a bin of the particles of a part, ``train`` or ``all``."""
     return PARTIAL_SUMS / f"half{half}_{part}_bin{number:04d}.pth"

@@ -15,9 +15,8 @@ project          find, create and change a project
 job_directory    one job directory: marks, notes, output nodes
 nodes_directory  .Nodes/, what RELION's browse buttons show
 gui_settings     .gui_*job.star, the defaults of the next job in RELION's GUI
-site             site.yaml: queue template, GPUs, plugin folders
-scheme_star      Schemes/NAME/scheme.star <-> Scheme
+site             site.yaml: the queue and its commands, GPUs, plugin folders
+command_words    a command as text -> the words that a program is started with
 star_column      one column of any STAR table, line by line
-project_files    touch, copy, move and delete as schemes ask for it
 schedule_journal  what a schedule has done so far
 """

@@ -119,6 +119,32 @@ def write_whole(path: Path, data: bytes | str) -> None:
         temporary.write_bytes(content)
 
 
+def link_whole(link: Path, target: str) -> None:
+    """Make a symbolic link, or let one that is there lead elsewhere; at every moment it leads to the old target or the new one.
+
+    Parameters
+    ----------
+    link
+        Where the link is to be.
+    target
+        Where it leads, relative to the directory of the link, so that both can be moved together.
+
+    Raises
+    ------
+    UserError
+        Something else than a link has that name, or the disk refuses, as one without links does.
+    """
+    if os.path.lexists(link) and not link.is_symlink():
+        raise UserError(f"{link} is to be a link to {target}, but something else has that name; move it away.")
+    temporary = unfinished_path(link)
+    with disk_errors(link, "create"):
+        try:
+            os.symlink(target, temporary)
+            os.replace(temporary, link)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

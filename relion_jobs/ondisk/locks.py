@@ -25,11 +25,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from relion_jobs.contract.errors import LockTimeout, UserError
-from relion_jobs.contract.labels import LOCK_DIRECTORY, PIPELINE_STAR
+from relion_jobs.contract.labels import LOCK_DIRECTORY, PIPELINE_STAR, SCHEMES
 from relion_jobs.ondisk.atomic import disk_error
 from relion_jobs.ondisk.owner import Owner, ago
 from relion_jobs.ondisk.unfinished import unfinished_path
-from relion_jobs.pipeline.scheme import SCHEMES
 
 RELION_POLL_SECONDS = 3.0
 RELION_WAIT_SECONDS = 63.0

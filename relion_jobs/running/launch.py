@@ -23,7 +23,7 @@ from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
 from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
-from relion_jobs.running.queue import cancel, standing
+from relion_jobs.running.queue import cancel, cancel_command, standing
 from relion_jobs.running.registry import Registry, answers_to
 from relion_jobs.running.settings import (
     Settings,
@@ -208,9 +208,17 @@ def abort(project: Path, name: str) -> str:
         return f"{process.name} was asked to stop; it does so at its next checkpoint."
     runs = queued.state == "runs" or (queued.state == "unknown" and owner_of(directory) is not None)
     if runs and not is_repeated:
-        again = f"'relion_jobs abort {process.name}' once more cancels it in its queue"
-        return f"{process.name} was asked to stop by its abort mark and does so at its next checkpoint; {again}."
+        return f"{process.name} was asked to stop by its abort mark and does so at its next checkpoint; {_harder_way(directory)}"
     return _abort_in_queue(directory, runs=runs)
+
+
+def _harder_way(directory: JobDirectory) -> str:
+    """Say how a job in a queue is stopped that does not heed its abort mark."""
+    try:
+        cancel_command(directory)
+    except UserError as error:
+        return f"should it not: {error}"
+    return f"'relion_jobs abort {directory.name}' once more cancels it in its queue."
 
 
 def _abort_in_queue(directory: JobDirectory, *, runs: bool) -> str:

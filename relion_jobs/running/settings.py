@@ -28,6 +28,7 @@ from relion_jobs.ondisk.site import Site
 
 QUEUE_SWITCH = "do_queue"
 QUEUE_TEMPLATE = "qsubscript"
+SUBMIT_COMMAND = "qsub"
 
 
 @dataclass(frozen=True)

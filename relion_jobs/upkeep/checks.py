@@ -210,7 +210,7 @@ class _finding_instead:  # noqa: N801 - used as a context manager, like contextl
 
 
 def _type_directories(project: Path) -> list[Path]:
-    skipped = (labels.TRASH, "Schemes", "ExportJobs")
+    skipped = (labels.TRASH, labels.SCHEMES, "ExportJobs")
     folders = (path for path in project.iterdir() if path.is_dir() and not path.is_symlink())
     return sorted(path for path in folders if path.name not in skipped and not path.name.startswith("."))
 

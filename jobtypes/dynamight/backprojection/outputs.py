@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import resolution_at
 from jobtypes.common.volumes import write_volume
+from jobtypes.common.whole_files import link_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.figures import draw_fsc, draw_slices
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
@@ -17,6 +18,7 @@ from jobtypes.dynamight.backprojection.normal_equations import wiener_filter
 from jobtypes.dynamight.backprojection.reconstruction import Maps
 from jobtypes.dynamight.backprojection.verdict import Verdict
 from jobtypes.dynamight.outputs import gather_logbook
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
 _HALF_MAPS = {"rigid": layout.rigid_half_map, "deformed": layout.half_map}
@@ -53,7 +55,7 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
 
     Half maps (`layout.half_map`, and `layout.rigid_half_map` without deformation) are neither filtered nor sharpened nor masked,
     on the absolute scale of the data, so that relion_postprocess takes them as they are; `layout.MAP` and `layout.RIGID_MAP`
-    are their averages filtered by the FSC.
+    are their averages filtered by the FSC. Links at the top of the job directory lead to the deformed half maps and the mask.
     """
     folder = job.directory
     pairs = {"rigid": maps.rigid, "deformed": maps.deformed}
@@ -68,6 +70,7 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
         job.add_output(folder / _FILTERED[name], layout.MAP_LABEL)
     write_volume(folder / layout.MASK, mask, pixel_size_angstroms)
     job.add_output(folder / layout.MASK, layout.MASK_LABEL)
+    link_at_top(job)
     halves = {name: (pair.maps[1], pair.maps[2]) for name, pair in pairs.items()}
     gain = local_gain(halves["rigid"], halves["deformed"], mask, pixel_size_angstroms=pixel_size_angstroms)
     write_volume(folder / layout.LOCAL_GAIN, gain, pixel_size_angstroms)
@@ -78,6 +81,21 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
     draw_slices(folder / layout.SLICES_FIGURE, filtered["rigid"], filtered["deformed"], gain, mask)
     gather_logbook(job.directory, job)
     return [where.sentence(), resolutions.sentence()]
+
+
+def link_at_top(job: RunningJob) -> None:
+    """Let links at the top of the job directory lead to what PostProcess takes, and register them; a warning where none can be.
+
+    They are symbolic and relative: they always lead to the present maps, and a directory that is moved to the Trash and back, or
+    set aside, keeps them.
+    """
+    for path, label in layout.LINKED_AT_TOP.items():
+        try:
+            link_whole(job.directory / path.name, str(path))
+        except UserError as error:
+            job.warn(str(error))
+        else:
+            job.add_output(job.directory / path.name, label)
 
 
 def _write_curves(

@@ -95,8 +95,14 @@ def load_last(job_directory: Path) -> dict[str, Any] | None:
 
 def set_results_aside(job_directory: Path, *, keep: Collection[Path] = ()) -> Path:
     """Move all results of a job into ``previous_NNN/`` inside it, but files to keep in their place, and return that folder."""
+    # links first, while they lead somewhere; they are relative and lead there again where all has been moved
+    links = [path for path in sorted(job_directory.iterdir()) if _leads_to_results(path)]
     paths = [path for folder in layout.RESULT_FOLDERS for path in sorted((job_directory / folder).glob("*")) if path not in keep]
-    return set_aside(job_directory, paths)
+    return set_aside(job_directory, [*links, *paths])
+
+
+def _leads_to_results(path: Path) -> bool:
+    return path.is_symlink() and Path(path.readlink().parts[0]) in layout.RESULT_FOLDERS
 
 
 def _refuse_infinite(states: dict[int, dict[str, Any]]) -> None:

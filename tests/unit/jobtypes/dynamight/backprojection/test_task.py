@@ -168,6 +168,26 @@ def test_outputs_and_pictures_are_written_and_registered_with_the_voxel_size(mak
     assert ElementTree.parse(folder / "fsc_deformed.xml").getroot().tag == "fsc"
 
 
+def test_what_postprocess_takes_stands_at_the_top_of_the_job_directory_too(make_project):
+    project = make_project(20)
+    job = project.job()
+    folder = project.root / job.directory
+    (folder / "mask.mrc").write_text("of somebody else")
+    (folder / "map_half2.mrc").symlink_to("elsewhere/old.mrc")
+    project.run(job)
+    for name in ("map_half1.mrc", "map_half2.mrc"):
+        assert (folder / name).readlink() == Path("backprojection") / name
+        assert job.outputs[str(job.directory / name)] == job.outputs[str(job.directory / "backprojection" / name)]
+    assert (folder / "mask.mrc").read_text() == "of somebody else"
+    assert any(
+        "mask.mrc is to be a link to backprojection/mask.mrc, but something else has that name" in one for one in job.warnings
+    )
+    # another run of the task, which writes the maps anew
+    before = (folder / "map_half1.mrc").stat().st_ino
+    project.run(job)
+    assert (folder / "map_half1.mrc").stat().st_ino == (folder / "backprojection/map_half1.mrc").stat().st_ino != before
+
+
 def test_check_says_the_plan_and_writes_nothing(make_project, monkeypatch):
     project = make_project(60)
     monkeypatch.chdir(project.root)
@@ -220,13 +240,13 @@ def test_relion_postprocess_takes_the_maps_as_they_are(make_project):
     project = make_project(200)
     job = project.job()
     project.run(job)
-    folder = job.directory / "backprojection"
-    (folder / "pp").mkdir()  # where it puts its logbook
-    command = ["relion_postprocess", "--i", "map_half1.mrc", "--i2", "map_half2.mrc", "--mask", "mask.mrc", "--angpix", "3"]
-    command += ["--o", "pp"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    (project.root / "PostProcess").mkdir()  # where it puts its logbook
+    # by the names that RELION's schemer can say; it finds the second half map by the name of the first
+    command = ["relion_postprocess", "--i", f"{job.directory}/map_half1.mrc", "--mask", f"{job.directory}/mask.mrc"]
+    command += ["--angpix", "3", "--o", "PostProcess/pp"]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=True)
     assert "FINAL RESOLUTION" in done.stdout
-    assert (folder / "pp.mrc").is_file()
+    assert (project.root / "PostProcess/pp.mrc").is_file()
 
 
 def test_bins_within_the_tolerance_are_as_good_as_a_bin_for_every_particle(make_project):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from relion_jobs.contract.errors import BadStarFile, UserError
+from relion_jobs.contract.labels import SCHEMES
 from relion_jobs.ondisk import star
 from relion_jobs.ondisk.names import check_name, inside_project
 from relion_jobs.ondisk.star import Table
 from relion_jobs.pipeline.foreign import ForeignTable
-from relion_jobs.pipeline.scheme import SCHEMES, UNDEFINED, Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
+from relion_jobs.schemes.graph import Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
 
 SCHEME_STAR = "scheme.star"
 
@@ -56,7 +57,8 @@ def scheme_names(project: Path) -> list[str]:
 def read(project: Path, name: str) -> Scheme:
     """Read the scheme of that name (see `scheme_name`).
 
-    Whether its operators and edges make sense is asked of `relion_jobs.pipeline.scheme_operators.problems`.
+    Rows that RELION's schemer adds by mistake are passed over (see `stray_rows`). Whether operators and edges make sense is asked
+    of `relion_jobs.schemes.operators.problems`.
 
     Raises
     ------
@@ -77,18 +79,15 @@ def read(project: Path, name: str) -> Scheme:
         label = _GENERAL_COLUMNS[0]
         raise BadStarFile(f"{path}: _{label} is {written}, but the scheme lies in {name}; write {name} there.")
     known_tables = {one: tables.get(one, Table(one, columns, ())) for one, columns in _COLUMNS.items()}
-    edges = tuple(_edges(known_tables["scheme_edges"]))
-    node = general.column(_GENERAL_COLUMNS[1])[0]
     return Scheme(
         name=name,
-        # a scheme that has come to its end starts at its beginning, as in RELION
-        current_node=edges[0].start if node == UNDEFINED and edges else node,
+        current_node=general.column(_GENERAL_COLUMNS[1])[0],
         floats=_variables(known_tables["scheme_floats"], _float),
         bools=_variables(known_tables["scheme_bools"], _bool),
         strings=_variables(known_tables["scheme_strings"], lambda table, row, text: text),
         operators={name: Operator(*words) for name, *words in _rows(known_tables["scheme_operators"])},
         jobs=_jobs(known_tables["scheme_jobs"]),
-        edges=edges,
+        edges=tuple(_edges(known_tables["scheme_edges"])),
         run=_run_state(tables[_RUN]) if _RUN in tables else None,
         foreign_tables=tuple(
             ForeignTable(table.name, table.is_loop, table.columns, tuple(tuple(map(str, row)) for row in table.rows))
@@ -96,6 +95,19 @@ def read(project: Path, name: str) -> Scheme:
             if table.name not in (*_COLUMNS, _GENERAL, _RUN)
         ),
     )
+
+
+def stray_rows(project: Path, name: str) -> list[str]:
+    """Names of the rows of scheme.star that are no jobs, such as ``dynamight/backprojection``; `read` passes over them.
+
+    Raises
+    ------
+    UserError, BadStarFile
+        As for `read`.
+    """
+    scheme = read(project, name)
+    table = star.read_tables(inside_project(project, scheme.name + SCHEME_STAR)).get("scheme_jobs")
+    return [row for row, job, mode, _ in _rows(table) if _is_stray(job, mode)] if table else []
 
 
 def write(scheme: Scheme, project: Path) -> None:
@@ -145,7 +157,13 @@ def _jobs(table: Table) -> dict[str, SchemeJob]:
     return {
         name: SchemeJob(job, mode, _bool(table, row, has_started))
         for row, (name, job, mode, has_started) in enumerate(_rows(table))
+        if not _is_stray(job, mode)
     }
+
+
+def _is_stray(job: str, mode: str) -> bool:
+    """Whether a row is no job: RELION's schemer adds one, with nothing in it, for a folder of a job that an option names."""
+    return not job and not mode
 
 
 def _edges(table: Table) -> Iterable[Edge]:

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import ABORT_NOW, Status
-from relion_jobs.ondisk import scheme_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import scheme_holder, scheme_lock
-from relion_jobs.ondisk.project import locate
-from relion_jobs.pipeline.scheme import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, set_variable
-from relion_jobs.pipeline.scheme_operators import problems
-from relion_jobs.pipeline.scheme_texts import value_text
+from relion_jobs.ondisk.project import locate, read_pipeline
 from relion_jobs.running.commands import complain, say
 from relion_jobs.running.console import Console
 from relion_jobs.running.overview import table
 from relion_jobs.running.registry import project_registry
-from relion_jobs.running.scheme_runner import SchemeRunner, abort_scheme
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, rest, set_variable
+from relion_jobs.schemes.operators import problems
+from relion_jobs.schemes.runner import SchemeRunner, abort_scheme
+from relion_jobs.schemes.texts import value_text
 
 
 def list_schemes() -> int:
@@ -115,7 +115,17 @@ def _standing(project: Path, scheme: Scheme) -> str:
     if scheme.run is not None:
         return "its run died; 'relion_jobs scheme run' takes it up"
     status = directory.status_from_marks()
-    return str(status) if status else "not run yet"
+    if status and _marked_since_last_change(directory):
+        return str(status)
+    job = scheme.jobs.get(scheme.current_node)
+    process = read_pipeline(project).find(job.job) if job and job.has_started else None
+    return rest(scheme, process.status if process else None)
+
+
+def _marked_since_last_change(directory: JobDirectory) -> bool:
+    """Whether the mark says how the last run ended: relion_schemer on a command line changes the scheme and writes no mark."""
+    changed = (directory.path / scheme_star.SCHEME_STAR).stat().st_mtime_ns
+    return any((directory.path / mark).stat().st_mtime_ns >= changed for mark in directory.marks())
 
 
 def _say_table(*words: object) -> None:

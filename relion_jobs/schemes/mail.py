@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 
 from relion_jobs.ondisk.site import Site
@@ -31,7 +30,7 @@ def send_mail(site: Site, address: str, subject: str, text: str) -> str:
     addresses = [one.strip() for one in address.split(",")]
     if (wrong := next((one for one in addresses if not _ADDRESS.fullmatch(one)), None)) is not None:
         return f"No {about}: '{wrong}' is no address."
-    words = [*shlex.split(site.mail_command), "-s", subject, *addresses]
+    words = [*site.mail_command, "-s", subject, *addresses]
     try:
         done = subprocess.run(words, input=text, text=True, capture_output=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

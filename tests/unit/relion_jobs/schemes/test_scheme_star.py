@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk import scheme_star
-from relion_jobs.pipeline.scheme import Edge, Operator, RunState, Scheme, Variable
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import Edge, Operator, RunState, Scheme, Variable
+from relion_jobs.schemes.operators import problems
 
 SAMPLES = Path(__file__).parents[3] / "data/relion"
 
@@ -54,9 +54,22 @@ def test_numbers_keep_all_their_digits_and_the_state_of_a_run_is_kept(tmp_path):
     assert scheme_star.read(tmp_path, "a") == scheme
 
 
-def test_a_scheme_that_came_to_its_end_starts_at_its_beginning(flex):
-    scheme_star.write(replace(scheme_star.read(flex, "flex"), current_node="undefined"), flex)
-    assert scheme_star.read(flex, "flex").current_node == "inputs"
+STRAY = ' dynamight DynaMight/job010/        new            1 \ndynamight/backprojection         ""         ""            1 \n'
+
+
+def test_a_row_that_relions_schemer_adds_by_mistake_is_passed_over_and_gone_once_written(flex):
+    path = flex / "Schemes/flex/scheme.star"
+    before = path.read_text()
+    with_stray = before.replace(STRAY.partition("\n")[0] + "\n", STRAY)
+    assert with_stray != before
+    path.write_text(with_stray)
+    assert scheme_star.stray_rows(flex, "flex") == ["dynamight/backprojection"]
+    scheme = scheme_star.read(flex, "flex")
+    assert list(scheme.jobs) == ["dynamight", "inputs"]
+    assert problems(scheme) == []
+    scheme_star.write(scheme, flex)
+    assert path.read_text() == before
+    assert scheme_star.stray_rows(flex, "flex") == []
 
 
 def test_tables_that_we_do_not_know_are_kept(flex):

@@ -7,7 +7,9 @@ import stat
 import pytest
 
 from relion_jobs.ondisk.site import Site, read_site
-from relion_jobs.running.mail import send_mail
+from relion_jobs.running.registry import Registry
+from relion_jobs.schemes.mail import send_mail
+from relion_jobs.schemes.runner import SchemeRunner
 
 
 @pytest.fixture
@@ -32,10 +34,18 @@ def test_the_program_of_site_yaml_gets_subject_address_and_text(tmp_path, mailer
 
 @pytest.mark.parametrize("address", ["-oProxy=x", "a b", "", "me@lab.org;reboot", "$(x)"])
 def test_what_is_no_address_is_refused(tmp_path, mailer, address):
-    assert "is no address" in send_mail(Site(mail_command=str(mailer)), address, "S", "text")
+    assert "is no address" in send_mail(Site(mail_command=(str(mailer),)), address, "S", "text")
     assert not (tmp_path / "sent").exists()
 
 
 @pytest.mark.parametrize(("command", "reason"), [("false", "exit code 1"), ("/nix/mail", "FileNotFoundError")])
 def test_a_program_that_fails_is_no_error_of_the_scheme(command, reason):
-    assert reason in send_mail(Site(mail_command=command), "me", "S", "text")
+    assert reason in send_mail(Site(mail_command=(command,)), "me", "S", "text")
+
+
+def test_a_site_that_was_damaged_meanwhile_is_no_error_of_the_scheme(tmp_path):
+    runner = SchemeRunner(tmp_path, "loop", Registry({}), lambda text: None)
+    (tmp_path / "site.yaml").write_text("mail_command: mail -r 'the lab\n")
+    said = runner._mail("me", "S", "text")
+    assert said.startswith("No e-mail 'S' to me: The mail_command of ")
+    assert "No closing quotation" in said

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.labels import Status
 from relion_jobs.pipeline.foreign import ForeignTable
 
-SCHEMES = "Schemes"
 UNDEFINED = "undefined"
 NEW, CONTINUE = "new", "continue"
 
@@ -35,7 +35,7 @@ class Operator:
     Parameters
     ----------
     kind
-        RELION's type, e.g. ``float=plus``; `relion_jobs.pipeline.scheme_operators` knows them all.
+        RELION's type, e.g. ``float=plus``; `relion_jobs.schemes.operators` knows them all.
     output, input1, input2
         Names of variables; some kinds take a number as `input2`. ``undefined`` where unused.
     """
@@ -206,6 +206,27 @@ def reset(scheme: Scheme) -> Scheme:
         jobs={name: replace(one, job=name, has_started=False) for name, one in scheme.jobs.items()},
         run=None,
     )
+
+
+def rest(scheme: Scheme, status: Status | None) -> str:
+    """Say how a scheme stands that nobody runs, from its own state alone: RELION's schemer need not leave a mark.
+
+    Parameters
+    ----------
+    scheme
+        The scheme.
+    status
+        Of the job that its current node has started; None where there is none.
+    """
+    node = scheme.current_node
+    if node in scheme.operators and scheme.operators[node].kind == "exit":
+        return "ended: it has reached an exit"
+    if node in (scheme.start_node, UNDEFINED) and not any(job.has_started for job in scheme.jobs.values()):
+        return "not run yet"
+    if node == UNDEFINED:
+        return "ended: no edge goes on"
+    job = f"; {scheme.jobs[node].job} is {status}" if status else ""
+    return f"begun, and nobody runs it{job}"
 
 
 def set_variable(scheme: Scheme, name: str, text: str, *, reset_too: bool = False) -> Scheme:

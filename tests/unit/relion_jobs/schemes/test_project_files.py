@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk.project_files import copy, delete, matching, move, touch
+from relion_jobs.schemes.project_files import copy, delete, matching, move, touch
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Carries out the operators of a scheme.
 
-What needs variables only is computed by `relion_jobs.pipeline.scheme_operators`; here are files, time and the mailbox.
+What needs variables only is computed by `relion_jobs.schemes.operators`; here are files, time and the mailbox.
 
 Source: RELION 5's schemer. Departures: files are touched, copied, moved and deleted inside the project only, without a shell; the
 time of the last ``wait`` and the end of ``exit_maxtime`` outlive a run that dies.
@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk import project_files, scheme_star
 from relion_jobs.ondisk.star_column import count_rows, read_column
-from relion_jobs.pipeline.scheme import UNDEFINED, RunState, Scheme, Value, number
-from relion_jobs.pipeline.scheme_operators import SIGNATURES, compute, is_pure, of_column, value_of
-from relion_jobs.pipeline.scheme_texts import real_paths, value_text
+from relion_jobs.schemes import project_files, scheme_star
+from relion_jobs.schemes.graph import UNDEFINED, RunState, Scheme, Value, number
+from relion_jobs.schemes.operators import SIGNATURES, compute, is_pure, of_column, value_of
+from relion_jobs.schemes.texts import real_paths, value_text
 
 _HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Operators:
+class OperatorRunner:
     """The operators of the schemes of one project.
 
     Parameters

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.pipeline.scheme import (
+from relion_jobs.contract.labels import Status
+from relion_jobs.schemes.graph import (
     Edge,
+    Operator,
     RunState,
     Scheme,
     SchemeJob,
     Variable,
     reset,
+    rest,
     set_variable,
 )
-from relion_jobs.pipeline.scheme_texts import fill_in, real_paths, value_text
+from relion_jobs.schemes.texts import fill_in, real_paths, value_text
 
 SCHEME = Scheme(
     "Schemes/flex/",
@@ -114,3 +119,22 @@ def test_a_job_that_has_not_run_is_refused_in_options_and_left_alone_in_operator
     assert real_paths(SCHEME, text, read_other, strict=False) == text
     with pytest.raises(UserError, match="node fresh of Schemes/flex/, which has not run yet"):
         real_paths(SCHEME, text, read_other, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("node", "has_started", "status", "sentence"),
+    [
+        ("first", False, None, "not run yet"),
+        ("undefined", False, None, "not run yet"),
+        ("undefined", True, None, "ended: no edge goes on"),
+        ("EXIT", True, None, "ended: it has reached an exit"),
+        ("first", True, Status.FAILED, "begun, and nobody runs it; External/job001/ is Failed"),
+        ("count", True, None, "begun, and nobody runs it"),
+    ],
+)
+def test_how_a_scheme_stands_that_nobody_runs_is_read_from_its_own_state(node, has_started, status, sentence):
+    job = SchemeJob("External/job001/", "new", has_started)
+    operators = {"EXIT": Operator("exit"), "count": Operator("float=set", "n", "n")}
+    edges = (Edge("first", "count"), Edge("count", "EXIT"))
+    scheme = replace(SCHEME, current_node=node, jobs={"first": job}, operators=operators, edges=edges, run=None)
+    assert rest(scheme, status) == sentence

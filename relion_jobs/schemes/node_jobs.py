@@ -9,17 +9,18 @@ from pathlib import Path
 
 from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.jobtype import JobType
-from relion_jobs.ondisk import job_star, scheme_star
+from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.names import inside_project
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.ondisk.site import read_site
-from relion_jobs.pipeline.scheme import CONTINUE, Scheme
-from relion_jobs.pipeline.scheme_texts import fill_in, real_paths
 from relion_jobs.running.launch import new_job, schedule_continue
 from relion_jobs.running.registry import Registry
-from relion_jobs.running.scheme_foreign_jobs import add_foreign, added_since, schedule_foreign_continue
 from relion_jobs.running.settings import new_texts, read_settings
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.foreign_node_jobs import add_foreign, added_since, schedule_foreign_continue
+from relion_jobs.schemes.graph import CONTINUE, Scheme
+from relion_jobs.schemes.texts import fill_in, real_paths
 
 INPUT_WAIT_SECONDS = 50.0  # as RELION: an input on a slow file system may be seen late
 _INPUT_POLL_SECONDS = 1.0

@@ -12,28 +12,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from relion_jobs.contract.errors import JobAborted, LockTimeout, RelionJobsError, UnknownJobType, UserError
-from relion_jobs.contract.labels import ABORT_NOW, MARK_OF_STATUS, Status
-from relion_jobs.ondisk import scheme_star
+from relion_jobs.contract.labels import ABORT_NOW, FINISHED, MARK_OF_STATUS, Status
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import scheme_lock
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.ondisk.site import read_site
-from relion_jobs.pipeline.scheme import UNDEFINED, RunState, Scheme
-from relion_jobs.pipeline.scheme_operators import problems
-from relion_jobs.pipeline.status import FINISHED
 from relion_jobs.running.finish import notice_ends
 from relion_jobs.running.follow import has_ended, settle
 from relion_jobs.running.foreign_jobs import end_of_handed, hand_to_relion
 from relion_jobs.running.interruption import Interruption
 from relion_jobs.running.launch import prepare_run
-from relion_jobs.running.mail import send_mail
 from relion_jobs.running.registry import Registry
 from relion_jobs.running.relaunch import schedule_unstarted
-from relion_jobs.running.scheme_jobs import SchemeJobs, with_noted_job
-from relion_jobs.running.scheme_operators import Operators
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.submit import submit
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import UNDEFINED, RunState, Scheme
+from relion_jobs.schemes.mail import send_mail
+from relion_jobs.schemes.node_jobs import SchemeJobs, with_noted_job
+from relion_jobs.schemes.operator_runner import OperatorRunner
+from relion_jobs.schemes.operators import problems
 
 POLL_SECONDS = 0.2
 
@@ -74,7 +73,7 @@ class SchemeRunner:
         """
         scheme = scheme_star.read(self.project, self.name)
         with scheme_lock(self.project, scheme.short_name, f"run {scheme.name}", report=self.report):
-            self._scheme = scheme_star.read(self.project, self.name)
+            self._scheme = _ready(scheme_star.read(self.project, self.name))
             self._refuse()
             directory = JobDirectory(self.project, self._scheme.name)
             directory.clear_marks()
@@ -138,11 +137,15 @@ class SchemeRunner:
         assert self._scheme.run is not None
         return self._scheme.run
 
-    def _operators(self) -> Operators:
-        return Operators(self.project, self.report, self._pause, self._mail)
+    def _operators(self) -> OperatorRunner:
+        return OperatorRunner(self.project, self.report, self._pause, self._mail)
 
     def _mail(self, address: str, subject: str, text: str) -> str:
-        return send_mail(read_site(self.project), address, subject, text)
+        try:
+            return send_mail(read_site(self.project), address, subject, text)
+        except UserError as error:
+            # the site may have been changed since the scheme began; no scheme fails for an e-mail
+            return f"No e-mail '{subject}' to {address}: {error}"
 
     def _save(self, scheme: Scheme) -> None:
         self._scheme = scheme
@@ -220,6 +223,11 @@ class SchemeRunner:
         if is_handed and process is not None:
             return end_of_handed(self.project, directory.name, process)
         return settle(directory, process)
+
+
+def _ready(scheme: Scheme) -> Scheme:
+    """Return the scheme at its beginning where it has come to its end, as RELION does, else as it is."""
+    return scheme.at(scheme.start_node) if scheme.current_node == UNDEFINED else scheme
 
 
 def abort_scheme(project: Path, name: str) -> list[str]:

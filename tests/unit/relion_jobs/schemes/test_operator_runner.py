@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk import scheme_star
-from relion_jobs.pipeline.scheme import Operator, RunState, Scheme, SchemeJob, Variable
-from relion_jobs.pipeline.scheme_operators import SIGNATURES, is_pure
-from relion_jobs.running.scheme_operators import Operators
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import Operator, RunState, Scheme, SchemeJob, Variable
+from relion_jobs.schemes.operator_runner import OperatorRunner
+from relion_jobs.schemes.operators import SIGNATURES, is_pure
 
 TABLE = "data_particles\n\nloop_\n_rlnName #1\n_rlnValue #2\n_rlnFlag #3\nfirst 2.5 1\nsecond -1 0\n"
 STRINGS = {
@@ -40,7 +40,7 @@ class Bench:
         self.project, self.now = project, 1000.0
         self.said: list[str] = []
         self.mails: list[tuple[str, str, str]] = []
-        self.operators = Operators(project, self.said.append, self.pause, self.mail, lambda: self.now)
+        self.operators = OperatorRunner(project, self.said.append, self.pause, self.mail, lambda: self.now)
         (project / "parts.star").write_text(TABLE)
         (project / "External/job001").mkdir(parents=True)
         (project / "External/job001/parts.star").write_text(TABLE + "third 0 0\n")
