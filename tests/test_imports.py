@@ -27,7 +27,7 @@ PLUGINS = {
 
 # third-party package -> modules that may import it
 OWNERS = {
-    "starfile": ["jobtypes.common.particles"],
+    "starfile": ["jobtypes.common.small_tables"],
     "filelock": ["relion_jobs.ondisk.locks"],
     "yaml": ["relion_jobs.contract.options", "relion_jobs.ondisk.site"],
     "mrcfile": ["jobtypes.common.volumes", "jobtypes.common.particle_images"],

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.model.gaussians import automatic_threshold
-from jobtypes.dynamight.outputs import write_gaussians_pdb, write_motion_arrows
+from jobtypes.dynamight.outputs import MAP_LABEL, write_gaussians_pdb, write_motion_arrows
 from jobtypes.dynamight.visualization.animation import AnimationStage, write_animation
 from jobtypes.dynamight.visualization.figures import Portrait, Scene, cameras_for
 from jobtypes.dynamight.visualization.movies import write_chimerax_script, write_series
@@ -80,6 +80,9 @@ def save_gaussians(session: Session, coordinates: Tensor) -> Path:
 def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = "movie") -> Movie:
     """Write the states along a path as maps, a ChimeraX script that plays them, and an animated picture.
 
+    One of these files becomes an output node: the map of the first state, an end of the motion, where the states of two movies
+    differ most. RELION's Display shows maps and no scripts or animations, and each node is a row in its list.
+
     Parameters
     ----------
     session
@@ -87,7 +90,7 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
     path : (F, D) A
         Coordinates of the states along the main motions.
     job, stage
-        For progress, and abort between two states.
+        For progress, abort between two states, and the output node.
 
     Returns
     -------
@@ -110,6 +113,7 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
     write_chimerax_script(folder / "play.cxc", [file.name for file in files], scene.level, arrows="motion.bild")
     files += [folder / "motion.bild", folder / "play.cxc"]
     files += write_animation(folder / "animation", pictures)
+    job.add_output(files[0], MAP_LABEL)
     return Movie(folder, portraits, scene, files)
 
 

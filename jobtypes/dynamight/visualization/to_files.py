@@ -66,7 +66,7 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
         f"Half {half}: rms displacement along the main motions {shares}. States are drawn from {session.maps.description}."
     )
     given = given_states(session, options, job)
-    listed = job.directory / FOLDER / f"states_half{half}.tsv"
+    listed = job.directory / FOLDER / f"states_half{half}.star"
     remove_listed(listed, job.directory)
     clusters = session.clusters(options.n_clusters, options.seed)
     draw_embedding(session, options, clusters, job)
@@ -262,7 +262,7 @@ def report_regions(session: Session, options: VisualizationOptions, job: Running
         count=options.n_regions,
         seed=options.seed,
     )
-    path = job.directory / FOLDER / f"regions_half{session.half}.tsv"
+    path = job.directory / FOLDER / f"regions_half{session.half}.star"
     write_regions(path, regions)
     most, least = regions[0], regions[-1]
     where = ", ".join(f"{value:.0f}" for value in most.centre_angstroms)
