@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import starfile
 
 from jobtypes.common.small_tables import read_small_tables, write_small_tables
 from relion_jobs.contract.errors import BadStarFile, UserError
@@ -77,12 +76,10 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.relion
-@pytest.mark.skipif(shutil.which("relion_star_handler") is None, reason="needs relion_star_handler")
-def test_relion_reads_a_loop_behind_pairs(tmp_path: Path) -> None:
-    curve = pd.DataFrame({"rlnSpectralIndex": [0, 1], "rlnResolution": [0.0, 0.25], "rlnFourierShellCorrelation": [1.0, 0.5]})
-    write_small_tables(tmp_path / "fsc.star", {"general": {"rlnFinalResolution": 4.5}, "fsc": curve, "other": LOOP})
-    words = ["--i", "fsc.star", "--o", "read.star", "--ignore_optics", "--i_tablename", "fsc"]
-    words += ["--operate", "rlnFourierShellCorrelation", "--multiply_by", "0.5"]
-    subprocess.run(["relion_star_handler", *words], cwd=tmp_path, capture_output=True, text=True, check=True)
-    (read,) = starfile.read(tmp_path / "read.star", always_dict=True).values()
-    assert read.to_dict("list") == curve.assign(rlnFourierShellCorrelation=[0.5, 0.25]).to_dict("list")
+@pytest.mark.skipif(shutil.which("relion_star_printtable") is None, reason="needs relion_star_printtable")
+def test_relion_prints_a_loop_behind_pairs(tmp_path: Path) -> None:
+    curve = pd.DataFrame({"rlnSpectralIndex": [0, 1], "rlnFourierShellCorrelation": [1.0, 0.25]})
+    write_small_tables(tmp_path / "fsc.star", {"general": {"rlnFinalResolution": 4.5}, "fsc": curve, "states": LOOP})
+    words = ["relion_star_printtable", "fsc.star", "data_fsc", "_rlnSpectralIndex", "_rlnFourierShellCorrelation"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [float(word) for word in done.stdout.split()] == [0.0, 1.0, 1.0, 0.25]
