@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS
+from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS
 
 _LIGHT = (-0.45, 0.6, 0.66)  # from the upper left, towards the viewer
 _AMBIENT = 0.38
