@@ -95,8 +95,8 @@ def write_animation(path: Path, frames: Sequence[NDArray[np.float64]]) -> list[P
     ----------
     path
         Of the files, without their ending.
-    frames
-        (h, w, 3) each, 0 to 1.
+    frames : (h, w, 3) each
+        Red, green and blue, 0 to 1.
 
     Returns
     -------

@@ -136,8 +136,8 @@ def colour_particles(
         Where the particles are drawn, for the density.
     clusters : (P,)
         Labels from 0.
-    held_out_error
-        Gives the disagreement of the halves' models, (P,) A, nan where it is not known.
+    held_out_error : callable giving (P,) A
+        Disagreement of the halves' models, nan where it is not known.
     """
     match name:
         case "amount of motion":

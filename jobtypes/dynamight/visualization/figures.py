@@ -190,10 +190,10 @@ def draw_disagreement(
 
     Parameters
     ----------
-    per_particle, motion
-        Half that the particles are held out of -> (P,) rms over the Gaussians of the disagreement and of the motion, A.
-    per_gaussian, motion_of_gaussians
-        Half whose Gaussians they are -> (n,) rms over the particles of the same, A.
+    per_particle, motion : half -> (P,) A
+        Rms over the Gaussians of the disagreement and of the motion, by the half that the particles are held out of.
+    per_gaussian, motion_of_gaussians : half -> (n,) A
+        Rms over the particles of the same, by the half whose Gaussians they are.
     path
         PNG to write.
     """
