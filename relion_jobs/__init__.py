@@ -12,4 +12,4 @@ cli         ``relion_jobs``: what a person types
 dropin      ``relion_jobs_TYPE``: what RELION calls as the executable of a job type
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -20,7 +20,7 @@ FRONT_DOORS = {"relion_jobs.cli", "relion_jobs.dropin", "relion_jobs.__main__", 
 # plugin -> (rooms that its task rooms share, in order of use; task rooms, which do not import each other)
 PLUGINS = {
     "dynamight": (
-        ["model", "figures", "motion_figures", "outputs"],
+        ["model", "colours", "figures", "motion_figures", "outputs"],
         ["forward_deformations", "inverse_deformations", "backprojection", "visualization", "export"],
     ),
     "simulate": ([], []),
@@ -29,11 +29,12 @@ PLUGINS = {
 
 # third-party package -> modules that may import it
 OWNERS = {
-    "starfile": ["jobtypes.common.particles"],
+    "starfile": ["jobtypes.common.small_tables"],
     "filelock": ["relion_jobs.ondisk.locks"],
     "yaml": ["relion_jobs.contract.options", "relion_jobs.ondisk.site"],
     "mrcfile": ["jobtypes.common.volumes", "jobtypes.common.particle_images"],
     "torch.fft": ["jobtypes.common.fourier"],
+    "matplotlib.colors.LinearSegmentedColormap": ["jobtypes.dynamight.colours"],
     "numba": ["jobtypes.dynamight.model.loops"],
     "gemmi": ["jobtypes.dynamight.inverse_deformations.atomic_models"],
     "napari": ["jobtypes.dynamight.visualization.window"],

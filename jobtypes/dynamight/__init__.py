@@ -10,5 +10,6 @@ forward_deformations/          particles -> model of each half set
 inverse_deformations/          model -> map from a state back to the consensus
 backprojection/                particles, model -> deformed half maps
 visualization/                 model -> states, motions, pictures
+colours.py                     what has which colour, in pictures and in the window
 outputs.py, export.py          files for people and for other programs
 """

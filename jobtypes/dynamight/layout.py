@@ -133,12 +133,12 @@ VOLUME_PATTERN = "volume[0-9]*.mrc"
 
 def shown_states(half: int) -> Path:
     """List of the maps that a run has written."""
-    return VISUALIZATION / f"states_half{half}.tsv"
+    return VISUALIZATION / f"states_half{half}.star"
 
 
 def shown_regions(half: int) -> Path:
     """Table of displacement per region."""
-    return VISUALIZATION / f"regions_half{half}.tsv"
+    return VISUALIZATION / f"regions_half{half}.star"
 
 
 def shown_gaussians(half: int) -> Path:

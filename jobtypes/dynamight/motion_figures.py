@@ -11,15 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from jobtypes.dynamight.figures import (
-    DENSITY_COLOURS,
-    DISPLACEMENT_COLOURS,
-    HALF_COLOURS,
-    STATE_COLOUR,
-    label_panels,
-    new_figure,
-    save_figure,
-)
+from jobtypes.dynamight.colours import DENSITY_COLOURS, DISPLACEMENT_COLOURS, HALF_COLOURS, STATE_COLOUR
+from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
 
 Row = Mapping[str, float]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from jobtypes.common.rotations import euler_angles
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.colours import ARROW_COLOUR
 from jobtypes.dynamight.figures import write_logbook
 from jobtypes.dynamight.model.deformed import combine
 from jobtypes.dynamight.model.density import render_density
@@ -30,7 +32,6 @@ from relion_jobs.contract.running_job import RunningJob
 
 HELD_OUT_ERROR = "rlnDynamightHeldOutError"  # A
 NOT_HELD_OUT = -1.0  # in its place
-_ARROW_COLOUR = "0.78 0.16 0.22"
 
 
 def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path | None:
@@ -203,8 +204,9 @@ def write_motion_arrows(
         ".arrow " + " ".join(f"{v:.2f}" for v in (*a, *b)) + " 0.4 1.0 0.7"
         for a, b in zip(start.tolist(), end.tolist(), strict=True)
     ]
+    colour = " ".join(f"{share:.2f}" for share in to_rgb(ARROW_COLOUR))
     with written_whole(path) as temporary:
-        temporary.write_text("\n".join([f".color {_ARROW_COLOUR}", *rows, ""]))
+        temporary.write_text("\n".join([f".color {colour}", *rows, ""]))
 
 
 def write_particles_with_latents(

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from jobtypes.common.whole_files import written_whole
+from jobtypes.common.small_tables import write_small_tables
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,12 @@ def find_regions(
 
 
 def write_regions(path: Path, regions: list[Region]) -> None:
-    """Write the table as tab-separated text with a header line, lengths in A."""
-    lines = ["region\tx_A\ty_A\tz_A\tmass_percent\trms_displacement_A\tlargest_rms_A"]
-    for number, region in enumerate(regions, start=1):
-        x, y, z = region.centre_angstroms
-        lines.append(
-            f"{number}\t{x:.1f}\t{y:.1f}\t{z:.1f}\t{100 * region.mass_fraction:.1f}\t{region.rms_angstroms:.2f}\t"
-            f"{region.largest_angstroms:.2f}"
-        )
-    with written_whole(path) as temporary:
-        temporary.write_text("\n".join([*lines, ""]))
+    """Write the table as a STAR file, data_regions, lengths in A."""
+    centres = np.array([region.centre_angstroms for region in regions])
+    table = pd.DataFrame({"region": range(1, len(regions) + 1)})
+    table[["x_A", "y_A", "z_A"]] = centres
+    table["mass_percent"] = [100 * region.mass_fraction for region in regions]
+    table["rms_displacement_A"] = [region.rms_angstroms for region in regions]
+    table["largest_rms_A"] = [region.largest_angstroms for region in regions]
+    write_small_tables(path, {"regions": table}, decimals=2)
+    path.with_suffix(".tsv").unlink(missing_ok=True)  # of version 0.1, whose numbers are no longer those of the job

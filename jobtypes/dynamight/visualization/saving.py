@@ -77,6 +77,9 @@ def save_gaussians(session: Session, coordinates: Tensor) -> Path:
 def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = "movie") -> Movie:
     """Write the states along a path as maps, a ChimeraX script that plays them, and an animated picture.
 
+    One of these files becomes an output node: the map of the first state, an end of the motion, where the states of two movies
+    differ most. RELION's Display shows maps and no scripts or animations, and each node is a row in its list.
+
     Parameters
     ----------
     session
@@ -84,7 +87,7 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
     path : (F, D) A
         Coordinates of the states along the main motions.
     job, stage
-        For progress, and abort between two states.
+        For progress, abort between two states, and the output node.
 
     Returns
     -------
@@ -106,6 +109,7 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
     write_motion_arrows(arrows, first, last - first, box_centre(session))
     write_chimerax_script(script, [file.name for file in files], scene.level, arrows=arrows.name)
     files += [arrows, script, *write_animation(folder / layout.ANIMATION_STEM, pictures)]
+    job.add_output(files[0], layout.MAP_LABEL)
     return Movie(folder, portraits, scene, files)
 
 

@@ -34,7 +34,7 @@ def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int
         The job's particles.
     job_directory
         Of the job.
-    rows
+    rows : (m,)
         0-based rows to keep; their order and all columns stay.
     half
         1 or 2; 0 for held-out particles of both.

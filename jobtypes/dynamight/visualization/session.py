@@ -146,7 +146,8 @@ class Session:
 
         Returns
         -------
-        (F, D) coordinates in A
+        (F, D) A
+            Their coordinates.
         """
         if motion >= len(self.motions):
             raise UserError(f"Motion {motion + 1} was asked for, but half {self.half} has {len(self.motions)} main motions.")

@@ -34,12 +34,8 @@ def save_gaussians(session: Session, coordinates: Tensor, job: RunningJob) -> Pa
 
 
 def save_movie(session: Session, path: Tensor, job: RunningJob) -> Path:
-    """Write the states along a path, and register their maps."""
-    movie = saving.save_movie(session, path, job)
-    for file in movie.files:
-        if file.suffix == ".mrc":
-            job.add_output(file, layout.MAP_LABEL)
-    return movie.folder
+    """Write the states along a path."""
+    return saving.save_movie(session, path, job).folder
 
 
 def save_selection(session: Session, selected: NDArray[np.bool_], both_halves: bool, job: RunningJob) -> Path:

@@ -3,15 +3,42 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import starfile
 import torch
 
+from jobtypes.common.small_tables import read_small_tables
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
 from jobtypes.dynamight.backprojection.verdict import judge, latent_information
 from relion_jobs.contract.errors import UserError
+
+OF_VERSION_0_1 = """
+# version 50001
+
+data_general
+
+_rlnFinalResolution 4.12346
+_rlnDynamightVerdict better
+_rlnDynamightHeldOutParticles 20
+
+
+# version 50001
+
+data_fsc_deformed
+
+loop_
+_rlnSpectralIndex #1
+_rlnResolution #2
+_rlnAngstromResolution #3
+_rlnFourierShellCorrelation #4
+_rlnFourierShellCorrelationUnmaskedMaps #5
+           0     0.000000   999.000000     1.000000     1.000000
+           1     0.125000     8.000000     0.912346    -0.250000
+
+"""
 
 
 def test_the_star_file_reads_back(tmp_path):
@@ -24,6 +51,18 @@ def test_the_star_file_reads_back(tmp_path):
     assert tables["fsc_deformed"]["rlnFourierShellCorrelation"].tolist() == pytest.approx(curve.tolist())
     assert tables["fsc_deformed"]["rlnFourierShellCorrelationUnmaskedMaps"].tolist() == pytest.approx([0.5, 0.45, 0.25])
     assert tables["fsc_deformed"]["rlnAngstromResolution"].tolist() == [999.0, 8.0, 4.0]
+
+
+def test_the_star_file_holds_what_version_0_1_wrote(tmp_path):
+    curves = {"deformed": (torch.tensor([1.0, 0.91234567]), torch.tensor([1.0, -0.25]))}
+    figures = {"rlnFinalResolution": 4.123456789, "rlnDynamightVerdict": "better", "rlnDynamightHeldOutParticles": 20}
+    write_fsc_star(tmp_path / "fsc.star", curves, box=4, pixel_size_angstroms=2.0, figures=figures)
+    (tmp_path / "before.star").write_text(OF_VERSION_0_1)
+    labels = {"general": tuple(figures), "fsc_deformed": ("rlnAngstromResolution",)}
+    written, before = (read_small_tables(tmp_path / name, labels) for name in ("fsc.star", "before.star"))
+    assert written["general"] == before["general"]
+    pd.testing.assert_frame_equal(written["fsc_deformed"], before["fsc_deformed"])
+    assert [*written] == [*before]
 
 
 def test_the_xml_file_has_a_coordinate_per_shell(tmp_path):
