@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_for
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
@@ -39,8 +40,7 @@ def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.dev
     UserError
         The GPU's memory does not hold a step; or an image cannot be read.
     """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_peak_memory(device)
     try:
         beginning, step = _measure(plan, options, device)
     except torch.cuda.OutOfMemoryError as error:
@@ -56,9 +56,8 @@ def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.dev
         share = min(1.0, float((~out).sum()) / POSE_PRIOR_VISITS)
         halves.append(share * beginning + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
     epoch = max(halves) if side_by_side else sum(halves)
-    memory = ""
-    if device.type == "cuda":
-        memory = f" A step takes {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB of the GPU's memory."
+    peak = peak_memory_bytes(device)
+    memory = f" A step takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
     return (
         f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
         f"epoch and at most {_duration(plan.n_epochs * epoch)} for all {plan.n_epochs}.{memory}"
@@ -78,8 +77,7 @@ def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) 
     ends: list[float] = []
 
     def after_step() -> bool:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         ends.append(time.perf_counter())
         return len(ends) >= MEASURED_STEPS
 

@@ -104,7 +104,7 @@ class HalfModel(nn.Module):
             # CTF / noise amplitude: every term counts by its signal to noise ratio
             difference = difference * batch.ctf[:, :n_terms] * self.precision(projector.band, n_terms).sqrt()[batch.group]
             images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
-        return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts))
+        return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts, projector.backend))
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:
