@@ -18,7 +18,7 @@ from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
 from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
 from jobtypes.dynamight.inverse_deformations.pairs import PairSource
-from jobtypes.dynamight.inverse_deformations.training import HalfTraining, Schedule, StoredPairs
+from jobtypes.dynamight.inverse_deformations.training import InverseTraining, Schedule, StoredPairs
 from jobtypes.dynamight.model.inverse_displacement import (
     FINAL,
     FORMAT_VERSION,
@@ -111,7 +111,7 @@ def run(values: dict[str, Value], job: RunningJob) -> None:
 
 
 @torch.no_grad()
-def start_training(forward: ForwardResult, part: HalfResult, options: InverseOptions) -> HalfTraining:
+def start_training(forward: ForwardResult, part: HalfResult, options: InverseOptions) -> InverseTraining:
     """A new training of one half set, which depends on nothing of the other."""
     seed = 2 * options.seed + part.half
     box_length = forward.box * forward.pixel_size_angstroms
@@ -138,10 +138,10 @@ def start_training(forward: ForwardResult, part: HalfResult, options: InverseOpt
     network.set_motions(motions)
     pairs = StoredPairs(source, _STORED_DRAWS) if options.store_deformations else source
     probe = source.draw(0, per_particle=-(-_PROBE_PAIRS // len(latents)))
-    return HalfTraining(network.to(latents.device), pairs, probe, Schedule(options.n_epochs), seed=seed)
+    return InverseTraining(network.to(latents.device), pairs, probe, Schedule(options.n_epochs), seed=seed)
 
 
-def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: RunningJob) -> None:
+def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: RunningJob) -> None:
     """Take up an earlier run of the same forward checkpoint; move the files of another one aside."""
     folder = job.directory / INVERSE_FOLDER
     found = [(content["epoch"], path, content) for path in folder.glob("inv_chkpt*.pth") for content in [_load(path)]]
@@ -162,7 +162,7 @@ def _load(path: Path) -> dict[str, Any]:
     return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
 
 
-def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: InverseOptions, job: RunningJob) -> None:
+def train(trainings: dict[int, InverseTraining], forward: ForwardResult, options: InverseOptions, job: RunningJob) -> None:
     """Epochs over both halves until each has converged or had the number that was asked for."""
     folder = job.directory / INVERSE_FOLDER
     first = min(training.epoch for training in trainings.values())
@@ -190,7 +190,7 @@ def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: I
             job.report(f"Half {half}: {training.pairs.bytes / 1e6:.0f} MB of deformed positions were kept in RAM.")
 
 
-def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult) -> None:
+def save(path: Path, trainings: dict[int, InverseTraining], forward: ForwardResult) -> None:
     """Write both halves' networks with all that a resumed run needs."""
     contents = {
         "forward_identity": forward.identity,
@@ -200,12 +200,12 @@ def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult)
     save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
 
 
-def judge(training: HalfTraining, part: HalfResult) -> Accuracy:
+def judge(training: InverseTraining, part: HalfResult) -> Accuracy:
     """Round trip and folding of one half on pairs that did not train it."""
     return measure(InverseHalf(training.network, part.model.field), training.probe)
 
 
-def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], job: RunningJob) -> None:
+def report(accuracy: dict[int, Accuracy], trainings: dict[int, InverseTraining], job: RunningJob) -> None:
     """Say the figures in A, and write them to accuracy.json."""
     for half, found in accuracy.items():
         at, off = found.gaussians, found.elsewhere
