@@ -18,8 +18,8 @@ from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.job import HALF_MAPS
 from jobtypes.simulate.latent_measures import Latents, score_latents
-from jobtypes.simulate.map_measures import Maps, score_maps
-from jobtypes.simulate.motion_measures import Deformation, score_deformation
+from jobtypes.simulate.map_measures import MapAgreement, score_maps
+from jobtypes.simulate.motion_measures import DeformationAgreement, score_deformation
 from jobtypes.simulate.sentences import table, words
 from jobtypes.simulate.truth import FOLDER, Truth, read_truth
 from relion_jobs.contract.errors import RelionJobsError, UserError
@@ -34,9 +34,9 @@ RECONSTRUCTION = Path("backprojection")
 class Score:
     """All that could be compared; keys of `deformation` and `latents` are halves, of `maps` rigid, oracle and result."""
 
-    deformation: dict[int, Deformation]
+    deformation: dict[int, DeformationAgreement]
     latents: dict[int, Latents]
-    maps: dict[str, Maps]
+    maps: dict[str, MapAgreement]
 
     @property
     def explained(self) -> float:
@@ -199,7 +199,7 @@ def score_files(truth: Truth, result: Path, maps: Path, *, rigid: Path | None) -
     return Score(deformation, latents, compared)
 
 
-def _score_pair(truth: Truth, first: Path) -> Maps:
+def _score_pair(truth: Truth, first: Path) -> MapAgreement:
     volumes = []
     for path in (first, first.with_name(first.name.replace("half1", "half2"))):
         volume = read_volume(path)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from jobtypes.common.memory import available_memory_bytes
-from jobtypes.dynamight.forward_deformations.losses import PARTICLES_IN_CACHE
 from jobtypes.dynamight.forward_deformations.seeding import ModelSize
 from jobtypes.dynamight.forward_deformations.training import STRAIN_SAMPLE
+from jobtypes.dynamight.model.compiled_loops import NUMBERS_IN_CACHE
 from jobtypes.dynamight.model.observations import Band
-from jobtypes.dynamight.model.projection import NUMBERS_IN_CACHE, Projector
+from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import UserError
 
 GIGABYTE = 1e9
@@ -80,7 +80,7 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
         Pixels per side of the images that are rendered.
     """
     trunk = gaussians * (6 * 128 + 14 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
-    strain = gaussians * 3 * (STRAIN_SAMPLE + 3 * PARTICLES_IN_CACHE)  # forces; points with their gradients
+    strain = gaussians * 3 * (4 * STRAIN_SAMPLE)  # forces; points with their gradients
     terms = batch * n_terms * 2 * 12
     # images and points of the particles that are rendered together, with their gradients
     rendered = 4 * max(NUMBERS_IN_CACHE, grid**2 + 6 * gaussians)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_devices
+from jobtypes.common.devices import choose_devices, is_gpu
 from jobtypes.common.team import Team, accompanied, joined_team
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
@@ -50,7 +50,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     torch.set_num_threads(options.nr_threads)
     devices, sentence = choose_devices(options.gpu_id, len(HALVES))
     plan = make_plan(options, Path.cwd())
-    side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
+    side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     if side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
     return [sentence, *plan.sentences(), time_sentence(plan, devices[0], side_by_side=side_by_side)]
@@ -82,7 +82,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
                 _say_finished(earlier, job, team)
                 return
         plan = make_plan(options, job.project)
-        if team.count > 1 or not plan.halves_side_by_side or devices[0].type != "cpu":
+        if team.count > 1 or not plan.halves_side_by_side or is_gpu(devices[0]):
             _train(options, job, team, devices, earlier, plan)
             return
         with accompanied(job.start_companion) as pair:
@@ -111,7 +111,7 @@ def _train(
     mine = halves_of(team)
     start = team.from_first(lambda: starting_point(earlier, options, plan, job))
     plan = with_split(plan, start)
-    side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
+    side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
     torch.set_num_threads(max(1, options.nr_threads // parts))
     for line in plan.sentences():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_for
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage
@@ -39,8 +40,7 @@ def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: boo
     UserError
         The GPU's memory does not hold a step; or an image cannot be read.
     """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_peak_memory(device)
     try:
         beginning, step, posteriors = _measure(plan, device)
     except torch.cuda.OutOfMemoryError as error:
@@ -58,9 +58,8 @@ def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: boo
         # the other half's model works held-out particles out once more
         ends.append(posteriors * (math.ceil(len(out) / batch) + _batches(out, batch)))
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
-    memory = ""
-    if device.type == "cuda":
-        memory = f" A batch takes {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB of the GPU's memory."
+    peak = peak_memory_bytes(device)
+    memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
     epochs = plan.n_epochs * epoch
     return (
         f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
@@ -110,8 +109,7 @@ class _Clock:
 
     def after_batch(self) -> int:
         """Take the time of the batch that has just ended; returns how many there were."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        wait_for(self._device)
         now = time.perf_counter()
         self.batches.append(now - self._last)
         self._last = now

@@ -255,7 +255,7 @@ class HalfTraining:
             points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
             edges = self.graph.of_step(self.visits // self.settings.batch_size)
             losses["kl"] = posterior.divergence()
-            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges).mean().expand_as(zero)
+            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend).mean().expand_as(zero)
             self._remember(batch, posterior, points)
         projected = model.project(points, matrices, shifts, self.projector, n_terms)
         losses["data"], residual_power = self._misfit(batch, projected, n_terms)
@@ -264,7 +264,8 @@ class HalfTraining:
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """See `data_misfit`."""
         precision = self.model.precision(self.observations.band, n_terms)
-        return data_misfit(batch.spectra, projected, batch.ctf, self._weights(n_terms) * precision, batch.group)
+        weights = self._weights(n_terms) * precision
+        return data_misfit(batch.spectra, projected, batch.ctf, weights, batch.group, self.projector.backend)
 
     def _weights(self, n_terms: int) -> Tensor:
         """(q,) how many independent terms each counts for."""

@@ -19,7 +19,7 @@ from jobtypes.dynamight import layout
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
 from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
 from jobtypes.dynamight.inverse_deformations.pairs import PairSource
-from jobtypes.dynamight.inverse_deformations.training import HalfTraining, Schedule, StoredPairs
+from jobtypes.dynamight.inverse_deformations.training import InverseTraining, Schedule, StoredPairs
 from jobtypes.dynamight.model.inverse_displacement import FORMAT_VERSION, KIND, InverseDisplacement, InverseHalf
 from jobtypes.dynamight.model.principal_motions import principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
@@ -75,7 +75,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 @torch.no_grad()
 def start_training(
     forward: ForwardResult, part: HalfResult, *, n_epochs: int, store_deformations: bool, seed: int
-) -> HalfTraining:
+) -> InverseTraining:
     """A new training of one half set, which depends on nothing of the other.
 
     Parameters
@@ -114,10 +114,10 @@ def start_training(
     network.set_motions(motions)
     pairs = StoredPairs(source, _STORED_DRAWS) if store_deformations else source
     probe = source.draw(0, per_particle=-(-_PROBE_PAIRS // len(latents)))
-    return HalfTraining(network.to(latents.device), pairs, probe, Schedule(n_epochs), seed=seed)
+    return InverseTraining(network.to(latents.device), pairs, probe, Schedule(n_epochs), seed=seed)
 
 
-def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: RunningJob) -> None:
+def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: RunningJob) -> None:
     """Take up an earlier run of the same forward checkpoint; move the files of another one aside."""
     paths = [*job.directory.glob(layout.INVERSE_PATTERN), *job.directory.glob(str(layout.FINAL_INVERSE))]
     found = [(content["epoch"], path, content) for path in paths for content in [_load(path)]]
@@ -138,7 +138,7 @@ def _load(path: Path) -> dict[str, Any]:
     return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
 
 
-def train(trainings: dict[int, HalfTraining], forward: ForwardResult, n_epochs: int, job: RunningJob) -> None:
+def train(trainings: dict[int, InverseTraining], forward: ForwardResult, n_epochs: int, job: RunningJob) -> None:
     """Epochs over both halves until each has converged or had the number that was asked for."""
     first = min(training.epoch for training in trainings.values())
     for epoch in range(first + 1, n_epochs + 1):
@@ -165,7 +165,7 @@ def train(trainings: dict[int, HalfTraining], forward: ForwardResult, n_epochs: 
             job.report(f"Half {half}: {training.pairs.bytes / 1e6:.0f} MB of deformed positions were kept in RAM.")
 
 
-def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult) -> None:
+def save(path: Path, trainings: dict[int, InverseTraining], forward: ForwardResult) -> None:
     """Write both halves' networks with all that a resumed run needs."""
     contents = {
         "forward_identity": forward.identity,
@@ -175,12 +175,12 @@ def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult)
     save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
 
 
-def judge(training: HalfTraining, part: HalfResult) -> Accuracy:
+def judge(training: InverseTraining, part: HalfResult) -> Accuracy:
     """Round trip and folding of one half on pairs that did not train it."""
     return measure(InverseHalf(training.network, part.model.field), training.probe)
 
 
-def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], job: RunningJob) -> None:
+def report(accuracy: dict[int, Accuracy], trainings: dict[int, InverseTraining], job: RunningJob) -> None:
     """Say the figures in A, and write them to accuracy.json."""
     for half, found in accuracy.items():
         at, off = found.gaussians, found.elsewhere

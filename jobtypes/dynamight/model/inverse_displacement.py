@@ -10,27 +10,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.model.displacement import Field
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight inverse deformations", 1
 _STEP_ANGSTROMS = 0.1  # of finite differences: far below any wavelength of a field, far above rounding
-
-
-class Field(Protocol):
-    """What an inversion needs of a displacement field (`DisplacementField`)."""
-
-    def basis(self, points: Tensor) -> Tensor:
-        """Basis fields at points (m, 3) A: (K, m, 3) A."""
-        ...
 
 
 class InverseDisplacement(nn.Module):

@@ -78,7 +78,7 @@ class ForwardResult:
         Names this very checkpoint: an inverse trained on it keeps the name.
     box, pixel_size_angstroms
         Of the particles.
-    star_file, particle_diameter_angstroms, soft_edge_angstroms
+    star_file, particle_diameter_angstroms
         As the training used them; the path is relative to the project directory.
     epoch
         Epochs done.
@@ -94,7 +94,6 @@ class ForwardResult:
     pixel_size_angstroms: float
     star_file: str
     particle_diameter_angstroms: float
-    soft_edge_angstroms: float
     epoch: int
     path: Path
     seed: int = 0
@@ -161,7 +160,6 @@ def load_centred_result(
         pixel_size_angstroms=settings["pixel_size_angstroms"],
         star_file=settings["star_file"],
         particle_diameter_angstroms=settings["particle_diameter_angstroms"],
-        soft_edge_angstroms=settings["soft_edge_angstroms"],
         epoch=content["epoch"],
         path=path,
         seed=settings["seed"],

@@ -71,7 +71,7 @@ def find_regions(
     features = np.concatenate((positions.numpy() * (max(spread, 0.5) / max(extent, 1e-6)), motion.flatten(1).numpy()), axis=1)
     labels = KMeans(min(count, len(positions)), n_init=4, random_state=seed).fit(features).labels_
     rms = motion.square().sum((1, 2))  # (n,) A^2
-    regions, members = [], []
+    regions = []
     for label in range(labels.max() + 1):
         chosen = torch.from_numpy(labels == label)
         weight = amplitudes[chosen] / amplitudes[chosen].sum()
@@ -79,7 +79,6 @@ def find_regions(
         rms_region = float((weight * rms[chosen]).sum().sqrt())
         share = float(amplitudes[chosen].sum() / amplitudes.sum())
         regions.append(Region((centre[0], centre[1], centre[2]), share, rms_region, float(rms[chosen].max().sqrt())))
-        members.append(label)
     order = np.argsort([-region.rms_angstroms for region in regions])
     rank = np.argsort(order)
     return [regions[index] for index in order], torch.from_numpy(rank[labels])

@@ -122,10 +122,6 @@ class Session:
         """Coefficients (K,) of the state at coordinates (D,)."""
         return self.motions.coefficients(coordinates[None])[0].to(self.coefficients.device)
 
-    def latent_state(self, latent: Tensor) -> Tensor:
-        """Coordinates (D,) in A of the state of a latent (d,)."""
-        return self.latent_states(latent[None])[0]
-
     def latent_states(self, latents: Tensor) -> Tensor:
         """Coordinates (m, D) in A of the states of latents (m, d)."""
         coefficients = self.model.field.coefficients(latents.to(self.coefficients))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from jobtypes.dynamight.model.backend import COMPILED_LOOPS, WHOLE_TENSORS, Backend
 from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -70,6 +71,12 @@ def write_checkpoint(
         by_other = torch.randn(int(held_out(N_PER_HALF).sum()), N_LATENT, generator=generator)
         halves[half] = MadeUpHalf(model, latents, by_other if has_ended else None)
     write_training(project, halves, box=BOX, pixel_size=PIXEL, diameter=70.0, identity=identity, name=name)
+
+
+@pytest.fixture(params=[COMPILED_LOOPS, WHOLE_TENSORS], ids=lambda backend: type(backend).__name__)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """What a CPU computes with, and what a GPU does; both on the CPU."""
+    return request.param
 
 
 @pytest.fixture
