@@ -1,4 +1,4 @@
-"""The sources keep the house style: ruff's rules, ruff's layout, and types in the runner."""
+"""The sources keep the house style: ruff's rules, ruff's layout, and mypy's types."""
 
 from __future__ import annotations
 

@@ -113,7 +113,10 @@ class ParticleTable:
         """Return the CTF of some rows of this table, b of them, as tensors."""
         rows = rows if isinstance(rows, slice) else np.asarray(rows)
         group = self.optics_group[rows]
-        tensor = lambda values: torch.tensor(values, device=device, dtype=dtype)  # noqa: E731
+
+        def tensor(values: NDArray[np.float64]) -> torch.Tensor:
+            return torch.tensor(values, device=device, dtype=dtype)
+
         return CtfParameters(
             voltage_kilovolts=tensor(self.optics.voltage_kilovolts[group]),
             spherical_aberration_millimetres=tensor(self.optics.spherical_aberration_millimetres[group]),

@@ -133,4 +133,5 @@ def _pixel_size(path: Path, data: np.ndarray, voxel: np.recarray) -> float:
             f"(set it with relion_image_handler --i MAP --o NEW --force_header_angpix SIZE)."
         )
     # the header keeps the cell length in float32; seven digits are what it can tell
-    return float(f"{sizes[0] * data.shape[-1]:.7g}") / data.shape[-1]
+    length = float(f"{sizes[0] * data.shape[-1]:.7g}")
+    return length / int(data.shape[-1])

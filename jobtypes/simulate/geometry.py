@@ -43,7 +43,8 @@ class Poses:
 def matrices_of(angles_degrees: Array) -> Array:
     """Rotation matrices A (p, 3, 3) of RELION angles rot, tilt, psi (p, 3)."""
     # A turns the frame, scipy's matrices turn the vectors: the transpose
-    return Rotation.from_euler("ZYZ", angles_degrees, degrees=True).as_matrix().transpose(0, 2, 1)
+    matrices: Array = Rotation.from_euler("ZYZ", angles_degrees, degrees=True).as_matrix().transpose(0, 2, 1)
+    return matrices
 
 
 def angles_of(matrices: Array) -> Array:
@@ -51,7 +52,8 @@ def angles_of(matrices: Array) -> Array:
     rot = np.arctan2(matrices[:, 2, 1], matrices[:, 2, 0])
     tilt = np.arctan2(np.hypot(matrices[:, 2, 0], matrices[:, 2, 1]), matrices[:, 2, 2])
     psi = np.arctan2(matrices[:, 1, 2], -matrices[:, 0, 2])
-    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    angles_degrees: Array = np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    return angles_degrees
 
 
 def random_poses(particles: int, rng: np.random.Generator, *, shift_range_angstroms: float) -> Poses:

@@ -53,11 +53,13 @@ def score_latents(truth: Truth, latents: Array, particles: Rows) -> Latents:
     with_constant = np.column_stack([components, np.ones(len(components))])
 
     def linear(train: Rows, test: Rows, target: Array) -> Array:
-        return with_constant[test] @ np.linalg.lstsq(with_constant[train], target[train], rcond=None)[0]
+        predicted: Array = with_constant[test] @ np.linalg.lstsq(with_constant[train], target[train], rcond=None)[0]
+        return predicted
 
     def neighbours(train: Rows, test: Rows, target: Array) -> Array:
         nearest = cKDTree(components[train]).query(components[test], k=min(LATENT_NEIGHBOURS, len(train)))[1]
-        return target[train][nearest].mean(1)
+        predicted: Array = target[train][nearest].mean(1)
+        return predicted
 
     return Latents(
         particles=len(components),

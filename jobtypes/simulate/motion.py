@@ -48,9 +48,10 @@ class MovingModel:
     def fluctuation(self) -> NDArray[np.float32]:
         """(n,) rms distance of each atom from its mean along the path, A."""
         away = self.path - self.path.mean(0)
-        return np.sqrt((away**2).sum(2).mean(0))
+        fluctuation: NDArray[np.float32] = np.sqrt((away**2).sum(2).mean(0))
+        return fluctuation
 
-    def positions(self, coordinates: Array, atoms: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    def positions(self, coordinates: NDArray[np.floating], atoms: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Conformations, linear between the steps of the path.
 
         Parameters
@@ -139,7 +140,8 @@ def hinged(positions: Array, arm: Arm, angle: float) -> Array:
     x, y, z = coordinates(positions, arm)
     along = z * np.cos(angle) - y * np.sin(angle)
     across = z * np.sin(angle) + y * np.cos(angle)
-    return arm.hinge + x[:, None] * arm.axis + across[:, None] * side + along[:, None] * arm.direction
+    turned: Array = arm.hinge + x[:, None] * arm.axis + across[:, None] * side + along[:, None] * arm.direction
+    return turned
 
 
 def bent(positions: Array, arm: Arm, angle: float) -> Array:

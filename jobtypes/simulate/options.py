@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
@@ -109,8 +110,10 @@ def read_values(values: Mapping[str, Value]) -> SimulationOptions:
         Two options contradict each other.
     """
     preset = str(values.get("preset") or "quick")
-    given = {field.name: values[field.name] for field in fields(SimulationOptions) if values.get(field.name) is not None}
-    options = replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        field.name: values[field.name] for field in fields(SimulationOptions) if values.get(field.name) is not None
+    }
+    options = replace(PRESETS[preset], **given)
     check(options)
     return options
 

@@ -89,9 +89,10 @@ class Truth:
         """(n,) atoms with less than 1 A (times scale) of rms fluctuation."""
         return np.asarray(self.model.fluctuation < FIXED_ANGSTROMS * self.scale)
 
-    def positions(self, coordinates: Array) -> NDArray[np.float32]:
+    def positions(self, coordinates: NDArray[np.floating]) -> NDArray[np.float32]:
         """One conformation: coordinates (motions,) -> (n, 3) A."""
-        return self.model.positions(np.asarray(coordinates, float)[None])[0]
+        positions: NDArray[np.float32] = self.model.positions(np.asarray(coordinates, float)[None])[0]
+        return positions
 
     def render(self, coordinates: Array) -> Tensor:
         """Map (N, N, N) of one conformation."""

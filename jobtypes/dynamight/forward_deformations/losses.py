@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobtypes.common.autograd import apply
 from jobtypes.dynamight.model.backend import Backend
 from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
 
@@ -39,7 +40,7 @@ def data_misfit(
     tuple
         (b,); and (groups, q) sums of |r|^2 over the particles of each group.
     """
-    return _WeightedPower.apply(projected, observed, transfer, weights, group, backend)  # type: ignore[no-untyped-call,no-any-return]
+    return apply(_WeightedPower, projected, observed, transfer, weights, group, backend)
 
 
 def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
@@ -60,7 +61,7 @@ def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
     at_rest = (points.positions[first] - points.positions[second]).detach().T
     length_at_rest = at_rest.square().sum(0).add(SMALL_SQUARED_LENGTH).sqrt()
     ends = first.int().contiguous(), second.int().contiguous()
-    return _Strain.apply(*points.flat(), length_at_rest, *ends, backend)  # type: ignore[no-untyped-call,no-any-return]
+    return apply(_Strain, *points.flat(), length_at_rest, *ends, backend)
 
 
 class _WeightedPower(torch.autograd.Function):
@@ -108,9 +109,9 @@ class _Strain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient (b,) of the means -> those of coefficients and basis."""
-        *flat, forces, first, second = ctx.saved_tensors
-        points = PointsInParts(*flat, len(forces))
+        positions, coefficients, basis, forces, first, second = ctx.saved_tensors
+        points = PointsInParts(positions, coefficients, basis, len(forces))
         slopes = SlopesOfParts(points)
-        slopes.add(points.parts[0], ctx.backend.add_forces(forces, gradient, first, second, len(flat[0]) // 3))
+        slopes.add(points.parts[0], ctx.backend.add_forces(forces, gradient, first, second, len(positions) // 3))
         _, of_coefficients, of_basis = slopes.total()
         return None, of_coefficients, of_basis, None, None, None, None

@@ -192,4 +192,4 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
             "The images do not correlate with the consensus map; check that the particles are white on black and that their "
             "poses belong to this map."
         )
-    model.gaussians.log_scale += torch.log(torch.tensor(above / below))
+    model.gaussians.log_scale.add_(torch.log(torch.tensor(above / below)))

@@ -103,7 +103,8 @@ class DisplacementField(nn.Module):
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """a_k of latents (b, d): (b, K), zero at the reference state, that of latent zero unless another was set."""
-        return self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
+        coefficients: Tensor = self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
+        return coefficients
 
     def raw_basis(self, points: Tensor) -> Tensor:
         """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it."""
@@ -113,6 +114,7 @@ class DisplacementField(nn.Module):
         with mixed_precision(points.device, wanted=self.training):
             hidden = self.trunk[:-1](encoding).to(points.dtype)
         last = self.trunk[-1]
+        assert isinstance(last, nn.Linear)
         fields = torch.addmm(last.bias[:, None], last.weight, hidden.T)  # (3 K, m)
         return fields.view(self.n_fields, 3, -1).transpose(1, 2)
 
@@ -225,13 +227,14 @@ def fit_of_motions(motions: Tensor, weights: Tensor) -> Tensor:
     weighted = _flat(motions * weights[:, None])
     normal = weighted @ flat.T
     normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=motions.dtype, device=motions.device)
-    return torch.linalg.solve(normal, weighted).T.contiguous()
+    shares: Tensor = torch.linalg.solve(normal, weighted).T.contiguous()
+    return shares
 
 
 def without_share(fields: Tensor, fitted: Tensor, shares: Tensor, motions: Tensor) -> Tensor:
     """Fields (K, m, 3) less the motions, at their points (6, m, 3), that `fit_of_motions` finds in `fitted` (K, n, 3)."""
-    rest = torch.addmm(_flat(fields), _flat(fitted) @ shares, _flat(motions), alpha=-1)
-    return rest.unflatten(1, (3, -1)).transpose(1, 2)
+    rest: Tensor = torch.addmm(_flat(fields), _flat(fitted) @ shares, _flat(motions), alpha=-1).unflatten(1, (3, -1))
+    return rest.transpose(1, 2)
 
 
 def _flat(vectors: Tensor) -> Tensor:

@@ -20,15 +20,19 @@ from torch import Tensor
 
 _Array = NDArray[Any]
 # sums may be reordered; numbers that are none must stay what they are, for they stop a training
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def _loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop on its first call; kept on disk where one may write, which saves a second or two of the next start."""
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return _compiled(function, is_kept=True)
     except RuntimeError:  # neither this folder nor the user's may be written
-        return numba.njit(**OPTIONS)(function)
+        return _compiled(function)
+
+
+def _compiled(function: Callable[..., Any], *, is_kept: bool = False) -> Callable[..., Any]:
+    return numba.njit(cache=is_kept, nogil=True, error_model="numpy", fastmath=FAST_MATH)(function)
 
 
 def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *common: Tensor | float) -> list[Any]:
@@ -74,7 +78,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="loop")
 
 
-@numba.njit(**OPTIONS)
+@_compiled
 def _place(
     points: _Array,
     turn: _Array,

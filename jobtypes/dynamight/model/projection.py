@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobtypes.common.autograd import apply
 from jobtypes.common.fourier import fast_size, irfft2_columns, rfft2_columns
 from jobtypes.dynamight.model.backend import Backend, backend_for
 from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
@@ -166,4 +167,4 @@ class Projector:
         grid = self.grid(n_terms)
         pixels_per_angstrom = grid.size / self.band.box_length_angstroms
         turns, origins = matrices[:, :2] * pixels_per_angstrom, shifts * pixels_per_angstrom + grid.size // 2
-        return _Render.apply(*points.flat(), turns, origins, amplitudes, grid)  # type: ignore[no-untyped-call]
+        return apply(_Render, *points.flat(), turns, origins, amplitudes, grid)

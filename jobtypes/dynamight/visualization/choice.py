@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,9 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
         for dimension, low, high in ranges:
             if not (dimension == int(dimension) and 1 <= dimension <= values.shape[1]):
                 raise UserError(f"There is no {what} {dimension:g}; the job has {values.shape[1]}, counted from 1.")
-            chosen &= in_range(values[:, int(dimension) - 1], *_ordered(low, high, what))
+            chosen &= in_range(values[:, int(dimension) - 1], *_ordered((low, high), what))
     if choice.displacement:
-        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(*choice.displacement, "displacement"))
+        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(choice.displacement, "displacement"))
     if choice.clusters:
         chosen &= _in_clusters(session, choice)
     if choice.polygon:
@@ -100,7 +101,8 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
     return chosen
 
 
-def _ordered(low: float, high: float, what: str) -> tuple[float, float]:
+def _ordered(ends: Sequence[float], what: str) -> tuple[float, float]:
+    low, high = ends
     if not low <= high:
         raise UserError(f"The range of the {what} goes from {low:g} to {high:g}; give the lower end first.")
     return low, high
@@ -133,7 +135,7 @@ def _held_out(forward: ForwardResult, choice: Choice) -> NDArray[np.int64]:
     if not choice.error:
         return np.concatenate([part.rows[part.held_out] for part in forward.halves.values()])
     particles = held_out_particles(forward)
-    return particles.rows[in_range(particles.errors, *_ordered(*choice.error, "disagreement"))]
+    return particles.rows[in_range(particles.errors, *_ordered(choice.error, "disagreement"))]
 
 
 def _ranges(session: Session) -> str:

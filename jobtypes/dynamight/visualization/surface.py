@@ -72,7 +72,8 @@ class SurfaceCamera:
             Red, green and blue, 0 to 1, on white.
         """
         fine = self._supersampled(volume, pixel_size, level, colour_points, colours)
-        return np.clip(fine.reshape(self.pixels, 2, self.pixels, 2, 3).mean((1, 3)), 0, 1)
+        picture: NDArray[np.float64] = np.clip(fine.reshape(self.pixels, 2, self.pixels, 2, 3).mean((1, 3)), 0, 1)
+        return picture
 
     def _supersampled(
         self, volume: Tensor, pixel_size: float, level: float, colour_points: Tensor | None, colours: NDArray[np.float64] | None

@@ -114,7 +114,9 @@ class Explorer(QWidget):
 
     def make_room(self) -> None:
         """Hide napari's own layer docks; they come back from its Window menu."""
-        for other in self.window().findChildren(QDockWidget):
+        window = self.window()
+        assert window is not None  # itself, if nothing else
+        for other in window.findChildren(QDockWidget):
             if other.objectName() in ("layer list", "layer controls"):
                 other.setVisible(False)
 
