@@ -77,12 +77,12 @@ class DisplacementField(nn.Module):
         """Remove from now on the rigid motion of these points (n, 3) A, weighted by (n,), from every field."""
         self.anchors, self.anchor_weights = positions.detach().clone(), weights.detach().clone()
 
-    def set_mask(self, mask: Tensor, pixel_size: float, finest: int = 64) -> None:
+    def set_mask(self, mask: Tensor, pixel_size_angstroms: float, finest: int = 64) -> None:
         """Let only the inside of a mask (N, N, N) move, in proportion to its value; kept on a grid of at most `finest` points."""
         box = mask.shape[0]
         size = min(finest, box)
         small = nn.functional.interpolate(mask[None, None].float(), size=(size,) * 3, mode="trilinear", align_corners=True)
-        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size  # of the voxel centres, A
+        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size_angstroms  # of the voxel centres, A
         self.mask, self.mask_ends = small[0, 0].to(self.wavelengths), ends.to(self.wavelengths)
 
     def mobility(self, points: Tensor) -> Tensor:

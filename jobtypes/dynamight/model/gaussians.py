@@ -58,7 +58,9 @@ class GaussianModel(nn.Module):
         return exponent.exp()
 
 
-def seed_positions(density: Tensor, threshold: float, n_gaussians: int, pixel_size: float, generator: torch.Generator) -> Tensor:
+def seed_positions(
+    density: Tensor, threshold: float, n_gaussians: int, pixel_size_angstroms: float, generator: torch.Generator
+) -> Tensor:
     """Draw Gaussian centres from the voxels of a map above a threshold, in proportion to their density.
 
     Parameters
@@ -69,7 +71,7 @@ def seed_positions(density: Tensor, threshold: float, n_gaussians: int, pixel_si
         Density below which no Gaussian is placed.
     n_gaussians
         Number of centres n.
-    pixel_size
+    pixel_size_angstroms
         A per voxel.
     generator
         Source of randomness, on the CPU.
@@ -89,7 +91,7 @@ def seed_positions(density: Tensor, threshold: float, n_gaussians: int, pixel_si
     voxel = torch.searchsorted(cumulative, quantiles * cumulative[-1]).clamp(max=weight.numel() - 1)
     zyx = torch.stack((voxel // box**2, voxel // box % box, voxel % box), dim=1).float()
     zyx = zyx + torch.rand(n_gaussians, 3, generator=generator) - 0.5
-    return (zyx.flip(1) - box // 2) * pixel_size
+    return (zyx.flip(1) - box // 2) * pixel_size_angstroms
 
 
 def automatic_threshold(density: Tensor, inside: Tensor | None = None) -> float:

@@ -254,7 +254,7 @@ class Explorer(QWidget):
 
         def then(volume: Tensor) -> None:
             level = self.tabs.show_controls.chosen_level / self._view.surfaces.highest * float(volume.max())
-            self.molecule.show_volume(volume, session.pixel_size, level)
+            self.molecule.show_volume(volume, session.pixel_size_angstroms, level)
 
         self.background.run("map of the state", lambda progress: session.state_map(state.coordinates), then)
 
