@@ -30,7 +30,7 @@ _INPUT_POLL_SECONDS = 1.0
 class SchemeJobs:
     """Makes the jobs of schemes.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

@@ -27,7 +27,7 @@ _HOUR_SECONDS = 3600.0
 class OperatorRunner:
     """The operators of the schemes of one project.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

@@ -19,7 +19,7 @@ from relion_jobs.schemes.graph import CONTINUE, NEW, UNDEFINED, Scheme, Value, n
 class Signature:
     """Kinds of the variables that an operator takes.
 
-    Parameters
+    Attributes
     ----------
     output, input1, input2
         ``float``, ``bool``, ``string``; ``number``: a float variable or a number; ``any``: a variable of any kind; with ``?``

@@ -41,7 +41,7 @@ POLL_SECONDS = 0.2
 class SchemeRunner:
     """One scheme of a project.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

@@ -64,10 +64,12 @@ class TrainingPlan:
         The particles' STAR file as it was given, the particles in it, and the reader of their stacks, verified.
     band
         Fourier terms.
-    mask, particle_diameter_angstroms, soft_edge_angstroms
-        (N, N) soft mask of the images, the diameter of its flat part, and the width of its edge.
-    held_out
-        (P,) True for particles that train nothing.
+    mask : (N, N)
+        Soft mask of the images.
+    particle_diameter_angstroms, soft_edge_angstroms
+        Diameter of the mask's flat part, and the width of its edge.
+    held_out : (P,)
+        True for particles that train nothing.
     seed
         Low-passed consensus and threshold.
     size

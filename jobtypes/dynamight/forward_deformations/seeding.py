@@ -44,14 +44,14 @@ class Seed:
 
     Attributes
     ----------
-    density
-        (N, N, N) map low-passed to `SEED_RESOLUTION_ANGSTROMS`.
+    density : (N, N, N)
+        Map low-passed to `SEED_RESOLUTION_ANGSTROMS`.
     threshold
         Density above which Gaussians are placed.
     pixel_size_angstroms
         Voxel size.
-    mask
-        (N, N, N) where the molecule may move; None: everywhere.
+    mask : (N, N, N)
+        Where the molecule may move; None: everywhere.
     """
 
     density: Tensor
@@ -130,12 +130,12 @@ def seed_model(
         What both halves start from.
     observations, projector
         This half's images, and the renderer.
-    training
-        (p,) indices of the particles that train; the first few hundred set the scale of the amplitudes.
+    training : (p,)
+        Indices of the particles that train; the first few hundred set the scale of the amplitudes.
     size
         Of the model.
-    noise_power
-        (groups, shells) first guess of the noise.
+    noise_power : (groups, shells)
+        First guess of the noise.
     generator
         This half's random numbers, on the CPU.
 

@@ -42,8 +42,8 @@ class DisplacementField(nn.Module):
         Latent dimensions d.
     n_fields
         Basis fields K.
-    wavelengths_angstroms
-        (w,) of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
+    wavelengths_angstroms : (w,)
+        Of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
     width
         Neurons per hidden layer: one of the trunk, two of the branch.
     """
@@ -185,9 +185,11 @@ class Frame:
     ----------
     field
         Whose fields.
-    motions, shares
-        (6, n, 3) rigid motions of the Gaussians and (3 n, 6) their fit, see `fit_of_motions`; they hardly change while the
-        Gaussians move by a fraction of the molecule. None where rigid motions stay in.
+    motions : (6, n, 3)
+        Rigid motions of the Gaussians; they hardly change while the Gaussians move by a fraction of the molecule. None where rigid
+        motions stay in.
+    shares : (3 n, 6)
+        Their fit, see `fit_of_motions`.
     """
 
     field: DisplacementField

@@ -13,8 +13,8 @@ class GaussianModel(nn.Module):
 
     Parameters
     ----------
-    positions_angstroms
-        (n, 3) centres in A from the box centre, order x y z.
+    positions_angstroms : (n, 3)
+        Centres from the box centre, order x y z.
     amplitude
         Integral of each Gaussian at the start, in units of image density x pixels.
     width_angstroms
@@ -65,8 +65,8 @@ def seed_positions(
 
     Parameters
     ----------
-    density
-        (N, N, N) map, order z y x.
+    density : (N, N, N)
+        Map, order z y x.
     threshold
         Density below which no Gaussian is placed.
     n_gaussians
@@ -78,8 +78,8 @@ def seed_positions(
 
     Returns
     -------
-    Tensor
-        (n, 3) positions in A from the box centre (voxel N // 2), order x y z, spread evenly inside each voxel.
+    (n, 3) A
+        Positions from the box centre (voxel N // 2), order x y z, spread evenly inside each voxel.
     """
     box = density.shape[0]
     weight = (density - threshold).clamp(min=0).flatten().double()

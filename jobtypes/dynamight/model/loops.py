@@ -129,14 +129,16 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
 
     Parameters
     ----------
-    points
-        (b, 3, n), or (1, 3, n) where all have the same.
-    turns, shifts
-        (b, 2, 3) and (b, 2): a point p is at pixel (x, y) = turn p + shift.
-    images
-        (b, c, height width), rows of x: the result.
-    amplitudes
-        (c, n).
+    points : (b, 3, n)
+        Or (1, 3, n) where all have the same.
+    turns : (b, 2, 3)
+        Of all points: a point p is at pixel (x, y) = turn p + shift.
+    shifts : (b, 2) pixels
+        Added to that.
+    images : (b, c, height width)
+        Rows of x: the result.
+    amplitudes : (c, n)
+        Of the points, in each channel.
     width
         Pixels of a row.
     """
@@ -178,15 +180,19 @@ def splat_adjoint(
     ----------
     points, turns, shifts, amplitudes, width
         As for `splat`.
-    images
-        (b, c, height width) gradient of the images.
-    of_points, of_turns, of_shifts
-        (b, 3, n), (b, 2, 3), (b, 2): results.
+    images : (b, c, height width)
+        Gradient of the images.
+    of_points : (b, 3, n)
+        Result: gradient of the points.
+    of_turns : (b, 2, 3)
+        Result: gradient of the turns.
+    of_shifts : (b, 2)
+        Result: gradient of the shifts.
 
     Returns
     -------
-    array
-        (c, n) gradient of the amplitudes.
+    (c, n)
+        Gradient of the amplitudes.
     """
     n = points.shape[2]
     number = points.dtype.type
@@ -239,14 +245,14 @@ def interpolate(images: _Array, turns: _Array, shifts: _Array, values: _Array, p
 
     Parameters
     ----------
-    images
-        (b, size, size), rows of x.
+    images : (b, size, size)
+        Rows of x.
     turns, shifts
-        (b, 2, 3) and (b, 2): as for `splat`.
-    values
-        (b, n): the result.
-    points
-        (3, n), the same for all particles.
+        As for `splat`: (b, 2, 3) and (b, 2).
+    values : (b, n)
+        The result.
+    points : (3, n)
+        The same for all particles.
     """
     n, size = points.shape[1], images.shape[1]
     first = np.empty(n, np.int32)
@@ -269,16 +275,16 @@ def change_of_length(
 
     Parameters
     ----------
-    points
-        (b, 3, n).
-    mean
-        (b,) result: over the edges, of the squared change of length.
-    forces
-        (b, 3, e) result: its gradient by the first end of each edge, as far as that edge goes.
-    length_at_rest
-        (e,) before the points move.
-    first, second
-        (e,) points at the ends of the edges.
+    points : (b, 3, n) A
+        Where the points are.
+    mean : (b,)
+        Result: over the edges, of the squared change of length.
+    forces : (b, 3, e)
+        Result: its gradient by the first end of each edge, as far as that edge goes.
+    length_at_rest : (e,) A
+        Before the points move.
+    first, second : (e,)
+        Points at the ends of the edges.
     small
         Added to squared lengths.
     """
@@ -332,25 +338,25 @@ def weighted_power(
 
     Parameters
     ----------
-    observed, projected
-        (b, q, 2) real and imaginary parts.
-    transfer
-        (b, q) real.
-    group
-        (b,) row of the weights of each particle.
-    totals
-        (b,) result: sum over the terms.
-    half_slopes
-        (b, q, 2) result: minus half the gradient of the totals by the projected terms.
-    weights
-        (n_groups, q).
+    observed, projected : (b, q, 2)
+        Real and imaginary parts.
+    transfer : (b, q)
+        CTF, real.
+    group : (b,)
+        Row of the weights of each particle.
+    totals : (b,)
+        Result: sum over the terms.
+    half_slopes : (b, q, 2)
+        Result: minus half the gradient of the totals by the projected terms.
+    weights : (n_groups, q)
+        Of the terms, for each optics group.
     n_groups
         Their rows.
 
     Returns
     -------
-    array
-        (n_groups, q) power of the residuals of each group, without weights.
+    (n_groups, q)
+        Power of the residuals of each group, without weights.
     """
     power = np.zeros((n_groups, observed.shape[1]), observed.dtype)
     for i in range(len(observed)):
