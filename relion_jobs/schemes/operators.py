@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.schemes.graph import CONTINUE, NEW, UNDEFINED, Scheme, Value, number
+from relion_jobs.schemes.scheme_graph import CONTINUE, NEW, UNDEFINED, Scheme, Value, number
 
 
 @dataclass(frozen=True)

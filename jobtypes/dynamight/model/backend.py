@@ -85,8 +85,8 @@ class Backend(Protocol):
         Returns
         -------
         (b,), (b, q), (groups, q)
-            The weighted sum over the terms; minus half its gradient by the projected terms; sum of the power over the particles of
-            each group, without weights.
+            The weighted sum over the terms; minus half its gradient by the projected terms; sum of the power over the particles
+            of each group, without weights.
         """
 
 

@@ -186,8 +186,8 @@ class Frame:
     field
         Whose fields.
     motions : (6, n, 3)
-        Rigid motions of the Gaussians; they hardly change while the Gaussians move by a fraction of the molecule. None where rigid
-        motions stay in.
+        Rigid motions of the Gaussians; they hardly change while the Gaussians move by a fraction of the molecule. None where
+        rigid motions stay in.
     shares : (3 n, 6)
         Their fit, see `fit_of_motions`.
     """

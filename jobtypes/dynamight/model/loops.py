@@ -162,6 +162,32 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
                 image[at + width + 1] += high_right
 
 
+# put into its caller before both are compiled: by itself it would be compiled with its sums in another order
+@numba.njit(inline="always", **OPTIONS)
+def _place_adjoint(
+    points: _Array, turn: _Array, along_x: _Array, along_y: _Array, of_points: _Array, of_turn: _Array, of_shift: _Array
+) -> None:
+    """Gradients of what `_place` takes, from those of the pixel (n,) along x and y of each point."""
+    t00, t01, t02, t10, t11, t12 = turn[0, 0], turn[0, 1], turn[0, 2], turn[1, 0], turn[1, 1], turn[1, 2]
+    s00 = s01 = s02 = s10 = s11 = s12 = sx = sy = points.dtype.type(0)
+    for j in range(points.shape[1]):
+        x, y = along_x[j], along_y[j]
+        of_points[0, j] = t00 * x + t10 * y
+        of_points[1, j] = t01 * x + t11 * y
+        of_points[2, j] = t02 * x + t12 * y
+        s00 += x * points[0, j]
+        s01 += x * points[1, j]
+        s02 += x * points[2, j]
+        s10 += y * points[0, j]
+        s11 += y * points[1, j]
+        s12 += y * points[2, j]
+        sx += x
+        sy += y
+    of_turn[0, 0], of_turn[0, 1], of_turn[0, 2] = s00, s01, s02
+    of_turn[1, 0], of_turn[1, 1], of_turn[1, 2] = s10, s11, s12
+    of_shift[0], of_shift[1] = sx, sy
+
+
 @_loop
 def splat_adjoint(
     points: _Array,
@@ -195,7 +221,6 @@ def splat_adjoint(
         Gradient of the amplitudes.
     """
     n = points.shape[2]
-    number = points.dtype.type
     first = np.empty(n, np.int32)
     fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
     along_x, along_y = np.empty(n, points.dtype), np.empty(n, points.dtype)
@@ -217,25 +242,7 @@ def splat_adjoint(
                 along_x[j] += weight * (upper_slope + fy[j] * (lower_slope - upper_slope))
                 along_y[j] += weight * slope_y
                 of_weights[j] += inside[j] * (upper + fy[j] * slope_y)
-        t00, t01, t02, t10, t11, t12 = turn[0, 0], turn[0, 1], turn[0, 2], turn[1, 0], turn[1, 1], turn[1, 2]
-        s00 = s01 = s02 = s10 = s11 = s12 = sx = sy = number(0)
-        moved = of_points[i]
-        for j in range(n):
-            x, y = along_x[j], along_y[j]
-            moved[0, j] = t00 * x + t10 * y
-            moved[1, j] = t01 * x + t11 * y
-            moved[2, j] = t02 * x + t12 * y
-            s00 += x * seen[0, j]
-            s01 += x * seen[1, j]
-            s02 += x * seen[2, j]
-            s10 += y * seen[0, j]
-            s11 += y * seen[1, j]
-            s12 += y * seen[2, j]
-            sx += x
-            sy += y
-        of_turns[i, 0, 0], of_turns[i, 0, 1], of_turns[i, 0, 2] = s00, s01, s02
-        of_turns[i, 1, 0], of_turns[i, 1, 1], of_turns[i, 1, 2] = s10, s11, s12
-        of_shifts[i, 0], of_shifts[i, 1] = sx, sy
+        _place_adjoint(seen, turn, along_x, along_y, of_points[i], of_turns[i], of_shifts[i])
     return of_amplitudes
 
 

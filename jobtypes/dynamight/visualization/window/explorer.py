@@ -20,7 +20,7 @@ from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.selection import in_polygon
 from jobtypes.dynamight.visualization.state_surfaces import Mesh, StateSurfaces
 from jobtypes.dynamight.visualization.window import saved_files
-from jobtypes.dynamight.visualization.window.background import Background, Progress
+from jobtypes.dynamight.visualization.window.background import Background, BackgroundJob
 from jobtypes.dynamight.visualization.window.controls import Tabs, ViewControls
 from jobtypes.dynamight.visualization.window.latent_canvas import LatentCanvas
 from jobtypes.dynamight.visualization.window.molecule_layers import Appearance, MoleculeLayers
@@ -125,7 +125,7 @@ class Explorer(QWidget):
         self.top.half.setCurrentText(choice)
         method, name = self.top.method, self.top.colouring.currentText()
 
-        def work(progress: Progress) -> tuple[HalfView, Mesh, Reduction, Colouring]:
+        def work(progress: BackgroundJob) -> tuple[HalfView, Mesh, Reduction, Colouring]:
             view = open_view(choice, self.forward, self.job.directory)
             view.reduction = view.reduce(method, self.seed)
             colouring = view.colouring(name, self.n_clusters, self.seed)
@@ -162,7 +162,7 @@ class Explorer(QWidget):
             return
         view, method, name = self.view, self.top.method, self.top.colouring.currentText()
 
-        def work(progress: Progress) -> tuple[Reduction, Colouring]:
+        def work(progress: BackgroundJob) -> tuple[Reduction, Colouring]:
             reduction = view.reduction if view.reduction.method == method else view.reduce(method, self.seed)
             return reduction, view.colouring(name, self.n_clusters, self.seed)
 
@@ -266,7 +266,7 @@ class Explorer(QWidget):
         self.molecule.volume.iso_threshold = level / view.surfaces.highest * self.molecule.volume.contrast_limits[1]
         state = self.state
 
-        def work(progress: Progress) -> tuple[Mesh, ShownState | None]:
+        def work(progress: BackgroundJob) -> tuple[Mesh, ShownState | None]:
             again = None if state is None else view.state_of(state.coordinates, level, particle=state.particle)
             return view.surface_of_consensus(level), again
 
@@ -382,7 +382,7 @@ class Explorer(QWidget):
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
         self._saved(path)
 
-    def _save(self, what: str, work: Callable[[Progress], Path]) -> None:
+    def _save(self, what: str, work: Callable[[BackgroundJob], Path]) -> None:
         self.background.run(f"saving {what}", work, self._saved)
 
     def _saved(self, path: Path) -> None:
