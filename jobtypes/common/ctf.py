@@ -88,7 +88,11 @@ class CtfCurves:
     ----------
     coefficients : (b, 5)
         Factors of `_phase_functions`: -gamma without aberrations is linear in a few functions of the frequency.
-    bfactor, scale_factor, even_zernikes, premultiplied
+    bfactor, scale_factor : (b,)
+        As in `CtfParameters`.
+    even_zernikes : (b, n) or None
+        As in `CtfParameters`.
+    premultiplied : (b,) bool or None
         As in `CtfParameters`.
     """
 

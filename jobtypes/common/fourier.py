@@ -331,16 +331,16 @@ def resolution_at(curve: Tensor, box: int, pixel_size_angstroms: float, threshol
 
 
 def _axis_frequencies(
-    box: int, pixel_size: float, device: torch.device | str | None, dtype: torch.dtype
+    box: int, pixel_size_angstroms: float, device: torch.device | str | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Frequencies along a full axis (N,) and along the half axis (N // 2 + 1,), 1/angstrom."""
-    if box < 2 or not pixel_size > 0:
+    if box < 2 or not pixel_size_angstroms > 0:
         raise UserError(
-            f"box {box} with pixel size {pixel_size} A has no Fourier transform; expected a box of at least 2 and a "
+            f"box {box} with pixel size {pixel_size_angstroms} A has no Fourier transform; expected a box of at least 2 and a "
             f"positive pixel size."
         )
-    full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size
-    half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size
+    full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size_angstroms
+    half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size_angstroms
     return full.to(dtype), half.to(dtype)
 
 

@@ -30,7 +30,7 @@ class StackLayout:
     path
         The file.
     shape
-        (slices, rows, columns).
+        Slices, rows, columns.
     dtype
         Type and byte order of a pixel.
     offset

@@ -166,8 +166,8 @@ def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
         half = _draw_halves(copy_of, seed)
     particle_checks.refuse_empty_half(Path(path), half)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
-    box, pixel_size = groups.common_size(Path(path), np.unique(optics_group))
-    particle_checks.refuse_out_of_range(particles, values, box * pixel_size)
+    box, pixel_size_angstroms = groups.common_size(Path(path), np.unique(optics_group))
+    particle_checks.refuse_out_of_range(particles, values, box * pixel_size_angstroms)
     return ParticleTable(
         path=Path(path),
         rows=np.arange(n),
@@ -183,7 +183,7 @@ def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
         half_is_given=half_is_given,
         copy_of=copy_of,
         box=box,
-        pixel_size_angstroms=pixel_size,
+        pixel_size_angstroms=pixel_size_angstroms,
         source=tables,
     )
 

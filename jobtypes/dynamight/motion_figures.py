@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
@@ -94,17 +95,8 @@ def draw_latents(
     for row, half in enumerate(points):
         xy, moved = points[half], displacements[half]
         limits = _limits(xy)
-        bins = int(np.clip(np.sqrt(len(xy)) * 1.2, 18, 70))
-        cells = axes[row, 0].hexbin(
-            xy[:, 0], xy[:, 1], gridsize=bins, bins="log", mincnt=1, cmap=DENSITY_COLOURS, extent=limits, linewidths=0.1
-        )
-        figure.colorbar(cells, ax=axes[row, 0], label="particles per cell")
-        order = np.argsort(moved)
-        size = float(np.clip(6000 / len(xy), 0.3, 8))
-        dots = axes[row, 1].scatter(
-            xy[order, 0], xy[order, 1], c=moved[order], s=size, cmap=DISPLACEMENT_COLOURS, vmin=0, linewidths=0, rasterized=True
-        )
-        figure.colorbar(dots, ax=axes[row, 1], label="rms displacement (Å)")
+        figure.colorbar(_density(axes[row, 0], xy, limits), ax=axes[row, 0], label="particles per cell")
+        figure.colorbar(_dots(axes[row, 1], xy, moved), ax=axes[row, 1], label="rms displacement (Å)")
         least = xy[int(np.argmin(moved))]
         for column, axis in enumerate(axes[row]):
             axis.plot(
@@ -124,6 +116,23 @@ def draw_latents(
         caption="Particles of each half set in two dimensions of the deformation. Left: their density on a logarithmic scale. "
         "Right: rms displacement of the Gaussians in each particle, in Å, relative to the consensus. The cross marks the "
         f"particle with the least motion.{numbered}",
+    )
+
+
+def _density(axis: Axes, xy: NDArray[np.float64], limits: tuple[float, float, float, float]) -> PolyCollection:
+    """Particles per cell, on a logarithmic scale."""
+    bins = int(np.clip(np.sqrt(len(xy)) * 1.2, 18, 70))
+    return axis.hexbin(
+        xy[:, 0], xy[:, 1], gridsize=bins, bins="log", mincnt=1, cmap=DENSITY_COLOURS, extent=limits, linewidths=0.1
+    )
+
+
+def _dots(axis: Axes, xy: NDArray[np.float64], moved: NDArray[np.float64]) -> PathCollection:
+    """Every particle coloured by its displacement, the most mobile on top."""
+    order = np.argsort(moved)
+    size = float(np.clip(6000 / len(xy), 0.3, 8))
+    return axis.scatter(
+        xy[order, 0], xy[order, 1], c=moved[order], s=size, cmap=DISPLACEMENT_COLOURS, vmin=0, linewidths=0, rasterized=True
     )
 
 

@@ -94,10 +94,12 @@ def _write_half(
     rms: Tensor,
     job: RunningJob,
 ) -> None:
-    folder, half, gaussians, pixel_size = job.directory, part.half, part.model.gaussians, forward.pixel_size_angstroms
-    shift = forward.box // 2 * pixel_size
+    folder, half, gaussians, pixel_size_angstroms = job.directory, part.half, part.model.gaussians, forward.pixel_size_angstroms
+    shift = forward.box // 2 * pixel_size_angstroms
     consensus = folder / layout.consensus(half)
-    write_volume(consensus, render_density(gaussians, gaussians.positions, forward.box, pixel_size), pixel_size)
+    write_volume(
+        consensus, render_density(gaussians, gaussians.positions, forward.box, pixel_size_angstroms), pixel_size_angstroms
+    )
     job.add_output(consensus, layout.MAP_LABEL)
     write_gaussians_pdb(folder / layout.gaussians(half), gaussians.positions, gaussians.amplitudes, rms, shift)
     ends = motions.coefficients(torch.stack((-motions.rms_angstroms, motions.rms_angstroms)) * torch.eye(len(motions))[:1])

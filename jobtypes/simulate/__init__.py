@@ -22,4 +22,5 @@ task         the story of one job
 *_measures   how well a result agrees with the truth: motion, latents, maps
 sentences    a score in plain words
 score        the command ``relion_jobs score``
+demo         the command ``relion_jobs demo``: simulates, runs all tasks of dynamight, scores
 """

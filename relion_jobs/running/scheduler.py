@@ -39,7 +39,7 @@ POLL_SECONDS = 0.5
 class Scheduler:
     """The scheduled jobs of one project, one call of `run` at a time.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

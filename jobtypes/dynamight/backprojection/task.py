@@ -107,7 +107,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     store = SumsStore(job.directory, _belongs_to(inputs, options), memory_bytes=plan.cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
-    pixel_size = inputs.table.pixel_size_angstroms
+    pixel_size_angstroms = inputs.table.pixel_size_angstroms
     with torch.no_grad():
         mask = _mask_around(problems, inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
         reconstruction = DeformedReconstruction(
@@ -122,7 +122,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         _say_verdict(verdict, job)
         for half, residual in reconstruction.unsolved.items():
             job.warn(_unsolved(half, residual, reconstruction))
-        for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size):
+        for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size_angstroms):
             job.report(sentence)
     store.delete()
     deformed, rigid = (" and ".join(name(half).name for half in HALVES) for name in (layout.half_map, layout.rigid_half_map))

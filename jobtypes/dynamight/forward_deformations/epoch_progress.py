@@ -17,8 +17,8 @@ class EpochProgress:
 
     Attributes
     ----------
-    order
-        (p,) training particles in the order of this epoch.
+    order : (p,)
+        Training particles in the order of this epoch.
     residual_power
         Of the steps done.
     totals

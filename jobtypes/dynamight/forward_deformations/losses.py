@@ -24,21 +24,21 @@ def data_misfit(
 
     Parameters
     ----------
-    observed, projected
-        (b, q) complex Fourier terms of images, and of projections without CTF; the latter are differentiated.
-    transfer
-        (b, q) CTF.
-    weights
-        (groups, q) inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
-    group
-        (b,) optics group.
+    observed, projected : (b, q) complex
+        Fourier terms of images, and of projections without CTF; the latter are differentiated.
+    transfer : (b, q)
+        CTF.
+    weights : (groups, q)
+        Inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
+    group : (b,)
+        Optics group.
     backend
         What adds up.
 
     Returns
     -------
-    tuple
-        (b,); and (groups, q) sums of |r|^2 over the particles of each group.
+    (b,), (groups, q)
+        The misfit of each particle; and sums of |r|^2 over the particles of each group.
     """
     return apply(_WeightedPower, projected, observed, transfer, weights, group, backend)
 
@@ -52,8 +52,8 @@ def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
     ----------
     points
         The Gaussians of each particle; all particles are worked out at a time, so let them be few.
-    edges
-        (e, 2) pairs of Gaussians.
+    edges : (e, 2)
+        Pairs of Gaussians.
     backend
         What measures.
     """

@@ -42,8 +42,8 @@ class DisplacementField(nn.Module):
         Latent dimensions d.
     n_fields
         Basis fields K.
-    wavelengths_angstroms
-        (w,) of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
+    wavelengths_angstroms : (w,)
+        Of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
     width
         Neurons per hidden layer: one of the trunk, two of the branch.
     """
@@ -77,12 +77,12 @@ class DisplacementField(nn.Module):
         """Remove from now on the rigid motion of these points (n, 3) A, weighted by (n,), from every field."""
         self.anchors, self.anchor_weights = positions.detach().clone(), weights.detach().clone()
 
-    def set_mask(self, mask: Tensor, pixel_size: float, finest: int = 64) -> None:
+    def set_mask(self, mask: Tensor, pixel_size_angstroms: float, finest: int = 64) -> None:
         """Let only the inside of a mask (N, N, N) move, in proportion to its value; kept on a grid of at most `finest` points."""
         box = mask.shape[0]
         size = min(finest, box)
         small = nn.functional.interpolate(mask[None, None].float(), size=(size,) * 3, mode="trilinear", align_corners=True)
-        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size  # of the voxel centres, A
+        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size_angstroms  # of the voxel centres, A
         self.mask, self.mask_ends = small[0, 0].to(self.wavelengths), ends.to(self.wavelengths)
 
     def mobility(self, points: Tensor) -> Tensor:
@@ -187,9 +187,11 @@ class Frame:
     ----------
     field
         Whose fields.
-    motions, shares
-        (6, n, 3) rigid motions of the Gaussians and (3 n, 6) their fit, see `fit_of_motions`; they hardly change while the
-        Gaussians move by a fraction of the molecule. None where rigid motions stay in.
+    motions : (6, n, 3)
+        Rigid motions of the Gaussians; they hardly change while the Gaussians move by a fraction of the molecule. None where
+        rigid motions stay in.
+    shares : (3 n, 6)
+        Their fit, see `fit_of_motions`.
     """
 
     field: DisplacementField

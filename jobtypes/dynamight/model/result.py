@@ -37,20 +37,20 @@ class HalfResult:
     model
         In evaluation mode, without gradients. Its consensus is the central state of the particles, not that of the training: its
         Gaussians lie there, and displacements start there.
-    rows
-        (n_h,) 0-based rows of the particle STAR file, held-out ones too.
-    held_out
-        (n_h,) True for particles that trained nothing.
-    latent_mean, latent_log_variance
-        (n_h, d) posterior of each particle.
-    angles_matrices
-        (n_h, 3, 3) refined rotations A, r_image = A r_map.
-    shifts_angstroms
-        (n_h, 2) refined shifts of the projection.
-    rms_displacement
-        (n_h,) rms displacement of each particle's Gaussians, each counted the same, from the consensus, A.
-    latent_by_other
-        (m, d) latents that the other half's model gives to the held-out particles, in their order; None before the training has
+    rows : (n_h,)
+        0-based rows of the particle STAR file, held-out ones too.
+    held_out : (n_h,)
+        True for particles that trained nothing.
+    latent_mean, latent_log_variance : (n_h, d)
+        Posterior of each particle.
+    angles_matrices : (n_h, 3, 3)
+        Refined rotations A, r_image = A r_map.
+    shifts_angstroms : (n_h, 2)
+        Refined shifts of the projection.
+    rms_displacement : (n_h,) A
+        Rms displacement of each particle's Gaussians, each counted the same, from the consensus.
+    latent_by_other : (m, d)
+        Latents that the other half's model gives to the held-out particles, in their order; None before the training has
         ended.
     """
 
