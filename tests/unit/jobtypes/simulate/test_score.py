@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobtypes.simulate import score
+from jobtypes.simulate import results, score
 from jobtypes.simulate.motion_measures import true_displacements
 from jobtypes.simulate.truth import read_truth
 
@@ -116,7 +116,7 @@ def test_a_job_finds_its_truth_and_exports_itself(tiny_set, monkeypatch, capsys)
         write_result(read_truth(tiny_set), job / "score")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(score.subprocess, "run", export)
+    monkeypatch.setattr(results.subprocess, "run", export)
     assert score.main([str(job), "--particles", "7"]) == 0
     assert commands[0][1:] == [
         "-m", "relion_jobs.dropin", "dynamight", "export", str(job), "--output", str(job / "score"), "--particles", "7",
@@ -126,7 +126,7 @@ def test_a_job_finds_its_truth_and_exports_itself(tiny_set, monkeypatch, capsys)
 
 def test_a_failed_export_passes_its_sentence_on(tiny_set, monkeypatch, capsys):
     failed = subprocess.CompletedProcess([], 1, "", "Traceback...\nThere is no checkpoint in DynaMight/job002.\n")
-    monkeypatch.setattr(score.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(results.subprocess, "run", lambda *_, **__: failed)
     assert score.main([str(make_job(tiny_set))]) == 1
     assert "There is no checkpoint" in capsys.readouterr().err
 
