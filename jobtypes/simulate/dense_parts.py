@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -11,36 +10,39 @@ from jobtypes.simulate.helices import Array
 from jobtypes.simulate.molecule import rotation_from_z
 from jobtypes.simulate.motion import MovingModel
 
-# Pseudo-atoms of one nucleotide near those of B-form DNA: element, x to the minor groove, y along the base pair, z (A).
-# All of its atoms are there, where a residue of protein here has six of eight: 1.5 times as dense as our protein.
-# S stands for P, its neighbour, which is as strong; readers of truth/model.npz know C, N, O and S.
+# All of their pseudo-atoms are the strongest that can be rendered (and that readers of truth/model.npz know), which stands for
+# phosphate and the ions about it.
+ELEMENT = "S"
+
+# Pseudo-atoms of one nucleotide near those of B-form DNA: x to the minor groove, y along the base pair, z (A). With both strands
+# and grooves it is 1.7 times as dense as our protein.
 NUCLEOTIDE = (
-    ("S", -0.8, 8.9, 2.1),
-    ("O", -0.2, 10.2, 1.9),
-    ("O", -2.0, 8.6, 3.3),
-    ("O", 0.3, 7.7, 1.8),
-    ("C", 1.4, 7.6, 2.8),
-    ("C", 2.6, 7.1, 2.0),
-    ("O", 2.5, 5.7, 1.8),
-    ("C", 2.8, 7.7, 0.7),
-    ("O", 3.7, 7.9, -0.3),
-    ("C", 2.0, 6.8, -0.2),
-    ("C", 2.3, 5.4, 0.5),
-    ("N", 1.5, 4.4, 0.2),
-    ("C", 2.0, 3.2, 0.1),
-    ("N", 1.2, 2.1, 0.0),
-    ("C", -0.1, 2.3, 0.0),
-    ("C", -0.6, 3.6, 0.1),
-    ("C", 0.2, 4.8, 0.2),
-    ("N", -0.9, 1.3, -0.1),
-    ("O", 3.2, 3.0, 0.1),
+    (-0.8, 8.9, 2.1),  # phosphate
+    (-0.2, 10.2, 1.9),
+    (-2.0, 8.6, 3.3),
+    (0.3, 7.7, 1.8),
+    (1.4, 7.6, 2.8),  # sugar
+    (2.6, 7.1, 2.0),
+    (2.5, 5.7, 1.8),
+    (2.8, 7.7, 0.7),
+    (3.7, 7.9, -0.3),
+    (2.0, 6.8, -0.2),
+    (2.3, 5.4, 0.5),
+    (1.5, 4.4, 0.2),  # base
+    (2.0, 3.2, 0.1),
+    (1.2, 2.1, 0.0),
+    (-0.1, 2.3, 0.0),
+    (-0.6, 3.6, 0.1),
+    (0.2, 4.8, 0.2),
+    (-0.9, 1.3, -0.1),
+    (3.2, 3.0, 0.1),
 )
 BASE_PAIR_RISE_ANGSTROMS = 3.38
 BASE_PAIR_TWIST_DEGREES = 36.0
 ROD_CORE_RADII = 1.6  # its length
 
-# heads of detergent as S: 1.5 times the scattering of our protein, 0.105 A per cubic A, at 5.2 A a head
-HEADS_PER_CUBIC_ANGSTROM = 0.03
+# 1.7 times the scattering of our protein too, which is 0.105 A per cubic A, at 5.2 A a head
+HEADS_PER_CUBIC_ANGSTROM = 0.035
 SHELL_THICKNESS_ANGSTROMS = 9.0
 SHELL_HALF_HEIGHT_ANGSTROMS = 20.0
 CLEAR_ANGSTROMS = 3.5
@@ -62,11 +64,11 @@ def add_dense_part(model: MovingModel, kind: str, rng: np.random.Generator) -> M
     if kind == "none":
         return model
     taken = cKDTree(model.path[::4].reshape(-1, 3))
-    elements, positions = {"shell": _shell, "rod": _rod}[kind](model, taken, rng)
+    positions = {"shell": _shell, "rod": _rod}[kind](model, taken, rng)
     count = len(positions)
     residue = int(model.residue.max()) + 1 + np.arange(count)
     return MovingModel(
-        elements=np.concatenate([model.elements, elements]),
+        elements=np.concatenate([model.elements, np.full(count, ELEMENT)]),
         path=np.concatenate([model.path, np.repeat(positions[None].astype(np.float32), len(model.path), axis=0)], axis=1),
         driver=np.concatenate([model.driver, np.full(count, -1)]),
         is_alpha_carbon=np.concatenate([model.is_alpha_carbon, np.zeros(count, bool)]),
@@ -88,7 +90,7 @@ def _arm_directions(model: MovingModel, centre: Array) -> Array:
     return np.array([arm / np.linalg.norm(arm) for arm in arms]).reshape(-1, 3)
 
 
-def _shell(model: MovingModel, taken: cKDTree, rng: np.random.Generator) -> tuple[NDArray[np.str_], Array]:
+def _shell(model: MovingModel, taken: cKDTree, rng: np.random.Generator) -> Array:
     centre, radius = _core(model)
     along = _arm_directions(model, centre).sum(0)
     axis = along / np.linalg.norm(along) if np.linalg.norm(along) > 0.1 else np.array([0.0, 0.0, 1.0])
@@ -101,32 +103,30 @@ def _shell(model: MovingModel, taken: cKDTree, rng: np.random.Generator) -> tupl
     within = np.linalg.norm(heads / outer, axis=1) < 1
     inside = np.linalg.norm(heads / (outer - SHELL_THICKNESS_ANGSTROMS), axis=1) < 1
     positions = heads[within & ~inside] @ rotation_from_z(axis).T + centre
-    positions = positions[taken.query(positions)[0] > CLEAR_ANGSTROMS]
-    return np.full(len(positions), "S"), positions
+    return positions[taken.query(positions)[0] > CLEAR_ANGSTROMS]
 
 
-def _rod(model: MovingModel, taken: cKDTree, rng: np.random.Generator) -> tuple[NDArray[np.str_], Array]:
+def _rod(model: MovingModel, taken: cKDTree, rng: np.random.Generator) -> Array:
     centre, radius = _core(model)
     candidates = rng.normal(size=(100, 3))
     candidates /= np.linalg.norm(candidates, axis=1, keepdims=True)
     arms = _arm_directions(model, centre)
     away = candidates[int((candidates @ arms.T).max(1).argmin())] if len(arms) else candidates[0]
     lying = rotation_from_z(away) @ Rotation.from_euler("zy", [rng.uniform(0, 360), 90], degrees=True).as_matrix()
-    elements, atoms = double_helix(round(ROD_CORE_RADII * radius / BASE_PAIR_RISE_ANGSTROMS))
+    atoms = double_helix(round(ROD_CORE_RADII * radius / BASE_PAIR_RISE_ANGSTROMS))
     atoms = atoms @ lying.T + centre
     height = 0.0
     while taken.query(atoms + height * away)[0].min() < CLEAR_ANGSTROMS:
         height += 1.0
-    return elements, atoms + height * away
+    return atoms + height * away
 
 
-def double_helix(base_pairs: int) -> tuple[NDArray[np.str_], Array]:
-    """Elements (n,) and atoms (n, 3) A of a right-handed double helix along z, centred."""
-    one = np.array([atom[1:] for atom in NUCLEOTIDE])
+def double_helix(base_pairs: int) -> Array:
+    """Atoms (n, 3) A of a right-handed double helix along z, centred."""
+    one = np.array(NUCLEOTIDE)
     pair = np.concatenate([one, one * np.array([1.0, -1.0, -1.0])])  # the second strand: half a turn about the dyad, x
     number = np.arange(base_pairs) - (base_pairs - 1) / 2
     turns = Rotation.from_euler("z", number[:, None] * BASE_PAIR_TWIST_DEGREES, degrees=True).as_matrix()
     atoms = pair @ turns.transpose(0, 2, 1)
     atoms[..., 2] += BASE_PAIR_RISE_ANGSTROMS * number[:, None]
-    elements = np.array([atom[0] for atom in NUCLEOTIDE])
-    return np.tile(elements, 2 * base_pairs), atoms.reshape(-1, 3)
+    return atoms.reshape(-1, 3)

@@ -31,7 +31,8 @@ def places(uniform: Array, kind: str) -> Array:
 def _two_states(uniform: Array) -> Array:
     first = uniform < FIRST_SHARE
     within = np.where(first, uniform / FIRST_SHARE, (uniform - FIRST_SHARE) / (1 - FIRST_SHARE))
-    return np.clip(np.where(first, FIRST_STATE, SECOND_STATE) + STATE_WIDTH * ndtri(within), 0, 1)
+    # no tail reaches an end of the motion
+    return np.where(first, FIRST_STATE, SECOND_STATE) + STATE_WIDTH * ndtri(np.clip(within, 1e-5, 1 - 1e-5))
 
 
 def _uneven(uniform: Array) -> Array:
