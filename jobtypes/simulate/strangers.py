@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common import fourier
-from jobtypes.simulate.geometry import Poses
+from jobtypes.simulate.geometry import Array, Poses
 from jobtypes.simulate.molecule import Molecule
 from jobtypes.simulate.nuisances import NEIGHBOUR, OTHER, SPECK, Plan
 from jobtypes.simulate.optics import Optics, ctf
@@ -63,13 +63,15 @@ class Strangers:
 
     def others(self, rows: Rows) -> Tensor:
         """Images (b, N, N) of the other molecule at the true poses and CTFs of particles `rows`."""
-        return self._drawn(self.other, self.other_positions, rows, self.poses.matrices, -self.poses.origins_angstroms[rows])
+        matrices, origins = self.poses.matrices[rows], self.poses.origins_angstroms[rows]
+        return self._drawn(self.other, self.other_positions, rows, matrices=matrices, moved=-origins)
 
     def neighbours(self, rows: Rows) -> Tensor:
         """Images (b, N, N) of what comes in over the edge."""
         self.wide.amplitude = self.ours.amplitude
         edge = self.ours.box * self.ours.pixel_size_angstroms
-        wide = self._drawn(self.wide, self.ours_positions, rows, self.plan.stray, edge * self.plan.neighbour_boxes[rows])
+        away = edge * self.plan.neighbour_boxes[rows]
+        wide = self._drawn(self.wide, self.ours_positions, rows, matrices=self.plan.stray[rows], moved=away)
         start = self.wide.box // 2 - self.ours.box // 2
         inner = slice(start, start + self.ours.box)
         return wide[:, inner, inner]
@@ -86,12 +88,10 @@ class Strangers:
         """A pixel in standard deviations of a speck."""
         return self.ours.pixel_size_angstroms / SPECK_SIGMA_ANGSTROMS
 
-    def _drawn(
-        self, renderer: AtomRenderer, positions: Tensor, rows: Rows, matrices: NDArray[np.float64], moved: NDArray[np.float64]
-    ) -> Tensor:
-        """Images of atoms (n, 3) at orientations matrices[rows], moved by (b, 2) A, with the CTF of particles `rows`."""
+    def _drawn(self, renderer: AtomRenderer, positions: Tensor, rows: Rows, *, matrices: Array, moved: Array) -> Tensor:
+        """Images of atoms (n, 3) at orientations (b, 3, 3), moved by (b, 2) A, with the CTFs of particles `rows` (b,)."""
         box, pixel_size = renderer.box, renderer.pixel_size_angstroms
-        turned = positions @ torch.from_numpy(matrices[rows]).float()[:, :2].transpose(1, 2)
+        turned = positions @ torch.from_numpy(matrices).float()[:, :2].transpose(1, 2)
         spectra = renderer.spectra(turned) * ctf(self.optics, rows, box, pixel_size)
         shift = torch.from_numpy(moved).float()
         return fourier.irfft2(unshift(spectra, shift, fourier.frequencies_2d(box, pixel_size)), box)

@@ -44,7 +44,7 @@ def correlations(a, b):
 
 
 def shown(made):
-    """All that the images show but for noise and our molecule, and where its power lies: x and y, as shares of the edge."""
+    """All that the images show but for noise and our molecule."""
     return made.strangers.images(everything(made))
 
 
