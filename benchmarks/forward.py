@@ -34,7 +34,7 @@ from jobtypes.dynamight.forward_deformations import training
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
-from jobtypes.dynamight.model import displacement, projection
+from jobtypes.dynamight.model import displacement
 from jobtypes.dynamight.options import ForwardOptions
 
 PARTS = ("data", "encoder", "decoder", "projection", "FFT", "loss and strain", "backward, optimiser", "rest")
@@ -152,7 +152,7 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
     grid = half.projector.grid(len(plan.band))
     watch.watch(grid, "terms", "FFT")  # forward, and of the consensus for the encoder
     watch.watch(grid, "images", "FFT")  # backward
-    watch.watch(projection, "splat_adjoint", "projection")
+    watch.watch(half.projector.backend, "splat_adjoint", "projection")
     watch.watch(training, "strain", "loss and strain")
 
     def epoch() -> dict[str, float]:
@@ -170,10 +170,9 @@ class HalfSet:
 
     def __init__(self, half: int, words: argparse.Namespace, project: Path, device: torch.device) -> None:
         torch.set_num_threads(max(1, words.threads // len(HALVES)))
-        options = options_of(words)
-        plan = make_plan(options, project)
+        plan = make_plan(options_of(words), project)
         self._last = plan.epoch(plan.n_epochs - 1)
-        self.ours = prepare_half(half, plan, options, device=device, scratch=None, after_batch=lambda done: None)
+        self.ours = prepare_half(half, plan, device=device, scratch=None, after_batch=lambda done: None)
         self.published = Published(words, plan, half, device)
 
     def epoch(self) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from jobtypes.common.devices import wait_for
+
 clock = time.perf_counter
 
 
@@ -52,8 +54,7 @@ class Stopwatch:
 
 def now(device: torch.device) -> float:
     """Seconds on the clock, once the device has done what it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return clock()
 
 

@@ -25,22 +25,25 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.common.volumes import read_volume, write_volume
+from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import build_half_problem
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
-from jobtypes.dynamight.backprojection.settings import Settings
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, TAPER_START_ANGSTROMS
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.result import HalfResult
+from jobtypes.dynamight.options import BackprojectionOptions
 from jobtypes.simulate.map_measures import agreement, best_conformation
 from jobtypes.simulate.truth import Truth, read_truth
 
 _ACCURACY_ANGSTROMS = 0.01  # of the motion as a sum of few fields
 _NEIGHBOURS = 8
 _HELD_OUT = 10  # one particle in so many
+_BATCH_SIZE = 50
+_AS_IN_A_JOB = BackprojectionOptions.from_values({"fn_star": "particles.star"})  # the file is given on the command line
 
 
 def parse() -> argparse.Namespace:
@@ -50,8 +53,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("truth", type=Path, help="its folder truth/")
     parser.add_argument("--project", type=Path, default=Path(), help="directory that stack paths are relative to")
     parser.add_argument("--particles", type=int, help="of each half; all if not given")
-    parser.add_argument("--tolerance", type=float, default=Settings.tolerance_pixels, help="motion within a bin, pixels")
-    parser.add_argument("--most-bins", type=int, default=Settings.most_bins)
+    parser.add_argument("--tolerance", type=float, default=_AS_IN_A_JOB.bin_tolerance, help="motion within a bin, pixels")
+    parser.add_argument("--most-bins", type=int, default=_AS_IN_A_JOB.max_bins)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--unbinned", action="store_true", help="also reconstruct with a bin for every particle, and compare")
     parser.add_argument("--save", type=Path, help="folder for the half maps")
@@ -64,8 +67,8 @@ def main() -> None:
     torch.set_num_threads(words.threads)
     truth, table = read_truth(words.truth), read_particles(words.project / words.star)
     field = TrueField.of(truth)
-    settings = Settings(batch_size=50, tolerance_pixels=words.tolerance, most_bins=words.most_bins, threads=words.threads)
-    maps, mask = reconstruct(field, truth, table, words.project, settings, words.particles)
+    binning = Binning(words.tolerance, words.most_bins, _AS_IN_A_JOB.seed)
+    maps, mask = reconstruct(field, truth, table, words.project, binning, words.particles)
     pairs = {"rigid": list(maps.rigid.maps.values()), "true deformations": list(maps.deformed.maps.values())}
     ceiling = [truth.directory / f"oracle_half{half}.mrc" for half in (1, 2)] if truth.directory else []
     if all(path.is_file() for path in ceiling):
@@ -75,7 +78,7 @@ def main() -> None:
         for half, volume in maps.deformed.maps.items():
             write_volume(words.save / f"map_half{half}.mrc", volume, table.pixel_size_angstroms)
     if words.unbinned:
-        each = Settings(batch_size=50, tolerance_pixels=1e-6, most_bins=len(table), threads=words.threads)
+        each = Binning(1e-6, len(table), _AS_IN_A_JOB.seed)
         exact, _ = reconstruct(field, truth, table, words.project, each, words.particles)
         print_table(["against a bin for every particle", "half 1", "half 2"], binning_error(maps, exact, mask))
 
@@ -155,7 +158,7 @@ class Silent:
 
 
 def reconstruct(
-    field: TrueField, truth: Truth, table: ParticleTable, project: Path, settings: Settings, most: int | None
+    field: TrueField, truth: Truth, table: ParticleTable, project: Path, binning: Binning, most: int | None
 ) -> tuple[Maps, Tensor]:
     """Rigid and deformed half maps with the true deformations, and the mask."""
     images, plane = ParticleImages(table, project), SlicePlane(table.box)
@@ -164,11 +167,21 @@ def reconstruct(
     for half in (1, 2):
         results[half] = result = half_result(field, truth, table, half, most)
         views = ParticleViews(images, result.rows, result.angles_matrices, result.shifts_angstroms, plane=plane)
-        problems[half] = build_half_problem(result, views, settings, **where)
+        problems[half] = build_half_problem(
+            result, views, binning=binning, order=_AS_IN_A_JOB.warp_interpolation, batch_size=_BATCH_SIZE
+        )
     mask = molecule_mask([(results[half], problems[half].bins) for half in (1, 2)], **where)
     with TemporaryDirectory() as folder, torch.no_grad():
         store = SumsStore(Path(folder), {}, memory_bytes=1 << 33)
-        maps, verdict = DeformedReconstruction(problems, store, mask, settings, Silent()).run()  # type: ignore[arg-type]
+        reconstruction = DeformedReconstruction(
+            problems,
+            store,
+            mask,
+            Silent(),  # type: ignore[arg-type]
+            batch_size=_BATCH_SIZE,
+            iterations=_AS_IN_A_JOB.reconstruction_iterations,
+        )
+        maps, verdict = reconstruction.run()
     sys.stderr.write(f"{len(problems[1].bins)} and {len(problems[2].bins)} bins. {verdict.sentence()}\n")
     return maps, mask
 

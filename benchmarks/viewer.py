@@ -101,7 +101,6 @@ def made_training(words: argparse.Namespace) -> ForwardResult:
         pixel_size_angstroms=pixel_size,
         star_file="",
         particle_diameter_angstroms=length,
-        soft_edge_angstroms=0.0,
         epoch=0,
         path=Path("no checkpoint"),
     )

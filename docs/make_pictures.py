@@ -14,7 +14,7 @@ from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import read_volume
 from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
 from jobtypes.dynamight.model.gaussians import automatic_threshold
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.visualization.figures import Portrait, Scene, cameras_for
 from jobtypes.dynamight.visualization.session import Session
 
@@ -44,7 +44,7 @@ def main(project: str) -> None:
 
 def draw_overview(path: Path) -> None:
     """A particle, the rigid and the deformed map at one contour level, and the two ends of the first main motion."""
-    forward = load_forward_result(JOB)
+    forward = load_centred_result(JOB)
     session = Session(JOB, forward, 1)
     ends = session.traversal(0, 3)
     first, middle, last = (session.state_positions(end) for end in ends)

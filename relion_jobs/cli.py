@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from relion_jobs import __version__
 from relion_jobs.contract.errors import RelionJobsError
 from relion_jobs.contract.jobtype import Tool
 from relion_jobs.running import commands, worker
-from relion_jobs.running import scheme_commands as schemes
+from relion_jobs.running.closed_output import ending_quietly
 from relion_jobs.running.limits import Limits
 from relion_jobs.running.registry import load_function, project_registry
 from relion_jobs.running.sentences import sentence
+from relion_jobs.schemes import commands as schemes
 from relion_jobs.upkeep import commands as upkeep
 
 DESCRIPTION = """Runs RELION-style jobs in a RELION project directory, from any directory inside it.
@@ -199,8 +201,11 @@ def _add_upkeep(add: AddParser) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 well, 1 not, 2 where the command line is wrong."""
-    words = list(sys.argv[1:] if words is None else words)
+    """Run one command; returns the exit code: 0 well, 1 not, 2 where the command line is wrong; see also `closed_output`."""
+    return ending_quietly(partial(_main, list(sys.argv[1:] if words is None else words)))
+
+
+def _main(words: list[str]) -> int:
     try:
         tool = _tool(words)
         if words[:1] == ["worker"]:
@@ -210,6 +215,8 @@ def main(words: Sequence[str] | None = None) -> int:
             return code
         call: Callable[[argparse.Namespace], int] = (given := parser(_tools(words)).parse_args(words)).call
         return call(given)
+    except BrokenPipeError:
+        raise
     except (RelionJobsError, OSError) as error:
         sys.stderr.write(sentence(error) + "\n")
     except KeyboardInterrupt:

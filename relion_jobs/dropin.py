@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from relion_jobs.contract import labels
@@ -25,6 +26,7 @@ from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.project import touch_changed
+from relion_jobs.running.closed_output import ending_quietly
 from relion_jobs.running.companion import accompany, is_companion
 from relion_jobs.running.execute import execute
 from relion_jobs.running.overview import table
@@ -40,6 +42,7 @@ from relion_jobs.running.settings import (
     read_settings,
     with_changes,
     with_flags,
+    with_installed_program,
 )
 
 PREFIX = "relion_jobs_"
@@ -108,10 +111,15 @@ def sort_words(options: Sequence[Option], words: Sequence[str], *, task: str) ->
 def main(words: Sequence[str] | None = None, *, program: str | None = None) -> int:
     """Run one task or tool of the job type that the program is named after; returns the exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    program = program or Path(sys.argv[0]).name
+    return ending_quietly(partial(_main, words, program or Path(sys.argv[0]).name))
+
+
+def _main(words: list[str], program: str) -> int:
     try:
         job_type = project_registry(Path.cwd()).find(program.removeprefix(PREFIX))
         return _run(job_type, words)
+    except BrokenPipeError:
+        raise
     except (RelionJobsError, OSError) as error:
         sys.stderr.write(f"Error: {sentence(error)}\n")
         return 1
@@ -206,7 +214,7 @@ def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: 
         texts |= completed(job_type, request.values)
     else:
         switched = {task.switch: labels.YES} if task.switch else {}
-        by_hand = with_changes(job_type, texts, call.given | switched)
+        by_hand = with_installed_program(job_type, with_changes(job_type, texts, call.given | switched))
         job_star.write(JobRequest(job_type.type_label, not is_first, False, by_hand), path)
     merged = with_flags(job_type, texts, call.given, task=task.name)
     settings = read_settings(job_type, merged, is_continue=not is_first, task=task)

@@ -16,7 +16,7 @@ from relion_jobs.running.settings import known_options
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 TORCHRUN = ("--standalone", "--nproc-per-node", "--no-python")  # flags of another program
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(text: str) -> list[str]:

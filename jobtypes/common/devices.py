@@ -1,4 +1,4 @@
-"""Which device a task computes on, and one sentence that says so."""
+"""Which device a task computes on, one sentence that says so, and what a GPU wants otherwise than a CPU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from relion_jobs.contract.errors import UserError
 
@@ -106,6 +107,33 @@ def _gpus(count: int) -> str:
     return "only GPU 0" if count == 1 else f"GPUs 0 to {count - 1}"
 
 
+def is_gpu(device: torch.device) -> bool:
+    """Whether it is one: threads of one process can share it, and what it is asked for is not waited for."""
+    return device.type == "cuda"
+
+
+def copied_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a copy to a GPU is not waited for."""
+    return (tensor.pin_memory() if is_gpu(device) else tensor).to(device, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when a GPU has done what it was asked for."""
+    if is_gpu(device):
+        torch.cuda.synchronize(device)
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory_bytes` count from now on."""
+    if is_gpu(device):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """The most that this process has held of a GPU's memory; None on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if is_gpu(device) else None
+
+
 def mixed_precision(device: torch.device, *, wanted: bool = True) -> torch.autocast:
     """Matrix products inside it are in bfloat16 on a GPU that has it, and as ever elsewhere (CPUs that have it gain little)."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and _prefers_bfloat16(device))
@@ -113,4 +141,4 @@ def mixed_precision(device: torch.device, *, wanted: bool = True) -> torch.autoc
 
 @cache
 def _prefers_bfloat16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
+    return is_gpu(device) and torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16

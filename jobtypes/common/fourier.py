@@ -204,42 +204,24 @@ def shell_sum(values: Tensor, shells: Tensor) -> Tensor:
     return totals.index_add(-1, index, flat)[..., :n_shells]
 
 
-def crop_spectrum_2d(spectra: Tensor, box: int) -> Tensor:
-    """Keep the low frequencies of images: (..., N, N // 2 + 1) -> (..., M, M // 2 + 1), M = `box` <= N.
-
-    Values are kept, so grey values of the smaller image are (N / M)**2 times larger; multiply by (M / N)**2 to keep them instead.
-    On the Nyquist lines of an even M the values of +M/2 are dropped in favour of those of -M/2, as everywhere in a discrete
-    transform.
-    """
-    rows = _rows(spectra.shape[-2], box, spectra.device, "crop")
-    return spectra[..., rows, : box // 2 + 1]
-
-
 def crop_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
-    """Keep the low frequencies of volumes: (..., N, N, N // 2 + 1) -> (..., M, M, M // 2 + 1), as `crop_spectrum_2d`."""
-    rows = _rows(spectra.shape[-2], box, spectra.device, "crop")
-    return spectra[..., rows, :, : box // 2 + 1][..., rows, :]
+    """Keep the low frequencies of volumes: (..., N, N, N // 2 + 1) -> (..., M, M, M // 2 + 1), M = `box` <= N.
 
+    Values are kept, so grey values of the smaller map are (N / M)**3 times larger; multiply by (M / N)**3 to keep them instead.
+    On the Nyquist planes of an even M the values of +M/2 are dropped in favour of those of -M/2, as everywhere in a discrete
+    transform.
 
-def pad_spectrum_2d(spectra: Tensor, box: int) -> Tensor:
-    """Add zero high frequencies to images: (..., M, M // 2 + 1) -> (..., N, N // 2 + 1), N = `box` >= M.
-
-    The adjoint of `crop_spectrum_2d`. Values are kept; multiply by (N / M)**2 to keep grey values.
+    Raises
+    ------
+    ValueError
+        M is above N.
     """
-    small = spectra.shape[-2]
-    rows = _rows(box, small, spectra.device, "pad")
-    padded = spectra.new_zeros(*spectra.shape[:-2], box, box // 2 + 1)
-    padded[..., rows, : small // 2 + 1] = spectra
-    return padded
-
-
-def pad_spectrum_3d(spectra: Tensor, box: int) -> Tensor:
-    """Add zero high frequencies to volumes: (..., M, M, M // 2 + 1) -> (..., N, N, N // 2 + 1), as `pad_spectrum_2d`."""
-    small = spectra.shape[-2]
-    rows = _rows(box, small, spectra.device, "pad")
-    padded = spectra.new_zeros(*spectra.shape[:-3], box, box, box // 2 + 1)
-    padded[..., rows[:, None], rows[None, :], : small // 2 + 1] = spectra
-    return padded
+    large = spectra.shape[-2]
+    if box > large:
+        raise ValueError(f"cannot crop a spectrum of box {large} to box {box}: expected {large} at most")
+    row = torch.arange(box, device=spectra.device)
+    rows = torch.where(row < (box + 1) // 2, row, row + (large - box))
+    return spectra[..., rows, :, : box // 2 + 1][..., rows, :]
 
 
 def convolve_padded(volume: Tensor, kernel_spectrum: Tensor) -> Tensor:
@@ -353,15 +335,6 @@ def _axis_frequencies(
     full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size
     half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size
     return full.to(dtype), half.to(dtype)
-
-
-def _rows(large: int, small: int, device: torch.device, verb: str) -> Tensor:
-    """Rows of a spectrum of box `large` that a spectrum of box `small` has, in the order of the small one."""
-    if small > large:
-        raise ValueError(f"cannot {verb} between boxes {small} and {large}: expected the first not above the second")
-    positive = (small + 1) // 2
-    row = torch.arange(small, device=device)
-    return torch.where(row < positive, row, row + (large - small))
 
 
 def _check_cubic(array: Tensor, axes: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobtypes.common.star_tables import StarTable
+from jobtypes.common.star_tables import StarTable, is_usable
 from relion_jobs.contract.errors import BadStarFile, UserError
 
 _REQUIRED = (
@@ -168,11 +168,14 @@ def _vectors(table: StarTable, column: str) -> NDArray[np.float64]:
         parts = [part for part in re.split(r"[\s,]+", text.strip("[] \"'")) if part]
         try:
             rows.append([float(part) for part in parts])
+            is_good = bool(is_usable(np.array(rows[-1])).all())
         except ValueError:
+            is_good = False
+        if not is_good:
             raise BadStarFile(
-                f"{table.path}: column _{column} of data_optics is {text!r} in {table.where(row)}; expected a list like "
-                f"[0,0.5,1]."
-            ) from None
+                f"{table.path}: column _{column} of data_optics is {text!r} in {table.where(row)}; expected a list of numbers "
+                f"like [0,0.5,1]: correct the row, or refine the aberrations again."
+            )
     vectors = np.zeros((len(rows), max(map(len, rows))))
     for vector, values in zip(vectors, rows, strict=True):
         vector[: len(values)] = values

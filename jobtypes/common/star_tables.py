@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
 _TOKEN = re.compile(rb'"[^"\n]*"(?=\s|$)|\S+')
+LARGEST_NUMBER = float(np.finfo(np.float32).max)  # what is computed with is of single precision
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TEXT_BYTES = bytes((9, 10, 13, *range(32, 256)))
 _FIRST_CHUNK, _LARGEST_CHUNK = 1 << 16, 1 << 24
@@ -77,7 +78,7 @@ class StarTable:
         Raises
         ------
         BadStarFile
-            A column is missing, or a number is not a finite one; the sentence names column, row and line.
+            A column is missing, or a number is not a usable one (see `is_usable`); the sentence names column, row and line.
         """
         for column in (*numbers, *texts):
             if column not in self.columns:
@@ -93,9 +94,10 @@ class StarTable:
             ) from None
         values = {column: frame[self.columns.index(column)].to_numpy(copy=True) for column in (*numbers, *texts)}
         for column in numbers:
-            bad = np.flatnonzero(~np.isfinite(values[column]))
+            bad = np.flatnonzero(~is_usable(values[column]))
             if len(bad):
-                self._refuse(column, int(bad[0]), "a number")
+                is_huge = np.isfinite(values[column][bad[0]])
+                self._refuse(column, int(bad[0]), f"a number of at most {LARGEST_NUMBER:g}" if is_huge else "a number")
         return values
 
     def _frame(self, numbers: tuple[str, ...], texts: tuple[str, ...]) -> pandas.DataFrame:
@@ -133,6 +135,12 @@ class StarTable:
             f"{self.path}: column _{column} of data_{self.name} is {found!r} in {self.where(row)}; expected {expected}: correct "
             "the row or take it out."
         )
+
+
+def is_usable(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell the numbers that are finite, in the single precision that they are computed with too."""
+    # false for NaN
+    return np.abs(numbers) <= LARGEST_NUMBER
 
 
 def read_tables(path: Path | str) -> dict[str, StarTable]:

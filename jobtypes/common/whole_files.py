@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from relion_jobs.ondisk import atomic
+from relion_jobs.ondisk import atomic, unfinished
 
 
 def written_whole(path: Path | str) -> AbstractContextManager[Path]:
@@ -22,6 +22,17 @@ def written_whole(path: Path | str) -> AbstractContextManager[Path]:
     return atomic.written_whole(Path(path), make_directories=True)
 
 
+def link_whole(link: Path, target: str) -> None:
+    """Let a symbolic link lead to `target`, relative to the directory of the link; see `relion_jobs.ondisk.atomic`.
+
+    Raises
+    ------
+    UserError
+        Something else than a link has that name, or the disk refuses.
+    """
+    atomic.link_whole(link, target)
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed writer left in a folder that nobody else writes to."""
-    atomic.remove_unfinished(folder)
+    """Remove what killed writers left in a folder; what others write there just now stays."""
+    unfinished.remove_unfinished(folder)

@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     output = arguments.output.absolute()
     project, directory = find_job(arguments.job_directory)
     with working_directory(project):
-        from jobtypes.dynamight.model.result import load_forward_result
+        from jobtypes.dynamight.model.result import load_centred_result
 
-        forward = load_forward_result(directory, arguments.checkpoint_file)
+        forward = load_centred_result(directory, arguments.checkpoint_file)
         for part in forward.halves.values():
             write_export(part, output, n_particles=arguments.particles, seed=arguments.seed)
     return 0

@@ -16,18 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
 from jobtypes.common.whole_files import written_whole
 
-HALF_COLOURS = {1: "#1f5fa8", 2: "#c8561b"}
-STATE_COLOUR = "#b3173a"  # marks: state of least motion, chosen states
-DENSITY_COLOURS = "viridis"
-# grey at rest, so that what moves stands out
-DISPLACEMENT_COLOURS = LinearSegmentedColormap.from_list("displacement", ("#d4d4d4", "#f5c27a", "#e2603a", "#7d0a23"))
 DOTS_PER_INCH = 200
 _A4_INCHES = (8.27, 11.69)
 _STYLE = {

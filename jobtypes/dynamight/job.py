@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.options import OPTIONS
 from relion_jobs.contract.jobtype import Cleanable, JobType, Task, Tool
-from relion_jobs.contract.options import read_options
-
-HALF_MAP = "DensityMap.mrc.relion.halfmap.dynamight"
-_FINAL_CHECKPOINT = "forward_deformations/checkpoints/checkpoint_final.pth"
 
 JOB_TYPE = JobType(
     name="dynamight",
@@ -16,7 +12,7 @@ JOB_TYPE = JobType(
     label="dynamight",
     directory="DynaMight",
     description="Learns how each particle's molecule is deformed, and sharpens the map with it.",
-    options=read_options(Path(__file__).with_name("job.yaml")),
+    options=OPTIONS,
     tasks=(
         Task(
             name="forward_deformations",
@@ -49,17 +45,19 @@ JOB_TYPE = JobType(
             check="jobtypes.dynamight.backprojection.task:check",
             command="deformable-backprojection",
             switch="do_reconstruct",
-            outputs=(("backprojection/map_half1.mrc", HALF_MAP), ("backprojection/map_half2.mrc", HALF_MAP)),
+            outputs=tuple((str(layout.half_map(half)), layout.HALF_MAP_LABEL) for half in (1, 2)),
         ),
     ),
+    device_option="gpu_id",
     all_tasks=("inverse_deformations", "backprojection"),
+    program="fn_dynamight_exe",
     cleanables=(
-        Cleanable("forward_deformations/checkpoints/[0-9]*.pth", needs=_FINAL_CHECKPOINT),
-        Cleanable("forward_deformations/spectra_half*.tmp", needs=_FINAL_CHECKPOINT),
-        Cleanable("inverse_deformations/inv_chkpt_[0-9]*.pth", needs="inverse_deformations/inv_chkpt.pth"),
-        Cleanable("movies/*/*.mrc", harsh=True),
-        Cleanable("maps/*.mrc", harsh=True),
-        Cleanable("previous_[0-9]*", harsh=True),
+        Cleanable(layout.CHECKPOINT_PATTERN, needs=str(layout.FINAL_CHECKPOINT)),
+        Cleanable(layout.SPECTRA_PATTERN, needs=str(layout.FINAL_CHECKPOINT)),
+        Cleanable(layout.INVERSE_PATTERN, needs=str(layout.FINAL_INVERSE)),
+        Cleanable(layout.MOVIE_VOLUME_PATTERN, harsh=True),
+        Cleanable(layout.STATE_PATTERN, harsh=True),
+        Cleanable(layout.SET_ASIDE_PATTERN, harsh=True),
     ),
     tools=(
         Tool(

@@ -11,15 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from jobtypes.dynamight.figures import (
-    DENSITY_COLOURS,
-    DISPLACEMENT_COLOURS,
-    HALF_COLOURS,
-    STATE_COLOUR,
-    label_panels,
-    new_figure,
-    save_figure,
-)
+from jobtypes.dynamight.colours import DENSITY_COLOURS, DISPLACEMENT_COLOURS, HALF_COLOURS, STATE_COLOUR
+from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
 
 Row = Mapping[str, float]
 
@@ -30,7 +23,7 @@ def draw_history(history: Sequence[Row], path: Path) -> Path:
     Parameters
     ----------
     history
-        Rows of forward_deformations/history.json, with half, epoch (from 0), loss, held_out, rms_motion_angstroms and
+        Rows of the training's history, with half, epoch (from 0), loss, held_out, rms_motion_angstroms and
         resolution_angstroms.
     path
         PNG to write.

@@ -1,19 +1,79 @@
-"""Typed options of the forward deformations, built once from parsed job.star values. No torch here."""
+"""Typed options of each task, built once from parsed values. No torch here.
+
+The fields of a class are options of job.yaml, under the names that they have there; type, limits, choices and default of each are
+declared there, and nowhere else.
+
+What an earlier run has stored of its options may be of another version of this program. An option that it did not know counts as
+its default: a new option must have the default that does what was done before it was there. An option that this version does not
+know any more, or not yet, differs, unless it is among the `WITHDRAWN` with the value that is still kept to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
-from relion_jobs.contract.options import Value
+from relion_jobs.contract.options import Option, Value, defaults, read_options
+
+OPTIONS = read_options(Path(__file__).with_name("job.yaml"))
+# options that earlier versions had -> what this program always does now
+WITHDRAWN: Mapping[str, Value] = {}
+
+
+@cache
+def _default(variable: str) -> Value:
+    """Default of an option that may be left out; None of one that must be given."""
+    (option,) = (option for option in OPTIONS if option.variable == variable)
+    return None if option.required else option.parse(defaults([option], environment={})[variable])
 
 
 @dataclass(frozen=True)
-class ForwardOptions:
-    """Options of task "forward deformations"; see job.yaml for their meaning.
+class TaskOptions:
+    """What the options of all tasks have in common."""
 
-    Those in `FREE_ON_RESUME` may change when a training goes on; the others are part of what was learned.
-    """
+    @classmethod
+    def from_values(cls, values: Mapping[str, Value]) -> Self:
+        """Pick this task's options out of the parsed values of a job; those that are not there take their defaults.
+
+        Raises
+        ------
+        UserError
+            A value that its option does not allow, or none for one that must be given.
+        """
+        picked: dict[str, Any] = {}
+        for option in cls.declared():
+            picked[option.variable] = option.checked(values.get(option.variable, _default(option.variable)))
+        return cls(**picked)
+
+    @classmethod
+    def declared(cls) -> Iterator[Option]:
+        """The declaration of each field."""
+        by_variable = {option.variable: option for option in OPTIONS}
+        return (by_variable[field.name] for field in fields(cls))
+
+    def as_dict(self) -> dict[str, Value]:
+        """Plain values, to be stored with results."""
+        return asdict(self)
+
+    @classmethod
+    def as_now(cls, stored: Mapping[str, Value]) -> dict[str, Value]:
+        """Options that an earlier run has stored: with the default of each that it did not know, without what is kept to."""
+        kept = {name: value for name, value in stored.items() if (name, value) not in WITHDRAWN.items()}
+        return {option.variable: _default(option.variable) for option in cls.declared()} | kept
+
+    def differences(self, stored: Mapping[str, Value], *, free: Collection[str]) -> list[str]:
+        """Names of the options that differ from those that an earlier run has stored, but those that are `free` to."""
+        now, before = self.as_dict(), self.as_now(stored)
+        changed = [name for name in now if name not in free and now[name] != before[name]]
+        return changed + [name for name in before if name not in now]
+
+
+@dataclass(frozen=True)
+class ForwardOptions(TaskOptions):
+    """Options of task "forward deformations"."""
 
     fn_star: str
     fn_map: str
@@ -37,25 +97,15 @@ class ForwardOptions:
     do_preload: bool
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Value]) -> ForwardOptions:
-        """Pick this task's options out of all parsed values of the job."""
-        options = cls(**{name: values[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
-        # the CCP-EM pipeliner writes -1 where it means automatic
+    def from_values(cls, values: Mapping[str, Value]) -> Self:
+        """Pick this task's options, as `TaskOptions.from_values`; a threshold of 0 or less means automatic."""
+        options = super().from_values(values)
+        # the CCP-EM pipeliner writes -1
         threshold = options.initial_threshold
-        return replace(options, initial_threshold=None if threshold is not None and threshold <= 0 else threshold)
-
-    def as_dict(self) -> dict[str, Value]:
-        """Plain values, for a checkpoint."""
-        return asdict(self)
-
-    def differences(self, earlier: Mapping[str, Value], *, allowed: frozenset[str] | None = None) -> list[str]:
-        """Names of the options that differ from an earlier run's, but those that may (default: `FREE_ON_RESUME`)."""
-        allowed = FREE_ON_RESUME if allowed is None else allowed
-        now = self.as_dict()
-        return [name for name in now if name not in allowed and now[name] != earlier.get(name)]
+        return replace(options, initial_threshold=None) if threshold is not None and threshold <= 0 else options
 
 
-# where a training runs does not change what it means
+# where a training runs does not change what it means; all else is part of what was learned
 FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload"})
 # with other images of the same particles: all that does not shape the model
 FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
@@ -72,3 +122,57 @@ FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
     "reg_factor",
     "refine_poses",
 }
+
+
+Embedding = Literal["pca", "ica", "umap", "raw"]
+EMBEDDINGS: tuple[Embedding, ...] = get_args(Embedding)
+
+
+@dataclass(frozen=True)
+class VisualizationOptions(TaskOptions):
+    """Options of task "visualization"."""
+
+    halfset: int
+    fn_checkpoint: str | None
+    n_motions: int
+    n_frames: int
+    n_clusters: int
+    n_regions: int
+    embedding: Embedding
+    headless: bool
+    particles_file: str | None
+    latents_file: str | None
+    do_trajectory: bool
+    seed: int
+    nr_threads: int
+    gpu_id: str
+
+
+@dataclass(frozen=True)
+class InverseOptions(TaskOptions):
+    """Options of task "inverse-deformation estimation"."""
+
+    fn_checkpoint: str | None
+    nr_epochs: int
+    do_store_deform: bool
+    seed: int
+    nr_threads: int
+    gpu_id: str
+
+
+@dataclass(frozen=True)
+class BackprojectionOptions(TaskOptions):
+    """Options of task "deformed backprojection"."""
+
+    fn_checkpoint: str | None
+    fn_star: str
+    fn_fsc_mask: str | None
+    backproject_batchsize: int
+    backprojection_field: Literal["forward", "inverse"]
+    warp_interpolation: Literal["linear", "cubic"]
+    bin_tolerance: float
+    max_bins: int
+    reconstruction_iterations: int
+    seed: int
+    nr_threads: int
+    gpu_id: str

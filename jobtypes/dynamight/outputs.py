@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from jobtypes.common.particles import ParticleTable, write_particles
 from jobtypes.common.rotations import euler_angles
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.colours import ARROW_COLOUR
 from jobtypes.dynamight.figures import write_logbook
 from jobtypes.dynamight.model.deformed import combine
 from jobtypes.dynamight.model.density import render_density
@@ -27,32 +30,26 @@ from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaus
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.running_job import RunningJob
 
-LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
-MAP_LABEL = "DensityMap.mrc.relion.dynamight"
-PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
-TASK_FOLDERS = ("forward_deformations", "visualization", "inverse_deformations", "backprojection")
-PARTICLES = "particles.star"
 HELD_OUT_ERROR = "rlnDynamightHeldOutError"  # A
 NOT_HELD_OUT = -1.0  # in its place
-_ARROW_COLOUR = "0.78 0.16 0.22"
 
 
 def gather_logbook(job_directory: Path, job: RunningJob | None = None) -> Path | None:
     """Make logfile.pdf anew from the figures of all tasks in the job directory, and register it.
 
-    Figures are the files ``TASK/figures/*.png`` that `figures.save_figure` wrote; each task's are sorted by name.
+    Figures are the files that `figures.save_figure` wrote; each task's are sorted by name.
 
     Returns
     -------
     Path or None
         None where no task has drawn anything yet.
     """
-    pictures = [path for task in TASK_FOLDERS for path in sorted((Path(job_directory) / task / "figures").glob("*.png"))]
+    pictures = [path for pattern in layout.FIGURE_PATTERNS for path in sorted(Path(job_directory).glob(pattern))]
     if not pictures:
         return None
     path = write_logbook(pictures, Path(job_directory) / LOGFILE_PDF, heading=f"DynaMight  {job_directory}")
     if job is not None:
-        job.add_output(path, LOGFILE_LABEL)
+        job.add_output(path, layout.LOGFILE_LABEL)
     return path
 
 
@@ -64,30 +61,29 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     forward
         The training, as loaded from its checkpoint.
     history
-        Rows of forward_deformations/history.json; see `draw_history`.
+        Rows of the training's history; see `draw_history`.
     job
         The running job; maps and particles are registered as output nodes, logfile.pdf is made anew.
     """
-    folder = job.directory / "forward_deformations"
-    figures, halves = folder / "figures", forward.halves
+    folder, halves = job.directory, forward.halves
     motions = {half: motions_of(part) for half, part in halves.items()}
     if history:
-        draw_history(history, figures / "01_training.png")
+        draw_history(history, folder / layout.TRAINING_FIGURE)
     coordinates = {half: _two_columns(motions[half], part) for half, part in halves.items()}
     displacements = {half: part.rms_displacement.cpu().numpy() for half, part in halves.items()}
     names = ("main motion 1 (Å)", "main motion 2 (Å)")
-    draw_latents(coordinates, displacements, figures / "02_latents.png", axis_labels=dict.fromkeys(halves, names))
+    draw_latents(coordinates, displacements, folder / layout.LATENTS_FIGURE, axis_labels=dict.fromkeys(halves, names))
     rms = {half: rms_of_gaussians(part) for half, part in halves.items()}
     positions = {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}
-    draw_gaussians(positions, {half: values.cpu().numpy() for half, values in rms.items()}, figures / "03_gaussians.png")
-    draw_displacements(displacements, figures / "04_displacements.png")
+    draw_gaussians(positions, {half: values.cpu().numpy() for half, values in rms.items()}, folder / layout.GAUSSIANS_FIGURE)
+    draw_displacements(displacements, folder / layout.DISPLACEMENTS_FIGURE)
     for half, part in halves.items():
-        _write_half(forward, part, motions[half], rms[half], folder, job)
-    table, particles = particles_of(forward, job.project), folder / PARTICLES
+        _write_half(forward, part, motions[half], rms[half], job)
+    table, particles = particles_of(forward, job.project), folder / layout.PARTICLES
     errors = np.concatenate([held_out_errors(forward, half) for half in halves])
     extra = {HELD_OUT_ERROR: np.nan_to_num(errors, nan=NOT_HELD_OUT)} if np.isfinite(errors).any() else None
     write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()], extra)
-    job.add_output(particles, PARTICLES_LABEL)
+    job.add_output(particles, layout.PARTICLES_LABEL)
     gather_logbook(job.directory, job)
 
 
@@ -96,23 +92,22 @@ def _write_half(
     part: HalfResult,
     motions: PrincipalMotions,
     rms: Tensor,
-    folder: Path,
     job: RunningJob,
 ) -> None:
-    half, gaussians, pixel_size = part.half, part.model.gaussians, forward.pixel_size_angstroms
+    folder, half, gaussians, pixel_size = job.directory, part.half, part.model.gaussians, forward.pixel_size_angstroms
     shift = forward.box // 2 * pixel_size
-    consensus = folder / f"consensus_half{half}.mrc"
+    consensus = folder / layout.consensus(half)
     write_volume(consensus, render_density(gaussians, gaussians.positions, forward.box, pixel_size), pixel_size)
-    job.add_output(consensus, MAP_LABEL)
-    write_gaussians_pdb(folder / f"gaussians_half{half}.pdb", gaussians.positions, gaussians.amplitudes, rms, shift)
+    job.add_output(consensus, layout.MAP_LABEL)
+    write_gaussians_pdb(folder / layout.gaussians(half), gaussians.positions, gaussians.amplitudes, rms, shift)
     ends = motions.coefficients(torch.stack((-motions.rms_angstroms, motions.rms_angstroms)) * torch.eye(len(motions))[:1])
     low, high = _displaced(part, ends)
-    write_motion_arrows(folder / f"motion01_half{half}.bild", gaussians.positions + low, high - low, shift)
+    write_motion_arrows(folder / layout.motion_arrows(half), gaussians.positions + low, high - low, shift)
 
 
 def training_resolution(job_directory: Path, forward: ForwardResult) -> float:
     """Resolution limit in A of the training's last epoch, from its history; Nyquist where there is none."""
-    path = Path(job_directory) / "forward_deformations" / "history.json"
+    path = Path(job_directory) / layout.HISTORY
     rows = json.loads(path.read_text()) if path.is_file() else []
     return float(rows[-1]["resolution_angstroms"]) if rows else 2 * forward.pixel_size_angstroms
 
@@ -209,8 +204,9 @@ def write_motion_arrows(
         ".arrow " + " ".join(f"{v:.2f}" for v in (*a, *b)) + " 0.4 1.0 0.7"
         for a, b in zip(start.tolist(), end.tolist(), strict=True)
     ]
+    colour = " ".join(f"{share:.2f}" for share in to_rgb(ARROW_COLOUR))
     with written_whole(path) as temporary:
-        temporary.write_text("\n".join([f".color {_ARROW_COLOUR}", *rows, ""]))
+        temporary.write_text("\n".join([f".color {colour}", *rows, ""]))
 
 
 def write_particles_with_latents(

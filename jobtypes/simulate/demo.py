@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -90,6 +91,9 @@ def _run(project: Path, words: list[str]) -> None:
     sys.stdout.write(f"\n$ relion_jobs {' '.join(words)}\n")
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", "relion_jobs", *words], cwd=project, check=False)
+    if done.returncode == 128 + signal.SIGPIPE:
+        # nobody reads what the command says, nor what this one would say of it
+        raise BrokenPipeError
     if done.returncode != 0:
         raise UserError(f"relion_jobs {words[0]} ended with exit code {done.returncode}; its messages are above.")
 

@@ -25,7 +25,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Maps:
+class MapAgreement:
     """Agreement of a pair of half maps with each other and with the truth; moving parts are None where nothing moves.
 
     Parameters
@@ -61,7 +61,7 @@ def agreement(map_a: Tensor, map_b: Tensor, mask: Tensor, pixel_size_angstroms: 
     )
 
 
-def score_maps(truth: Truth, half1: Tensor, half2: Tensor) -> Maps:
+def score_maps(truth: Truth, half1: Tensor, half2: Tensor) -> MapAgreement:
     """Compare a pair of half maps (N, N, N) with each other and their mean with the truth."""
     mean = (half1 + half2) / 2
     apix = truth.renderer.pixel_size_angstroms
@@ -69,7 +69,7 @@ def score_maps(truth: Truth, half1: Tensor, half2: Tensor) -> Maps:
     masks = {part: truth.map(f"mask_{part}") for part in ("union", "moving", "core")}
     moves = bool(masks["moving"].max() > 0)
     best, place = best_conformation(truth, mean) if moves else (None, tuple(truth.consensus_coordinates.tolist()))
-    return Maps(
+    return MapAgreement(
         halves_whole=agreement(half1, half2, masks["union"], apix),
         halves_moving=agreement(half1, half2, masks["moving"], apix) if moves else None,
         halves_core=agreement(half1, half2, masks["core"], apix),

@@ -60,11 +60,6 @@ class Molecule:
     is_alpha_carbon: NDArray[np.bool_]
     arms: tuple[Arm, ...]
 
-    @property
-    def mass_daltons(self) -> float:
-        """Mass of all residues."""
-        return DALTON_PER_RESIDUE * len(self.positions) / len(RESIDUE)
-
 
 def make_molecule(rng: np.random.Generator, *, core_kilodaltons: float, arms: int, arm_share: float) -> Molecule:
     """Build a molecule.

@@ -48,7 +48,7 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Deformation:
+class DeformationAgreement:
     """Agreement of the displacements of one half.
 
     Parameters
@@ -136,7 +136,7 @@ def true_displacements(truth: Truth, points: Array, particles: Rows, reference: 
 
 def score_deformation(
     truth: Truth, points: Array, displacements: Array, particles: Rows, weights: Array | None = None
-) -> Deformation:
+) -> DeformationAgreement:
     """Compare displacements with the truth.
 
     Which conformation a program calls consensus is free, so each point's mean over the particles is taken out of both.
@@ -167,7 +167,7 @@ def score_deformation(
     }
     weight = np.ones(len(points)) if weights is None else np.asarray(weights, float)
     rms = np.sqrt(per_point["true"])
-    return Deformation(
+    return DeformationAgreement(
         particles=len(particles),
         points=len(points),
         off_structure=float(1 - near.mean()),

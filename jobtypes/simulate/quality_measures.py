@@ -24,7 +24,7 @@ BIN_EDGES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.85, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
-class Bin:
+class QualityBin:
     """Particles of like quality.
 
     Parameters
@@ -47,7 +47,7 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityAgreement:
     """Agreement of a quality with what the particles are.
 
     Parameters
@@ -67,19 +67,19 @@ class Quality:
     particles: int
     junk: int
     auc: float
-    calibration: tuple[Bin, ...]
+    calibration: tuple[QualityBin, ...]
     calibration_error: float
     mean_by_kind: dict[str, float]
 
 
-def score_quality(truth: Truth, quality: Array, particles: Rows) -> Quality:
+def score_quality(truth: Truth, quality: Array, particles: Rows) -> QualityAgreement:
     """Judge the quality (n,) of particles (n,), rows of the particle STAR file."""
     kind, is_junk = truth.kind[particles], truth.is_junk[particles]
     judged = is_junk | (kind == GOOD)
     values, good = np.asarray(quality, float)[judged], ~is_junk[judged]
     bins = calibration(values, good)
     error = sum(one.particles * abs(one.mean_quality - one.good_share) for one in bins) / max(len(values), 1)
-    return Quality(
+    return QualityAgreement(
         particles=len(values),
         junk=int((~good).sum()),
         auc=area_under_curve(values, good),
@@ -101,12 +101,12 @@ def area_under_curve(values: Array, positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def calibration(values: Array, good: NDArray[np.bool_]) -> tuple[Bin, ...]:
+def calibration(values: Array, good: NDArray[np.bool_]) -> tuple[QualityBin, ...]:
     """Compare what the values (n,) promise with what is good (n,), bin by bin; empty bins are left out."""
     place = np.clip(np.searchsorted(BIN_EDGES, values, side="right") - 1, 0, len(BIN_EDGES) - 2)
     bins = []
     for number, (low, high) in enumerate(pairwise(BIN_EDGES)):
         mine = place == number
         if mine.any():
-            bins.append(Bin(low, high, int(mine.sum()), float(values[mine].mean()), float(good[mine].mean())))
+            bins.append(QualityBin(low, high, int(mine.sum()), float(values[mine].mean()), float(good[mine].mean())))
     return tuple(bins)

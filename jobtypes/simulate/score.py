@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.latent_measures import Latents, score_latents
-from jobtypes.simulate.map_measures import Maps, score_maps
-from jobtypes.simulate.motion_measures import Deformation, score_deformation
-from jobtypes.simulate.quality_measures import Quality, score_quality
+from jobtypes.simulate.map_measures import MapAgreement, score_maps
+from jobtypes.simulate.motion_measures import DeformationAgreement, score_deformation
+from jobtypes.simulate.quality_measures import QualityAgreement, score_quality
 from jobtypes.simulate.results import export, find_rigid, find_truth, read_array, read_quality, read_rows
 from jobtypes.simulate.sentences import judged_words, quality_table, quality_words, table, words
 from jobtypes.simulate.truth import Truth, read_truth
@@ -34,10 +34,10 @@ class Score:
     `quality` is None where the result gives none.
     """
 
-    deformation: dict[int, Deformation]
+    deformation: dict[int, DeformationAgreement]
     latents: dict[int, Latents]
-    maps: dict[str, Maps]
-    quality: Quality | None = None
+    maps: dict[str, MapAgreement]
+    quality: QualityAgreement | None = None
 
     @property
     def explained(self) -> float:
@@ -173,7 +173,7 @@ def _judged(truth: Truth, index: NDArray[np.int64]) -> NDArray[np.int64]:
     return judged
 
 
-def _score_pair(truth: Truth, first: Path) -> Maps:
+def _score_pair(truth: Truth, first: Path) -> MapAgreement:
     volumes = []
     for path in (first, first.with_name(first.name.replace("half1", "half2"))):
         volume = read_volume(path)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobtypes.simulate.latent_measures import Latents
-from jobtypes.simulate.map_measures import Agreement, Maps
-from jobtypes.simulate.motion_measures import Deformation, Motion
-from jobtypes.simulate.quality_measures import Quality
+from jobtypes.simulate.map_measures import Agreement, MapAgreement
+from jobtypes.simulate.motion_measures import DeformationAgreement, Motion
+from jobtypes.simulate.quality_measures import QualityAgreement
 from jobtypes.simulate.truth import Truth
 
 GOOD, FAIR = 0.8, 0.4
 CALIBRATED = 0.05
 
 
-def table(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents], maps: Mapping[str, Maps]) -> str:
+def table(
+    deformation: Mapping[int, DeformationAgreement], latents: Mapping[int, Latents], maps: Mapping[str, MapAgreement]
+) -> str:
     """All figures, one measure a line."""
     lines = []
     if deformation or latents:
@@ -44,7 +46,9 @@ def table(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents]
     return "\n".join(lines)
 
 
-def words(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents], maps: Mapping[str, Maps]) -> str:
+def words(
+    deformation: Mapping[int, DeformationAgreement], latents: Mapping[int, Latents], maps: Mapping[str, MapAgreement]
+) -> str:
     """Say what the figures mean."""
     sentences = [_motion_words(half, value) for half, value in deformation.items()]
     sentences += [_latent_words(half, value) for half, value in latents.items()]
@@ -59,7 +63,7 @@ def words(deformation: Mapping[int, Deformation], latents: Mapping[int, Latents]
     return "\n".join(sentences)
 
 
-def quality_table(quality: Quality) -> str:
+def quality_table(quality: QualityAgreement) -> str:
     """Say what a quality promises beside what is true, one bin a line, and its mean for each kind of particle."""
     lines = [_row("quality of particles", "particles", "mean quality", "share good")]
     for one in quality.calibration:
@@ -69,7 +73,7 @@ def quality_table(quality: Quality) -> str:
     return "\n".join(lines)
 
 
-def quality_words(quality: Quality) -> str:
+def quality_words(quality: QualityAgreement) -> str:
     """Say how well a quality tells particles from junk, and whether it can be taken at its word."""
     if quality.junk in (0, quality.particles):
         found = "Quality: the set holds no junk to be told from particles"
@@ -90,7 +94,7 @@ def judged_words(truth: Truth) -> str:
     )
 
 
-def _motion_words(half: int, value: Deformation) -> str:
+def _motion_words(half: int, value: DeformationAgreement) -> str:
     false = f" The core, which is fixed, moves falsely by {value.core.predicted_rms:.2f} A rms." if value.core else ""
     if value.moving is None:
         return f"Half {half}: nothing moves in truth.{false}"
@@ -116,7 +120,7 @@ def _latent_words(half: int, value: Latents) -> str:
     return f"{known}; it {leak} (R2 {value.view_leak_r2:.2f})."
 
 
-def _map_words(maps: Mapping[str, Maps]) -> list[str]:
+def _map_words(maps: Mapping[str, MapAgreement]) -> list[str]:
     sentences = []
     for title, part in (("moving part", "best_moving"), ("fixed core", "truth_core")):
         values = {name: getattr(value, part) for name, value in maps.items()}

@@ -111,6 +111,11 @@ class JobType:
     all_tasks
         Names of the tasks that a Yes of the option `ALL_TASKS` runs behind the first one, in the same run; empty where the job
         type has no such option.
+    program
+        Option that names the program which RELION calls for a job; its default is the name of ours. Empty where RELION knows no
+        such option.
+    device_option
+        Option that names the GPUs of this machine that a job computes on, such as ``gpu_id``; empty: it uses none.
     """
 
     name: str
@@ -123,6 +128,13 @@ class JobType:
     description: str = ""
     cleanables: tuple[Cleanable, ...] = ()
     all_tasks: tuple[str, ...] = ()
+    program: str = ""
+    device_option: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a device option that is none of the options."""
+        if self.device_option:
+            self.option(self.device_option)
 
     @property
     def type_label(self) -> str:

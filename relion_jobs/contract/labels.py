@@ -40,6 +40,7 @@ PIPELINE_CHANGED = ".pipeline_has_changed"
 LOCK_DIRECTORY = ".relion_lock"
 NODES_DIRECTORY = ".Nodes"
 TRASH = "Trash"
+SCHEMES = "Schemes"
 
 # job types that RELION does not know are written under External/ with this prefix
 EXTERNAL_DIRECTORY = "External"
@@ -59,6 +60,7 @@ class Status(StrEnum):
     ABORTED = "Aborted"
 
 
+FINISHED = (Status.SUCCEEDED, Status.FAILED, Status.ABORTED)
 STATUS_OF_MARK = {EXIT_SUCCESS: Status.SUCCEEDED, EXIT_FAILURE: Status.FAILED, EXIT_ABORTED: Status.ABORTED}
 STATUS_OF_CCPEM_MARK = dict(zip(CCPEM_EXIT_MARKS, STATUS_OF_MARK.values(), strict=True))
 MARK_OF_STATUS = {status: mark for mark, status in STATUS_OF_MARK.items()}

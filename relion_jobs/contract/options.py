@@ -103,6 +103,10 @@ class Option:
             raise self._wrong(text, "one of " + ", ".join(self.choices))
         return text
 
+    def checked(self, value: Value) -> Value:
+        """A value that did not come as text, held to the rules of one that did; UserError as of `parse`."""
+        return self.parse(text_of(value))
+
     def _number(self, text: str) -> int | float:
         expected = "a whole number" if self.kind == "integer" else "a number"
         try:
@@ -119,6 +123,13 @@ class Option:
 
     def _wrong(self, text: str, expected: str) -> UserError:
         return UserError(f"Option {self.variable} ({self.label.strip()}) is '{text}'; it must be {expected}.")
+
+
+def text_of(value: Value) -> str:
+    """A value as it stands in job.star, from where `Option.parse` reads it back."""
+    if isinstance(value, bool):
+        return YES if value else NO
+    return "" if value is None else str(value)
 
 
 def read_options(path: Path) -> tuple[Option, ...]:

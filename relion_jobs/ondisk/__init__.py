@@ -1,21 +1,22 @@
 """Files of a project and the types that they hold.
 
 atomic           write a file whole or not at all; errors of the disk in words
+unfinished       names of files that are not whole yet, and removing what dead writers left
 star             control STAR files, as RELION reads and writes them
 pipeline_star    default_pipeline.star and job_pipeline.star <-> Pipeline
 job_star         job.star <-> JobRequest
+made_star        what job.star was when this program wrote it
 old_labels       how RELION 3 and 4 named things
 names            names that RELION and a shell can bear, paths that stay in the project
-trust            what says what is run must not be writable by all
+trust            what says what is run must not be writable by all, nor a stranger's
 owner            who holds a lock, in a text that people and we can read
 locks            RELION's project lock, and one process per job
 project          find, create and change a project
 job_directory    one job directory: marks, notes, output nodes
 nodes_directory  .Nodes/, what RELION's browse buttons show
 gui_settings     .gui_*job.star, the defaults of the next job in RELION's GUI
-site             site.yaml: queue template, GPUs, plugin folders
-scheme_star      Schemes/NAME/scheme.star <-> Scheme
+site             site.yaml: the queue and its commands, GPUs, plugin folders
+command_words    a command as text -> the words that a program is started with
 star_column      one column of any STAR table, line by line
-project_files    touch, copy, move and delete as schemes ask for it
 schedule_journal  what a schedule has done so far
 """

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
+from relion_jobs.ondisk.unfinished import unfinished_path
 
-UNFINISHED = ".part"  # how the names of files end that are not whole yet
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and try again",
     errno.EDQUOT: "your disk quota is used up; free some space and try again",
@@ -79,7 +78,7 @@ def written_whole(path: Path, *, make_directories: bool = False) -> Iterator[Pat
         Disk full, no permission, read-only and so on; the old file is untouched and nothing is left beside it.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    temporary = unfinished_path(target)
     try:
         if make_directories:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,11 +119,30 @@ def write_whole(path: Path, data: bytes | str) -> None:
         temporary.write_bytes(content)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed writers left in a folder; call it under the lock that keeps other writers out."""
-    for path in folder.glob(".*." + "[0-9a-f]" * 8 + UNFINISHED):
-        with contextlib.suppress(OSError):
-            path.unlink()
+def link_whole(link: Path, target: str) -> None:
+    """Make a symbolic link, or let one that is there lead elsewhere; at every moment it leads to the old target or the new one.
+
+    Parameters
+    ----------
+    link
+        Where the link is to be.
+    target
+        Where it leads, relative to the directory of the link, so that both can be moved together.
+
+    Raises
+    ------
+    UserError
+        Something else than a link has that name, or the disk refuses, as one without links does.
+    """
+    if os.path.lexists(link) and not link.is_symlink():
+        raise UserError(f"{link} is to be a link to {target}, but something else has that name; move it away.")
+    temporary = unfinished_path(link)
+    with disk_errors(link, "create"):
+        try:
+            os.symlink(target, temporary)
+            os.replace(temporary, link)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -25,10 +25,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from relion_jobs.contract.errors import LockTimeout, UserError
-from relion_jobs.contract.labels import LOCK_DIRECTORY, PIPELINE_STAR
-from relion_jobs.ondisk.atomic import UNFINISHED, disk_error
+from relion_jobs.contract.labels import LOCK_DIRECTORY, PIPELINE_STAR, SCHEMES
+from relion_jobs.ondisk.atomic import disk_error
 from relion_jobs.ondisk.owner import Owner, ago
-from relion_jobs.pipeline.scheme import SCHEMES
+from relion_jobs.ondisk.unfinished import unfinished_path
 
 RELION_POLL_SECONDS = 3.0
 RELION_WAIT_SECONDS = 63.0
@@ -178,6 +178,15 @@ def hand_over(job_directory: Path, pid: int | None) -> None:
             owner_file.unlink()
         else:
             owner_file.write_text(f"{replace(Owner.this_process(), pid=pid)}\n")
+
+
+def forget_dead_owner(job_directory: Path) -> None:
+    """Remove the name of a process of this machine that ran a job and is gone, unless another one takes the job meanwhile."""
+    owner = Owner.find(_read_text(job_directory / JOB_OWNER_FILE) or "")
+    if owner is not None and owner.is_dead():
+        with contextlib.suppress(UserError), job_lock(job_directory):
+            # it puts its own name there, and takes it away at its end
+            pass
 
 
 @contextmanager
@@ -354,7 +363,7 @@ def _make(lock: ProjectLock) -> bool:
     except OSError as error:
         raise disk_error(error, lock.directory, "create") from error
     # whole, since a lock that does not say whose it is would be taken for RELION's and never be removed
-    text = lock.directory.with_name(f"{LOCK_DIRECTORY}.{os.getpid():08x}{UNFINISHED}")
+    text = unfinished_path(lock.directory)
     try:
         _write_text(text, lock.message)
         try:

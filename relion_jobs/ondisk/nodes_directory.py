@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,14 +52,6 @@ def remove_entries(project: Path, pipeline: Pipeline, name: str) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     entry.unlink()
                 _remove_empty(entry.parent, project / NODES_DIRECTORY)
-
-
-def remake(project: Path, pipeline: Pipeline) -> None:
-    """Remove .Nodes/ and make it anew."""
-    if not (project / NODES_DIRECTORY).is_symlink():
-        shutil.rmtree(project / NODES_DIRECTORY, ignore_errors=True)
-    for process in pipeline.processes:
-        add_entries(project, pipeline, process.name)
 
 
 def _may_show(project: Path, pipeline: Pipeline, node: Node) -> bool:

@@ -75,13 +75,23 @@ def ago(since: float) -> str:
     return f"{seconds} s ago"
 
 
+def start_of(pid: int) -> str:
+    """Return when a process of this machine was started, in ticks of the kernel's clock; empty where that cannot be seen."""
+    fields = _fields_of(pid)
+    return fields[19] if len(fields) > 19 else ""
+
+
 def _is_zombie(pid: int) -> bool:
     """Return True for a process that is dead but was never collected, as happens in containers without an init."""
+    return _fields_of(pid)[:1] == ["Z"]
+
+
+def _fields_of(pid: int) -> list[str]:
+    """Return what the kernel says about a process, from its state on (see proc(5)); empty where it says nothing."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
-    return state[:1] == ["Z"]
+        return []
 
 
 def _seconds(text: str) -> float:

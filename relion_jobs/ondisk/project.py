@@ -20,9 +20,10 @@ from relion_jobs.contract.labels import (
     PROJECT_MARK,
 )
 from relion_jobs.ondisk import pipeline_star
-from relion_jobs.ondisk.atomic import disk_error, remove_unfinished
+from relion_jobs.ondisk.atomic import disk_error
 from relion_jobs.ondisk.job_star import RUN_JOB
 from relion_jobs.ondisk.locks import RELION_WAIT_SECONDS, is_locked_by_others, project_lock
+from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline
 
 # RELION writes the pipeline in place: a reader without the lock may see half of it

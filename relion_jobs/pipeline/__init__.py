@@ -4,9 +4,5 @@ graph     Pipeline: processes, nodes, edges, next job number; every change retur
 deletion  cutting jobs out of the graph, and putting them back
 foreign   tables and columns that others wrote, kept without understanding them
 alias     the rules for the second name of a job
-status    which status may follow which
 schedule  which scheduled job may start now, which must wait, and why
-scheme    RELION's schemes: nodes, edges, forks, variables
-scheme_texts  what a scheme puts into the options of its jobs
-scheme_operators  what the operators of a scheme take and compute
 """

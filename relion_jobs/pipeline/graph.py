@@ -153,7 +153,7 @@ def add_outputs(pipeline: Pipeline, name: str, nodes: Iterable[Node]) -> Pipelin
 
 
 def with_status(pipeline: Pipeline, name: str, status: Status) -> Pipeline:
-    """Set the status of a job; whether the move makes sense is asked of `status.check_move`."""
+    """Set the status of a job; any may follow any, since RELION and people set it too."""
     return _with_process(pipeline, replace(pipeline.process(name), status=Status(status)))
 
 

@@ -9,7 +9,8 @@ launch      new, run, continue, abort: what is written before a job starts
 submit      starts the worker: a child process here, or a script for a queue
 queue_script  the submission script: RELION's template, filled in
 queue       how a job stands in its queue, and how it is cancelled there
-slurm       what Slurm says about this user's jobs
+queue_protocol  what a queue must answer, and what is known of a job in it
+slurm, site_queue  the queues: Slurm, and the one whose commands site.yaml gives (PBS, LSF, SGE)
 worker      the process of one job
 companion   a further process of a job
 execute     the one place where a task's end becomes an exit mark
@@ -23,8 +24,8 @@ follow      the front end that waits
 scheduler   runs scheduled jobs in the order of their files
 limits      how many jobs may run at once on this machine and on each GPU
 relaunch    a launch that was cut short when its runner died
-scheme_commands, scheme_runner, scheme_jobs, scheme_foreign_jobs, scheme_operators  RELION's schemes, from command to node
-mail        the e-mails of schemes
+closed_output  the quiet end of a command whose output nobody reads any more
+unbegun     jobs that RELION started and whose program never came up
 outlook     what a job does and how long it will take
 foreign_jobs  jobs of types that are not ours: handed to relion_pipeliner
 overview    what ``status`` says

@@ -65,7 +65,8 @@ def _work_silently(
                 run, values, is_continue = work
                 load_function(run)(values, SilentJob(job_directory, interruption, is_continue=is_continue))
     except RelionJobsError as error:
-        if not launched:
+        # an abort is told by the first process, and is no error
+        if not launched and not isinstance(error, JobAborted):
             sys.stderr.write(f"Process 2: {sentence(error)}\n")
         # the first process has been told and fails for all; a launcher that saw this one fail would end it before its mark is set
         return 0

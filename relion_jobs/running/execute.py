@@ -86,7 +86,7 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
                 if number:
                     job.report(f"Next: {one.task.title}.")
                 for remark in one.remarks if not number else ():
-                    job.warn(remark)
+                    job.report(remark)
                 job.check_abort()
                 load_function(one.task.run)(one.values, job)
                 if number:

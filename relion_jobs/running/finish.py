@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import EXIT_ABORTED, EXIT_FAILURE, Status
 from relion_jobs.ondisk import nodes_directory
 from relion_jobs.ondisk.job_directory import JobDirectory
-from relion_jobs.ondisk.locks import JOB_OWNER_FILE, job_lock
+from relion_jobs.ondisk.locks import JOB_OWNER_FILE, forget_dead_owner, job_lock
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Pipeline, add_outputs, with_status
@@ -20,7 +20,13 @@ from relion_jobs.running.queue import standing
 from relion_jobs.running.sentences import printable, sentence
 
 
-def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
+def complain(text: str) -> None:
+    """Write a line to standard error, for the person who typed a command."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
+
+
+def notice_ends(project: Path, names: Iterable[str] | None = None, *, report: Callable[[str], None] = complain) -> list[str]:
     """Give every running job that has an exit mark its status and, where it succeeded, its output nodes.
 
     Parameters
@@ -29,6 +35,8 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
         Project directory.
     names
         Jobs to look at; None: all.
+    report
+        Is told that we wait for the project's lock; the process of a job keeps that out of its run.err.
 
     Returns
     -------
@@ -38,20 +46,17 @@ def notice_ends(project: Path, names: Iterable[str] | None = None) -> list[str]:
     if not _ended(read_pipeline(project), project, names):
         return []
     warnings = []
-    with edit_pipeline(project, "check job completion", report=complain) as edit:
-        for name, status in _ended(edit.pipeline, project, names).items():
+    with edit_pipeline(project, "check job completion", report=report) as edit:
+        ended = _ended(edit.pipeline, project, names)
+        for name, status in ended.items():
             edit.pipeline = with_status(edit.pipeline, name, status)
             if status == Status.SUCCEEDED:
                 edit.pipeline = add_outputs(edit.pipeline, name, JobDirectory(project, name).read_output_nodes())
                 missing = nodes_directory.add_entries(project, edit.pipeline, name)
                 warnings += [f"{name} succeeded, but its output {path} does not exist." for path in missing]
+    for name in ended:
+        forget_dead_owner(project / name)
     return warnings
-
-
-def complain(text: str) -> None:
-    """Write a line to standard error, which is run.err for the process of a job."""
-    sys.stderr.write(printable(text) + "\n")
-    sys.stderr.flush()
 
 
 def owner_of(directory: JobDirectory) -> Owner | None:
@@ -102,11 +107,14 @@ def take_stock(project: Path) -> list[str]:
     return [*notice_ends(project), *bury_the_dead(project)]
 
 
-def enter_running(directory: JobDirectory) -> None:
-    """Let the pipeline say Running of a job that runs, where somebody took its launch for dead meanwhile."""
+def enter_running(directory: JobDirectory, report: Callable[[str], None]) -> None:
+    """Let the pipeline say Running of a job that runs, where somebody took its launch for dead meanwhile.
+
+    `report` is told that we wait for the project's lock.
+    """
     process = read_pipeline(directory.project).find(directory.name)
     if process is not None and process.status != Status.RUNNING:
-        with edit_pipeline(directory.project, f"{directory.name} runs", report=complain) as edit:
+        with edit_pipeline(directory.project, f"{directory.name} runs", report=report) as edit:
             edit.pipeline = with_status(edit.pipeline, directory.name, Status.RUNNING)
 
 

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
-from relion_jobs.contract.labels import Status
+from relion_jobs.contract.labels import FINISHED, Status
 from relion_jobs.ondisk.atomic import disk_error
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import read_pipeline
-from relion_jobs.pipeline.status import FINISHED
 from relion_jobs.running.finish import notice_ends
 
 PIPELINER = "relion_pipeliner"

@@ -13,18 +13,33 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.contract.labels import Status
 from relion_jobs.contract.nodes import Node
-from relion_jobs.ondisk import job_star, nodes_directory, pipeline_star
-from relion_jobs.ondisk.atomic import remove_unfinished
+from relion_jobs.ondisk import job_star, made_star, nodes_directory, pipeline_star
+from relion_jobs.ondisk.atomic import disk_errors
 from relion_jobs.ondisk.gui_settings import write_gui_settings
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.locks import job_lock
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
+from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
 from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
-from relion_jobs.running.queue import cancel, standing
+from relion_jobs.running.queue import cancel, cancel_command, standing
 from relion_jobs.running.registry import Registry, answers_to
-from relion_jobs.running.settings import Settings, check_inputs, completed, read_settings, with_changes, with_ticks
+from relion_jobs.running.settings import (
+    Settings,
+    check_inputs,
+    completed,
+    read_settings,
+    with_changes,
+    with_installed_program,
+    with_ticks,
+)
+
+# RELION takes the number of a new job before it locks the project, so that two programs may take the same one
+NOT_YOURS = (
+    "If that was you, in RELION or an editor, all is well: the job runs as it stands there. If not, another program took the "
+    "same job number at the same time: abort this job and make yours anew with 'relion_jobs new'."
+)
 
 
 @dataclass(frozen=True)
@@ -193,9 +208,17 @@ def abort(project: Path, name: str) -> str:
         return f"{process.name} was asked to stop; it does so at its next checkpoint."
     runs = queued.state == "runs" or (queued.state == "unknown" and owner_of(directory) is not None)
     if runs and not is_repeated:
-        again = f"'relion_jobs abort {process.name}' once more cancels it in its queue"
-        return f"{process.name} was asked to stop by its abort mark and does so at its next checkpoint; {again}."
+        return f"{process.name} was asked to stop by its abort mark and does so at its next checkpoint; {_harder_way(directory)}"
     return _abort_in_queue(directory, runs=runs)
+
+
+def _harder_way(directory: JobDirectory) -> str:
+    """Say how a job in a queue is stopped that does not heed its abort mark."""
+    try:
+        cancel_command(directory)
+    except UserError as error:
+        return f"should it not: {error}"
+    return f"'relion_jobs abort {directory.name}' once more cancels it in its queue."
 
 
 def _abort_in_queue(directory: JobDirectory, *, runs: bool) -> str:
@@ -227,6 +250,7 @@ def _prepare(project: Path, name: str, job_type: JobType, settings: Settings, *,
     pipeline = read_pipeline(project)
     process = pipeline.process(name)
     check_inputs(job_type, settings, project)
+    _tell_what_was_changed(directory)
     _refuse_waiting_in_queue(directory, process, settings)
     # held while the directory is changed, so that a running job keeps its marks and its job.star
     with job_lock(directory.path, is_launch=True), edit_pipeline(project, f"runJob: {name}", report=complain) as edit:
@@ -237,6 +261,15 @@ def _prepare(project: Path, name: str, job_type: JobType, settings: Settings, *,
         _write_files(directory, changed, job_type, settings, as_defaults=as_defaults)
         edit.pipeline = changed
     return Launch(directory, job_type, settings)
+
+
+def _tell_what_was_changed(directory: JobDirectory) -> None:
+    """Warn in the terminal and in run.err where the job that starts is not the one that was made."""
+    if changed := made_star.what_changed(directory.path):
+        warning = f"Warning: {directory.name}{labels.JOB_STAR} {changed}. {NOT_YOURS}"
+        complain(warning)
+        with disk_errors(directory.run_err), directory.run_err.open("a", errors="backslashreplace") as log:
+            log.write(warning + "\n")
 
 
 def _refuse_waiting_in_queue(directory: JobDirectory, process: Process, settings: Settings) -> None:
@@ -266,7 +299,9 @@ def _write_files(
 ) -> None:
     """job.star, job_pipeline.star, the defaults of RELION's GUI and the entries of its browse tree."""
     process = pipeline.process(directory.name)
-    request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), dict(settings.texts))
+    texts = with_installed_program(job_type, settings.texts)
+    request = JobRequest(process.label, settings.is_continue, _is_tomo(directory), texts)
+    made_star.keep(request, directory.path)
     job_star.write(request, directory.path / labels.JOB_STAR)
     if as_defaults:
         write_gui_settings(directory.project, process.label, request)

@@ -15,8 +15,8 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.pipeline.graph import Pipeline
 from relion_jobs.running.finish import owner_of
 from relion_jobs.running.registry import Registry
+from relion_jobs.running.settings import QUEUE_SWITCH
 
-GPU_OPTION = "gpu_id"
 _GPU_DEVICES = Path("/proc/driver/nvidia/gpus")
 
 
@@ -68,19 +68,20 @@ def use_of(project: Path, name: str, registry: Registry, *, has_gpus: bool) -> U
     registry
         Job types.
     has_gpus
-        Whether this machine has GPUs; without, jobs compute on the CPU whatever `gpu_id` says.
+        Whether this machine has GPUs; without, jobs compute on the CPU whatever their options say.
     """
     try:
         request = job_star.read(JobDirectory(project, name).path)
-        texts = defaults(registry.find(request.label).options) | request.values
+        job_type = registry.find(request.label)
     except UserError:
         return Use()
-    if texts.get("do_queue") == YES:
+    texts = defaults(job_type.options) | request.values
+    if texts.get(QUEUE_SWITCH) == YES:
         return Use(is_queued=True)
-    if GPU_OPTION not in texts or not has_gpus:
+    if not job_type.device_option or not has_gpus:
         return Use()
-    # an empty gpu_id leaves the choice to the program, which takes the first
-    return Use(gpus=frozenset(re.findall(r"\d+", texts[GPU_OPTION])) or frozenset("0"))
+    # an empty option leaves the choice to the program, which takes the first
+    return Use(gpus=frozenset(re.findall(r"\d+", texts[job_type.device_option])) or frozenset("0"))
 
 
 def machine_has_gpus(devices: Path = _GPU_DEVICES) -> bool:

@@ -14,6 +14,7 @@ from relion_jobs.pipeline.graph import Pipeline, Process
 from relion_jobs.pipeline.schedule import decide
 from relion_jobs.running.outlook import running_sentences, task_sentence
 from relion_jobs.running.queue import standing
+from relion_jobs.running.unbegun import unbegun_sentence
 
 OUT_LINES, ERR_LINES = 10, 5
 TAIL_BYTES = 8192
@@ -45,6 +46,8 @@ def job_lines(project: Path, name: str) -> list[str]:
     if process.status == Status.RUNNING:
         if queued := standing(directory):
             lines.append(queued.sentence)
+        if unbegun := unbegun_sentence(directory, time.time()):
+            lines.append(unbegun)
         lines += running_sentences(directory, last_lines(directory.run_out, OUT_LINES), time.time())
     lines += [f"  reads  {node.path}" for node in pipeline.inputs_of(process.name)]
     lines += [f"  writes {node.path}" for node in pipeline.outputs_of(process.name)]
@@ -84,7 +87,7 @@ def _remark(process: Process, project: Path, reasons: dict[str, str]) -> str:
             queued = standing(directory)
             if queued is not None and queued.state == "waits":
                 return queued.sentence
-            return next(iter(last_lines(directory.run_out, 1)), "")
+            return unbegun_sentence(directory, time.time()) or next(iter(last_lines(directory.run_out, 1)), "")
         if process.status == Status.FAILED:
             return next(iter(last_lines(directory.run_err, 1)), "")
     except (UserError, OSError) as error:

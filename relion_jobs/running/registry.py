@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from relion_jobs.contract import labels
 from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.ondisk.site import read_site
-from relion_jobs.ondisk.trust import refuse_writable_by_all
+from relion_jobs.ondisk.trust import refuse_strangers, refuse_writable_by_all
 
 ENTRY_POINTS = "relion_jobs.types"
 FOLDERS_VARIABLE = "RELION_JOBS_PLUGINS"
@@ -99,14 +100,15 @@ def answers_to(job_type: JobType, label: str) -> bool:
 def registry(folders: Iterable[Path] = (), environment: Mapping[str, str] = os.environ) -> Registry:
     """All job types: entry points, then plugin folders (`folders` and those of RELION_JOBS_PLUGINS); the last of a name wins.
 
-    A plugin folder holds ``job.py``; a folder of such folders may be given as well.
+    A plugin folder holds ``job.py``; a folder of such folders may be given as well. One that would replace a job type of an
+    installed package cannot be loaded, nor can one of `folders` that belongs to another account.
     """
-    sources: dict[str, Callable[[], JobType]] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        sources[point.name] = point.load
+    installed: dict[str, Callable[[], JobType]] = {point.name: point.load for point in entry_points(group=ENTRY_POINTS)}
+    sources = dict(installed)
     named = [Path(text) for text in environment.get(FOLDERS_VARIABLE, "").split(os.pathsep) if text]
-    for folder in _plugin_folders([*folders, *named]):
-        sources[folder.name] = _FolderSource(folder)
+    for roots, is_named in ((list(folders), False), (named, True)):
+        for folder in _plugin_folders(roots):
+            sources[folder.name] = _FolderSource(folder, Registry(installed), is_named)
     return Registry(sources)
 
 
@@ -125,16 +127,41 @@ def _plugin_folders(roots: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True)
 class _FolderSource:
+    """A plugin folder, the job types of installed packages, and whether the user named the folder in RELION_JOBS_PLUGINS."""
+
     folder: Path
+    installed: Registry
+    is_named: bool
 
     def __call__(self) -> JobType:
+        # before any of its code is run
+        if self.folder.name in self.installed.names():
+            raise self._replaces(self.folder.name)
+        for path in (self.folder, *self.folder.glob("*.py")):
+            refuse_writable_by_all(path, "plugin")
+            if not self.is_named:
+                refuse_strangers(path, "plugin", f"name its folder: export {FOLDERS_VARIABLE}={shlex.quote(str(self.folder))}")
         job_type: JobType = _import_from(self.folder).JOB_TYPE
+        if isinstance(job_type, JobType):
+            for other in self.installed.load_all()[0]:
+                if _is_in_the_way(job_type, other):
+                    raise self._replaces(other.name)
         return job_type
+
+    def _replaces(self, name: str) -> UserError:
+        return UserError(
+            f"The plugin folder {self.folder} is not used, since it would take the place of the job type '{name}', which is "
+            "installed; give the folder, and its job type's name, label and directory, names of their own."
+        )
+
+
+def _is_in_the_way(job_type: JobType, other: JobType) -> bool:
+    """Whether a name, label or directory that means `other` would find `job_type`."""
+    is_found = answers_to(job_type, other.type_label) or answers_to(other, job_type.type_label)
+    return is_found or job_type.name == other.name or (bool(other.directory) and job_type.directory == other.directory)
 
 
 def _import_from(folder: Path) -> ModuleType:
-    for path in (folder, *folder.glob("*.py")):
-        refuse_writable_by_all(path, "plugin")
     # at the end of sys.path, so that a plugin folder cannot hide an installed module
     if str(folder.parent) not in sys.path:
         sys.path.append(str(folder.parent))

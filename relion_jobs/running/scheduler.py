@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from relion_jobs.contract.errors import JobFailed, LockTimeout, UnknownJobType, UserError
-from relion_jobs.contract.labels import Status
+from relion_jobs.contract.labels import FINISHED, Status
 from relion_jobs.ondisk import schedule_journal
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import schedule_lock
@@ -22,7 +22,6 @@ from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.ondisk.schedule_journal import Journal
 from relion_jobs.pipeline.graph import Pipeline, with_status
 from relion_jobs.pipeline.schedule import Decision, decide
-from relion_jobs.pipeline.status import FINISHED
 from relion_jobs.running.finish import take_stock
 from relion_jobs.running.follow import has_ended, settle, termination_as_ctrl_c
 from relion_jobs.running.foreign_jobs import PIPELINER, end_of_handed, hand_to_relion

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from relion_jobs.ondisk.site import Site
 
 QUEUE_SWITCH = "do_queue"
 QUEUE_TEMPLATE = "qsubscript"
+SUBMIT_COMMAND = "qsub"
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,29 @@ def new_texts(job_type: JobType, site: Site | None = None) -> dict[str, str]:
     texts = defaults(option for option in known_options(job_type) if not option.extra)
     given = site_texts(site) if site else {}
     return texts | {variable: text for variable, text in given.items() if variable in texts}
+
+
+def program_name(job_type: JobType) -> str:
+    """Name of our program that RELION calls for jobs of this type; empty where RELION has no option for it."""
+    return job_type.option(job_type.program).default if job_type.program else ""
+
+
+def with_installed_program(job_type: JobType, texts: Mapping[str, str]) -> dict[str, str]:
+    """`texts` with the absolute path of our program in the option that names it, so that a RELION without our PATH finds it.
+
+    What the user gave stays. The name alone is replaced, and a path of our program at which it is no more; not by a path that the
+    shell which reads RELION's command line would take apart.
+    """
+    text = texts.get(job_type.program, "")
+    name = program_name(job_type)
+    is_gone = Path(text).is_absolute() and Path(text).name == name and not Path(text).is_file()
+    if not text or not (text == name or is_gone):
+        return dict(texts)
+    beside = Path(sys.executable).with_name(name)
+    installed = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
+    if installed is None or shlex.quote(os.path.abspath(installed)) != os.path.abspath(installed):
+        return dict(texts)
+    return {**texts, job_type.program: os.path.abspath(installed)}
 
 
 def completed(job_type: JobType, texts: Mapping[str, str]) -> dict[str, str]:

@@ -1,20 +1,23 @@
-"""What Slurm says about this user's jobs.
+"""Slurm, and what it says about this user's jobs.
 
-Only ``squeue`` is asked: accounting (``sacct``) is switched off on many clusters. It lists a job that has ended for a few minutes
+Slurm knows the script of each job, so that jobs which RELION submitted, and whose number nobody kept, are found too. Only
+``squeue`` is asked: accounting (``sacct``) is switched off on many clusters. It lists a job that has ended for a few minutes
 (Slurm's MinJobAge) and then forgets it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
-CANCEL = "scancel"
-# a cluster's controller serves everybody: our loops look more often than it should be asked
-ASK_SECONDS = 3.0
-ANSWER_SECONDS = 20.0
+from relion_jobs.contract.labels import EXIT_ABORTED, EXIT_FAILURE
+from relion_jobs.running.queue_protocol import ANSWER_SECONDS, ASK_SECONDS, QueuedJob, Standing, State, told
+
+SUBMIT, CANCEL = "sbatch", "scancel"
 
 WAITS = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 ENDS = {
@@ -78,6 +81,12 @@ class SlurmJob:
     submitted: str
     script: str
 
+    def standing(self) -> Standing:
+        """Return how it stands, in the words of every queue."""
+        state: State = "waits" if self.state in WAITS else "ended" if self.state in ENDS else "runs"
+        mark = EXIT_ABORTED if self.state == "CANCELLED" else EXIT_FAILURE
+        return Standing(state, self.sentence(), str(self.number), self.reason, mark)
+
     def sentence(self) -> str:
         """Say how it is, e.g. ``waits as Slurm job 12: no node is free (Resources)``."""
         name = f"Slurm job {self.number}"
@@ -89,6 +98,61 @@ class SlurmJob:
             return f"{name} has ended ({self.state}): {ENDS[self.state]}"
         state = "" if self.state == "RUNNING" else f" ({self.state})"
         return f"runs as {name} on {self.nodes or 'no node yet'}{state}{f', {self.left} left' if self.left else ''}"
+
+
+class Slurm:
+    """Slurm as a queue of ours."""
+
+    def takes(self, job: QueuedJob) -> bool:
+        """Whether the job was submitted to Slurm: by its command, by what that said, or since Slurm knows the script."""
+        return _is_slurms(job) or _find(my_jobs(), job, self.number(job)) is not None
+
+    def number(self, job: QueuedJob) -> str:
+        """See `Queue`."""
+        return job.number()
+
+    def standing(self, job: QueuedJob, *, fresh: bool) -> Standing:
+        """See `Queue`."""
+        number = self.number(job)
+        # only of its own jobs is this user told
+        is_known = bool(number) and job.is_mine and _is_slurms(job)
+        jobs = my_jobs(fresh=fresh)
+        found = _find(jobs, job, number)
+        if found is None and is_known and not fresh:
+            # the last answer may be older than the submission
+            jobs = my_jobs(fresh=True)
+            found = _find(jobs, job, number)
+        if found is not None:
+            return found.standing()
+        if jobs is not None and is_known:
+            return Standing("ended", f"Slurm job {number} has ended: Slurm no longer knows it", number)
+        return told(job, number)
+
+    def cancel_command(self, number: str) -> list[str]:
+        """See `Queue`."""
+        return [CANCEL, number]
+
+
+def _is_slurms(job: QueuedJob) -> bool:
+    return job.program == SUBMIT or "Submitted batch job" in (job.said or "")
+
+
+def _find(jobs: list[SlurmJob] | None, job: QueuedJob, number: str) -> SlurmJob | None:
+    """Find the last job that runs this script and belongs to its last launch."""
+    script = os.path.realpath(job.script)
+    found = [
+        one
+        for one in jobs or ()
+        if os.path.realpath(one.script) == script and (str(one.number) == number or _seconds(one.submitted) >= int(job.launched))
+    ]
+    return max(found, key=lambda one: one.number, default=None)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def my_jobs(*, fresh: bool = False) -> list[SlurmJob] | None:

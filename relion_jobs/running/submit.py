@@ -14,13 +14,14 @@ from pathlib import Path
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import SUBMIT_LOG, SUBMIT_SCRIPT
 from relion_jobs.ondisk.atomic import disk_error, write_whole
+from relion_jobs.ondisk.command_words import words_of
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import hand_over
 from relion_jobs.running.finish import mark_as_dead
 from relion_jobs.running.launch import Launch
-from relion_jobs.running.queue import words_of
 from relion_jobs.running.queue_script import filled_template, placeholders, read_template
 from relion_jobs.running.registry import FOLDERS_VARIABLE
+from relion_jobs.running.settings import SUBMIT_COMMAND
 
 WORKER = "relion_jobs.running.worker"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -108,17 +109,29 @@ def _submit_to_queue(launch: Launch, command: str) -> None:
     values, directory = launch.settings.values, launch.directory
     template = read_template(directory.project / str(values.get("qsubscript") or ""))
     name = directory.name.rstrip("/") + "/"
-    write_whole(directory.path / SUBMIT_SCRIPT, filled_template(template, placeholders(values, name), command))
-    words = [*words_of(str(values.get("qsub") or ""), "queue submit command (qsub)"), name + SUBMIT_SCRIPT]
+    text = filled_template(template, placeholders(values, name), command)
+    write_whole(directory.path / SUBMIT_SCRIPT, text)
+    words = words_of(str(values.get(SUBMIT_COMMAND) or ""), "queue submit command (qsub)")
+    # 'bsub <': RELION gives the command to a shell
+    reads_script = len(words) > 1 and words[-1] == "<"
+    start = f"{shlex.join(words[:-1])} <" if reads_script else shlex.join(words)
+    submission = f"{start} {name}{SUBMIT_SCRIPT}"
     log_path = directory.path / SUBMIT_LOG
     try:
         # a file, not a pipe: what the command leaves running in the background may keep its output open
         with log_path.open("w", errors="replace") as log, _starting(words[0], "name another in qsub"):
-            log.write(shlex.join(words) + "\n")
+            log.write(submission + "\n")
             log.flush()
-            done = subprocess.run(words, cwd=directory.project, env=_environment(), stdout=log, check=False)
+            done = subprocess.run(
+                words[:-1] if reads_script else [*words, name + SUBMIT_SCRIPT],
+                cwd=directory.project,
+                env=_environment(),
+                input=text.encode() if reads_script else None,
+                stdout=log,
+                check=False,
+            )
         sys.stdout.write(log_path.read_text(errors="replace").partition("\n")[2])
     except OSError as error:
         raise disk_error(error, log_path) from error
     if done.returncode:
-        raise UserError(f"The queue refused the job: '{shlex.join(words)}' ended with exit code {done.returncode}.")
+        raise UserError(f"The queue refused the job: '{submission}' ended with exit code {done.returncode}.")

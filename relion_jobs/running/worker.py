@@ -15,7 +15,7 @@ from relion_jobs.running.companion import accompany, is_companion
 from relion_jobs.running.execute import execute
 from relion_jobs.running.finish import enter_running, notice_ends
 from relion_jobs.running.registry import project_registry
-from relion_jobs.running.sentences import sentence
+from relion_jobs.running.sentences import printable, sentence
 from relion_jobs.running.settings import Settings, completed, read_settings
 
 # exit code of a worker that did not start since another process runs the job, so that whoever waits leaves its marks alone
@@ -36,7 +36,7 @@ def run_job(directory: JobDirectory) -> int:
         return accompany(directory, lambda: settings_on_disk(directory))
     outcome = execute(directory, lambda: _begin(directory))
     try:
-        for warning in notice_ends(directory.project, [directory.name]):
+        for warning in notice_ends(directory.project, [directory.name], report=_say):
             sys.stderr.write(f"Warning: {warning}\n")
         touch_changed(directory.project)
     except (RelionJobsError, OSError) as error:
@@ -46,8 +46,14 @@ def run_job(directory: JobDirectory) -> int:
 
 
 def _begin(directory: JobDirectory) -> Settings:
-    enter_running(directory)
+    enter_running(directory, _say)
     return settings_on_disk(directory)
+
+
+def _say(text: str) -> None:
+    """Write a line to standard output, which is run.out."""
+    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()
 
 
 def settings_on_disk(directory: JobDirectory) -> Settings:

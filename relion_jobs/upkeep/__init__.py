@@ -6,7 +6,8 @@ rename     the alias of a job
 overwrite  a new job in the place of an old one
 clean      files that a job no longer needs -> Trash/
 checks     one look at one matter each: rows, directories, files, links, numbers
-locks      who holds which lock, and whether it is alive
+scheme_checks  schemes that cannot be read, rows that RELION adds by mistake
+lock_checks  who holds which lock, and whether it is alive
 mending    what mends what they find
 verify     all checks, and a pipeline that cannot be read
 commands   what a person types

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,12 +13,14 @@ from pathlib import Path
 from relion_jobs.contract import labels
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
-from relion_jobs.ondisk import job_star, trash
+from relion_jobs.ondisk import job_star, made_star, trash
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.names import JOB_NUMBER, job_entry
 from relion_jobs.ondisk.owner import ago
 from relion_jobs.pipeline.graph import Pipeline, Process
 from relion_jobs.running.finish import owner_of
+from relion_jobs.running.launch import NOT_YOURS
+from relion_jobs.running.unbegun import unbegun_sentence
 from relion_jobs.upkeep import mending
 from relion_jobs.upkeep.delete import deleted_but_not_moved
 from relion_jobs.upkeep.findings import Finding
@@ -159,6 +162,8 @@ def status_findings(project: Path, pipeline: Pipeline) -> Iterator[Finding]:
             owner = owner_of(directory)
             if owner is not None and owner.is_dead():
                 yield Finding(f"{process.name} is Running, but {owner} is gone and left no mark.", partial(mending.bury, project))
+            elif unbegun := unbegun_sentence(directory, time.time()):
+                yield Finding(unbegun)
             elif owner is None:
                 yield Finding(_silence(directory), remedy=_silence_remedy(process), is_wrong=False)
         elif process.status in (Status.SUCCEEDED, Status.FAILED, Status.ABORTED) and marked not in (None, process.status):
@@ -180,6 +185,14 @@ def settings_findings(project: Path, pipeline: Pipeline) -> Iterator[Finding]:
         yield from problem
 
 
+def overwritten_findings(project: Path, pipeline: Pipeline) -> Iterator[Finding]:
+    """Job settings that are not those that this program wrote."""
+    for process in pipeline.processes:
+        with suppress(UserError):
+            if changed := made_star.what_changed(project / process.name):
+                yield Finding(f"{process.name}{labels.JOB_STAR} {changed}.", remedy=NOT_YOURS, is_wrong=False)
+
+
 class _finding_instead:  # noqa: N801 - used as a context manager, like contextlib.suppress
     """Turn the UserError of a block into a finding."""
 
@@ -197,7 +210,7 @@ class _finding_instead:  # noqa: N801 - used as a context manager, like contextl
 
 
 def _type_directories(project: Path) -> list[Path]:
-    skipped = (labels.TRASH, "Schemes", "ExportJobs")
+    skipped = (labels.TRASH, labels.SCHEMES, "ExportJobs")
     folders = (path for path in project.iterdir() if path.is_dir() and not path.is_symlink())
     return sorted(path for path in folders if path.name not in skipped and not path.name.startswith("."))
 

@@ -18,7 +18,7 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.names import job_entry
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.deletion import cut, dependents, put_back
-from relion_jobs.pipeline.graph import Pipeline, Process
+from relion_jobs.pipeline.graph import Pipeline, Process, job_pipeline
 from relion_jobs.running.finish import owner_of
 
 
@@ -57,7 +57,7 @@ def delete_jobs(project: Path, names: Sequence[str], *, recursive: bool) -> list
             refuse_running(project, process)
             job_entry(project, process.name)
         parts = cut(before, chosen)
-        write_deleted_pipeline(project, parts.removed)
+        write_records(project, before, parts.removed)
         for process in gone:
             nodes_directory.remove_entries(project, before, process.name)
         edit.pipeline = parts.kept
@@ -81,11 +81,42 @@ def refuse_running(project: Path, process: Process) -> None:
         )
 
 
-def write_deleted_pipeline(project: Path, removed: Pipeline) -> None:
-    """Write deleted_pipeline.star into the directory of the first job that goes."""
+def write_records(project: Path, before: Pipeline, removed: Pipeline) -> None:
+    """Write what brings deleted jobs back: deleted_pipeline.star in the first one's directory, job_pipeline.star in each.
+
+    RELION's own Undelete takes the latter, which RELION leaves without nodes and edges at each "Continue!"; one that lacks none
+    stays as it is.
+
+    Parameters
+    ----------
+    project
+        Project directory.
+    before
+        The pipeline with the jobs.
+    removed
+        The part that goes.
+    """
+    for process in removed.processes:
+        folder = job_entry(project, process.name)
+        if folder.is_dir() and not _is_whole(folder / JOB_PIPELINE_STAR, before, process.name):
+            whole = job_pipeline(process, before.inputs_of(process.name), before.outputs_of(process.name))
+            pipeline_star.write(whole, folder / JOB_PIPELINE_STAR)
     folder = job_entry(project, removed.processes[0].name)
     if folder.is_dir():
         pipeline_star.write(removed, folder / DELETED_PIPELINE_STAR)
+
+
+def _is_whole(file: Path, pipeline: Pipeline, name: str) -> bool:
+    """Whether a job_pipeline.star has all files of a job that the pipeline lists."""
+    try:
+        found = pipeline_star.read(file)
+    except UserError:
+        return False
+    return (
+        found.find(name) is not None
+        and set(pipeline.inputs_of(name)) <= set(found.inputs_of(name))
+        and set(pipeline.outputs_of(name)) <= set(found.outputs_of(name))
+    )
 
 
 def undelete(project: Path, name: str) -> list[str]:

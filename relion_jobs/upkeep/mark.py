@@ -11,6 +11,7 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk import nodes_directory
 from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.locks import forget_dead_owner
 from relion_jobs.ondisk.project import edit_pipeline
 from relion_jobs.pipeline.graph import add_outputs, with_status, without_nodes
 from relion_jobs.running.finish import owner_of
@@ -55,4 +56,5 @@ def mark_job(project: Path, name: str, word: str) -> list[str]:
         pipeline = without_nodes(pipeline, *missing)
         nodes_directory.add_entries(project, pipeline, name)
         edit.pipeline = pipeline
+    forget_dead_owner(project / name)
     return [f"{name} was {was} and is now {status}.", *(f"Its output {path} does not exist and was dropped." for path in missing)]

@@ -18,7 +18,7 @@ from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.deletion import cut, dependents
 from relion_jobs.running import launch
 from relion_jobs.running.settings import check_inputs, read_settings
-from relion_jobs.upkeep.delete import refuse_running, write_deleted_pipeline
+from relion_jobs.upkeep.delete import refuse_running, write_records
 
 
 def overwrite_job(project: Path, name: str, job_type: JobType, texts: Mapping[str, str]) -> list[str]:
@@ -54,7 +54,7 @@ def overwrite_job(project: Path, name: str, job_type: JobType, texts: Mapping[st
         refuse_running(project, old)
         users = dependents(before, [name])
         parts = cut(before, [name])
-        write_deleted_pipeline(project, parts.removed)
+        write_records(project, before, parts.removed)
         nodes_directory.remove_entries(project, before, name)
         was_there = job_entry(project, name).exists()
         if was_there:

@@ -17,7 +17,8 @@ from relion_jobs.ondisk.locks import project_lock
 from relion_jobs.ondisk.project import locate, read_pipeline, touch_changed
 from relion_jobs.upkeep import checks
 from relion_jobs.upkeep.findings import Finding
-from relion_jobs.upkeep.locks import lock_findings, owner_findings
+from relion_jobs.upkeep.lock_checks import lock_findings, owner_findings
+from relion_jobs.upkeep.scheme_checks import scheme_findings
 
 # in the order in which they are mended: what one mends, a later one need not
 CHECKS = (
@@ -29,6 +30,7 @@ CHECKS = (
     owner_findings,
     checks.node_findings,
     checks.settings_findings,
+    checks.overwritten_findings,
 )
 
 
@@ -43,9 +45,9 @@ def locate_damaged(path: Path) -> Path:
 def verify(project: Path) -> list[Finding]:
     """Check a project: pipeline against directories, nodes against files, locks, links, numbers. Changes nothing.
 
-    A pipeline that cannot be read is the only finding besides the locks, since nothing else can be checked then.
+    A pipeline that cannot be read is the only finding besides locks and schemes, since nothing else can be checked then.
     """
-    found = lock_findings(project)
+    found = [*lock_findings(project), *scheme_findings(project)]
     try:
         pipeline = read_pipeline(project)
     except UserError as error:

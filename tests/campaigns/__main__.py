@@ -18,6 +18,13 @@ def crowd(folder: Path, *, sample: bool) -> object:
     return run_crowd(folder, processes=size[0], jobs_each=size[1], foreign_poll_seconds=0.05)
 
 
+def sweeps(folder: Path, *, sample: bool) -> object:
+    """A schedule, one that adds jobs and a foreign program, for a minute."""
+    from tests.campaigns.sweeps import run_sweeps
+
+    return run_sweeps(folder, seconds=2.0 if sample else 60.0)
+
+
 def kills(folder: Path, *, sample: bool) -> object:
     """200 kills of commands and of their jobs."""
     from tests.campaigns.kills import run_kills
@@ -36,11 +43,19 @@ def training(folder: Path, *, sample: bool) -> object:
     """A training killed 20 times."""
     from tests.campaigns.killed_training import run_killed_training
 
-    counts = {"kills": 3, "inside": 2, "epochs": 12} if sample else {"kills": 20, "inside": 8, "epochs": 80}
+    counts = {"kills": 20, "inside": 8, "in_last_stage": 4, "epochs": 80}
+    if sample:
+        counts = {"kills": 5, "inside": 2, "in_last_stage": 2, "epochs": 12}
     return run_killed_training(folder, **counts)
 
 
-CAMPAIGNS: dict[str, Callable[..., object]] = {"crowd": crowd, "kills": kills, "fuzz": fuzz, "training": training}
+CAMPAIGNS: dict[str, Callable[..., object]] = {
+    "crowd": crowd,
+    "sweeps": sweeps,
+    "kills": kills,
+    "fuzz": fuzz,
+    "training": training,
+}
 
 
 def main() -> None:

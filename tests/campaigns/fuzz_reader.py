@@ -18,11 +18,12 @@ from jobtypes.common.image_stacks import read_layout
 from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import read_volume
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk import job_star, pipeline_star, scheme_star
+from relion_jobs.ondisk import job_star, pipeline_star
 from relion_jobs.pipeline.schedule import decide
 from relion_jobs.running.registry import registry
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import read_settings
+from relion_jobs.schemes import scheme_star
 
 SECONDS = 20
 BYTES = 1 << 30

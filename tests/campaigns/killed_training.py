@@ -1,7 +1,8 @@
 """A forward training that is killed again and again and continued each time ends with the bytes of one that was left alone.
 
-Some kills come after a random amount of work, from outside; the others between the changes that a checkpoint write makes to the
-disk. Torch is loaded once: the runs are forks of this process, each with one thread.
+Some kills come after a random amount of work, from outside; others between the changes that a checkpoint write makes to the
+disk; the last ones in the last stage, of which a checkpoint is written after every batch then. Torch is loaded once: the runs
+are forks of this process, each with one thread.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from jobtypes.dynamight.forward_deformations import rounds, task
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
+from jobtypes.dynamight.forward_deformations.posteriors import POSTERIORS
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.half_model import Posterior
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.project import create
@@ -42,6 +49,8 @@ class TrainingFigures:
     ----------
     kills, inside_a_write
         How often it was killed, and how often in the midst of writing a checkpoint.
+    in_last_stage
+        How often of these in the last stage.
     epochs
         Of the training.
     seconds, undisturbed_seconds
@@ -52,21 +61,24 @@ class TrainingFigures:
 
     kills: int
     inside_a_write: int
+    in_last_stage: int
     epochs: int
     seconds: float
     undisturbed_seconds: float
     same_file: bool
 
 
-def run_killed_training(folder: Path, *, kills: int, inside: int, epochs: int, seed: int = 0) -> TrainingFigures:
+def run_killed_training(
+    folder: Path, *, kills: int, inside: int, in_last_stage: int, epochs: int, seed: int = 0
+) -> TrainingFigures:
     """Train undisturbed, then train with kills, and compare.
 
     Parameters
     ----------
     folder
         Where the projects are made.
-    kills, inside
-        How often to kill, and how often of these in the midst of a checkpoint write.
+    kills, inside, in_last_stage
+        How often to kill, and how often of these in the midst of a checkpoint write, and in the last stage.
     epochs
         Of the training; enough that it is not done before the last kill.
     seed
@@ -86,13 +98,15 @@ def run_killed_training(folder: Path, *, kills: int, inside: int, epochs: int, s
     begin = time.monotonic()
     # from shortly before the first checkpoint on: half an epoch further on average
     span = (0.8 * first, first + (last - first) / epochs)
-    found = _kill_often(killed, random.Random(seed), kills=kills, inside=inside, span=span)
+    numbers = random.Random(seed)
+    found = _kill_often(killed, numbers, kills=kills - in_last_stage, inside=inside, span=span)
+    _kill_in_last_stage(killed, numbers, in_last_stage)
     assert _wait(_start(killed)) == 0, (killed / JOB / "run.err").read_text()
     seconds = time.monotonic() - begin
     one, other = _parameters(undisturbed), _parameters(killed)
     assert one == other, "the parameters differ from those of the training that was left alone"
     files = [(project / CHECKPOINTS / "checkpoint_final.pth").read_bytes() for project in (undisturbed, killed)]
-    return TrainingFigures(kills, found, epochs, seconds, undisturbed_seconds, files[0] == files[1])
+    return TrainingFigures(kills, found, in_last_stage, epochs, seconds, undisturbed_seconds, files[0] == files[1])
 
 
 def _watch_work(project: Path, epochs: int) -> tuple[float, float]:
@@ -137,6 +151,20 @@ def _kill_often(project: Path, numbers: random.Random, *, kills: int, inside: in
     return found
 
 
+def _kill_in_last_stage(project: Path, numbers: random.Random, kills: int) -> None:
+    """Start and kill in the last stage, each time some batches farther."""
+    before = -1
+    for _ in range(kills):
+        assert _wait(_start(project, batches=numbers.randint(2, 3))) == -signal.SIGKILL, (project / JOB / "run.out").read_text()
+        state = load_last(project / JOB)
+        assert state is not None
+        assert not state["finished"]
+        stages = [part[POSTERIORS] for part in state["halves"].values()]
+        done = sum(stage["encoded"] + stage["refined"] for stage in stages)
+        assert done > before, "the last stage did not go on where it was"
+        before = done
+
+
 def _project(path: Path, epochs: int) -> Path:
     project = create(path)
     make_project(project)
@@ -148,8 +176,8 @@ def _project(path: Path, epochs: int) -> Path:
     return project
 
 
-def _start(project: Path, *, moment: str = "", write: int = 0) -> int:
-    """Run the job of the project, or continue it, in a fork that may kill itself in a write; returns its number."""
+def _start(project: Path, *, moment: str = "", write: int = 0, batches: int = 0) -> int:
+    """Run the job of the project, or continue it, in a fork that may kill itself, see below; returns its number."""
     child = os.fork()
     if child:
         return child
@@ -164,6 +192,8 @@ def _start(project: Path, *, moment: str = "", write: int = 0) -> int:
         prepare_run(project, JOB, registry)
     if moment:
         _kill_in_write(project, moment, write)
+    if batches:
+        _kill_after_batches(batches)
     os._exit(run_job(JobDirectory(project, JOB)))
 
 
@@ -179,6 +209,25 @@ def _kill_in_write(project: Path, moment: str, write: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     watch(str(project / CHECKPOINTS), on_change)
+
+
+def _kill_after_batches(batches: int) -> None:
+    """Arm this process: it ends after so many batches of the last stage, the half sets in turn, with a checkpoint after each."""
+    done: list[Tensor] = []
+    keep, work_out = HalfTraining.keep, task.work_out_posteriors
+
+    def keep_and_die(training: HalfTraining, index: Tensor, posterior: Posterior) -> None:
+        keep(training, index, posterior)
+        done.append(index)
+        if len(done) > batches:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def arm(*words: Any, **settings: Any) -> None:
+        rounds.MINUTES_BETWEEN_CHECKPOINTS = 0.0
+        HalfTraining.keep = keep_and_die  # type: ignore[method-assign]
+        work_out(*words, **settings)
+
+    task.work_out_posteriors = arm
 
 
 def _wait(child: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["crowd", "kills", "fuzz", "training"])
+@pytest.mark.parametrize("name", ["crowd", "sweeps", "kills", "fuzz", "training"])
 def test_a_sample_finds_nothing(name, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.campaigns", name, "--sample"],

@@ -12,10 +12,11 @@ import sys
 
 import pytest
 
-from relion_jobs.ondisk import job_star, scheme_star
+from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.project import read_pipeline
-from relion_jobs.pipeline.scheme import Edge, Operator, Scheme, SchemeJob, Variable
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import Edge, Operator, Scheme, SchemeJob, Variable
 
 # os.replace ends every whole write: pipeline, scheme.star, job.star, locks
 DYING = """

@@ -152,6 +152,10 @@ class Relion:
         files = [self.project / name / file for file in ("run.out", "run.err")]
         return "\n".join(path.read_text() for path in files if path.exists())
 
+    def errors(self, name: str) -> list[str]:
+        """Lines of run.err."""
+        return (self.project / name / "run.err").read_text().splitlines()
+
     def outputs(self, name: str) -> set[str]:
         """Output nodes of a job, inside its directory."""
         return {node.path.removeprefix(name) for node in read_pipeline(self.project).outputs_of(name)}

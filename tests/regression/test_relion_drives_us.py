@@ -39,6 +39,10 @@ def test_a_new_job_and_each_continue_end_as_succeeded_with_their_outputs(relion)
     assert {"backprojection/map_half1.mrc", "backprojection/map_half2.mrc", "logfile.pdf"} <= relion.outputs(name)
     assert all((relion.project / name / path).exists() for path in relion.outputs(name))
     assert (relion.project / name / "note.txt").read_text().count("++++ Executing new job on") == 4
+    # RELION's GUI shows run.err in red; options of another task are nothing to be warned of
+    assert {line.partition(":")[0] for line in relion.errors(name)} <= {"Warning"}
+    assert not [line for line in relion.errors(name) if "belongs to" in line]
+    assert "--n-training-epochs belongs to forward_deformations" in relion.log(name)
 
 
 def test_all_tasks_runs_everything_in_one_go_and_relion_learns_of_the_half_maps(relion):
@@ -86,3 +90,4 @@ def test_a_job_that_is_stopped_ends_as_aborted_and_has_a_checkpoint(relion, way)
         os.kill(owner.pid, signal.SIGTERM)
     assert relion.wait(name) is Status.ABORTED
     assert list((relion.project / name / "forward_deformations" / "checkpoints").glob("*.pth"))
+    assert relion.errors(name) == []

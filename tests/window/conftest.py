@@ -122,14 +122,12 @@ def hinge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job) -> Sim
 @pytest.fixture
 def explorer(hinge: SimpleNamespace, make_napari_viewer, qtbot):
     """A window on half 1."""
-    from jobtypes.dynamight.model.result import load_forward_result
-    from jobtypes.dynamight.visualization.options import VisualizationOptions
+    from jobtypes.dynamight.model.result import load_centred_result
     from jobtypes.dynamight.visualization.window.opening import make_explorer
 
     viewer = make_napari_viewer(ndisplay=3, show=True)
     viewer.window.resize(1300, 850)
-    options = VisualizationOptions.from_values({"halfset": 1, "n_clusters": 3})
-    explorer = make_explorer(viewer, load_forward_result(hinge.job.directory), options, hinge.job)
+    explorer = make_explorer(viewer, load_centred_result(hinge.job.directory), hinge.job, half_set=1, n_clusters=3, seed=1)
     qtbot.waitUntil(lambda: not explorer.background.busy, timeout=60_000)
     yield explorer
     explorer.background.wait()

@@ -100,6 +100,7 @@ def test_a_trajectory_becomes_a_movie_that_plays_and_is_saved(explorer, hinge, q
     wait(explorer, qtbot)
     folder = hinge.job.directory / "movies" / "movie01_half1"
     assert [path.name for path in sorted(folder.glob("*.mrc"))] == [f"volume{index:03d}.mrc" for index in range(7)]
+    assert [name for name in hinge.job.outputs if name.endswith(".mrc")] == [str(folder / "volume000.mrc")]
     assert "vseries play" in (folder / "play.cxc").read_text()
     with Image.open(folder / "animation.gif") as picture:
         assert picture.n_frames > 7

@@ -3,7 +3,6 @@
 The road, in the order the data flows:
 
 task                reads everything, says the plan, runs the stages, writes the results
-settings            options as one frozen value
 memory_plan         what it will need
 inverse_field       the inverse networks, where they are wanted
 half_problem        one half set: its particles, their noise, bins and deformations

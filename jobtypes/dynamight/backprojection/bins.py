@@ -12,6 +12,25 @@ _LLOYD_STEPS = 25
 
 
 @dataclass(frozen=True)
+class Binning:
+    """How bins are chosen.
+
+    Attributes
+    ----------
+    tolerance_pixels
+        Largest rms displacement within a bin.
+    most
+        Largest number of bins, whatever the tolerance.
+    seed
+        Of the sample and the first centres.
+    """
+
+    tolerance_pixels: float
+    most: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Bins:
     """M bins of P particles.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,16 +12,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from jobtypes.dynamight.backprojection.warp import Order, Warp
+from jobtypes.dynamight.model.displacement import Field
 
 # A voxel that no basis field moves by more than this (in voxels, at coefficient 1) is left where it is.
 _SMALLEST_MOTION = 1e-4
-
-
-class Field(Protocol):
-    """What this room needs of `jobtypes.dynamight.model`'s displacement field."""
-
-    def basis(self, points: Tensor) -> Tensor:
-        """U_k at points (m, 3) A: (K, m, 3) A, zero far from the density."""
 
 
 @dataclass(frozen=True)

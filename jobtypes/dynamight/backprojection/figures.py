@@ -10,9 +10,8 @@ from torch import Tensor
 
 from jobtypes.dynamight.backprojection.reconstruction import Maps
 from jobtypes.dynamight.backprojection.verdict import Verdict
+from jobtypes.dynamight.colours import DEFORMED_COLOUR, GAIN_COLOURS, RIGID_COLOUR
 from jobtypes.dynamight.figures import new_figure, save_figure
-
-_DEFORMED, _RIGID = "#1f5fa8", "#8a8a8a"
 
 
 def draw_fsc(path: Path, maps: Maps, verdict: Verdict, *, pixel_size_angstroms: float, resolutions: dict[str, float]) -> Path:
@@ -21,7 +20,7 @@ def draw_fsc(path: Path, maps: Maps, verdict: Verdict, *, pixel_size_angstroms: 
     figure, axes = new_figure(width=5.2, height=3.2)
     axis = axes[0, 0]
     frequency = np.arange(box // 2 + 1) / (box * pixel_size_angstroms)
-    for name, pair, colour in (("rigid", maps.rigid, _RIGID), ("deformed", maps.deformed, _DEFORMED)):
+    for name, pair, colour in (("rigid", maps.rigid, RIGID_COLOUR), ("deformed", maps.deformed, DEFORMED_COLOUR)):
         axis.plot(frequency[1:], pair.fsc[1:].cpu().numpy(), color=colour, label=f"{name}: {resolutions[name]:.2f} Å")
         axis.plot(frequency[1:], pair.fsc_unmasked[1:].cpu().numpy(), color=colour, linewidth=0.8, linestyle=":")
     axis.axhline(0.143, color="0.6", linewidth=0.8, linestyle=":")
@@ -51,7 +50,7 @@ def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask:
             if row < 2:
                 shown = axis.imshow(image, origin="lower", cmap="gray", vmin=low, vmax=high)
             else:
-                shown = axis.imshow(image, origin="lower", cmap="RdBu", vmin=-limit, vmax=limit)
+                shown = axis.imshow(image, origin="lower", cmap=GAIN_COLOURS, vmin=-limit, vmax=limit)
             axis.set(xticks=[], yticks=[])
             if row == 0:
                 axis.set_title(f"slice {name} = {centre[dim]}")

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 from torch import Tensor
 
+from jobtypes.common.small_tables import Pairs, write_small_tables
 from jobtypes.common.whole_files import written_whole
+
+_NO_RESOLUTION_ANGSTROMS = 999.0  # of shell 0, as RELION writes it
 
 
 def write_fsc_star(
@@ -32,19 +36,20 @@ def write_fsc_star(
     figures
         Label (without underscore) and value of each line of ``data_general``.
     """
-    lines = ["", "# version 50001", "", "data_general", ""]
-    lines += [f"_{label} {_text(value)}" for label, value in figures.items()]
-    labels = ("rlnSpectralIndex", "rlnResolution", "rlnAngstromResolution", "rlnFourierShellCorrelation")
-    labels += ("rlnFourierShellCorrelationUnmaskedMaps",)
+    tables: dict[str, Pairs | pd.DataFrame] = {"general": dict(figures)}
     for name, (masked, unmasked) in curves.items():
-        lines += ["", "", "# version 50001", "", f"data_fsc_{name}", "", "loop_"]
-        lines += [f"_{label} #{number}" for number, label in enumerate(labels, start=1)]
-        for shell, (value, without) in enumerate(zip(masked.tolist(), unmasked.tolist(), strict=True)):
-            frequency = shell / (box * pixel_size_angstroms)
-            length = 1 / frequency if shell else 999.0
-            lines.append(f"{shell:12d} {frequency:12.6f} {length:12.6f} {value:12.6f} {without:12.6f}")
-    with written_whole(path) as temporary:
-        temporary.write_text("\n".join([*lines, "", ""]))
+        shells = range(len(masked))
+        frequencies = [shell / (box * pixel_size_angstroms) for shell in shells]
+        tables[f"fsc_{name}"] = pd.DataFrame(
+            {
+                "rlnSpectralIndex": shells,
+                "rlnResolution": frequencies,
+                "rlnAngstromResolution": [1 / frequency if frequency else _NO_RESOLUTION_ANGSTROMS for frequency in frequencies],
+                "rlnFourierShellCorrelation": masked.tolist(),
+                "rlnFourierShellCorrelationUnmaskedMaps": unmasked.tolist(),
+            }
+        )
+    write_small_tables(path, tables)
 
 
 def write_fsc_xml(path: Path, curve: Tensor, *, box: int, pixel_size_angstroms: float, title: str) -> None:
@@ -59,10 +64,3 @@ def write_fsc_xml(path: Path, curve: Tensor, *, box: int, pixel_size_angstroms: 
         ]
     with written_whole(path) as temporary:
         temporary.write_text("\n".join([*lines, "</fsc>", ""]))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    return f'"{text}"' if not text or any(c.isspace() for c in text) else text

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.backprojection.bins import Bins, choose_bins
+from jobtypes.dynamight.backprojection.bins import Binning, Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
 from jobtypes.dynamight.backprojection.noise import noise_power, sample_of_groups
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
-from jobtypes.dynamight.backprojection.settings import Settings
 from jobtypes.dynamight.backprojection.verdict import latent_information
-from jobtypes.dynamight.backprojection.warp import Deformation, Identity
+from jobtypes.dynamight.backprojection.warp import Deformation, Identity, Order
 from jobtypes.dynamight.model.density import render_density
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS
 from jobtypes.dynamight.model.principal_motions import gram_matrix
@@ -63,7 +62,7 @@ def usable_held_out(held_out: np.ndarray) -> np.ndarray:
     return np.zeros_like(held_out) if held_out.all() else held_out
 
 
-def bins_of(result: HalfResult, settings: Settings, pixel_size_angstroms: float) -> Bins:
+def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -> Bins:
     """Find the bins of a half set's particles."""
     positions = result.model.gaussians.positions
     coefficients = result.model.field.coefficients(result.latent_mean)
@@ -72,9 +71,9 @@ def bins_of(result: HalfResult, settings: Settings, pixel_size_angstroms: float)
         coefficients,
         gram,
         train=torch.from_numpy(~usable_held_out(result.held_out)),
-        tolerance_angstroms=settings.tolerance_pixels * pixel_size_angstroms,
-        most=settings.most_bins,
-        seed=settings.seed,
+        tolerance_angstroms=binning.tolerance_pixels * pixel_size_angstroms,
+        most=binning.most,
+        seed=binning.seed,
     )
 
 
@@ -92,10 +91,10 @@ def deformation_basis(result: HalfResult, *, box: int, pixel_size_angstroms: flo
 def build_half_problem(
     result: HalfResult,
     views: ParticleViews,
-    settings: Settings,
     *,
-    box: int,
-    pixel_size_angstroms: float,
+    binning: Binning,
+    order: Order,
+    batch_size: int,
     inverse: Inverse | None = None,
 ) -> HalfProblem:
     """Find noise, bins and deformations of a half set.
@@ -106,16 +105,19 @@ def build_half_problem(
         The trained half.
     views
         Its particles, whose noise is measured and set.
-    settings
-        What the user chose.
-    box, pixel_size_angstroms
-        N and voxel size.
+    binning
+        How particles share deformations.
+    order
+        Interpolation of warps.
+    batch_size
+        Images at once.
     inverse
-        Inverse map, where `settings.field` is ``inverse``.
+        Inverse map of the inverse network; None: the forward field is used.
     """
+    box, pixel_size_angstroms = views.images.table.box, views.images.table.pixel_size_angstroms
     held_out = usable_held_out(result.held_out)
-    _set_noise(result, views, held_out, settings.batch_size)
-    bins = bins_of(result, settings, pixel_size_angstroms)
+    _set_noise(result, views, held_out, batch_size)
+    bins = bins_of(result, binning, pixel_size_angstroms)
     deformations: Sequence[Deformation]
     if bins.rms_motion_angstroms == 0:
         deformations = [Identity() for _ in range(len(bins))]
@@ -128,11 +130,11 @@ def build_half_problem(
             box=box,
             pixel_size_angstroms=pixel_size_angstroms,
             reach_angstroms=TAPER_END_ANGSTROMS + _farthest_motion(result, bins),
-            order=settings.order,
+            order=order,
         )
     else:
         basis = deformation_basis(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
-        deformations = [basis.warp(centre.to(basis.fields), order=settings.order) for centre in bins.centres]
+        deformations = [basis.warp(centre.to(basis.fields), order=order) for centre in bins.centres]
     information = latent_information(result.latent_mean, result.latent_log_variance).cpu()
     return HalfProblem(result.half, views, bins, held_out, deformations, information)
 

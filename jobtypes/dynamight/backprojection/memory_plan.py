@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobtypes.common.memory import available_memory_bytes
+from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
 _GIGABYTE = 1e9
@@ -58,13 +59,13 @@ class MemoryPlan:
         free = available_memory_bytes() if available is None else available
         return max(0, (free - self.working_bytes) // 2)
 
-    def refuse_full_disk(self, folder: Path, free: int | None = None) -> None:
+    def refuse_full_disk(self, job_directory: Path, free: int | None = None) -> None:
         """Refuse to start where the sums, all of which are saved, do not fit on the disk.
 
         Parameters
         ----------
-        folder
-            Of the reconstruction; it need not exist. Sums that it holds already count as room.
+        job_directory
+            Of the job; it need not exist. Sums that it holds already count as room.
         free
             Bytes that are free on the disk; None: asked for.
 
@@ -73,12 +74,13 @@ class MemoryPlan:
         UserError
             There is too little room.
         """
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        folder = job_directory / layout.PARTIAL_SUMS
+        there = next(path for path in folder.absolute().parents if path.exists())
         room = shutil.disk_usage(there).free if free is None else free
-        room += sum(path.stat().st_size for path in folder.glob("partial_sums/*.pth"))
+        room += sum(path.stat().st_size for path in folder.glob("*.pth"))
         if self.sums_bytes > room:
             raise UserError(
-                f"The sums of {self.n_bins_total} bins take {self.sums_bytes / _GIGABYTE:.1f} GB in {folder}/partial_sums/, but "
+                f"The sums of {self.n_bins_total} bins take {self.sums_bytes / _GIGABYTE:.1f} GB in {folder}/, but "
                 f"the disk has room for {room / _GIGABYTE:.1f} GB; make room, take fewer bins (max_bins), or bin the particles."
             )
 
@@ -88,7 +90,8 @@ class MemoryPlan:
         where = (
             "which stay in memory"
             if self.sums_bytes <= cache
-            else f"of which {cache / _GIGABYTE:.1f} GB stay in memory and the rest is read from scratch files in backprojection/"
+            else f"of which {cache / _GIGABYTE:.1f} GB stay in memory and the rest is read from scratch files in "
+            f"{layout.BACKPROJECTION}/"
         )
         return (
             f"Memory: {self.working_bytes / _GIGABYTE:.1f} GB to work in, and sums of {self.n_bins_total} bins of "

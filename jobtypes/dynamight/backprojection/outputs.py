@@ -1,4 +1,4 @@
-"""Files of a reconstruction, in ``backprojection/``."""
+"""Files of a reconstruction."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from torch import Tensor
 
 from jobtypes.common.fourier import resolution_at
 from jobtypes.common.volumes import write_volume
+from jobtypes.common.whole_files import link_whole
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.figures import draw_fsc, draw_slices
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import Places, local_gain, places
 from jobtypes.dynamight.backprojection.normal_equations import wiener_filter
 from jobtypes.dynamight.backprojection.reconstruction import Maps
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.outputs import MAP_LABEL, gather_logbook
+from jobtypes.dynamight.outputs import gather_logbook
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
-FOLDER = "backprojection"
-HALF_MAP_LABEL = "DensityMap.mrc.relion.halfmap.dynamight"
-MASK_LABEL = "Mask3D.mrc.relion.dynamight"
+_HALF_MAPS = {"rigid": layout.rigid_half_map, "deformed": layout.half_map}
+_FILTERED = {"rigid": layout.RIGID_MAP, "deformed": layout.MAP}
 
 
 @dataclass(frozen=True)
@@ -51,36 +53,49 @@ class Resolutions:
 def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *, pixel_size_angstroms: float) -> list[str]:
     """Write all maps, curves and figures and register the maps; return what they show in sentences.
 
-    ``map_half1.mrc`` and ``map_half2.mrc`` are the deformed half maps, neither filtered nor sharpened nor masked, on the
-    absolute scale of the data, so that relion_postprocess takes them as they are; ``rigid_half*.mrc`` are the same without
-    deformation. ``*_filtered.mrc`` are their averages filtered by the FSC.
+    Half maps (`layout.half_map`, and `layout.rigid_half_map` without deformation) are neither filtered nor sharpened nor masked,
+    on the absolute scale of the data, so that relion_postprocess takes them as they are; `layout.MAP` and `layout.RIGID_MAP`
+    are their averages filtered by the FSC. Links at the top of the job directory lead to the deformed half maps and the mask.
     """
-    folder = job.directory / FOLDER
+    folder = job.directory
     pairs = {"rigid": maps.rigid, "deformed": maps.deformed}
     filtered = {}
     for name, pair in pairs.items():
-        stem = "map" if name == "deformed" else "rigid"
         for half, volume in pair.maps.items():
-            path = folder / f"{stem}_half{half}.mrc"
+            path = folder / _HALF_MAPS[name](half)
             write_volume(path, volume, pixel_size_angstroms)
-            job.add_output(path, HALF_MAP_LABEL)
+            job.add_output(path, layout.HALF_MAP_LABEL)
         filtered[name] = wiener_filter(pair.average, pair.fsc)
-        write_volume(folder / f"{stem}_filtered.mrc", filtered[name], pixel_size_angstroms)
-        job.add_output(folder / f"{stem}_filtered.mrc", MAP_LABEL)
-    write_volume(folder / "mask.mrc", mask, pixel_size_angstroms)
-    job.add_output(folder / "mask.mrc", MASK_LABEL)
+        write_volume(folder / _FILTERED[name], filtered[name], pixel_size_angstroms)
+        job.add_output(folder / _FILTERED[name], layout.MAP_LABEL)
+    write_volume(folder / layout.MASK, mask, pixel_size_angstroms)
+    job.add_output(folder / layout.MASK, layout.MASK_LABEL)
+    link_at_top(job)
     halves = {name: (pair.maps[1], pair.maps[2]) for name, pair in pairs.items()}
     gain = local_gain(halves["rigid"], halves["deformed"], mask, pixel_size_angstroms=pixel_size_angstroms)
-    write_volume(folder / "local_gain.mrc", gain, pixel_size_angstroms)
+    write_volume(folder / layout.LOCAL_GAIN, gain, pixel_size_angstroms)
     where = places(gain, mask, pixel_size_angstroms)
     resolutions = Resolutions.of(maps, pixel_size_angstroms)
     _write_curves(folder, maps, verdict, resolutions, where, pixel_size_angstroms)
-    draw_fsc(
-        folder / "figures" / "fsc.png", maps, verdict, pixel_size_angstroms=pixel_size_angstroms, resolutions=resolutions.masked
-    )
-    draw_slices(folder / "figures" / "maps.png", filtered["rigid"], filtered["deformed"], gain, mask)
+    draw_fsc(folder / layout.FSC_FIGURE, maps, verdict, pixel_size_angstroms=pixel_size_angstroms, resolutions=resolutions.masked)
+    draw_slices(folder / layout.SLICES_FIGURE, filtered["rigid"], filtered["deformed"], gain, mask)
     gather_logbook(job.directory, job)
     return [where.sentence(), resolutions.sentence()]
+
+
+def link_at_top(job: RunningJob) -> None:
+    """Let links at the top of the job directory lead to what PostProcess takes, and register them; a warning where none can be.
+
+    They are symbolic and relative: they always lead to the present maps, and a directory that is moved to the Trash and back, or
+    set aside, keeps them.
+    """
+    for path, label in layout.LINKED_AT_TOP.items():
+        try:
+            link_whole(job.directory / path.name, str(path))
+        except UserError as error:
+            job.warn(str(error))
+        else:
+            job.add_output(job.directory / path.name, label)
 
 
 def _write_curves(
@@ -99,8 +114,12 @@ def _write_curves(
         "rlnDynamightLostFraction": where.lost,
     }
     curves = {name: (pair.fsc.cpu(), pair.fsc_unmasked.cpu()) for name, pair in pairs.items()}
-    write_fsc_star(folder / "fsc.star", curves, box=box, pixel_size_angstroms=pixel_size_angstroms, figures=figures)
+    write_fsc_star(folder / layout.FSC_TABLE, curves, box=box, pixel_size_angstroms=pixel_size_angstroms, figures=figures)
     for name, (curve, _) in curves.items():
         write_fsc_xml(
-            folder / f"fsc_{name}.xml", curve, box=box, pixel_size_angstroms=pixel_size_angstroms, title=f"DynaMight {name} FSC"
+            folder / layout.fsc_xml(name),
+            curve,
+            box=box,
+            pixel_size_angstroms=pixel_size_angstroms,
+            title=f"DynaMight {name} FSC",
         )

@@ -20,7 +20,6 @@ from jobtypes.common.fourier import fsc
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums, noise_to_signal
 from jobtypes.dynamight.backprojection.particle_pass import add_particles
-from jobtypes.dynamight.backprojection.settings import Settings
 from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict, judge, likelihood_gains
 from relion_jobs.contract.running_job import RunningJob
@@ -64,10 +63,12 @@ class DeformedReconstruction:
         Their sums; what it holds already is not done again.
     mask : (N, N, N)
         Of the FSC.
-    settings
-        What the user chose.
     job
         Progress and abort.
+    batch_size
+        Images at once.
+    iterations
+        Most conjugate-gradient steps of a solve.
 
     Attributes
     ----------
@@ -76,9 +77,17 @@ class DeformedReconstruction:
     """
 
     def __init__(
-        self, problems: Mapping[int, HalfProblem], store: SumsStore, mask: Tensor, settings: Settings, job: RunningJob
+        self,
+        problems: Mapping[int, HalfProblem],
+        store: SumsStore,
+        mask: Tensor,
+        job: RunningJob,
+        *,
+        batch_size: int,
+        iterations: int,
     ) -> None:
-        self.problems, self.store, self.mask, self.settings, self.job = problems, store, mask, settings, job
+        self.problems, self.store, self.mask, self.job = problems, store, mask, job
+        self.batch_size, self.iterations = batch_size, iterations
         self._totals: dict[tuple[int, str], TotalSums] = {}
         self.unsolved: dict[int, float] = {}
 
@@ -109,7 +118,7 @@ class DeformedReconstruction:
                     self.store,
                     half=half,
                     part=part,
-                    batch_size=self.settings.batch_size,
+                    batch_size=self.batch_size,
                     after_batch=self._counter(stage, sum(map(len, members)), "particles"),
                     onto=onto,
                 )
@@ -137,7 +146,7 @@ class DeformedReconstruction:
                 rigid_map=rigid,
                 deformed_map=deformed,
                 deformations=problem.deformations,
-                batch_size=self.settings.batch_size,
+                batch_size=self.batch_size,
                 after_batch=self._counter(f"Half {half}: likelihood of held-out particles", sum(map(len, members)), "particles"),
             )
             gains.append(gain)
@@ -154,7 +163,7 @@ class DeformedReconstruction:
             self._totals.clear()
             self._totals[half, part] = TotalSums(sums)
         what = f"Half {half}: {'deformed' if deform else 'rigid'} map{' for the verdict' if part == 'train' else ''}"
-        steps = self.settings.iterations + (1 if start is None else 2)  # the right-hand side and the first residual count too
+        steps = self.iterations + (1 if start is None else 2)  # the right-hand side and the first residual count too
         after_bin = self._counter(what, steps * len(problem.bins), "bins") if deform else self.job.check_abort
         reconstruction = Reconstruction(
             sums, self._totals[half, part], problem.deformations if deform else None, after_bin=_ignoring(after_bin, deform)
@@ -162,7 +171,7 @@ class DeformedReconstruction:
         solution = reconstruction.solve(
             noise_to_signal=None if fsc_curve is None else noise_to_signal(fsc_curve),
             start=start,
-            iterations=self.settings.iterations,
+            iterations=self.iterations,
             tolerance=_VERDICT_TOLERANCE if part == "train" else _FINAL_TOLERANCE,
         )
         self.job.report(f"{what}: {solution.iterations} iterations, residual {solution.residual:.1e}.")

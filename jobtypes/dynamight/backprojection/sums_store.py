@@ -1,14 +1,14 @@
 """The sums of all bins, in memory and, every minute or so, on disk, so that a killed run continues.
 
-Each finished bin is a file of its own under ``backprojection/partial_sums/``, and the open one another; ``partial_sums.pth`` says
-what they belong to. Where the sums do not fit into memory these files are also the scratch space.
+Each finished bin is a file of its own in `layout.PARTIAL_SUMS`, and the open one another; `layout.PARTIAL_SUMS_INDEX` says what
+they belong to. Where the sums do not fit into memory these files are also the scratch space.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
 _KIND, _VERSION = "dynamight partial sums", 2
@@ -29,17 +30,26 @@ class SumsStore:
 
     Parameters
     ----------
-    directory
-        ``backprojection`` of the job.
+    job_directory
+        Of the job.
     belongs_to
         Plain values that name the checkpoint, particles and options; sums of others are thrown away.
     memory_bytes
         Sums kept in memory; beyond it they are read from disk each time.
+    as_now
+        Makes of what an earlier version has stored as `belongs_to` what this one would have.
     """
 
-    def __init__(self, directory: Path, belongs_to: Mapping[str, Any], *, memory_bytes: int) -> None:
-        self._index = directory / "partial_sums.pth"
-        self._folder = directory / "partial_sums"
+    def __init__(
+        self,
+        job_directory: Path,
+        belongs_to: Mapping[str, Any],
+        *,
+        memory_bytes: int,
+        as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
+        self._job_directory = job_directory
+        self._index = job_directory / layout.PARTIAL_SUMS_INDEX
         self._belongs_to = dict(belongs_to)
         self._memory_bytes = memory_bytes
         self._cache: dict[Key, dict[str, Tensor]] = {}
@@ -50,7 +60,7 @@ class SumsStore:
         self.open_bin: dict[str, Any] | None = None
         self._last_write = time.monotonic()
         self._write_seconds = 0.0
-        self.resumed = self._resume()
+        self.resumed = self._resume(as_now)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._cache or key in self._saved
@@ -106,14 +116,14 @@ class SumsStore:
     def delete(self) -> None:
         """Remove everything from disk: the maps are written."""
         self._index.unlink(missing_ok=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._job_directory / layout.PARTIAL_SUMS, ignore_errors=True)
 
-    def _resume(self) -> bool:
+    def _resume(self, as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
         try:
             index = load_checkpoint(self._index, kind=_KIND, version=_VERSION)
         except UserError:  # none, or damaged by a crash: these sums can be made again
             index = {}
-        if index.get("belongs_to") != self._belongs_to:
+        if "belongs_to" not in index or as_now(index["belongs_to"]) != self._belongs_to:
             self.delete()
             return False
         self._saved = {(half, part, m) for half, part, m in index["saved"] if self._file((half, part, m)).is_file()}
@@ -121,8 +131,7 @@ class SumsStore:
         return True
 
     def _file(self, key: Key) -> Path:
-        half, part, m = key
-        return self._folder / f"half{half}_{part}_bin{m:04d}.pth"
+        return self._job_directory / layout.partial_sums(*key)
 
     def _cached_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for sums in self._cache.values() for t in sums.values())

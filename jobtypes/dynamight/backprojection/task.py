@@ -5,29 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.outputs import FOLDER, write_outputs
+from jobtypes.dynamight.backprojection.outputs import write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
-from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result, particles_of
+from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
+from jobtypes.dynamight.options import BackprojectionOptions
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
+
+# Options that sums depend on. The batch size changes them by rounding only; threads do too, and are left free.
+_SHAPE_THE_SUMS = ("backproject_batchsize", "backprojection_field", "bin_tolerance", "max_bins", "seed")
+_EARLIER_NAMES = {  # of options, in sums that were left before they had one name everywhere
+    "batch_size": "backproject_batchsize",
+    "field": "backprojection_field",
+    "tolerance_pixels": "bin_tolerance",
+    "most_bins": "max_bins",
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +49,12 @@ class Inputs:
 
     Attributes
     ----------
-    settings
-        What the user chose.
     forward
         The trained deformations.
     table
         All particles.
+    binning
+        How particles share deformations.
     inverses
         Inverse map of each half, where it is used.
     mask : (N, N, N)
@@ -50,9 +63,9 @@ class Inputs:
         What was chosen, in words.
     """
 
-    settings: Settings
     forward: ForwardResult
     table: ParticleTable
+    binning: Binning
     inverses: Inverses | None
     mask: Tensor | None
     sentences: tuple[str, ...]
@@ -60,11 +73,12 @@ class Inputs:
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs of a reconstruction and return its plan in sentences; called in the project. Writes nothing."""
-    device, device_sentence = choose_device(_text(values.get("gpu_id")))
-    inputs = read_inputs(values, Path.cwd(), Path(job_directory), device)
+    options = BackprojectionOptions.from_values(values)
+    device, device_sentence = choose_device(options.gpu_id)
+    inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
-    plan, sentences = _plan(inputs)
-    plan.refuse_full_disk(Path(job_directory) / FOLDER)
+    plan, sentences = _plan(inputs, options.backproject_batchsize)
+    plan.refuse_full_disk(Path(job_directory))
     return [device_sentence, *inputs.sentences, *sentences]
 
 
@@ -78,58 +92,64 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     JobAborted
         The job was asked to stop; its sums are on disk and it will go on from there.
     """
-    settings = settings_from(values)
-    torch.set_num_threads(settings.threads)
-    device, device_sentence = choose_device(_text(values.get("gpu_id")))
+    options = BackprojectionOptions.from_values(values)
+    torch.set_num_threads(options.nr_threads)
+    device, device_sentence = choose_device(options.gpu_id)
     job.report(device_sentence)
-    inputs = read_inputs(values, job.project, job.directory, device)
+    inputs = read_inputs(options, job.project, job.directory, device)
     images = ParticleImages(inputs.table, job.project)
     images.verify()
-    plan, sentences = _plan(inputs)
+    plan, sentences = _plan(inputs, options.backproject_batchsize)
     for sentence in (*inputs.sentences, *sentences):
         job.report(sentence)
-    plan.refuse_full_disk(job.directory / FOLDER)
-    problems = _problems(inputs, images, device)
-    store = SumsStore(job.directory / FOLDER, _belongs_to(inputs), memory_bytes=plan.cache_bytes())
+    plan.refuse_full_disk(job.directory)
+    problems = _problems(inputs, images, device, options)
+    store = SumsStore(job.directory, _belongs_to(inputs, options), memory_bytes=plan.cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
     pixel_size = inputs.table.pixel_size_angstroms
     with torch.no_grad():
         mask = _mask_around(problems, inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
-        reconstruction = DeformedReconstruction(problems, store, mask, settings, job)
+        reconstruction = DeformedReconstruction(
+            problems,
+            store,
+            mask,
+            job,
+            batch_size=options.backproject_batchsize,
+            iterations=options.reconstruction_iterations,
+        )
         maps, verdict = reconstruction.run()
         _say_verdict(verdict, job)
         for half, residual in reconstruction.unsolved.items():
-            job.warn(_unsolved(half, len(problems[half].views.rows), residual, inputs))
+            job.warn(_unsolved(half, residual, reconstruction))
         for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size):
             job.report(sentence)
     store.delete()
+    deformed, rigid = (" and ".join(name(half).name for half in HALVES) for name in (layout.half_map, layout.rigid_half_map))
     job.report(
-        f"Maps, curves and figures are in {job.directory / FOLDER}/; map_half1.mrc and map_half2.mrc are the deformed maps, "
-        "rigid_half1.mrc and rigid_half2.mrc those of the same particles in the same poses without deformation."
+        f"Maps, curves and figures are in {job.directory / layout.BACKPROJECTION}/; {deformed} are the deformed maps, {rigid} "
+        "those of the same particles in the same poses without deformation."
     )
 
 
-def read_inputs(values: Mapping[str, Value], project: Path, job_directory: Path, device: torch.device) -> Inputs:
+def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Path, device: torch.device) -> Inputs:
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
-    settings = settings_from(values)
-    forward = load_forward_result(job_directory, _text(values.get("fn_checkpoint")) or None, device)
-    given = _text(values.get("fn_star"))
-    if given and (project / given).resolve() != (project / forward.star_file).resolve():
+    forward = load_centred_result(job_directory, options.fn_checkpoint, device)
+    if (project / options.fn_star).resolve() != (project / forward.star_file).resolve():
         raise UserError(
-            f"Input images STAR file is {given}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
+            f"Input images STAR file is {options.fn_star}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
             f"give that one (fn_star; in RELION --refinement-star-file {forward.star_file} in Additional arguments)."
         )
     table = particles_of(forward, project)
-    mask, mask_sentence = _mask(values, forward, project)
-    inverses, field_sentence = load_inverses(job_directory, forward, settings.field, device)
+    mask, mask_sentence = _mask(options.fn_fsc_mask, forward, project)
+    binning = Binning(options.bin_tolerance, options.max_bins, options.seed)
+    inverses, field_sentence = load_inverses(job_directory, forward, options.backprojection_field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
-    return Inputs(settings, forward, table, inverses, mask, (first, field_sentence, mask_sentence))
+    return Inputs(forward, table, binning, inverses, mask, (first, field_sentence, mask_sentence))
 
 
-def _mask(values: Mapping[str, Value], forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
-    name = _text(values.get("fn_fsc_mask"))
-    if name:
+def _mask(name: str | None, forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
+    if name is not None:
         volume = read_volume(project / name)
         check_map(volume, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
         return volume.data.clamp(0, 1), f"The FSC is measured within {name}."
@@ -141,13 +161,13 @@ def _mask_around(problems: Mapping[int, HalfProblem], inputs: Inputs) -> Tensor:
     return molecule_mask(halves, box=inputs.table.box, pixel_size_angstroms=inputs.table.pixel_size_angstroms)
 
 
-def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:
+def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
     forward, pixel = inputs.forward, inputs.table.pixel_size_angstroms
     sentences, counts, basis_bytes = [], [], 0
     for half, result in forward.halves.items():
-        bins = bins_of(result, inputs.settings, pixel)
+        bins = bins_of(result, inputs.binning, pixel)
         counts.append(len(bins))
-        tolerance, held_out = inputs.settings.tolerance_pixels, int(result.held_out.sum())
+        tolerance, held_out = inputs.binning.tolerance_pixels, int(result.held_out.sum())
         leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
         sentence = (
             f"Half {half}: {len(result.rows)} particles, {held_out} of them held out for the verdict; rms motion "
@@ -158,30 +178,43 @@ def _plan(inputs: Inputs) -> tuple[MemoryPlan, list[str]]:
         sentences.append(sentence + ("." if reached else f", more than the {tolerance:g} pixels asked for: raise max_bins."))
         # the field is tabulated where there is density: at most a third of the box
         basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3
-    plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, inputs.settings.batch_size)
+    plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, batch_size)
     return plan, [*sentences, plan.sentence()]
 
 
-def _problems(inputs: Inputs, images: ParticleImages, device: torch.device) -> dict[int, HalfProblem]:
-    table = inputs.table
-    plane = SlicePlane(table.box, device=device)
+def _problems(
+    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions
+) -> dict[int, HalfProblem]:
+    plane = SlicePlane(inputs.table.box, device=device)
     return {
         half: build_half_problem(
             result,
             ParticleViews(images, result.rows, result.angles_matrices, result.shifts_angstroms, plane=plane),
-            inputs.settings,
-            box=table.box,
-            pixel_size_angstroms=table.pixel_size_angstroms,
+            binning=inputs.binning,
+            order=options.warp_interpolation,
+            batch_size=options.backproject_batchsize,
             inverse=inputs.inverses[half] if inputs.inverses else None,
         )
         for half, result in inputs.forward.halves.items()
     }
 
 
-def _belongs_to(inputs: Inputs) -> dict[str, object]:
+def _belongs_to(inputs: Inputs, options: BackprojectionOptions) -> dict[str, Any]:
     star = inputs.table.path.stat()
     particles = {"star_file": inputs.forward.star_file, "size": star.st_size, "changed": star.st_mtime_ns}
-    return {"forward": inputs.forward.identity, **particles, **inputs.settings.numbers()}
+    return {"forward": inputs.forward.identity, **particles, **shaping_the_sums(options)}
+
+
+def shaping_the_sums(options: BackprojectionOptions) -> dict[str, Value]:
+    """The options that sums depend on."""
+    return {name: value for name, value in options.as_dict().items() if name in _SHAPE_THE_SUMS}
+
+
+def as_now(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What sums of an earlier version belong to, in the names of this one, with the default of options that it did not know."""
+    renamed = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
+    known = BackprojectionOptions.as_now(renamed)
+    return {name: value for name, value in known.items() if name in renamed or name in _SHAPE_THE_SUMS}
 
 
 def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
@@ -191,13 +224,10 @@ def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
         job.warn(verdict.sentence())
 
 
-def _unsolved(half: int, particles: int, residual: float, inputs: Inputs) -> str:
+def _unsolved(half: int, residual: float, reconstruction: DeformedReconstruction) -> str:
+    views, iterations = reconstruction.problems[half].views, reconstruction.iterations
     return (
-        f"The maps of half {half} are not to be trusted: the residual stayed at {residual:.2g} of the first one, as {particles} "
-        f"particles are few for a box of {inputs.table.box} pixels (or {inputs.settings.iterations} iterations for them); take "
-        "more particles, bin them, or raise reconstruction_iterations."
+        f"The maps of half {half} are not to be trusted: the residual stayed at {residual:.2g} of the first one, as "
+        f"{len(views.rows)} particles are few for a box of {views.images.table.box} pixels (or {iterations} iterations for them);"
+        " take more particles, bin them, or raise reconstruction_iterations."
     )
-
-
-def _text(value: Value) -> str:
-    return "" if value is None else str(value)

@@ -12,10 +12,13 @@ plan        what will be used, and refusal of bad input
 preparation  images of a half set read, its model seeded
 checkpointing  checkpoints, results set aside
 continuation  going on from a checkpoint, or on another STAR file of the same particles
-training    a half set, epoch by epoch
-epochs      all epochs of both half sets
-timing      how long it will take, measured on first batches
+training    a half set, epoch by epoch and batch by batch
+epoch_progress  how far an epoch is
 stop_rule   when held-out particles stop improving
+rounds      work of both half sets that can be left anywhere, with a checkpoint after each round
+epochs      all epochs of both half sets
+posteriors  the last stage: latents and poses of all particles under the final model
+timing      how long all that will take, measured on first batches
 held_out_latents  what the other half's model makes of held-out particles
 task        the story: read, seed, train, save
 """

@@ -10,13 +10,12 @@ from typing import Any
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import remove_unfinished
-from jobtypes.dynamight.model.result import CHECKPOINTS, FINAL, FORMAT_VERSION, KIND, checkpoint_path
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, checkpoint_path
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import JobFailed
 
 KEPT_CHECKPOINTS = 3
-# everything that follows from a training, set aside together when another one starts in its place
-RESULT_FOLDERS = ("forward_deformations", "inverse_deformations", "backprojection", "visualization", "maps", "movies")
 
 
 class CheckpointWriter:
@@ -33,9 +32,10 @@ class CheckpointWriter:
     """
 
     def __init__(self, job_directory: Path, options: ForwardOptions, settings: dict[str, Any]) -> None:
-        self.folder = job_directory / CHECKPOINTS
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(self.folder)
+        folder = job_directory / layout.CHECKPOINTS
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+        self.job_directory = job_directory
         self.options, self.settings = options, settings
 
     def save(self, states: dict[int, dict[str, Any]], history: list[dict[str, float]], *, finished: bool = False) -> Path:
@@ -72,9 +72,9 @@ class CheckpointWriter:
             "halves": states,
             "history": history,
         }
-        path = self.folder / (FINAL if finished else f"{epoch:03d}.pth")
+        path = self.job_directory / (layout.FINAL_CHECKPOINT if finished else layout.checkpoint(epoch))
         save_checkpoint(path, content, kind=KIND, version=FORMAT_VERSION)
-        numbered = sorted(self.folder.glob("[0-9]*.pth"), key=lambda file: int(file.stem))
+        numbered = sorted(self.job_directory.glob(layout.CHECKPOINT_PATTERN), key=lambda file: int(file.stem))
         for old in numbered[:-KEPT_CHECKPOINTS]:
             old.unlink()
         return path
@@ -88,16 +88,21 @@ def load_last(job_directory: Path) -> dict[str, Any] | None:
     UserError
         It is damaged, or of another kind or format.
     """
-    folder = job_directory / CHECKPOINTS
-    if not any(folder.glob("*.pth")):
+    if not any((job_directory / layout.CHECKPOINTS).glob("*.pth")):
         return None
     return load_checkpoint(checkpoint_path(job_directory, None), kind=KIND, version=FORMAT_VERSION)
 
 
 def set_results_aside(job_directory: Path, *, keep: Collection[Path] = ()) -> Path:
     """Move all results of a job into ``previous_NNN/`` inside it, but files to keep in their place, and return that folder."""
-    paths = [path for name in RESULT_FOLDERS for path in sorted((job_directory / name).glob("*")) if path not in keep]
-    return set_aside(job_directory, paths)
+    # links first, while they lead somewhere; they are relative and lead there again where all has been moved
+    links = [path for path in sorted(job_directory.iterdir()) if _leads_to_results(path)]
+    paths = [path for folder in layout.RESULT_FOLDERS for path in sorted((job_directory / folder).glob("*")) if path not in keep]
+    return set_aside(job_directory, [*links, *paths])
+
+
+def _leads_to_results(path: Path) -> bool:
+    return path.is_symlink() and Path(path.readlink().parts[0]) in layout.RESULT_FOLDERS
 
 
 def _refuse_infinite(states: dict[int, dict[str, Any]]) -> None:

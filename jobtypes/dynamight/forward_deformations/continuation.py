@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particle_matching import match_particles
 from jobtypes.common.particles import read_particles
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import set_results_aside
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.seeding import fit_scale
@@ -48,9 +49,9 @@ class Start:
     earlier_rows: NDArray[np.int64] | None = None
 
 
-def is_other_star(options: ForwardOptions, earlier: dict[str, Any]) -> bool:
-    """Whether the options name another STAR file than the earlier training's."""
-    return bool(options.fn_star != earlier["options"]["fn_star"])
+def is_other_star(star_file: str, earlier: dict[str, Any]) -> bool:
+    """Whether a STAR file is another one than the earlier training's."""
+    return bool(star_file != earlier["options"]["fn_star"])
 
 
 def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: RunningJob) -> None:
@@ -61,12 +62,17 @@ def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: 
     UserError
         An option differs; the sentence says which may.
     """
-    allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options, earlier) else FREE_ON_RESUME
-    different = options.differences(earlier["options"], allowed=allowed)
+    allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options.fn_star, earlier) else FREE_ON_RESUME
+    different = options.differences(earlier["options"], free=allowed)
     if different:
         name, may = different[0], ", ".join(sorted(allowed))
-        before, now = earlier["options"].get(name), getattr(options, name)
-        found = "empty" if now is None else f"'{now}'"
+        before, now = options.as_now(earlier["options"])[name], options.as_dict()
+        if name not in now:
+            raise UserError(
+                f"The training in {job.directory} was made with option {name} ('{before}'), which this version of the program "
+                "does not have; go on with the version that made it, or start a new job."
+            )
+        found = "empty" if now[name] is None else f"'{now[name]}'"
         expected = "without one" if before is None else f"with '{before}'"
         raise UserError(
             f"Option {name} is {found}, but the training in {job.directory} was made {expected}; of the training's options only "
@@ -87,8 +93,8 @@ def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan
     """
     if earlier is None:
         return Start()
-    if job.is_continue and is_other_star(options, earlier):
-        return _other_particles(earlier, options, plan, job)
+    if job.is_continue and is_other_star(options.fn_star, earlier):
+        return _other_particles(earlier, plan, job)
     begun_with = earlier["settings"].get("inputs", {})
     changed = [name for name, digest in begun_with.items() if plan.inputs.get(name) != digest]
     if job.is_continue:
@@ -98,7 +104,7 @@ def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan
                 f"{job.directory} began with; restore the file or start a new job."
             )
         return Start(earlier)
-    reasons = [f"option {name} differs" for name in options.differences(earlier["options"])]
+    reasons = [f"option {name} differs" for name in options.differences(earlier["options"], free=FREE_ON_RESUME)]
     reasons += [f"the contents of {getattr(options, name)} have changed" for name in changed]
     if not reasons and not earlier["finished"]:
         return Start(earlier)
@@ -109,19 +115,19 @@ def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan
     return Start()
 
 
-def _other_particles(earlier: dict[str, Any], options: ForwardOptions, plan: TrainingPlan, job: RunningJob) -> Start:
+def _other_particles(earlier: dict[str, Any], plan: TrainingPlan, job: RunningJob) -> Start:
     before = earlier["options"]["fn_star"]
     if not (job.project / before).is_file():
         raise UserError(
             f"{before}, which the training in {job.directory} was made with, is not there any more, but it says which particle "
-            f"of {options.fn_star} is which; put it back."
+            f"of {plan.star_file} is which; put it back."
         )
     table = read_particles(job.project / before, seed=earlier["settings"]["seed"])
     if digest_of_particles(table) != earlier["settings"]["inputs"]["fn_star"]:
         raise UserError(f"The contents of {before} are not those that the training in {job.directory} began with; restore it.")
     rows, how = match_particles(table, plan.table)
     job.report(
-        f"Going on with {options.fn_star}: its {len(rows)} particles are those of {before}, matched by {how}. Model, latents, "
+        f"Going on with {plan.star_file}: its {len(rows)} particles are those of {before}, matched by {how}. Model, latents, "
         "half sets and held-out particles are carried over; noise spectra, scale and optimisers start anew."
     )
     elsewhere = int((plan.table.half != _half_sets(earlier)[rows]).sum()) if plan.table.half_is_given else 0
@@ -232,6 +238,6 @@ def _same_poses(training: HalfTraining, state: dict[str, Any], places: torch.Ten
     return (turned < LARGEST_ROUNDING_RADIANS) & (moved < LARGEST_ROUNDING_ANGSTROMS)
 
 
-def set_earlier_aside(job_directory: Path, scratch: str) -> Path:
-    """Move the results of the earlier training out of the way, but not the scratch files (a pattern) of this one."""
-    return set_results_aside(job_directory, keep=set((job_directory / "forward_deformations").glob(scratch)))
+def set_earlier_aside(job_directory: Path) -> Path:
+    """Move the results of the earlier training out of the way, but not the scratch files of this one."""
+    return set_results_aside(job_directory, keep=set(job_directory.glob(layout.SPECTRA_PATTERN)))

@@ -1,7 +1,8 @@
 """What the other half's model makes of the held-out particles of a half set, once both models are final.
 
 The particle's own half held it out of training, and the other half has never had it. Nothing is learned from the comparison, for
-which see `model.disagreement`.
+which see `model.disagreement`. A job that is stopped in it begins it again: the particles are a tenth of all, and each is worked
+out from one start only, so that it takes a small part of the stage before, which is saved.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from jobtypes.common.memory import available_memory_bytes
-from jobtypes.dynamight.forward_deformations.losses import PARTICLES_IN_CACHE
+from jobtypes.dynamight.forward_deformations.seeding import ModelSize
 from jobtypes.dynamight.forward_deformations.training import STRAIN_SAMPLE
+from jobtypes.dynamight.model.compiled_loops import NUMBERS_IN_CACHE
 from jobtypes.dynamight.model.observations import Band
-from jobtypes.dynamight.model.projection import NUMBERS_IN_CACHE, Projector
-from jobtypes.dynamight.options import ForwardOptions
+from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import UserError
 
 GIGABYTE = 1e9
@@ -35,13 +35,15 @@ class MemoryUse:
         return self.spectra_bytes <= share * self.free_bytes - self.step_bytes
 
 
-def count_memory(options: ForwardOptions, band: Band, particles: int) -> MemoryUse:
+def count_memory(size: ModelSize, band: Band, *, batch: int, particles: int) -> MemoryUse:
     """Count what a training takes.
 
     Parameters
     ----------
-    options, band
-        Of the training.
+    size, band
+        Of the model of a half set, and its Fourier terms.
+    batch
+        Particles of a step.
     particles
         Of both half sets.
 
@@ -51,16 +53,16 @@ def count_memory(options: ForwardOptions, band: Band, particles: int) -> MemoryU
         Not even a step of one half set fits.
     """
     step = step_bytes(
-        gaussians=options.nr_gaussians,
-        batch=options.training_batch_size,
-        n_fields=options.n_basis_fields,
+        gaussians=size.n_gaussians,
+        batch=batch,
+        n_fields=size.n_fields,
         n_terms=len(band),
         grid=Projector(band).grid(len(band)).size,
     )
     use = MemoryUse(band.spectrum_bytes * particles, step, available_memory_bytes())
     if not torch.cuda.is_available() and not use.holds(1):
         raise UserError(
-            f"A training step with {options.nr_gaussians} Gaussians and {options.training_batch_size} particles takes about "
+            f"A training step with {size.n_gaussians} Gaussians and {batch} particles takes about "
             f"{step / GIGABYTE:.1f} GB of memory, and {use.free_bytes / GIGABYTE:.1f} GB are free; take a smaller "
             "training_batch_size or fewer Gaussians (nr_gaussians), or a machine with more memory."
         )
@@ -78,7 +80,7 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
         Pixels per side of the images that are rendered.
     """
     trunk = gaussians * (6 * 128 + 14 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
-    strain = gaussians * 3 * (STRAIN_SAMPLE + 3 * PARTICLES_IN_CACHE)  # forces; points with their gradients
+    strain = gaussians * 3 * (4 * STRAIN_SAMPLE)  # forces; points with their gradients
     terms = batch * n_terms * 2 * 12
     # images and points of the particles that are rendered together, with their gradients
     rendered = 4 * max(NUMBERS_IN_CACHE, grid**2 + 6 * gaussians)

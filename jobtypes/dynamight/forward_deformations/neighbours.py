@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,15 @@ class ElasticGraph:
         count = min(len(self.positions), len(self.edges))
         turn = torch.arange(step * count, (step + 1) * count, device=self.edges.device)
         return self.edges[turn % max(1, len(self.edges))]
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"edges": self.edges.int(), "edges_at": self.positions}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> ElasticGraph:
+        """The graph of a checkpoint."""
+        return cls(state["edges"].long().to(device), state["edges_at"].to(device))
 
 
 def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gaussian: int = 10) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,15 @@ class ShellPower:
         mean = (self.total / self.count.clamp(min=1)).to(noise_power)
         seen = self.count > 0
         return torch.where(seen, (1 - share) * noise_power + share * mean, noise_power)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"power_total": self.total, "power_count": self.count}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        self.total.copy_(state["power_total"])
+        self.count.copy_(state["power_count"])
 
 
 def image_power(observations: Observations, n_groups: int, training: Tensor, n_images: int = 2000) -> Tensor:

@@ -15,7 +15,8 @@ from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight.forward_deformations.memory_use import GIGABYTE, MemoryUse, count_memory
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, default_epochs, plan_epoch
-from jobtypes.dynamight.forward_deformations.seeding import Seed, make_seed
+from jobtypes.dynamight.forward_deformations.seeding import ModelSize, Seed, make_seed
+from jobtypes.dynamight.forward_deformations.training import TrainingSettings
 from jobtypes.dynamight.model.observations import Band, image_mask
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
@@ -25,9 +26,32 @@ FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # The band ends where a Gaussian model still helps: not beyond 5.5 A, where noise is all that there is to learn in most data,
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
+STIFFNESS_PER_RESIDUE = 0.15  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
 # Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this, and
 # in any case where they would fill more than the second share.
 SHARE_OF_MEMORY, LARGEST_SHARE_OF_MEMORY = 0.25, 0.8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for, to be said beside what is done.
+
+    Attributes
+    ----------
+    threshold
+        Of the consensus; None: to be found.
+    particle_diameter_angstroms
+        None: all that the box holds.
+    preload
+        Spectra in memory.
+    n_threads
+        On the CPU.
+    """
+
+    threshold: float | None
+    particle_diameter_angstroms: float | None
+    preload: bool
+    n_threads: int
 
 
 @dataclass(frozen=True)
@@ -36,16 +60,22 @@ class TrainingPlan:
 
     Attributes
     ----------
-    table, images
-        The particles and the reader of their stacks, verified.
+    star_file, table, images
+        The particles' STAR file as it was given, the particles in it, and the reader of their stacks, verified.
     band
         Fourier terms.
-    mask, particle_diameter_angstroms
-        (N, N) soft mask of the images, and the diameter of its flat part.
+    mask, particle_diameter_angstroms, soft_edge_angstroms
+        (N, N) soft mask of the images, the diameter of its flat part, and the width of its edge.
     held_out
         (P,) True for particles that train nothing.
     seed
         Low-passed consensus and threshold.
+    size
+        Of the model of a half set.
+    settings
+        How a half set is trained.
+    random_seed
+        Of every random choice.
     n_epochs
         Most epochs.
     spectra_in_memory
@@ -54,23 +84,31 @@ class TrainingPlan:
         Whether both halves train at once: with two threads or more each half has its own, if the memory holds both.
     memory
         What is needed of the memory and what was free.
+    asked
+        What the user asked for, which box or memory may not allow.
     inputs
         What the input files hold, as one digest for each option that names one: a training goes on with the same only.
     split_is_carried_over
         Whether half sets and held-out particles are those of an earlier training, on other images.
     """
 
+    star_file: str
     table: ParticleTable
     images: ParticleImages
     band: Band
     mask: torch.Tensor
     particle_diameter_angstroms: float
+    soft_edge_angstroms: float
     held_out: np.ndarray
     seed: Seed
+    size: ModelSize
+    settings: TrainingSettings
+    random_seed: int
     n_epochs: int
     spectra_in_memory: bool
     halves_side_by_side: bool
     memory: MemoryUse
+    asked: Asked
     inputs: dict[str, str]
     split_is_carried_over: bool = False
 
@@ -82,47 +120,46 @@ class TrainingPlan:
         """What epoch 0, 1, ... does."""
         return plan_epoch(number, self.n_epochs, self.band.resolution(len(self.band)))
 
-    def sentences(self, options: ForwardOptions) -> list[str]:
+    def sentences(self) -> list[str]:
         """The plan in words."""
-        table, band, seed = self.table, self.band, self.seed
+        table, band, seed, size = self.table, self.band, self.seed, self.size
         sizes = [len(self.rows(half)) for half in HALVES]
-        drawn = f"drawn with seed {options.seed}, as the STAR file has no rlnRandomSubset"
+        drawn = f"drawn with seed {self.random_seed}, as the STAR file has no rlnRandomSubset"
         given = "given by rlnRandomSubset" if table.half_is_given else drawn
         given = "those of the earlier training" if self.split_is_carried_over else given
-        found = "given" if options.initial_threshold is not None else "found automatically"
+        found = "given" if self.asked.threshold is not None else "found automatically"
         place = "in memory" if self.spectra_in_memory else "in a scratch file"
-        wanted = options.particle_diameter or 0
+        wanted = self.asked.particle_diameter_angstroms or 0
         cut = f", all that the box holds of the {wanted:g} A asked for" if wanted > self.particle_diameter_angstroms else ""
         return [
             f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
-            f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of {options.soft_edge:g} A"
-            f"{cut}.",
+            f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
+            f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
             f"about {seed.n_residues:.0f} residues.",
-            f"Model of each half: {options.nr_gaussians} Gaussians, {options.n_basis_fields} basis fields, "
-            f"{options.n_latent_dimensions} latent dimensions.",
+            f"Model of each half: {size.n_gaussians} Gaussians, {size.n_fields} basis fields, {size.n_latent} latent dimensions.",
             f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take "
             f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",
-            f"Memory: {self._memory(options)}",
-            f"Training: at most {self.n_epochs} epochs in batches of {options.training_batch_size}.",
+            f"Memory: {self._memory()}",
+            f"Training: at most {self.n_epochs} epochs in batches of {self.settings.batch_size}.",
         ]
 
-    def _memory(self, options: ForwardOptions) -> str:
+    def _memory(self) -> str:
         """What is needed and what was done where not all would have fitted."""
         use = self.memory
         words = f"a training step of a half set takes up to {use.step_bytes / GIGABYTE:.2f} GB"
         words += f"; {use.free_bytes / GIGABYTE:.1f} GB of this machine's are free."
-        if options.do_preload and not self.spectra_in_memory:
+        if self.asked.preload and not self.spectra_in_memory:
             words += " The spectra do not fit, so they are not preloaded in RAM."
-        if options.nr_threads >= len(HALVES) and not self.halves_side_by_side:
+        if self.asked.n_threads >= len(HALVES) and not self.halves_side_by_side:
             words += " It does not hold a step of both, so one half set is trained after the other."
         return words
 
 
 def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
-    """Read the tables and the map, verify the stacks, and settle what is not given.
+    """Read the tables and the map, verify the stacks, and settle what is not given; below, the plan says it all.
 
     Raises
     ------
@@ -147,27 +184,45 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size)
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
-    memory = count_memory(options, band, len(table))
+    size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
+    memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
+    seed = make_seed(
+        consensus.data,
+        pixel_size,
+        threshold=options.initial_threshold,
+        radius_angstroms=diameter / 2 + options.soft_edge,
+        mask=moving,
+    )
     return TrainingPlan(
+        star_file=options.fn_star,
         table=table,
         images=images,
         band=band,
         mask=mask,
         particle_diameter_angstroms=diameter,
+        soft_edge_angstroms=options.soft_edge,
         held_out=out,
-        seed=make_seed(
-            consensus.data,
-            pixel_size,
-            threshold=options.initial_threshold,
-            radius_angstroms=diameter / 2 + options.soft_edge,
-            mask=moving,
-        ),
+        seed=seed,
+        size=size,
+        settings=_training_settings(options, seed, mask),
+        random_seed=options.seed,
         n_epochs=options.n_training_epochs or default_epochs(n_training),
         spectra_in_memory=memory.holds_spectra(share=LARGEST_SHARE_OF_MEMORY if options.do_preload else SHARE_OF_MEMORY),
         halves_side_by_side=options.nr_threads >= len(HALVES) and memory.holds(len(HALVES)),
         memory=memory,
+        asked=Asked(options.initial_threshold, options.particle_diameter, options.do_preload, options.nr_threads),
         inputs={"fn_star": digest_of_particles(table), "fn_map": digest(consensus.data)}
         | ({} if moving is None else {"fn_mask": digest(moving)}),
+    )
+
+
+def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor) -> TrainingSettings:
+    return TrainingSettings(
+        batch_size=options.training_batch_size,
+        stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * seed.n_residues,
+        independent_fraction=float(mask.square().mean()),
+        refine_poses=options.refine_poses,
+        learning_rate=options.learning_rate,
     )
 
 

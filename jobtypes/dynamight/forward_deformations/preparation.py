@@ -12,18 +12,14 @@ import torch
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
-from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.observations import Observations
 from jobtypes.dynamight.model.projection import Projector
-from jobtypes.dynamight.options import ForwardOptions
-
-STIFFNESS_PER_RESIDUE = 0.15  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
 
 
 def prepare_half(
     half: int,
     plan: TrainingPlan,
-    options: ForwardOptions,
     *,
     device: torch.device,
     scratch: Path | None,
@@ -35,7 +31,7 @@ def prepare_half(
     ----------
     half
         1 or 2.
-    plan, options
+    plan
         Of the training.
     device
         Where the model is and batches go.
@@ -51,7 +47,7 @@ def prepare_half(
     """
     plan = replace(plan, band=plan.band.to(device))
     observations = _read_images(half, plan, device, scratch, after_batch)
-    generator = generator_of_half(options.seed, half)
+    generator = generator_of_half(plan.random_seed, half)
     projector = Projector(plan.band)
     out = torch.from_numpy(plan.held_out[plan.rows(half)])
     in_training, held_out = torch.nonzero(~out).squeeze(1), torch.nonzero(out).squeeze(1)
@@ -60,10 +56,7 @@ def prepare_half(
         observations,
         projector,
         training=in_training,
-        n_gaussians=options.nr_gaussians,
-        n_widths=options.n_gaussian_widths,
-        n_latent=options.n_latent_dimensions,
-        n_fields=options.n_basis_fields,
+        size=plan.size,
         noise_power=image_power(observations, len(plan.table.optics.numbers), in_training),
         generator=generator,
     )
@@ -73,13 +66,7 @@ def prepare_half(
         projector,
         training=in_training,
         held_out=held_out,
-        settings=TrainingSettings(
-            batch_size=options.training_batch_size,
-            stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * plan.seed.n_residues,
-            independent_fraction=float(plan.mask.square().mean()),
-            refine_poses=options.refine_poses,
-            learning_rate=options.learning_rate,
-        ),
+        settings=plan.settings,
         generator=generator,
     )
 
@@ -101,17 +88,17 @@ def _read_images(
     return observations
 
 
-def checkpoint_settings(plan: TrainingPlan, options: ForwardOptions) -> dict[str, Any]:
+def checkpoint_settings(plan: TrainingPlan) -> dict[str, Any]:
     """Plain values from which later tasks rebuild the models (see `model.result`), and digests of the input files."""
     pixel_size = plan.table.pixel_size_angstroms
     return {
         "box": plan.table.box,
         "pixel_size_angstroms": pixel_size,
-        "star_file": options.fn_star,
+        "star_file": plan.star_file,
         "inputs": plan.inputs,
-        "seed": options.seed,
+        "seed": plan.random_seed,
         "particle_diameter_angstroms": plan.particle_diameter_angstroms,
-        "soft_edge_angstroms": options.soft_edge,
-        "n_latent": options.n_latent_dimensions,
-        "n_fields": options.n_basis_fields,
+        "soft_edge_angstroms": plan.soft_edge_angstroms,
+        "n_latent": plan.size.n_latent,
+        "n_fields": plan.size.n_fields,
     }

@@ -29,6 +29,16 @@ POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS = 0.015, 0.3
 
 
 @dataclass(frozen=True)
+class ModelSize:
+    """How large the model of a half set is: Gaussians, different widths of them, latent dimensions, basis fields."""
+
+    n_gaussians: int
+    n_widths: int
+    n_latent: int
+    n_fields: int
+
+
+@dataclass(frozen=True)
 class Seed:
     """What both halves start from: the low-passed consensus map and the level of its surface.
 
@@ -103,10 +113,7 @@ def seed_model(
     projector: Projector,
     *,
     training: Tensor,
-    n_gaussians: int,
-    n_widths: int,
-    n_latent: int,
-    n_fields: int,
+    size: ModelSize,
     noise_power: Tensor,
     generator: torch.Generator,
 ) -> HalfModel:
@@ -120,8 +127,8 @@ def seed_model(
         This half's images, and the renderer.
     training
         (p,) indices of the particles that train; the first few hundred set the scale of the amplitudes.
-    n_gaussians, n_widths, n_latent, n_fields
-        Sizes of the model.
+    size
+        Of the model.
     noise_power
         (groups, shells) first guess of the noise.
     generator
@@ -132,22 +139,22 @@ def seed_model(
     UserError
         The images do not correlate with the map.
     """
-    positions = seed_positions(seed.density, seed.threshold, n_gaussians, seed.pixel_size_angstroms, generator)
-    spacing = (seed.volume_angstroms3 / n_gaussians) ** (1 / 3)
+    positions = seed_positions(seed.density, seed.threshold, size.n_gaussians, seed.pixel_size_angstroms, generator)
+    spacing = (seed.volume_angstroms3 / size.n_gaussians) ** (1 / 3)
     wavelengths = encoding_wavelengths(observations.band.box_length_angstroms)
     with torch.random.fork_rng(devices=[]):
         # layers draw their starting weights from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         model = HalfModel(
             GaussianModel(
-                positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=n_widths
+                positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=size.n_widths
             ),
             DisplacementField(
-                n_latent=n_latent,
-                n_fields=n_fields,
+                n_latent=size.n_latent,
+                n_fields=size.n_fields,
                 wavelengths_angstroms=wavelengths,
             ),
-            Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), n_latent),
+            Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), size.n_latent),
             RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
             noise_power.cpu(),
         )

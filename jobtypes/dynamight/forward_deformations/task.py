@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_devices
+from jobtypes.common.devices import choose_devices, is_gpu
 from jobtypes.common.team import Team, accompanied, joined_team
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.continuation import (
     CARRIED_OVER,
@@ -27,20 +28,20 @@ from jobtypes.dynamight.forward_deformations.continuation import (
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
 from jobtypes.dynamight.forward_deformations.held_out_latents import latents_by_other
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
+from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
-from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_forward_result
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
-from jobtypes.dynamight.outputs import PARTICLES, write_forward_outputs
+from jobtypes.dynamight.outputs import write_forward_outputs
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
-FOLDER = Path("forward_deformations")
 SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
-SCRATCH = "spectra_half{}.tmp"  # where images that memory does not hold are kept while the job runs
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
@@ -49,10 +50,10 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     torch.set_num_threads(options.nr_threads)
     devices, sentence = choose_devices(options.gpu_id, len(HALVES))
     plan = make_plan(options, Path.cwd())
-    side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
+    side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     if side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
-    return [sentence, *plan.sentences(options), time_sentence(plan, options, devices[0], side_by_side=side_by_side)]
+    return [sentence, *plan.sentences(), time_sentence(plan, devices[0], side_by_side=side_by_side)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -73,27 +74,27 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     options = ForwardOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
     with joined_team() as team:
-        devices = _choose_devices(options, team, job)
+        devices = _choose_devices(options.gpu_id, team, job)
         earlier = team.from_first(lambda: load_last(job.directory))
         if job.is_continue and earlier is not None:
             refuse_other_options(options, earlier, job)
-            if earlier["finished"] and not is_other_star(options, earlier):
+            if earlier["finished"] and not is_other_star(options.fn_star, earlier):
                 _say_finished(earlier, job, team)
                 return
         plan = make_plan(options, job.project)
-        if team.count > 1 or not plan.halves_side_by_side or devices[0].type != "cpu":
+        if team.count > 1 or not plan.halves_side_by_side or is_gpu(devices[0]):
             _train(options, job, team, devices, earlier, plan)
             return
         with accompanied(job.start_companion) as pair:
             if pair.count > 1:
                 # what the other process, which runs this function from its beginning, asks the team for
-                devices, earlier = _choose_devices(options, pair, job), pair.from_first(lambda: earlier)
+                devices, earlier = _choose_devices(options.gpu_id, pair, job), pair.from_first(lambda: earlier)
             _train(options, job, pair, devices, earlier, plan)
 
 
 def _say_finished(earlier: dict[str, Any], job: RunningJob, team: Team) -> None:
     job.report(f"This training is finished: {earlier['epoch']} epochs are done, and nothing was asked for that it has not.")
-    if team.is_first and not (job.directory / FOLDER / PARTICLES).is_file():
+    if team.is_first and not (job.directory / layout.PARTICLES).is_file():
         # it was killed while these were written
         _write_outputs(earlier["history"], job)
 
@@ -110,21 +111,23 @@ def _train(
     mine = halves_of(team)
     start = team.from_first(lambda: starting_point(earlier, options, plan, job))
     plan = with_split(plan, start)
-    side_by_side = plan.halves_side_by_side or devices[0].type == "cuda"
+    side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
     torch.set_num_threads(max(1, options.nr_threads // parts))
-    for line in plan.sentences(options):
+    for line in plan.sentences():
         job.report(line)
     if team.is_first:
-        job.report(time_sentence(plan, options, devices[0], side_by_side=side_by_side or team.count > 1))
-    halves = {
-        half: _read_and_seed(half, plan, options, job, team, device=device) for half, device in zip(mine, devices, strict=True)
-    }
+        job.report(time_sentence(plan, devices[0], side_by_side=side_by_side or team.count > 1))
+    halves = {half: _read_and_seed(half, plan, job, team, device=device) for half, device in zip(mine, devices, strict=True)}
     history = _go_on(halves, start, plan, job, team)
-    states = team.gathered({half: training.state() for half, training in halves.items()})
+    stages = _last_stages(halves, start)
+    states = team.gathered(_states(stages))
     writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
-    Epochs(halves, plan, history, side_by_side=side_by_side, writer=writer, job=job, team=team).run()
-    _finish(halves, plan, options, history, writer=writer, job=job, team=team)
+    workers = len(mine) if side_by_side else 1
+    rounds = Rounds(lambda: _states(stages), workers=workers, writer=writer, job=job, team=team)
+    Epochs(halves, plan, history, rounds=rounds, job=job, team=team).run()
+    work_out_posteriors(stages, plan, history, rounds=rounds, job=job, team=team)
+    _finish(stages, plan, history, writer=writer, job=job, team=team)
 
 
 def _go_on(
@@ -151,6 +154,20 @@ def _go_on(
     return [row for row in checkpoint["history"] if row["epoch"] < first]
 
 
+def _last_stages(halves: dict[int, HalfTraining], start: Start) -> dict[int, PosteriorStage]:
+    """The last stage of each half set of this process, as far as it was where the training was left."""
+    stages = {half: PosteriorStage(training) for half, training in halves.items()}
+    if start.checkpoint is not None and start.earlier_rows is None:
+        for half, stage in stages.items():
+            stage.restore(start.checkpoint["halves"][half])
+    return stages
+
+
+def _states(stages: dict[int, PosteriorStage]) -> dict[int, dict[str, Any]]:
+    """What a checkpoint keeps of each half set of this process."""
+    return {half: stage.training.state() | stage.state() for half, stage in stages.items()}
+
+
 def _new_writer(
     plan: TrainingPlan,
     options: ForwardOptions,
@@ -161,12 +178,12 @@ def _new_writer(
     history: list[dict[str, float]],
 ) -> CheckpointWriter:
     """The writer of this training's checkpoints; where other images take the place of earlier ones, with its first checkpoint."""
-    settings = checkpoint_settings(plan, options)
+    settings = checkpoint_settings(plan)
     if start.earlier_rows is None:
         if start.checkpoint is not None and start.checkpoint["settings"].get(CARRIED_OVER):
             settings[CARRIED_OVER] = True
         return CheckpointWriter(job.directory, options, settings)
-    aside = set_earlier_aside(job.directory, SCRATCH.format("*"))
+    aside = set_earlier_aside(job.directory)
     writer = CheckpointWriter(job.directory, options, settings | {CARRIED_OVER: True})
     writer.save(states, history)
     job.report(f"The results of the earlier training were moved to {aside}.")
@@ -189,39 +206,37 @@ def halves_of(team: Team) -> tuple[int, ...]:
     return HALVES if team.count == 1 else (HALVES[team.rank],)
 
 
-def _choose_devices(options: ForwardOptions, team: Team, job: RunningJob) -> list[torch.device]:
+def _choose_devices(gpu_id: str, team: Team, job: RunningJob) -> list[torch.device]:
     """A device for each half set of this process; the first process reports those of all."""
     halves = halves_of(team)
     if team.count == 1:
-        devices, sentence = choose_devices(options.gpu_id, len(halves))
+        devices, sentence = choose_devices(gpu_id, len(halves))
         job.report(sentence)
         return devices
-    device = choose_devices(options.gpu_id, team.local_count, spread=True)[0][team.local_rank]
+    device = choose_devices(gpu_id, team.local_count, spread=True)[0][team.local_rank]
     for rank, (name, machine) in enumerate(team.all_of((str(device), team.machine))):
         job.report(f"Process {rank + 1} of {team.count} on {machine}: half set {HALVES[rank]} on device {name}.")
     return [device]
 
 
 def _finish(
-    halves: dict[int, HalfTraining],
+    stages: dict[int, PosteriorStage],
     plan: TrainingPlan,
-    options: ForwardOptions,
     history: list[dict[str, float]],
     *,
     writer: CheckpointWriter | None,
     job: RunningJob,
     team: Team,
 ) -> None:
-    """Latents of all particles, the last checkpoint, and everything that is shown of it."""
-    for half, training in halves.items():
-        _encode(half, training, plan, job, team)
-    by_other = _latents_by_other(halves, plan, options, job, team)
-    states = team.gathered({half: training.state() | {LATENT_BY_OTHER: by_other[half]} for half, training in halves.items()})
+    """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
+    halves = {half: stage.training for half, stage in stages.items()}
+    by_other = _latents_by_other(halves, plan, job, team)
+    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half]} for half, state in _states(stages).items()})
     motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
-    for scratch in (job.directory / FOLDER).glob(SCRATCH.format("*")):
+    for scratch in job.directory.glob(layout.SPECTRA_PATTERN):
         scratch.unlink()
     _write_outputs(history, job)
     for sentence in motions.values():
@@ -229,17 +244,8 @@ def _finish(
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
 
 
-def _encode(half: int, training: HalfTraining, plan: TrainingPlan, job: RunningJob, team: Team) -> None:
-    def after_batch(seen: int) -> None:
-        job.progress(f"latents of half {half}", seen, len(training.observations), "particles")
-        job.check_abort()
-        team.hear()
-
-    training.encode_all(plan.epoch(training.epochs_done - 1), after_batch)
-
-
 def _latents_by_other(
-    halves: dict[int, HalfTraining], plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team
+    halves: dict[int, HalfTraining], plan: TrainingPlan, job: RunningJob, team: Team
 ) -> dict[int, torch.Tensor]:
     """For each half set of this process what `latents_by_other` says; the models, which are final, are exchanged for it."""
     models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
@@ -252,31 +258,29 @@ def _latents_by_other(
             team.hear()
 
         (state,) = (state for number, state in models.items() if number != half)
-        other = build_model(state, checkpoint_settings(plan, options)).to(training.observations.device).eval()
+        other = build_model(state, checkpoint_settings(plan)).to(training.observations.device).eval()
         latents[half] = latents_by_other(training, other, plan.epoch(training.epochs_done - 1), after_batch)
     return latents
 
 
 def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
-    write_forward_outputs(load_forward_result(job.directory), history, job)
+    write_forward_outputs(load_centred_result(job.directory), history, job)
 
 
-def _read_and_seed(
-    half: int, plan: TrainingPlan, options: ForwardOptions, job: RunningJob, team: Team, *, device: torch.device
-) -> HalfTraining:
-    scratch = None if plan.spectra_in_memory else job.directory / FOLDER / SCRATCH.format(half)
+def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *, device: torch.device) -> HalfTraining:
+    scratch = None if plan.spectra_in_memory else job.directory / layout.spectra(half)
 
     def after_batch(done: int) -> None:
         job.progress(f"reading images of half {half}", done, len(plan.rows(half)), "images")
         job.check_abort()
         team.hear()
 
-    return prepare_half(half, plan, options, device=device, scratch=scratch, after_batch=after_batch)
+    return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
 
 
 def _motion_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:
     """What was found in one half set; motion counts where particles that trained nothing are more likely with it."""
-    evidence, error = training.evidence_of_motion(plan.epoch(training.epochs_done - 1))
+    evidence, error = mean_evidence_of_motion(training, plan.epoch(training.epochs_done - 1))
     found = f"held-out particles are more likely with it than without by {evidence:+.1f} ± {error:.1f} log-likelihood units each"
     if evidence < SURE_ERRORS * error or evidence <= 0:
         return f"Half {half}: no motion was found; what was learned is {training.rms_motion():.2f} A rms, and {found}."

@@ -1,4 +1,4 @@
-"""How long a training takes, told before it starts: measured on first batches."""
+"""How long a training takes with its last stage, told before it starts: measured on first batches."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_for
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import POSE_PRIOR_VISITS
-from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
 MEASURED_STEPS = 4
@@ -22,12 +23,12 @@ FEWEST_PARTICLES = 256  # the scale of the images is found from so many
 HELD_OUT_SHARE = 0.4  # of a training step's time, for as many held-out particles
 
 
-def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.device, *, side_by_side: bool) -> str:
+def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: bool) -> str:
     """Time per epoch and in total, in words, from a few steps on the first particles of half 1. Writes nothing.
 
     Parameters
     ----------
-    plan, options
+    plan
         Of the training.
     device
         Where half 1 is trained.
@@ -39,61 +40,84 @@ def time_sentence(plan: TrainingPlan, options: ForwardOptions, device: torch.dev
     UserError
         The GPU's memory does not hold a step; or an image cannot be read.
     """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_peak_memory(device)
     try:
-        beginning, step = _measure(plan, options, device)
+        beginning, step, posteriors = _measure(plan, device)
     except torch.cuda.OutOfMemoryError as error:
         free, everything = torch.cuda.mem_get_info(device)
         raise UserError(
-            f"A batch of {options.training_batch_size} particles with {options.nr_gaussians} Gaussians does not fit on the GPU, "
+            f"A batch of {plan.settings.batch_size} particles with {plan.size.n_gaussians} Gaussians does not fit on the GPU, "
             f"of whose {everything / 1e9:.0f} GB {free / 1e9:.1f} GB are free; take a smaller training_batch_size."
         ) from error
-    batch = options.training_batch_size
-    halves = []
+    batch = plan.settings.batch_size
+    halves, ends = [], []
     for out in _held_out(plan):
         # what is learned of the poses at the beginning of some epochs is nearly all that a beginning takes
         share = min(1.0, float((~out).sum()) / POSE_PRIOR_VISITS)
         halves.append(share * beginning + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
-    epoch = max(halves) if side_by_side else sum(halves)
-    memory = ""
-    if device.type == "cuda":
-        memory = f" A step takes {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB of the GPU's memory."
+        # the other half's model works held-out particles out once more
+        ends.append(posteriors * (math.ceil(len(out) / batch) + _batches(out, batch)))
+    epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
+    peak = peak_memory_bytes(device)
+    memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
+    epochs = plan.n_epochs * epoch
     return (
         f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
-        f"epoch and at most {_duration(plan.n_epochs * epoch)} for all {plan.n_epochs}.{memory}"
+        f"epoch, at most {_duration(epochs)} for all {plan.n_epochs}, and then {_duration(end)} for the latents of all "
+        f"particles: {_duration(epochs + end)} together.{memory}"
     )
 
 
-def _measure(plan: TrainingPlan, options: ForwardOptions, device: torch.device) -> tuple[float, float]:
-    """Seconds that an epoch takes to begin, with the poses' prior, and of a step: the least of a few, on a model of its own."""
-    n_particles = max(MEASURED_STEPS * options.training_batch_size, FEWEST_PARTICLES)
+def _measure(plan: TrainingPlan, device: torch.device) -> tuple[float, float, float]:
+    """Seconds that an epoch takes to begin, with the poses' prior, of a step, and of a batch of the last stage.
+
+    Each is the least of a few, on a model of its own.
+    """
+    batch_size = plan.settings.batch_size
+    n_particles = max(MEASURED_STEPS * batch_size, FEWEST_PARTICLES)
     rows = np.flatnonzero((plan.table.half == HALVES[0]) & ~plan.held_out)[:n_particles]
     table = plan.table.select(rows)
     few = replace(
         plan, table=table, images=ParticleImages(table, plan.images.project), held_out=np.zeros(len(rows), dtype=np.bool_)
     )
-    training = prepare_half(HALVES[0], few, options, device=device, scratch=None, after_batch=lambda done: None)
+    training = prepare_half(HALVES[0], few, device=device, scratch=None, after_batch=lambda done: None)
     last = plan.epoch(plan.n_epochs - 1)
-    ends: list[float] = []
-
-    def after_step() -> bool:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        ends.append(time.perf_counter())
-        return len(ends) >= MEASURED_STEPS
-
     training.run_epoch(last, lambda: True)  # the first call of everything takes longer
     training.progress, training.pose_prior_is_due = None, True
-    start = time.perf_counter()
-    training.run_epoch(last, after_step)
-    steps = np.diff(ends) if len(ends) > 1 else np.array([ends[0] - start])
-    step = float(steps.min())
-    return max(0.0, ends[0] - start - step), step
+    clock = _Clock(device)
+    training.run_epoch(last, lambda: clock.after_batch() >= MEASURED_STEPS)
+    step = min(clock.batches[1:] or clock.batches)
+    beginning = max(0.0, clock.batches[0] - step)
+    stage, clock = PosteriorStage(training), _Clock(device)
+    stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > batch_size)
+    encoded = math.ceil(stage.encoded / batch_size)
+    return beginning, step, min(clock.batches[:encoded]) + min(clock.batches[encoded:])
+
+
+class _Clock:
+    """Takes the time of batches, one after the other.
+
+    Attributes
+    ----------
+    batches
+        Seconds of each.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self.batches = device, list[float]()
+        self._last = time.perf_counter()
+
+    def after_batch(self) -> int:
+        """Take the time of the batch that has just ended; returns how many there were."""
+        wait_for(self._device)
+        now = time.perf_counter()
+        self.batches.append(now - self._last)
+        self._last = now
+        return len(self.batches)
 
 
 def _held_out(plan: TrainingPlan) -> list[np.ndarray]:
-    """For each half, which of its particles are held out."""
+    """For each half, which of its particles are held out, (n_h,)."""
     return [plan.held_out[plan.rows(half)] for half in HALVES]
 
 

@@ -1,15 +1,16 @@
-"""Training of one half set: the epoch, in the open."""
+"""Training of one half set: epochs and their batches, in the open (`HalfTraining.run`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
 from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
@@ -18,7 +19,7 @@ from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
 from jobtypes.dynamight.model.displacement import Frame
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
-from jobtypes.dynamight.model.inference import estimate_poses, evidence_of_motion, refine_posterior, representatives
+from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
@@ -61,38 +62,6 @@ class TrainingSettings:
     independent_fraction: float
     refine_poses: bool
     learning_rate: float
-
-
-@dataclass
-class EpochProgress:
-    """How far an epoch is: everything that its remaining steps depend on, so that it can be left and taken up anywhere.
-
-    Attributes
-    ----------
-    order
-        (p,) training particles in the order of this epoch.
-    residual_power
-        Of the steps done.
-    totals
-        Sums of each figure over the particles seen.
-    seen
-        Particles seen.
-    """
-
-    order: Tensor
-    residual_power: ShellPower
-    totals: dict[str, float]
-    seen: int = 0
-
-    def add(self, particles: int, sums: dict[str, float]) -> None:
-        """Count a batch and the sum of each figure over its particles."""
-        self.seen += particles
-        for name, value in sums.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value
-
-    def means(self) -> dict[str, float]:
-        """Each figure per particle."""
-        return {name: total / max(1, self.seen) for name, total in self.totals.items()}
 
 
 class HalfTraining:
@@ -171,32 +140,47 @@ class HalfTraining:
         """Training particles seen so far, in all epochs."""
         return self.epochs_done * len(self.training) + (self.progress.seen if self.progress else 0)
 
-    def run_epoch(self, plan: EpochPlan, leave: Callable[[], bool]) -> dict[str, float] | None:
-        """Visit every training particle once, or the rest of them where the epoch was left; returns figures per particle.
+    def run(self, plans: Iterable[EpochPlan], leave: Callable[[], bool]) -> Iterator[dict[str, float] | None]:
+        """Train: one epoch for each plan, in which every training particle is visited once.
 
-        `leave` is asked after every batch; where it says so the epoch is left, None returned, and the next call goes on.
+        Yields the figures per particle of each epoch at its end. `leave` is asked after every batch; where it says so, None is
+        yielded in the midst of the epoch. Whoever asks for more, or runs the same plan again, goes on where it was left.
 
         Raises
         ------
         JobFailed
             The objective of a batch is not finite; that batch has touched no parameter.
         """
-        self.model.train()
-        self._set_learning_rates(plan)
-        n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        progress = self.progress or self._begin_epoch(plan, n_terms)
-        frame = self.model.field.frame(self.model.field.anchors)  # where the epoch found the Gaussians
+        for plan in plans:
+            self.model.train()
+            self._set_learning_rates(plan)
+            n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
+            progress = self.progress or self._begin_epoch(plan, n_terms)
+            frame = self.model.field.frame(self.model.field.anchors)  # where the epoch found the Gaussians
+            for batch in self._batches_left(progress, n_terms):
+                self._learn(batch, plan, progress, n_terms, frame)
+                if leave() and progress.seen < len(progress.order):
+                    yield None
+            yield self._end_epoch(progress)
+
+    def run_epoch(self, plan: EpochPlan, leave: Callable[[], bool]) -> dict[str, float] | None:
+        """`run` a single epoch, or the rest of it where it was left: its figures; None where it is left (again)."""
+        return next(self.run([plan], leave))
+
+    def _batches_left(self, progress: EpochProgress, n_terms: int) -> Iterator[ObservedBatch]:
         while progress.seen < len(progress.order):
-            batch = self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size], n_terms)
-            corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
-            losses, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
-            objective = (
-                losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
-            )
-            progress.residual_power.add_sums(residual_power, batch.group)
-            progress.add(len(batch.index), self._step({"loss": objective, **losses}, batch, corrections, plan))
-            if leave() and progress.seen < len(progress.order):
-                return None
+            yield self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size], n_terms)
+
+    def _learn(self, batch: ObservedBatch, plan: EpochPlan, progress: EpochProgress, n_terms: int, frame: Frame) -> None:
+        """Take one step on a batch, and count it."""
+        corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
+        losses, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
+        objective = losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
+        progress.residual_power.add_sums(residual_power, batch.group)
+        progress.add(len(batch.index), self._step({"loss": objective, **losses}, batch, corrections, plan))
+
+    def _end_epoch(self, progress: EpochProgress) -> dict[str, float]:
+        """Learn the noise from what is left of the images; returns the figures per particle."""
         self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise self._diverged()  # before it is saved
@@ -241,7 +225,7 @@ class HalfTraining:
                 estimate_poses(
                     self.model,
                     batch,
-                    self._kept(index).mean,
+                    self.kept(index).mean,
                     self.projector,
                     n_terms=n_terms,
                     independent_fraction=self.settings.independent_fraction,
@@ -271,7 +255,7 @@ class HalfTraining:
             points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
             edges = self.graph.of_step(self.visits // self.settings.batch_size)
             losses["kl"] = posterior.divergence()
-            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges).mean().expand_as(zero)
+            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend).mean().expand_as(zero)
             self._remember(batch, posterior, points)
         projected = model.project(points, matrices, shifts, self.projector, n_terms)
         losses["data"], residual_power = self._misfit(batch, projected, n_terms)
@@ -280,7 +264,8 @@ class HalfTraining:
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """See `data_misfit`."""
         precision = self.model.precision(self.observations.band, n_terms)
-        return data_misfit(batch.spectra, projected, batch.ctf, self._weights(n_terms) * precision, batch.group)
+        weights = self._weights(n_terms) * precision
+        return data_misfit(batch.spectra, projected, batch.ctf, weights, batch.group, self.projector.backend)
 
     def _weights(self, n_terms: int) -> Tensor:
         """(q,) how many independent terms each counts for."""
@@ -310,7 +295,7 @@ class HalfTraining:
             group["lr"] = group["rate"] * factor
 
     def _remember(self, batch: ObservedBatch, posterior: Posterior, points: Deformed) -> None:
-        self._keep(batch.index.cpu(), posterior)
+        self.keep(batch.index.cpu(), posterior)
         share = 1 / MOTION_MEMORY_STEPS
         self.motion_power.mul_(1 - share).add_(
             share * mean_squared_displacement(points.coefficients.detach(), points.basis.detach())
@@ -334,74 +319,19 @@ class HalfTraining:
             if plan.deforms:
                 posterior = model.encode(batch, self.projector, n_terms)
                 points = model.deformed(posterior.mean, basis)
-                self._keep(index, posterior)
+                self.keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
             misfit, _ = self._misfit(batch, model.project(points, matrices, shifts, self.projector, n_terms), n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             total += float((misfit + normalisation).sum())
         return total / max(1, len(self.held_out))
 
-    @torch.no_grad()
-    def encode_all(self, plan: EpochPlan, after_batch: Callable[[int], None] = lambda seen: None) -> None:
-        """Posterior and pose of every particle, held-out ones too, and how far each Gaussian moves, under the present model.
-
-        `after_batch` is told how many are done.
-        """
-        self.model.eval()
-        n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        everyone = torch.arange(len(self.observations)).split(self.settings.batch_size)
-        for index in everyone:
-            self._keep(index, self.model.encode(self.observations.batch(index, n_terms), self.projector, n_terms))
-            after_batch(0)
-        others = representatives(self.latent_mean[self.training].to(self.observations.device))
-        for index in everyone:
-            batch = self.observations.batch(index, n_terms)
-            posterior, corrections = refine_posterior(
-                self.model,
-                batch,
-                self._kept(index),
-                self.projector,
-                n_terms=n_terms,
-                independent_fraction=self.settings.independent_fraction,
-                prior_weight=plan.kl_weight,
-                move_poses=self.settings.refine_poses,
-                others=others,
-            )
-            self.model.poses.corrections[batch.index] = corrections
-            self._keep(index, posterior)
-            after_batch(int(index[-1]) + 1)
-        field = self.model.field
-        coefficients = field.coefficients(self.latent_mean[self.training].to(self.observations.device))
-        self.motion_power.copy_(mean_squared_displacement(coefficients, field.basis_at_gaussians(self.model.gaussians.positions)))
-
-    @torch.no_grad()
-    def evidence_of_motion(self, plan: EpochPlan) -> tuple[float, float]:
-        """Log evidence per held-out particle for motion against none, and its standard error; after `encode_all`."""
-        n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-        parts = [torch.zeros(0)]
-        for index in self.held_out.split(self.settings.batch_size):
-            batch = self.observations.batch(index, n_terms)
-            parts.append(
-                evidence_of_motion(
-                    self.model,
-                    batch,
-                    self._kept(index),
-                    self.projector,
-                    n_terms=n_terms,
-                    independent_fraction=self.settings.independent_fraction,
-                    prior_weight=plan.kl_weight,
-                ).cpu()
-            )
-        values = torch.cat(parts).double()
-        if len(values) < 2:
-            return 0.0, 0.0
-        return float(values.mean()), float(values.std() / len(values) ** 0.5)
-
-    def _keep(self, index: Tensor, posterior: Posterior) -> None:
+    def keep(self, index: Tensor, posterior: Posterior) -> None:
+        """Remember the posterior of some particles (b,), an index on the CPU."""
         self.latent_mean[index] = posterior.mean.detach().cpu()
         self.latent_log_variance[index] = posterior.log_variance.detach().cpu()
 
-    def _kept(self, index: Tensor) -> Posterior:
+    def kept(self, index: Tensor) -> Posterior:
         """The posterior of some particles as of the last time they were seen, on the compute device."""
         device = self.observations.device
         return Posterior(self.latent_mean[index].to(device), self.latent_log_variance[index].to(device))
@@ -410,7 +340,6 @@ class HalfTraining:
         """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors."""
         held_out = torch.zeros(len(self.observations), dtype=torch.bool)
         held_out[self.held_out] = True
-        progress = self.progress
         return {
             "model": self.model.state_dict(),
             "networks": self.networks.state_dict(),
@@ -419,8 +348,7 @@ class HalfTraining:
             "latent_log_variance": self.latent_log_variance,
             "motion_power": self.motion_power,
             "epochs_done": self.epochs_done,
-            "edges": self.graph.edges.int(),
-            "edges_at": self.graph.positions,
+            **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
             "stop_rule": self.stop_rule.state(),
             "stopped": self.stopped,
@@ -428,15 +356,7 @@ class HalfTraining:
             "held_out": held_out,
             "input_matrices": self.observations.matrices,
             "input_shifts": self.observations.shifts,
-            "progress": None
-            if progress is None
-            else {
-                "order": progress.order,
-                "power_total": progress.residual_power.total,
-                "power_count": progress.residual_power.count,
-                "totals": progress.totals,
-                "seen": progress.seen,
-            },
+            "progress": None if self.progress is None else self.progress.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -451,13 +371,11 @@ class HalfTraining:
         self.latent_mean.copy_(state["latent_mean"])
         self.latent_log_variance.copy_(state["latent_log_variance"])
         self.motion_power.copy_(state["motion_power"])
-        self.graph = ElasticGraph(state["edges"].long().to(device), state["edges_at"].to(device))
+        self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
         self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
         self.stop_rule.restore(state["stop_rule"])
+        progress = state["progress"]
         self.progress = None
-        if (saved := state["progress"]) is not None:
-            power = ShellPower(len(self.model.noise_power), self.observations.band)
-            power.total.copy_(saved["power_total"])
-            power.count.copy_(saved["power_count"])
-            self.progress = EpochProgress(saved["order"], power, dict(saved["totals"]), saved["seen"])
+        if progress is not None:
+            self.progress = EpochProgress.from_state(progress, len(self.model.noise_power), self.observations.band)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobtypes.common.job_paths import find_job, working_directory
+from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def main(argv: Sequence[str]) -> int:
     with working_directory(project):
         from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel, format_of
         from jobtypes.dynamight.model.inverse_displacement import load_inverses
-        from jobtypes.dynamight.model.result import load_forward_result
+        from jobtypes.dynamight.model.result import load_centred_result
 
         format_of(target)
         model = AtomicModel(source)
-        forward = load_forward_result(directory, checkpoint)
+        forward = load_centred_result(directory, checkpoint)
         part, latent = state(forward, particle=arguments.particle, latent=arguments.latent, half=arguments.half_set)
         inverses = load_inverses(directory, forward) if arguments.to_consensus else None
         centre = forward.box // 2 * forward.pixel_size_angstroms  # of the box, in the frame of the maps
@@ -101,7 +102,7 @@ def refuse_strangers(positions: Tensor, part: HalfResult, path: Path) -> None:
     if outside > 0.5:
         raise UserError(
             f"{100 * outside:.0f} % of the atoms of {path} are over {TAPER_END_ANGSTROMS:g} A away from all Gaussians of half "
-            f"{part.half}; expected a model that was fitted into this job's map (backprojection/map_half{part.half}.mrc)."
+            f"{part.half}; expected a model that was fitted into this job's map ({layout.half_map(part.half)})."
         )
     if outside > 0:
         _say(f"Warning: {100 * outside:.1f} % of the atoms are far from the map that was deformed; they stay where they are.")
@@ -144,7 +145,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relion_jobs deform",
-        description="Carry an atomic model that was fitted into the consensus map of a job (backprojection/map_half1.mrc) along "
+        description=f"Carry an atomic model that was fitted into the consensus map of a job ({layout.half_map(1)}) along "
         "the deformation of a particle or latent; or, with --to-consensus, a model of that state back to the consensus.",
     )
     add = parser.add_argument

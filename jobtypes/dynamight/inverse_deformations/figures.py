@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jobtypes.dynamight.figures import HALF_COLOURS, label_panels, new_figure, plain_log_ticks, save_figure
+from jobtypes.dynamight.colours import HALF_COLOURS
+from jobtypes.dynamight.figures import label_panels, new_figure, plain_log_ticks, save_figure
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy
 
 

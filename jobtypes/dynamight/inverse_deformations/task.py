@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,15 @@ from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.devices import choose_device
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
 from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
 from jobtypes.dynamight.inverse_deformations.pairs import PairSource
-from jobtypes.dynamight.inverse_deformations.training import HalfTraining, Schedule, StoredPairs
-from jobtypes.dynamight.model.inverse_displacement import (
-    FINAL,
-    FORMAT_VERSION,
-    INVERSE_FOLDER,
-    KIND,
-    InverseDisplacement,
-    InverseHalf,
-)
+from jobtypes.dynamight.inverse_deformations.training import InverseTraining, Schedule, StoredPairs
+from jobtypes.dynamight.model.inverse_displacement import FORMAT_VERSION, KIND, InverseDisplacement, InverseHalf
 from jobtypes.dynamight.model.principal_motions import principal_motions
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
+from jobtypes.dynamight.options import InverseOptions
 from jobtypes.dynamight.outputs import gather_logbook
 from relion_jobs.contract.errors import JobFailed
 from relion_jobs.contract.options import Value
@@ -40,80 +35,61 @@ _PROBE_PAIRS = 8192
 _PAIRS_PER_EPOCH = 32768
 
 
-@dataclass(frozen=True)
-class InverseOptions:
-    """What the user chose.
-
-    Attributes
-    ----------
-    n_epochs
-        Most epochs.
-    store_deformations
-        Keep deformed positions in RAM and use them in turn.
-    checkpoint_file
-        Forward checkpoint; empty: the last.
-    seed, n_threads, gpu_id
-        As in every task.
-    """
-
-    n_epochs: int
-    store_deformations: bool
-    checkpoint_file: str
-    seed: int
-    n_threads: int
-    gpu_id: str
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Value]) -> InverseOptions:
-        """Read the parsed options of job.star."""
-        return cls(
-            n_epochs=int(values.get("nr_epochs") or 200),
-            store_deformations=bool(values.get("do_store_deform")),
-            checkpoint_file=str(values.get("fn_checkpoint") or ""),
-            seed=1 if values.get("seed") is None else int(values["seed"]),
-            n_threads=int(values.get("nr_threads") or 1),
-            gpu_id=str(values.get("gpu_id") or ""),
-        )
-
-
-def check(values: dict[str, Value], job_directory: Path) -> list[str]:
+def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """The plan in sentences; UserError where the forward deformations are missing or another job's."""
     options = InverseOptions.from_values(values)
     _, sentence = choose_device(options.gpu_id)
-    forward = load_forward_result(job_directory, options.checkpoint_file)
+    forward = load_centred_result(job_directory, options.fn_checkpoint)
     particles = {half: int((~part.held_out).sum()) for half, part in forward.halves.items()}
     return [
         sentence,
-        f"Inverse deformations of {forward.path} (epoch {forward.epoch}): at most {options.n_epochs} epochs over the latents of "
+        f"Inverse deformations of {forward.path} (epoch {forward.epoch}): at most {options.nr_epochs} epochs over the latents of "
         f"{particles[1]} and {particles[2]} training particles; no image is read.",
-        f"Networks are written to {Path(job_directory) / INVERSE_FOLDER / FINAL}.",
+        f"Networks are written to {Path(job_directory) / layout.FINAL_INVERSE}.",
     ]
 
 
-def run(values: dict[str, Value], job: RunningJob) -> None:
+def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """Train both halves' networks, or go on where they stopped; then judge and write them."""
     options = InverseOptions.from_values(values)
-    torch.set_num_threads(options.n_threads)
+    torch.set_num_threads(options.nr_threads)
     device, sentence = choose_device(options.gpu_id)
     job.report(sentence)
-    forward = load_forward_result(job.directory, options.checkpoint_file, device)
+    forward = load_centred_result(job.directory, options.fn_checkpoint, device)
     job.report(f"Inverse deformations of {forward.path} (epoch {forward.epoch}).")
-    trainings = {half: start_training(forward, part, options) for half, part in forward.halves.items()}
+    start = partial(
+        start_training, forward, n_epochs=options.nr_epochs, store_deformations=options.do_store_deform, seed=options.seed
+    )
+    trainings = {half: start(part) for half, part in forward.halves.items()}
     resume(trainings, forward, job)
-    train(trainings, forward, options, job)
-    save(job.directory / INVERSE_FOLDER / FINAL, trainings, forward)
+    train(trainings, forward, options.nr_epochs, job)
+    save(job.directory / layout.FINAL_INVERSE, trainings, forward)
     accuracy = {half: judge(training, forward.halves[half]) for half, training in trainings.items()}
     report(accuracy, trainings, job)
-    folder = job.directory / INVERSE_FOLDER
-    draw_training({half: training.history for half, training in trainings.items()}, folder / "figures" / "01_training.png")
-    draw_round_trip(accuracy, folder / "figures" / "02_round_trip.png")
+    histories = {half: training.history for half, training in trainings.items()}
+    draw_training(histories, job.directory / layout.INVERSE_TRAINING_FIGURE)
+    draw_round_trip(accuracy, job.directory / layout.ROUND_TRIP_FIGURE)
     gather_logbook(job.directory, job)
 
 
 @torch.no_grad()
-def start_training(forward: ForwardResult, part: HalfResult, options: InverseOptions) -> HalfTraining:
-    """A new training of one half set, which depends on nothing of the other."""
-    seed = 2 * options.seed + part.half
+def start_training(
+    forward: ForwardResult, part: HalfResult, *, n_epochs: int, store_deformations: bool, seed: int
+) -> InverseTraining:
+    """A new training of one half set, which depends on nothing of the other.
+
+    Parameters
+    ----------
+    forward, part
+        The forward deformations, and the half set of them.
+    n_epochs
+        Most epochs.
+    store_deformations
+        Keep deformed positions in RAM and use them in turn.
+    seed
+        Of the job.
+    """
+    seed = 2 * seed + part.half
     box_length = forward.box * forward.pixel_size_angstroms
     trained = torch.from_numpy(~part.held_out).to(part.latent_mean.device)
     if not bool(trained.any()):
@@ -136,15 +112,15 @@ def start_training(forward: ForwardResult, part: HalfResult, options: InverseOpt
             n_coefficients=len(motions.mean), n_coordinates=len(motions), box_length_angstroms=box_length
         )
     network.set_motions(motions)
-    pairs = StoredPairs(source, _STORED_DRAWS) if options.store_deformations else source
+    pairs = StoredPairs(source, _STORED_DRAWS) if store_deformations else source
     probe = source.draw(0, per_particle=-(-_PROBE_PAIRS // len(latents)))
-    return HalfTraining(network.to(latents.device), pairs, probe, Schedule(options.n_epochs), seed=seed)
+    return InverseTraining(network.to(latents.device), pairs, probe, Schedule(n_epochs), seed=seed)
 
 
-def resume(trainings: dict[int, HalfTraining], forward: ForwardResult, job: RunningJob) -> None:
+def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: RunningJob) -> None:
     """Take up an earlier run of the same forward checkpoint; move the files of another one aside."""
-    folder = job.directory / INVERSE_FOLDER
-    found = [(content["epoch"], path, content) for path in folder.glob("inv_chkpt*.pth") for content in [_load(path)]]
+    paths = [*job.directory.glob(layout.INVERSE_PATTERN), *job.directory.glob(str(layout.FINAL_INVERSE))]
+    found = [(content["epoch"], path, content) for path in paths for content in [_load(path)]]
     if any(content["forward_identity"] != forward.identity for _, _, content in found):
         aside = set_aside(job.directory, [path for _, path, _ in found])
         job.report(f"The inverse deformations that were there belong to another forward checkpoint; they are now in {aside}/.")
@@ -162,27 +138,26 @@ def _load(path: Path) -> dict[str, Any]:
     return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
 
 
-def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: InverseOptions, job: RunningJob) -> None:
+def train(trainings: dict[int, InverseTraining], forward: ForwardResult, n_epochs: int, job: RunningJob) -> None:
     """Epochs over both halves until each has converged or had the number that was asked for."""
-    folder = job.directory / INVERSE_FOLDER
     first = min(training.epoch for training in trainings.values())
-    for epoch in range(first + 1, options.n_epochs + 1):
+    for epoch in range(first + 1, n_epochs + 1):
         for half, training in trainings.items():
             if training.finished or training.epoch >= epoch:
                 continue
             if not training.run_epoch(job.abort_requested):
-                save(folder / f"inv_chkpt_{training.epoch:03d}.pth", trainings, forward)
+                save(job.directory / layout.inverse_checkpoint(training.epoch), trainings, forward)
                 job.check_abort()
             if not math.isfinite(training.history[-1]["loss"]):
                 raise JobFailed(
                     f"The inverse training of half {half} diverged in epoch {epoch}; look at the motions of {forward.path} first."
                 )
         medians = {f"median_A_half{half}": training.history[-1]["median"] for half, training in trainings.items()}
-        job.progress("inverse deformations", epoch, options.n_epochs, "epochs", **medians)
+        job.progress("inverse deformations", epoch, n_epochs, "epochs", **medians)
         if all(training.finished for training in trainings.values()):
             break
         if epoch % _CHECKPOINT_EVERY == 0:
-            save(folder / f"inv_chkpt_{epoch:03d}.pth", trainings, forward)
+            save(job.directory / layout.inverse_checkpoint(epoch), trainings, forward)
     for half, training in trainings.items():
         why = "it has converged" if training.schedule.converged(training.history) else "the number of epochs asked for"
         job.report(f"Half {half}: ended after epoch {training.epoch}, {why}.")
@@ -190,7 +165,7 @@ def train(trainings: dict[int, HalfTraining], forward: ForwardResult, options: I
             job.report(f"Half {half}: {training.pairs.bytes / 1e6:.0f} MB of deformed positions were kept in RAM.")
 
 
-def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult) -> None:
+def save(path: Path, trainings: dict[int, InverseTraining], forward: ForwardResult) -> None:
     """Write both halves' networks with all that a resumed run needs."""
     contents = {
         "forward_identity": forward.identity,
@@ -200,12 +175,12 @@ def save(path: Path, trainings: dict[int, HalfTraining], forward: ForwardResult)
     save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
 
 
-def judge(training: HalfTraining, part: HalfResult) -> Accuracy:
+def judge(training: InverseTraining, part: HalfResult) -> Accuracy:
     """Round trip and folding of one half on pairs that did not train it."""
     return measure(InverseHalf(training.network, part.model.field), training.probe)
 
 
-def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], job: RunningJob) -> None:
+def report(accuracy: dict[int, Accuracy], trainings: dict[int, InverseTraining], job: RunningJob) -> None:
     """Say the figures in A, and write them to accuracy.json."""
     for half, found in accuracy.items():
         at, off = found.gaussians, found.elsewhere
@@ -225,5 +200,5 @@ def report(accuracy: dict[int, Accuracy], trainings: dict[int, HalfTraining], jo
         f"half{half}": found.numbers() | {"epochs": trainings[half].epoch, "history": trainings[half].history}
         for half, found in accuracy.items()
     }
-    with written_whole(job.directory / INVERSE_FOLDER / "accuracy.json") as temporary:
+    with written_whole(job.directory / layout.INVERSE_ACCURACY) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1))

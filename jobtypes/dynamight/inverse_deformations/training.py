@@ -82,7 +82,7 @@ class StoredPairs:
         return sum(pairs.bytes for pairs in self._kept.values())
 
 
-class HalfTraining:
+class InverseTraining:
     """One half set's network on its way.
 
     Parameters

@@ -4,8 +4,7 @@ observations   a half set's images as band-limited spectra with CTF and pose, re
 gaussians      the consensus: Gaussians with positions, amplitudes and widths
 displacement   latent -> displacement at any point of space (a sum of basis fields)
 deformed       the Gaussians as each particle has them
-splatting      points -> images, and the adjoint
-loops          what of it is compiled for the CPU
+backend        points -> images, and the like, with their adjoints: what compiled_loops (made of loops) and whole_tensors can do
 projection     points and amplitudes -> image spectra
 poses          each particle's refined pose, with its prior
 encoder        image spectra -> posterior of the latent

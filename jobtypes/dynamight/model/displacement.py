@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from scipy.spatial import cKDTree
@@ -23,6 +24,13 @@ from jobtypes.common.masks import raised_cosine
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
 # Enough for 0.01 A where the way to the reference state stretches space by half; it stretches it by much less.
 REFERENCE_ITERATIONS = 10
+
+
+class Field(Protocol):
+    """What the inversion and the reconstruction need of a displacement field."""
+
+    def basis(self, points: Tensor) -> Tensor:
+        """Basis fields at points (m, 3) A: (K, m, 3) A, zero far from the density."""
 
 
 class DisplacementField(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from jobtypes.dynamight.model.splatting import interpolate
+from jobtypes.dynamight.model.backend import Backend
 
 # Finer detail of the difference images is mostly noise, which networks learn by heart instead of the motion.
 FINEST_ANGSTROMS = 14.0
@@ -39,7 +39,9 @@ class Encoder(nn.Module):
         self.mean = nn.Linear(width, n_latent)
         self.log_variance = nn.Linear(width, n_latent)
 
-    def forward(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor, backend: Backend
+    ) -> tuple[Tensor, Tensor]:
         """Posterior of a batch.
 
         Parameters
@@ -50,6 +52,8 @@ class Encoder(nn.Module):
             Scale of these images.
         matrices, shifts
             (b, 3, 3) and (b, 2) poses.
+        backend
+            What reads the images.
 
         Returns
         -------
@@ -59,15 +63,16 @@ class Encoder(nn.Module):
         view = matrices[:, 2]  # (b, 3) viewing direction in the molecule's frame
         # its products are even in the direction, as a projection is
         products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3, device=view.device)]
-        readings = self.read(difference, pixels_per_angstrom, matrices, shifts)
+        readings = self.read(difference, pixels_per_angstrom, matrices, shifts, backend)
         hidden = self.network(torch.cat((readings, products), dim=1))
         # data only ever narrow the prior; without this bound one odd image can ask for any width, and upset everything
         return self.mean(hidden), -nn.functional.softplus(self.log_variance(hidden))
 
-    def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor) -> Tensor:
-        """(b, p) value of the difference images where each probe projects to."""
+    @torch.no_grad()
+    def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor, backend: Backend) -> Tensor:
+        """(b, p) value of the difference images where each probe projects to. Not differentiable."""
         turns, origins = matrices[:, :2] * pixels_per_angstrom, shifts * pixels_per_angstrom + difference.shape[-1] // 2
-        return interpolate(difference, self.probes.T.contiguous(), turns, origins)
+        return backend.interpolate(difference, self.probes.T.contiguous(), turns, origins)
 
 
 def probe_points(positions: Tensor, spacing_angstroms: float, margin_angstroms: float) -> Tensor:

@@ -92,19 +92,18 @@ class HalfModel(nn.Module):
     ) -> Posterior:
         """Posterior of the latents of a batch, (b, d), from the coarse of the first `n_terms` Fourier terms.
 
-        `poses`: matrices (b, 3, 3) and shifts (b, 2) A where the refined ones are at hand.
+        `poses`: matrices (b, 3, 3) and shifts (b, 2) A where the refined ones are at hand. The encoder has learned differences
+        from the state of latent zero: it is of no use once another state is the reference.
         """
         n_terms = min(n_terms, projector.band.n_terms(FINEST_ANGSTROMS))
         with torch.no_grad():
             matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
-            # the encoder has learned differences from the state of latent zero, whatever the reference is by now
-            zero = self.field.anchors if self.field.has_reference else self.gaussians.positions
-            consensus = self.project(undeformed(zero, len(matrices)), matrices, shifts, projector, n_terms)
+            consensus = self.project(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
             difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio
             difference = difference * batch.ctf[:, :n_terms] * self.precision(projector.band, n_terms).sqrt()[batch.group]
             images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
-        return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts))
+        return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts, projector.backend))
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:

@@ -10,28 +10,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.model.displacement import Field
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight inverse deformations", 1
-INVERSE_FOLDER = Path("inverse_deformations")
-FINAL = "inv_chkpt.pth"
 _STEP_ANGSTROMS = 0.1  # of finite differences: far below any wavelength of a field, far above rounding
-
-
-class Field(Protocol):
-    """What an inversion needs of a displacement field (`DisplacementField`)."""
-
-    def basis(self, points: Tensor) -> Tensor:
-        """Basis fields at points (m, 3) A: (K, m, 3) A."""
-        ...
 
 
 class InverseDisplacement(nn.Module):
@@ -220,7 +212,7 @@ def load_inverses(
     UserError
         The inverse was trained on another checkpoint of the forward deformations, or its file is damaged.
     """
-    path = Path(job_directory) / INVERSE_FOLDER / FINAL
+    path = Path(job_directory) / layout.FINAL_INVERSE
     if not path.is_file():
         return None
     content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION, device=device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.ctf import CtfCurves
+from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights, rfft2
 from jobtypes.common.masks import soft_circle
 from jobtypes.common.particle_images import ParticleImages
@@ -195,9 +196,7 @@ class Observations:
     def terms(self, index: Tensor, n_terms: int | None = None) -> Tensor:
         """First Fourier terms (b, q), complex64, of the particles at `index` (b,) of the half, on the device; None: all."""
         stored, scale = self.spectra[:, :n_terms][index], self.scale[index]
-        if self.device.type == "cuda":
-            stored, scale = stored.pin_memory(), scale.pin_memory()  # what is copied from there is not waited for
-        parts = stored.to(self.device, non_blocking=True).float() * scale.to(self.device, non_blocking=True)[:, None, None]
+        parts = copied_to(stored, self.device).float() * copied_to(scale, self.device)[:, None, None]
         self._forget()
         return torch.view_as_complex(parts)
 

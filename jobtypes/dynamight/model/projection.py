@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import fast_size, irfft2_columns, rfft2_columns
-from jobtypes.dynamight.model import loops
+from jobtypes.dynamight.model.backend import Backend, backend_for
 from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
 from jobtypes.dynamight.model.observations import Band
-from jobtypes.dynamight.model.splatting import occupied_rows, splat, splat_adjoint
-
-# A few images are rendered at a time: about as many numbers as stay in a core's own cache.
-NUMBERS_IN_CACHE = 1 << 19
 
 
 class _Render(torch.autograd.Function):
@@ -41,34 +37,32 @@ class _Render(torch.autograd.Function):
         ctx.save_for_backward(positions, coefficients, basis, turns, shifts, amplitudes)
         ctx.grid = grid
         terms = []
-        for part, seen in PointsInParts(positions, coefficients, basis, _together(turns, amplitudes, grid)):
-            rows = occupied_rows(seen, turns[part], shifts[part], grid.size)
-            terms.append(grid.terms(splat(seen, turns[part], shifts[part], amplitudes, grid.size, rows), rows))
+        for part, seen in PointsInParts(positions, coefficients, basis, grid.particles_together(amplitudes)):
+            rows = grid.backend.occupied_rows(seen, turns[part], shifts[part], grid.size)
+            seen_from = turns[part], _from_row(shifts[part], rows)
+            terms.append(grid.terms(grid.backend.splat(seen, *seen_from, amplitudes, len(rows), grid.size), rows.start))
         return torch.cat(terms)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient (b, c, q) of the terms -> gradients of all that came in."""
         positions, coefficients, basis, turns, shifts, amplitudes = ctx.saved_tensors
-        points = PointsInParts(positions, coefficients, basis, _together(turns, amplitudes, ctx.grid))
+        grid: RenderGrid = ctx.grid
+        points = PointsInParts(positions, coefficients, basis, grid.particles_together(amplitudes))
         slopes = SlopesOfParts(points)
         of_turns, of_shifts, of_amplitudes = torch.empty_like(turns), torch.empty_like(shifts), torch.zeros_like(amplitudes)
         for part, seen in points:
-            rows = occupied_rows(seen, turns[part], shifts[part], ctx.grid.size)
-            images = ctx.grid.images(gradient[part], rows)
-            of_points, of_turns[part], of_shifts[part], of_part = splat_adjoint(
-                seen, turns[part], shifts[part], amplitudes, images, rows
-            )
+            rows = grid.backend.occupied_rows(seen, turns[part], shifts[part], grid.size)
+            seen_from, images = (turns[part], _from_row(shifts[part], rows)), grid.images(gradient[part], rows)
+            of_points, of_turns[part], of_shifts[part], of_part = grid.backend.splat_adjoint(seen, *seen_from, amplitudes, images)
             of_amplitudes += of_part
             slopes.add(part, of_points)
         return *slopes.total(), of_turns, of_shifts, of_amplitudes, None
 
 
-def _together(turns: Tensor, amplitudes: Tensor, grid: RenderGrid) -> int:
-    """Particles to render at a time: all on a GPU, where every call costs the same."""
-    if turns.device.type != "cpu":
-        return len(turns)
-    return max(1, torch.get_num_threads() * NUMBERS_IN_CACHE // (grid.size**2 + 6 * amplitudes.shape[1]))
+def _from_row(shifts: Tensor, rows: range) -> Tensor:
+    """Shifts (b, 2) that count y from the first of some rows."""
+    return shifts - shifts.new_tensor((0, rows.start)) if rows.start else shifts
 
 
 class RenderGrid:
@@ -84,9 +78,12 @@ class RenderGrid:
         (q,) place of each term among these columns, (size, n_columns) flattened.
     factor
         (q,) undoes the attenuation of the splat and counts phases from the box centre.
+    backend
+        What renders.
     """
 
-    def __init__(self, band: Band, n_terms: int, oversampling: float) -> None:
+    def __init__(self, band: Band, n_terms: int, oversampling: float, backend: Backend) -> None:
+        self.backend = backend
         harmonics = band.harmonics[:n_terms]  # (q, 2) integer kx, ky
         highest = band.highest(n_terms)
         self.size = fast_size(math.ceil(2 * oversampling * (highest + 1)))
@@ -98,29 +95,19 @@ class RenderGrid:
         # `irfft2_columns` adds the conjugate of every column but the first
         self._adjoint_factor = torch.where(harmonics[:, 0] > 0, 0.5, 1.0).to(self.factor) * self.factor
 
-    def terms(self, images: Tensor, rows: range) -> Tensor:
+    def particles_together(self, amplitudes: Tensor) -> int:
+        """How many particles with points of amplitudes (c, n) to render at a time."""
+        return self.backend.particles_together(self.size**2 + 6 * amplitudes.shape[1])
+
+    def terms(self, images: Tensor, first_row: int) -> Tensor:
         """Terms (b, c, q) of images of which some rows are given, (b, c, rows, size), and the others are empty."""
-        columns = rfft2_columns(images, self.n_columns, rows.start).flatten(-2)
-        if images.device.type != "cpu":
-            return columns.index_select(-1, self.index) * self.factor
-        terms = columns.new_empty(*columns.shape[:-1], len(self.index))
-        loops.over_particles(loops.pick, (_real_rows(columns), _real_rows(terms)), self.index, self.factor)
-        return terms
+        columns = rfft2_columns(images, self.n_columns, first_row).flatten(-2)
+        return self.backend.pick(columns, self.index, self.factor)
 
     def images(self, terms: Tensor, rows: range) -> Tensor:
         """Adjoint of `terms`: (b, c, q) -> some rows of the images, (b, c, rows, size)."""
-        shape = *terms.shape[:-1], self.size * self.n_columns
-        if terms.device.type != "cpu":
-            columns = terms.new_zeros(shape).index_copy_(-1, self.index.long(), terms * self._adjoint_factor)
-        else:
-            columns = terms.new_empty(shape)
-            loops.over_particles(loops.spread, (_real_rows(terms), _real_rows(columns)), self.index, self._adjoint_factor)
+        columns = self.backend.spread(terms, self.index, self._adjoint_factor, self.size * self.n_columns)
         return irfft2_columns(columns.unflatten(-1, (self.size, self.n_columns)), self.size, slice(rows.start, rows.stop))
-
-
-def _real_rows(terms: Tensor) -> Tensor:
-    """Complex numbers (b, c, s) as real ones (b c, s, 2)."""
-    return torch.view_as_real(terms.resolve_conj().contiguous()).flatten(0, 1)
 
 
 class Projector:
@@ -135,17 +122,25 @@ class Projector:
         The frequencies, in order of their radius.
     oversampling
         Nyquist frequency of the render grid over the band limit.
+    backend
+        What renders; None: what is quickest where the band is.
+
+    Attributes
+    ----------
+    backend
+        The same, for all else that is done to the particles.
     """
 
-    def __init__(self, band: Band, oversampling: float = 2.0) -> None:
+    def __init__(self, band: Band, oversampling: float = 2.0, backend: Backend | None = None) -> None:
         self.band = band
         self.oversampling = oversampling
+        self.backend = backend or backend_for(band.frequencies.device)
         self._grids: dict[int, RenderGrid] = {}
 
     def grid(self, n_terms: int) -> RenderGrid:
         """The grid for the first `n_terms` of the band."""
         if n_terms not in self._grids:
-            self._grids[n_terms] = RenderGrid(self.band, n_terms, self.oversampling)
+            self._grids[n_terms] = RenderGrid(self.band, n_terms, self.oversampling, self.backend)
         return self._grids[n_terms]
 
     def __call__(self, points: Deformed, matrices: Tensor, shifts: Tensor, amplitudes: Tensor, n_terms: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -22,8 +23,6 @@ from jobtypes.dynamight.model.principal_motions import gram_matrix
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight forward deformations", 4
-CHECKPOINTS = Path("forward_deformations/checkpoints")
-FINAL = "checkpoint_final.pth"
 LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended
 
 
@@ -36,7 +35,8 @@ class HalfResult:
     half
         1 or 2.
     model
-        In evaluation mode, without gradients.
+        In evaluation mode, without gradients. Its consensus is the central state of the particles, not that of the training: its
+        Gaussians lie there, and displacements start there.
     rows
         (n_h,) 0-based rows of the particle STAR file, held-out ones too.
     held_out
@@ -78,7 +78,7 @@ class ForwardResult:
         Names this very checkpoint: an inverse trained on it keeps the name.
     box, pixel_size_angstroms
         Of the particles.
-    star_file, particle_diameter_angstroms, soft_edge_angstroms
+    star_file, particle_diameter_angstroms
         As the training used them; the path is relative to the project directory.
     epoch
         Epochs done.
@@ -94,7 +94,6 @@ class ForwardResult:
     pixel_size_angstroms: float
     star_file: str
     particle_diameter_angstroms: float
-    soft_edge_angstroms: float
     epoch: int
     path: Path
     seed: int = 0
@@ -109,7 +108,7 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     UserError
         The file named is not there or belongs to another job, or the job has no checkpoint yet.
     """
-    folder = Path(job_directory) / CHECKPOINTS
+    folder = Path(job_directory) / layout.CHECKPOINTS
     if checkpoint_file:
         path = Path(checkpoint_file)
         if not path.is_file():
@@ -117,18 +116,23 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
         if folder.resolve() not in path.resolve().parents:
             raise UserError(f"Checkpoint file {checkpoint_file} belongs to another job; this job's are in {folder}/.")
         return path
-    if (folder / FINAL).is_file():
-        return folder / FINAL
-    numbered = sorted(folder.glob("[0-9]*.pth"), key=lambda path: int(path.stem))
+    if (final := Path(job_directory) / layout.FINAL_CHECKPOINT).is_file():
+        return final
+    numbered = sorted(Path(job_directory).glob(layout.CHECKPOINT_PATTERN), key=lambda path: int(path.stem))
     if not numbered:
         raise UserError(f"There is no checkpoint in {folder}/; run the forward deformations of this job first.")
     return numbered[-1]
 
 
-def load_forward_result(
+def load_centred_result(
     job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
 ) -> ForwardResult:
-    """Read a job's checkpoint.
+    """Read a job's checkpoint, and make the central state of each half set's particles the consensus of its model.
+
+    Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
+    that state is of no conformation that the molecule has. The central state is that of the particle nearest to the mean
+    deformation. The mean over many particles is nearly the same in both halves, so that their maps are of one conformation
+    although they share nothing.
 
     Parameters
     ----------
@@ -149,14 +153,13 @@ def load_forward_result(
     settings = content["settings"]
     return ForwardResult(
         halves={
-            int(half): _half_result(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
+            int(half): _centred_half(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
         },
         identity=content["identity"],
         box=settings["box"],
         pixel_size_angstroms=settings["pixel_size_angstroms"],
         star_file=settings["star_file"],
         particle_diameter_angstroms=settings["particle_diameter_angstroms"],
-        soft_edge_angstroms=settings["soft_edge_angstroms"],
         epoch=content["epoch"],
         path=path,
         seed=settings["seed"],
@@ -215,13 +218,8 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     return model
 
 
-def _set_central_reference(model: HalfModel, latent_mean: Tensor) -> None:
-    """Make the state of the particle nearest to the mean deformation the consensus.
-
-    Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
-    that state is of no conformation that the molecule has. The mean over many particles is nearly the same in both halves, so
-    that their maps are of one conformation although they share nothing.
-    """
+def _centre(model: HalfModel, latent_mean: Tensor) -> None:
+    """Make the state of the particle nearest to the mean deformation, of those with latents (p, d), the consensus."""
     coefficients = model.field.coefficients(latent_mean)
     gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
     away = (coefficients - coefficients.mean(0)).double()
@@ -230,13 +228,13 @@ def _set_central_reference(model: HalfModel, latent_mean: Tensor) -> None:
 
 
 @torch.no_grad()
-def _half_result(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
+def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
     model = build_model(part["model"], settings).to(device).eval().requires_grad_(False)
     latent_mean = part["latent_mean"].to(device)
     matrices, shifts = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
-    _set_central_reference(model, latent_mean[~part["held_out"].to(device)])
+    _centre(model, latent_mean[~part["held_out"].to(device)])
     # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
     basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
     gram = basis @ basis.T / len(model.gaussians.positions)

@@ -1,6 +1,5 @@
 """Seeing the motion, in a window or without one.
 
-options           what the user chose
 session           one half set opened: latents, main motions, states; free of Qt and napari
 held_out          half-set 0: held-out particles as both halves' models see them
 reductions        the latent space in two dimensions

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from jobtypes.common.whole_files import written_whole
-from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS, STATE_COLOUR, new_figure
+from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS, STATE_COLOUR
+from jobtypes.dynamight.figures import new_figure
 from jobtypes.dynamight.visualization.figures import Portrait, Scene
 from jobtypes.dynamight.visualization.latent_drawing import limits_of
 from jobtypes.dynamight.visualization.session import Session
@@ -24,7 +25,6 @@ _SECONDS_PER_SWEEP = 1.8
 _DOTS_PER_INCH = 100
 _MOST_PARTICLES = 5000  # drawn in the latent space
 _DOT_RADIUS = 0.022  # of the picture's height
-_RED = np.array((0.70, 0.09, 0.23))  # STATE_COLOUR
 
 
 class AnimationStage:
@@ -83,7 +83,7 @@ def _dot(picture: NDArray[np.float64], x: float, y: float, radius: float) -> Non
     """Paint a round red dot with a white rim on a picture (h, w, 3), its edges smooth."""
     row, column = np.ogrid[: picture.shape[0], : picture.shape[1]]
     distance = np.hypot(column + 0.5 - x, row + 0.5 - y)
-    for size, colour in ((1.45 * radius, np.ones(3)), (radius, _RED)):
+    for size, colour in ((1.45 * radius, np.ones(3)), (radius, np.array(to_rgb(STATE_COLOUR)))):
         cover = np.clip(size - distance + 0.5, 0, 1)[..., None]
         picture += cover * (colour - picture)
 
@@ -95,8 +95,8 @@ def write_animation(path: Path, frames: Sequence[NDArray[np.float64]]) -> list[P
     ----------
     path
         Of the files, without their ending.
-    frames
-        (h, w, 3) each, 0 to 1.
+    frames : (h, w, 3) each
+        Red, green and blue, 0 to 1.
 
     Returns
     -------

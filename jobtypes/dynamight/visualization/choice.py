@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobtypes.common.star_tables import read_tables
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.visualization.given_states import read_corners
 from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.selection import in_polygon, in_range
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
-
-_CLUSTERS = 4  # where neither the user nor an earlier visualization says how many
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def _ordered(low: float, high: float, what: str) -> tuple[float, float]:
 def _in_clusters(session: Session, choice: Choice) -> NDArray[np.bool_]:
     labels = None if choice.n_clusters else _written_clusters(session)
     if labels is None:
-        labels = session.clusters(choice.n_clusters or _CLUSTERS, choice.seed).labels + 1
+        # where neither the user nor an earlier visualization says how many: as in the job
+        n_clusters = choice.n_clusters or VisualizationOptions.from_values({}).n_clusters
+        labels = session.clusters(n_clusters, choice.seed).labels + 1
     for number in choice.clusters:
         if not 1 <= number <= labels.max():
             raise UserError(f"There is no cluster {number}; they are numbered from 1 to {labels.max()}.")
@@ -118,7 +120,7 @@ def _in_clusters(session: Session, choice: Choice) -> NDArray[np.bool_]:
 
 def _written_clusters(session: Session) -> NDArray[np.int64] | None:
     """Labels (P,) that the last visualization has written; None where there is none."""
-    path = session.job_directory / "visualization" / f"particles_half{session.half}.star"
+    path = session.job_directory / layout.shown_particles(session.half)
     if not path.is_file():
         return None
     source = read_tables(path).get("particles")  # of one half, which would not do for a job's particles

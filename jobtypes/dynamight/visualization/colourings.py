@@ -14,7 +14,6 @@ from torch import Tensor
 from jobtypes.dynamight.model.result import HalfResult
 from jobtypes.dynamight.outputs import rms_of_gaussians
 
-OUTSIDE_COLOUR = "0.6"  # grey: a state far from every particle, or a value that is not known
 PARTICLE_COLOURINGS = (
     "amount of motion",
     "direction of motion",
@@ -40,7 +39,7 @@ class Colouring:
     label
         Of the colour bar, with its unit; for colours: what red, green and blue are.
     values : (m,) or None
-        Numbers; nan where nothing is known, to be drawn in `OUTSIDE_COLOUR`.
+        Numbers; nan where nothing is known.
     colours : (m, 3) or None
         Red, green and blue, 0 to 1, where a number would not do.
     is_category
@@ -137,8 +136,8 @@ def colour_particles(
         Where the particles are drawn, for the density.
     clusters : (P,)
         Labels from 0.
-    held_out_error
-        Gives the disagreement of the halves' models, (P,) A, nan where it is not known.
+    held_out_error : callable giving (P,) A
+        Disagreement of the halves' models, nan where it is not known.
     """
     match name:
         case "amount of motion":

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from numpy.typing import NDArray
 from scipy.ndimage import label
 from torch import Tensor
 
-from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS, HALF_COLOURS, label_panels, new_figure, save_figure
+from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS, HALF_COLOURS, OUTSIDE_COLOUR
+from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.latent_drawing import LIGHT, draw_latent_space
 from jobtypes.dynamight.visualization.reductions import Reduction
@@ -22,7 +23,6 @@ from jobtypes.dynamight.visualization.surface import SurfaceCamera, displacement
 
 _PIXELS = 300
 _MARGIN_ANGSTROMS = 14.0  # around the outermost Gaussians, for their density
-_OUTSIDE_GREY = 0.5  # of states outside the data
 _DUST = 0.003  # of the voxels above the contour level: smaller pieces are not drawn
 
 
@@ -80,7 +80,7 @@ class Scene:
         """One picture per camera, with as many pixels a side as the camera has or as asked for."""
         colours = displacement_colours(portrait.rms, self.largest)
         if portrait.outside:
-            colours = np.full_like(colours, _OUTSIDE_GREY)
+            colours = np.full_like(colours, to_rgb(OUTSIDE_COLOUR))
         volume = without_dust(portrait.volume, self.level)
         cameras = (camera if pixels is None else camera.with_pixels(pixels) for camera in self.cameras)
         return [camera.picture(volume, self.pixel_size, self.level, portrait.positions, colours) for camera in cameras]
@@ -190,10 +190,10 @@ def draw_disagreement(
 
     Parameters
     ----------
-    per_particle, motion
-        Half that the particles are held out of -> (P,) rms over the Gaussians of the disagreement and of the motion, A.
-    per_gaussian, motion_of_gaussians
-        Half whose Gaussians they are -> (n,) rms over the particles of the same, A.
+    per_particle, motion : half -> (P,) A
+        Rms over the Gaussians of the disagreement and of the motion, by the half that the particles are held out of.
+    per_gaussian, motion_of_gaussians : half -> (n,) A
+        Rms over the particles of the same, by the half whose Gaussians they are.
     path
         PNG to write.
     """

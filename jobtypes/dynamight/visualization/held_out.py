@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.disagreement import FEWEST_HELD_OUT, Disagreement, TwoMotions, held_out_motions
-from jobtypes.dynamight.model.result import FINAL, ForwardResult
+from jobtypes.dynamight.model.result import ForwardResult
 from relion_jobs.contract.errors import UserError
 
 
@@ -77,7 +78,7 @@ def held_out_particles(forward: ForwardResult) -> HeldOutParticles:
 
 
 def _why_not_compared(forward: ForwardResult) -> str:
-    if forward.path.name == FINAL:
+    if forward.path.name == layout.FINAL_CHECKPOINT.name:
         return (
             f"{forward.path} was written by an earlier version of this program, which did not keep what half-set 0 shows; "
             "train in a new job, or show half set 1 or 2."

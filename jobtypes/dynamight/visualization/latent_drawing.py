@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap, ListedColormap, Normalize
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS, STATE_COLOUR, new_figure, save_figure
+from jobtypes.dynamight.colours import DENSITY_COLOURS, DISPLACEMENT_COLOURS, DISPLACEMENT_COLOURS_ON_DARK, STATE_COLOUR
+from jobtypes.dynamight.figures import new_figure, save_figure
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.reductions import Reduction
 
@@ -45,10 +46,8 @@ class Look:
     mark: str
 
 
-# starts well above the dark background, so that particles at rest are seen
-_ON_DARK = LinearSegmentedColormap.from_list("displacement on dark", ("#5c6478", "#8f7fa8", "#e2603a", "#f5c27a", "#fff6dc"))
-DARK = Look("#262930", "#d5d7dc", "#4a4f5c", _ON_DARK, colormaps["viridis"], "#7fe3ff")
-LIGHT = Look("white", "black", "0.85", DISPLACEMENT_COLOURS, colormaps["viridis"], STATE_COLOUR)
+DARK = Look("#262930", "#d5d7dc", "#4a4f5c", DISPLACEMENT_COLOURS_ON_DARK, colormaps[DENSITY_COLOURS], "#7fe3ff")
+LIGHT = Look("white", "black", "0.85", DISPLACEMENT_COLOURS, colormaps[DENSITY_COLOURS], STATE_COLOUR)
 
 
 def limits_of(points: NDArray[np.float64]) -> tuple[float, float, float, float]:

@@ -9,16 +9,18 @@ from torch import Tensor
 
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.colours import SURFACE_COLOUR
 
 
 def write_series(folder: Path, volumes: Sequence[Tensor], pixel_size_angstroms: float) -> list[Path]:
     """Write volume000.mrc, volume001.mrc ... and remove later ones of an earlier, longer series."""
     paths = []
     for index, volume in enumerate(volumes):
-        path = folder / f"volume{index:03d}.mrc"
+        path = folder / layout.volume(index)
         write_volume(path, volume, pixel_size_angstroms)
         paths.append(path)
-    for stale in folder.glob("volume[0-9]*.mrc"):
+    for stale in folder.glob(layout.VOLUME_PATTERN):
         if stale not in paths:
             stale.unlink()
     return paths
@@ -41,7 +43,7 @@ def write_chimerax_script(path: Path, names: Sequence[str], level: float, *, arr
     lines = [
         "# opens the states of a motion and plays them: chimerax " + path.name,
         "open " + " ".join(names) + " vseries true",
-        f"volume #1 style surface step 1 level {level:.6g} color #b8c4d6",
+        f"volume #1 style surface step 1 level {level:.6g} color {SURFACE_COLOUR}",
         "set bgColor white",
         "lighting soft",
         "graphics silhouettes true",

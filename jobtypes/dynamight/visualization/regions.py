@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from jobtypes.common.whole_files import written_whole
+from jobtypes.common.small_tables import write_small_tables
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def find_regions(
     features = np.concatenate((positions.numpy() * (max(spread, 0.5) / max(extent, 1e-6)), motion.flatten(1).numpy()), axis=1)
     labels = KMeans(min(count, len(positions)), n_init=4, random_state=seed).fit(features).labels_
     rms = motion.square().sum((1, 2))  # (n,) A^2
-    regions, members = [], []
+    regions = []
     for label in range(labels.max() + 1):
         chosen = torch.from_numpy(labels == label)
         weight = amplitudes[chosen] / amplitudes[chosen].sum()
@@ -78,20 +79,18 @@ def find_regions(
         rms_region = float((weight * rms[chosen]).sum().sqrt())
         share = float(amplitudes[chosen].sum() / amplitudes.sum())
         regions.append(Region((centre[0], centre[1], centre[2]), share, rms_region, float(rms[chosen].max().sqrt())))
-        members.append(label)
     order = np.argsort([-region.rms_angstroms for region in regions])
     rank = np.argsort(order)
     return [regions[index] for index in order], torch.from_numpy(rank[labels])
 
 
 def write_regions(path: Path, regions: list[Region]) -> None:
-    """Write the table as tab-separated text with a header line, lengths in A."""
-    lines = ["region\tx_A\ty_A\tz_A\tmass_percent\trms_displacement_A\tlargest_rms_A"]
-    for number, region in enumerate(regions, start=1):
-        x, y, z = region.centre_angstroms
-        lines.append(
-            f"{number}\t{x:.1f}\t{y:.1f}\t{z:.1f}\t{100 * region.mass_fraction:.1f}\t{region.rms_angstroms:.2f}\t"
-            f"{region.largest_angstroms:.2f}"
-        )
-    with written_whole(path) as temporary:
-        temporary.write_text("\n".join([*lines, ""]))
+    """Write the table as a STAR file, data_regions, lengths in A."""
+    centres = np.array([region.centre_angstroms for region in regions])
+    table = pd.DataFrame({"region": range(1, len(regions) + 1)})
+    table[["x_A", "y_A", "z_A"]] = centres
+    table["mass_percent"] = [100 * region.mass_fraction for region in regions]
+    table["rms_displacement_A"] = [region.rms_angstroms for region in regions]
+    table["largest_rms_A"] = [region.largest_angstroms for region in regions]
+    write_small_tables(path, {"regions": table}, decimals=2)
+    path.with_suffix(".tsv").unlink(missing_ok=True)  # of version 0.1, whose numbers are no longer those of the job

@@ -1,12 +1,11 @@
 """What is saved of a session, under the next free name: maps, movies, Gaussians. The window and the task without one save alike.
 
-maps/mapNNN_half1.mrc, maps/mapNNN_half1.pdb (Gaussians)        a state
-movies/movieNN_half1/volumeNNN.mrc, play.cxc, animation.gif     states along a path
+`layout.STATES`         a state: its map, or its Gaussians as .pdb
+`layout.STATE_MOVIES`   a folder with the states along a path
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common.volumes import write_volume
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.gaussians import automatic_threshold
 from jobtypes.dynamight.outputs import write_gaussians_pdb, write_motion_arrows
 from jobtypes.dynamight.visualization.animation import AnimationStage, write_animation
@@ -24,7 +24,6 @@ from jobtypes.dynamight.visualization.movies import write_chimerax_script, write
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.running_job import RunningJob
 
-MAPS, MOVIES = Path("maps"), Path("movies")
 LEAST_PICTURES = 21  # of an animation: between few maps, states are drawn that are not written
 ANIMATION_PIXELS = 260
 
@@ -36,7 +35,7 @@ class Movie:
     Attributes
     ----------
     folder
-        movies/movieNN_halfH of the job.
+        Of the movie.
     portraits
         The states whose maps are written.
     scene
@@ -51,26 +50,24 @@ class Movie:
     files: list[Path]
 
 
-def next_name(folder: Path, stem: str, half: int, digits: int = 3) -> str:
-    """First free name ``STEMNNN_halfH`` above all numbers that are taken in the folder, by a file of any ending or a folder."""
-    pattern = re.compile(rf"{stem}(\d+)_half{half}(\..*)?$")
-    taken = [int(found[1]) for path in folder.glob(f"{stem}*") if (found := pattern.fullmatch(path.name))]
-    return f"{stem}{max(taken, default=0) + 1:0{digits}d}_half{half}"
+def next_path(session: Session, series: layout.Series, ending: str = "") -> Path:
+    """First free path above all numbers that the session's half has taken, by a file of any ending or a folder."""
+    names = (path.name for path in (session.job_directory / series.folder).glob("*"))
+    taken = [found[0] for name in names if (found := series.number_and_half(name)) and found[1] == session.half]
+    return session.job_directory / series.path(max(taken, default=0) + 1, session.half, ending)
 
 
 def save_map(session: Session, coordinates: Tensor, *, label: str = "") -> tuple[Path, Portrait]:
-    """Write the map of the state at coordinates (D,) in A to the next maps/mapNNN_half{h}.mrc; also what draws it."""
-    folder = session.job_directory / MAPS
-    path = folder / f"{next_name(folder, 'map', session.half)}.mrc"
+    """Write the map of the state at coordinates (D,) in A under the next free name; also what draws it."""
+    path = next_path(session, layout.STATES, ".mrc")
     portrait = portrait_of(session, coordinates, label=label)
     write_volume(path, portrait.volume, session.pixel_size)
     return path, portrait
 
 
 def save_gaussians(session: Session, coordinates: Tensor) -> Path:
-    """Write the Gaussians of the state at coordinates (D,) as maps/mapNNN_half{h}.pdb, B-factor: displacement in A."""
-    folder = session.job_directory / MAPS
-    path = folder / f"{next_name(folder, 'map', session.half)}.pdb"
+    """Write the Gaussians of the state at coordinates (D,) as a PDB file, B-factor: displacement in A."""
+    path = next_path(session, layout.STATES, ".pdb")
     positions = session.state_positions(coordinates)
     moved = (positions - session.model.gaussians.positions.cpu()).norm(dim=1)
     write_gaussians_pdb(path, positions, session.model.gaussians.amplitudes, moved, box_centre(session))
@@ -80,6 +77,9 @@ def save_gaussians(session: Session, coordinates: Tensor) -> Path:
 def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = "movie") -> Movie:
     """Write the states along a path as maps, a ChimeraX script that plays them, and an animated picture.
 
+    One of these files becomes an output node: the map of the first state, an end of the motion, where the states of two movies
+    differ most. RELION's Display shows maps and no scripts or animations, and each node is a row in its list.
+
     Parameters
     ----------
     session
@@ -87,15 +87,14 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
     path : (F, D) A
         Coordinates of the states along the main motions.
     job, stage
-        For progress, and abort between two states.
+        For progress, abort between two states, and the output node.
 
     Returns
     -------
     Movie
-        In movies/movieNN_half{h}/ with the next free number.
+        In a folder of the next free name.
     """
-    parent = session.job_directory / MOVIES
-    folder = parent / next_name(parent, "movie", session.half, digits=2)
+    folder = next_path(session, layout.STATE_MOVIES)
     middle = session.state_positions(path[len(path) // 2])
     portraits = []
     for done, coordinates in enumerate(path, start=1):
@@ -106,10 +105,11 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
     pictures = _pictures(session, path, portraits, scene, job, stage)
     files = write_series(folder, [portrait.volume for portrait in portraits], session.pixel_size)
     first, last = portraits[0].positions, portraits[-1].positions
-    write_motion_arrows(folder / "motion.bild", first, last - first, box_centre(session))
-    write_chimerax_script(folder / "play.cxc", [file.name for file in files], scene.level, arrows="motion.bild")
-    files += [folder / "motion.bild", folder / "play.cxc"]
-    files += write_animation(folder / "animation", pictures)
+    arrows, script = folder / layout.MOVIE_ARROWS, folder / layout.MOVIE_SCRIPT
+    write_motion_arrows(arrows, first, last - first, box_centre(session))
+    write_chimerax_script(script, [file.name for file in files], scene.level, arrows=arrows.name)
+    files += [arrows, script, *write_animation(folder / layout.ANIMATION_STEM, pictures)]
+    job.add_output(files[0], layout.MAP_LABEL)
     return Movie(folder, portraits, scene, files)
 
 

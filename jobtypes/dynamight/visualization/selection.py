@@ -9,9 +9,8 @@ from matplotlib.path import Path as Polygon
 from numpy.typing import NDArray
 
 from jobtypes.common.particles import ParticleTable, write_particles
+from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
-
-SUBSETS = Path("subsets")
 
 
 def in_polygon(points: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -27,15 +26,15 @@ def in_range(values: NDArray[np.float64], lowest: float | None, highest: float |
 
 
 def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int64], half: int) -> Path:
-    """Write chosen rows of the particle STAR as the next subsets/subset_NNN_half{h}.star of the job.
+    """Write chosen rows of the particle STAR as the next subset of the job.
 
     Parameters
     ----------
     table
         The job's particles.
     job_directory
-        Where `subsets/` is.
-    rows
+        Of the job.
+    rows : (m,)
         0-based rows to keep; their order and all columns stay.
     half
         1 or 2; 0 for held-out particles of both.
@@ -47,8 +46,9 @@ def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int
     """
     if len(rows) == 0:
         raise UserError("The selection is empty, no subset was written; choose a larger region.")
-    folder = Path(job_directory) / SUBSETS
-    numbers = [int(path.name.split("_")[1]) for path in folder.glob("subset_[0-9]*_half*.star")]
-    path = folder / f"subset_{max(numbers, default=0) + 1:03d}_half{half}.star"
+    series = layout.PARTICLE_SUBSETS
+    names = (path.name for path in (Path(job_directory) / series.folder).glob("*"))
+    numbers = [found[0] for name in names if (found := series.number_and_half(name))]
+    path = Path(job_directory) / series.path(max(numbers, default=0) + 1, half, ".star")
     write_particles(table, path, rows=np.sort(rows))
     return path

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
 from jobtypes.dynamight.visualization.colourings import Colouring, colour_gaussians, colour_particles
 from jobtypes.dynamight.visualization.reductions import Reduction, reduce
@@ -72,8 +72,8 @@ class Session:
     def open(
         cls, job_directory: Path, half: int, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
     ) -> Session:
-        """Open a job's checkpoint; UserError as `load_forward_result`."""
-        return cls(job_directory, load_forward_result(job_directory, checkpoint_file, device), half)
+        """Open a job's checkpoint; UserError as `load_centred_result`."""
+        return cls(job_directory, load_centred_result(job_directory, checkpoint_file, device), half)
 
     @cached_property
     def coefficients(self) -> Tensor:
@@ -122,10 +122,6 @@ class Session:
         """Coefficients (K,) of the state at coordinates (D,)."""
         return self.motions.coefficients(coordinates[None])[0].to(self.coefficients.device)
 
-    def latent_state(self, latent: Tensor) -> Tensor:
-        """Coordinates (D,) in A of the state of a latent (d,)."""
-        return self.latent_states(latent[None])[0]
-
     def latent_states(self, latents: Tensor) -> Tensor:
         """Coordinates (m, D) in A of the states of latents (m, d)."""
         coefficients = self.model.field.coefficients(latents.to(self.coefficients))
@@ -146,7 +142,8 @@ class Session:
 
         Returns
         -------
-        (F, D) coordinates in A
+        (F, D) A
+            Their coordinates.
         """
         if motion >= len(self.motions):
             raise UserError(f"Motion {motion + 1} was asked for, but half {self.half} has {len(self.motions)} main motions.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import fsc, irfft3, rfft3, shells_3d
 from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.density import DensityRenderer, splat_points
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inverse_displacement import bounded_step
@@ -187,7 +188,7 @@ def half_reconstruction(job_directory: Path, half: int, box: int, pixel_size_ang
 
     Weight sqrt(2 FSC / (1 + FSC)), up to the first shell below 0.143. Source: Rosenthal and Henderson 2003, equation 20.
     """
-    paths = {h: Path(job_directory) / "backprojection" / f"map_half{h}.mrc" for h in (1, 2)}
+    paths = {h: Path(job_directory) / layout.half_map(h) for h in (1, 2)}
     if not all(path.is_file() for path in paths.values()):
         return None
     volumes = {}

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobtypes.common.job_paths import find_job, job_at_rest, working_directory
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.options import EMBEDDINGS, VisualizationOptions
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,17 +21,16 @@ def main(argv: Sequence[str]) -> int:
             setattr(arguments, name, getattr(arguments, name).absolute())
     project, directory = find_job(arguments.job_directory)
     with job_at_rest(project, directory) as register, working_directory(project):
-        from jobtypes.dynamight.model.result import load_forward_result, particles_of
-        from jobtypes.dynamight.outputs import PARTICLES_LABEL
+        from jobtypes.dynamight.model.result import load_centred_result, particles_of
         from jobtypes.dynamight.visualization.choice import Choice, chosen_rows
         from jobtypes.dynamight.visualization.selection import write_subset
 
         choice = Choice(**{name: getattr(arguments, name) for name in Choice.__dataclass_fields__})
-        forward = load_forward_result(directory, str(arguments.checkpoint_file or ""))
+        forward = load_centred_result(directory, str(arguments.checkpoint_file or ""))
         rows = chosen_rows(forward, choice, directory)
         table = particles_of(forward, project)
         path = write_subset(table, directory, rows, choice.half_set)
-        register(path, PARTICLES_LABEL)
+        register(path, layout.PARTICLES_LABEL)
     _say(f"Wrote {len(rows)} of {len(table)} particles to {path}.")
     return 0
 
@@ -47,10 +48,10 @@ def parser() -> argparse.ArgumentParser:
     """Arguments of the tool; those of a choice have the names of `choice.Choice`."""
     arguments = argparse.ArgumentParser(
         prog="relion_jobs_dynamight subset",
-        description="Write the particles that fulfil all conditions to JOB_DIR/subsets/subset_NNN_halfH.star: their rows as they "
+        description=f"Write the particles that fulfil all conditions to JOB_DIR/{layout.SUBSETS}/: their rows as they "
         "are in the job's STAR file, with its optics table. An open end of a range is 'min' or 'max'.",
     )
-    add = arguments.add_argument
+    in_job, add = VisualizationOptions.from_values({}), arguments.add_argument
     add("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
     add("--half-set", type=int, choices=(0, 1, 2), default=1, help="half set, in whose latent space is chosen; 0: only held-out "
         "particles, of both halves, chosen in the latent space of half 1")  # fmt: skip
@@ -65,9 +66,9 @@ def parser() -> argparse.ArgumentParser:
         "latent space")  # fmt: skip
     add("--n-clusters", type=int, metavar="N", help="divide the particles anew into so many clusters")
     add("--polygon", type=Path, metavar="FILE", help="text file with the corners of a polygon, x and y in each line")
-    add("--embedding", default="pca", choices=("pca", "umap", "ica", "raw"), help="drawing in which the polygon lies")
+    add("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="drawing in which the polygon lies")
     add("--axes", nargs=2, type=int, default=(1, 2), metavar=("X", "Y"), help="main motions (pca) or latent dimensions (raw) of "
         "the polygon's axes, counted from 1")  # fmt: skip
     add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
-    add("--seed", type=int, default=1, help="of clusters, umap and ica, as in the job (default 1)")
+    add("--seed", type=int, default=in_job.seed, help="of clusters, umap and ica (default %(default)s, as in the job)")
     return arguments

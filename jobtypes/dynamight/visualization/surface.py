@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from jobtypes.dynamight.figures import DISPLACEMENT_COLOURS
+from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS
 
 _LIGHT = (-0.45, 0.6, 0.66)  # from the upper left, towards the viewer
 _AMBIENT = 0.38
@@ -23,8 +23,10 @@ class SurfaceCamera:
     ----------
     rotation : (3, 3)
         Rows: the directions, in the map's frame, that point right, up and towards the viewer.
-    centre_angstroms, extent_angstroms
-        Point in the middle of the picture, and side of the square that it shows.
+    centre_angstroms : (3,)
+        Point in the middle of the picture.
+    extent_angstroms
+        Side of the square that it shows.
     pixels
         Side of the picture.
     """
@@ -53,8 +55,10 @@ class SurfaceCamera:
 
         Parameters
         ----------
-        volume, pixel_size
-            Map, and A per voxel.
+        volume : (N, N, N)
+            Map.
+        pixel_size
+            Its A per voxel.
         level
             Density of the surface.
         colour_points : (n, 3) A
@@ -64,7 +68,8 @@ class SurfaceCamera:
 
         Returns
         -------
-        (pixels, pixels, 3), 0 to 1, on white
+        (pixels, pixels, 3)
+            Red, green and blue, 0 to 1, on white.
         """
         fine = self._supersampled(volume, pixel_size, level, colour_points, colours)
         return np.clip(fine.reshape(self.pixels, 2, self.pixels, 2, 3).mean((1, 3)), 0, 1)

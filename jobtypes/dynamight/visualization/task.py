@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from jobtypes.common.devices import choose_device
-from jobtypes.dynamight.model.result import load_forward_result, particles_of
+from jobtypes.dynamight.model.result import load_centred_result, particles_of
+from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.visualization.held_out import held_out_particles
-from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.to_files import write_everything
 from jobtypes.dynamight.visualization.window.availability import why_no_window
 from relion_jobs.contract.options import Value
@@ -24,48 +24,48 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Say the plan in sentences; UserError where forward deformations or half-set 0 are missing, or are another job's."""
     options = VisualizationOptions.from_values(values)
     _, sentence = choose_device(options.gpu_id)
-    forward = load_forward_result(job_directory, options.checkpoint_file)
+    forward = load_centred_result(job_directory, options.fn_checkpoint)
     particles_of(forward, Path.cwd())
-    if options.half_set == 0:
+    if options.halfset == 0:
         held_out_particles(forward)
     return [
         sentence,
         f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.",
-        why_files(options) or _WINDOW,
+        why_files(headless=options.headless) or _WINDOW,
     ]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """Show one half set, or both on held-out particles."""
     options = VisualizationOptions.from_values(values)
-    torch.set_num_threads(options.n_threads)
+    torch.set_num_threads(options.nr_threads)
     device, sentence = choose_device(options.gpu_id)
     job.report(sentence)
-    forward = load_forward_result(job.directory, options.checkpoint_file, device)
+    forward = load_centred_result(job.directory, options.fn_checkpoint, device)
     particles_of(forward, job.project)  # files are written from them, at the end: refused now or not at all
     job.report(f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.")
-    reason = why_files(options)
+    reason = why_files(headless=options.headless)
     if reason is None:
         from jobtypes.dynamight.visualization.window.opening import show_window  # napari and Qt are needed from here on
 
-        show_window(forward, options, job)
+        show_window(forward, job, half_set=options.halfset, n_clusters=options.n_clusters, seed=options.seed)
     else:
         job.report(reason)
         write_everything(forward, options, job)
 
 
 def _what(options: VisualizationOptions) -> str:
-    if options.half_set == 0:
+    if options.halfset == 0:
         return "held-out particles as both halves' models see them"
     return (
-        f"half {options.half_set}, {options.n_motions} main motions of {options.n_frames} states each, "
+        f"half {options.halfset}, {options.n_motions} main motions of {options.n_frames} states each, "
         f"{options.n_clusters} clusters of particles"
     )
 
 
-def why_files(options: VisualizationOptions) -> str | None:
+def why_files(*, headless: bool) -> str | None:
     """Say in one sentence why states are written to files; None where a window is opened instead."""
-    if options.headless:
+    if headless:
         return f"As asked for, {_TO_FILES}"
     reason = why_no_window()
     return reason and f"{reason.rstrip('.')}; {_TO_FILES}"

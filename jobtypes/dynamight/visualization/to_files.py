@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult, particles_of
 from jobtypes.dynamight.motion_figures import draw_displacements, draw_gaussians, draw_latents
+from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.outputs import (
-    MAP_LABEL,
-    PARTICLES_LABEL,
     gather_logbook,
     rms_of_gaussians,
     write_gaussians_pdb,
@@ -20,7 +20,6 @@ from jobtypes.dynamight.outputs import (
 )
 from jobtypes.dynamight.visualization.figures import Portrait, draw_colourings, draw_states
 from jobtypes.dynamight.visualization.given_states import GivenState, states_of_latents, states_of_particles
-from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
 from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie, scene_of
 from jobtypes.dynamight.visualization.session import Clusters, Session
@@ -29,33 +28,29 @@ from jobtypes.dynamight.visualization.validation import compare_halves
 from jobtypes.dynamight.visualization.written_states import WrittenState, remove_listed, write_list
 from relion_jobs.contract.running_job import RunningJob
 
-FOLDER = Path("visualization")
 _STATES_IN_MONTAGE = 5
 _STATES_IN_FIGURE = 6
 _COLOURINGS = ("log density", "direction of motion", "location of motion", "cluster", "pose", "shift")
 
 
 def write_everything(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
-    """Draw one half set, or compare both on held-out particles, into visualization/, maps/, movies/ and logfile.pdf."""
-    if options.half_set == 0:
-        compare_halves(forward, job, job.directory / FOLDER)
+    """Draw one half set, or compare both on held-out particles, into files and logfile.pdf."""
+    if options.halfset == 0:
+        compare_halves(forward, job)
     else:
-        show_half(Session(job.directory, forward, options.half_set), options, job)
+        show_half(Session(job.directory, forward, options.halfset), options, job)
     draw_both_halves(forward, job)
     gather_logbook(job.directory, job)
 
 
 def draw_both_halves(forward: ForwardResult, job: RunningJob) -> None:
     """Figures that show both half sets side by side."""
-    figures = job.directory / FOLDER / "figures"
     halves = forward.halves
     rms = {half: rms_of_gaussians(part).cpu().numpy() for half, part in halves.items()}
-    draw_gaussians(
-        {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}, rms, figures / "02_gaussians.png"
-    )
-    draw_displacements(
-        {half: part.rms_displacement.cpu().numpy() for half, part in halves.items()}, figures / "03_displacements.png"
-    )
+    positions = {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}
+    draw_gaussians(positions, rms, job.directory / layout.ALL_GAUSSIANS_FIGURE)
+    displacements = {half: part.rms_displacement.cpu().numpy() for half, part in halves.items()}
+    draw_displacements(displacements, job.directory / layout.ALL_DISPLACEMENTS_FIGURE)
 
 
 def show_half(session: Session, options: VisualizationOptions, job: RunningJob) -> None:
@@ -65,11 +60,11 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
     job.report(
         f"Half {half}: rms displacement along the main motions {shares}. States are drawn from {session.maps.description}."
     )
-    given = given_states(session, options, job)
-    listed = job.directory / FOLDER / f"states_half{half}.tsv"
+    given = given_states(session, job, particles_file=options.particles_file, latents_file=options.latents_file)
+    listed = job.directory / layout.shown_states(half)
     remove_listed(listed, job.directory)
     clusters = session.clusters(options.n_clusters, options.seed)
-    draw_embedding(session, options, clusters, job)
+    draw_embedding(session, clusters, job, method=options.embedding, seed=options.seed)
     written: list[WrittenState] = []
 
     def keep(states: list[WrittenState]) -> None:
@@ -81,26 +76,26 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
         keep(show_given(session, given, job))
     n_motions = min(options.n_motions, len(session.motions))
     for motion in range(n_motions):
-        keep(show_motion(session, motion, options, job))
+        keep(show_motion(session, motion, job, n_frames=options.n_frames))
         job.progress("motions", motion + 1, n_motions, "motions")
     if options.do_trajectory and given:
-        keep(show_trajectory(session, given, options, job))
-    report_regions(session, options, job)
+        keep(show_trajectory(session, given, job, n_frames=options.n_frames))
+    report_regions(session, job, count=options.n_regions, seed=options.seed)
     write_files(session, job, clusters.labels)
     job.report(f"What each of the {len(written)} maps shows is listed in {listed}.")
 
 
-def given_states(session: Session, options: VisualizationOptions, job: RunningJob) -> list[GivenState]:
+def given_states(session: Session, job: RunningJob, *, particles_file: str | None, latents_file: str | None) -> list[GivenState]:
     """States of the particles and latents that the user has listed; those outside the data are named."""
     states: list[GivenState] = []
-    if options.particles_file:
+    if particles_file:
         table = particles_of(session.forward, job.project)
-        found, elsewhere = states_of_particles(session, job.project / options.particles_file, table)
+        found, elsewhere = states_of_particles(session, job.project / particles_file, table)
         states += found
         if elsewhere:
-            job.warn(f"{elsewhere} particle(s) of {options.particles_file} belong to half {3 - session.half} and are left out.")
-    if options.latents_file:
-        states += states_of_latents(session, job.project / options.latents_file)
+            job.warn(f"{elsewhere} particle(s) of {particles_file} belong to half {3 - session.half} and are left out.")
+    if latents_file:
+        states += states_of_latents(session, job.project / latents_file)
     if states:
         outside = session.outside(torch.stack([state.coordinates for state in states]))
         names = ", ".join(state.name for state, is_outside in zip(states, outside, strict=True) if is_outside)
@@ -109,14 +104,14 @@ def given_states(session: Session, options: VisualizationOptions, job: RunningJo
     return states
 
 
-def draw_embedding(session: Session, options: VisualizationOptions, clusters: Clusters, job: RunningJob) -> None:
+def draw_embedding(session: Session, clusters: Clusters, job: RunningJob, *, method: str, seed: int) -> None:
     """Density and displacement of the particles in the latent space, and what else they can be coloured by."""
-    half, figures = session.half, job.directory / FOLDER / "figures"
-    reduction = session.reduction(options.embedding, seed=options.seed)
+    half = session.half
+    reduction = session.reduction(method, seed=seed)
     draw_latents(
         {half: reduction.points},
         {half: session.part.rms_displacement.cpu().numpy()},
-        figures / f"01_latents_half{half}.png",
+        job.directory / layout.latents_figure(half),
         axis_labels={half: reduction.labels},
         title=f"Latent space of half {half}",
         marked={half: reduction.points[clusters.particles]},
@@ -125,7 +120,7 @@ def draw_embedding(session: Session, options: VisualizationOptions, clusters: Cl
     draw_colourings(
         reduction,
         [session.colouring(name, reduction, clusters) for name in names],
-        figures / f"01_latents_more_half{half}.png",
+        job.directory / layout.colourings_figure(half),
         half=half,
         least_moved=session.least_moved,
     )
@@ -139,7 +134,7 @@ def show_clusters(session: Session, clusters: Clusters, job: RunningJob) -> list
     draw_states(
         scene,
         portraits[:_STATES_IN_FIGURE],
-        job.directory / FOLDER / "figures" / f"05_clusters_half{session.half}.png",
+        job.directory / layout.clusters_figure(session.half),
         title=f"States of clusters of half {session.half}",
         caption="State of the particle in the middle of each cluster, numbered as in the latent space, in the order of the first "
         "main motion, in two views at a right angle. Colour: displacement from the consensus, in Å.",
@@ -156,7 +151,7 @@ def show_given(session: Session, given: list[GivenState], job: RunningJob) -> li
     draw_states(
         scene,
         portraits[:_STATES_IN_FIGURE],
-        job.directory / FOLDER / "figures" / f"06_listed_states_half{session.half}.png",
+        job.directory / layout.listed_states_figure(session.half),
         title=f"Listed states of half {session.half}",
         caption=f"States of the particles or latents that were asked for, in two views at a right angle.{more} Colour: "
         "displacement from the consensus, in Å; states outside the data are grey.",
@@ -168,12 +163,12 @@ def show_given(session: Session, given: list[GivenState], job: RunningJob) -> li
 def write_states(
     session: Session, names: list[str], states: list[torch.Tensor], job: RunningJob
 ) -> tuple[list[WrittenState], list[Portrait]]:
-    """Save the maps of states (D,) each as maps/mapNNN_half{h}.mrc and register them."""
+    """Save the maps of states (D,) each and register them."""
     written, portraits = [], []
     for done, (name, coordinates) in enumerate(zip(names, states, strict=True), start=1):
         job.check_abort()
         path, portrait = save_map(session, coordinates, label=name)
-        job.add_output(path, MAP_LABEL)
+        job.add_output(path, layout.MAP_LABEL)
         written.append(written_state(session, path, name, coordinates, is_outside=portrait.outside))
         portraits.append(portrait)
         job.progress("states", done, len(names), "maps")
@@ -187,15 +182,15 @@ def written_state(session: Session, path: Path, name: str, coordinates: torch.Te
     return WrittenState(path.relative_to(session.job_directory), name, coordinates, rms, is_outside)
 
 
-def show_motion(session: Session, motion: int, options: VisualizationOptions, job: RunningJob) -> list[WrittenState]:
+def show_motion(session: Session, motion: int, job: RunningJob, *, n_frames: int) -> list[WrittenState]:
     """Maps along one main motion, their ChimeraX script, animation and figure."""
-    half, path = session.half, session.traversal(motion, options.n_frames)
+    half, path = session.half, session.traversal(motion, n_frames)
     movie = save_movie(session, path, job, stage=f"main motion {motion + 1}")
     draw_montage(
         session,
         movie,
         [f"{float(coordinates[motion]):+.1f} Å" for coordinates in path],
-        job.directory / FOLDER / "figures" / f"04_motion{motion + 1:02d}_half{half}.png",
+        job.directory / layout.motion_figure(motion + 1, half),
         title=f"Main motion {motion + 1} of half {half}",
         what=f"States along main motion {motion + 1}, from its 2nd to its 98th percentile over the particles, in two views at "
         "a right angle; the number is the position along the motion (rms over the density).",
@@ -203,18 +198,16 @@ def show_motion(session: Session, motion: int, options: VisualizationOptions, jo
     return _list_movie(session, movie, path, f"main motion {motion + 1}", job)
 
 
-def show_trajectory(
-    session: Session, given: list[GivenState], options: VisualizationOptions, job: RunningJob
-) -> list[WrittenState]:
+def show_trajectory(session: Session, given: list[GivenState], job: RunningJob, *, n_frames: int) -> list[WrittenState]:
     """Movie that goes smoothly through the listed states."""
     corners = torch.stack([state.coordinates for state in given]).double().numpy()
-    path = torch.from_numpy(smooth_path(corners, options.n_frames)).float()
+    path = torch.from_numpy(smooth_path(corners, n_frames)).float()
     movie = save_movie(session, path, job, stage="trajectory")
     draw_montage(
         session,
         movie,
         [f"state {number}" for number in range(1, len(path) + 1)],
-        job.directory / FOLDER / "figures" / f"07_trajectory_half{session.half}.png",
+        job.directory / layout.trajectory_figure(session.half),
         title=f"Trajectory through listed states of half {session.half}",
         what=f"States on a smooth path through {given[0].name} to {given[-1].name}, in two views at a right angle.",
     )
@@ -251,7 +244,7 @@ def _first_motion(session: Session) -> torch.Tensor:
     return last - first
 
 
-def report_regions(session: Session, options: VisualizationOptions, job: RunningJob) -> None:
+def report_regions(session: Session, job: RunningJob, *, count: int, seed: int) -> None:
     """Table of displacement per region."""
     gaussians = session.model.gaussians
     regions, _ = find_regions(
@@ -259,10 +252,10 @@ def report_regions(session: Session, options: VisualizationOptions, job: Running
         gaussians.amplitudes.cpu(),
         session.gaussians.basis.cpu(),
         session.coefficients.cpu(),
-        count=options.n_regions,
-        seed=options.seed,
+        count=count,
+        seed=seed,
     )
-    path = job.directory / FOLDER / f"regions_half{session.half}.tsv"
+    path = job.directory / layout.shown_regions(session.half)
     write_regions(path, regions)
     most, least = regions[0], regions[-1]
     where = ", ".join(f"{value:.0f}" for value in most.centre_angstroms)
@@ -274,12 +267,12 @@ def report_regions(session: Session, options: VisualizationOptions, job: Running
 
 def write_files(session: Session, job: RunningJob, labels: NDArray[np.int64]) -> None:
     """Gaussians for ChimeraX or PyMOL, and the particles with their latents."""
-    folder, half = job.directory / FOLDER, session.half
+    half = session.half
     rms = rms_of_gaussians(session.part)
     gaussians = session.model.gaussians
-    path = folder / f"gaussians_half{half}.pdb"
+    path = job.directory / layout.shown_gaussians(half)
     write_gaussians_pdb(path, gaussians.positions, gaussians.amplitudes, rms, box_centre(session))
     table = particles_of(session.forward, job.project)
-    path = folder / f"particles_half{half}.star"
+    path = job.directory / layout.shown_particles(half)
     write_particles_with_latents(table, path, [(session.part, session.motions)], {"rlnDynamightCluster": labels + 1})
-    job.add_output(path, PARTICLES_LABEL)
+    job.add_output(path, layout.PARTICLES_LABEL)

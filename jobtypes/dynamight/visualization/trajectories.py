@@ -22,13 +22,14 @@ def smooth_path(points: NDArray[np.float64], n_frames: int, *, smoothing: float 
         Corners, in order. The path goes smoothly through all of them and never swings beyond them (monotone cubic, over the
         length of the straight path).
     n_frames
-        Points F to return; the first and last are the ends of the path.
+        Points F to return.
     smoothing
         Width of a Gaussian that is run along the path, as a share of its length, to take the tremor out of a hand-drawn one.
 
     Returns
     -------
     (F, d)
+        Points of the path, its ends among them.
 
     Raises
     ------

@@ -9,16 +9,15 @@ import numpy as np
 
 from jobtypes.common.particles import write_particles
 from jobtypes.common.whole_files import written_whole
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult, particles_of
-from jobtypes.dynamight.outputs import HELD_OUT_ERROR, PARTICLES_LABEL
+from jobtypes.dynamight.outputs import HELD_OUT_ERROR
 from jobtypes.dynamight.visualization.figures import draw_disagreement
 from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out_particles
 from relion_jobs.contract.running_job import RunningJob
 
-PARTICLES = "particles_half0.star"
 
-
-def compare_halves(forward: ForwardResult, job: RunningJob, folder: Path) -> None:
+def compare_halves(forward: ForwardResult, job: RunningJob) -> None:
     """Draw where the two halves' models disagree about held-out particles, and write these particles.
 
     Parameters
@@ -26,9 +25,7 @@ def compare_halves(forward: ForwardResult, job: RunningJob, folder: Path) -> Non
     forward
         Both halves.
     job
-        For the log and the output nodes.
-    folder
-        visualization/ of the job: figures/06_disagreement.png, disagreement.json and particles_half0.star go there.
+        The running job, for the log and the output nodes.
     """
     particles = held_out_particles(forward)
     found = particles.disagreements
@@ -42,15 +39,15 @@ def compare_halves(forward: ForwardResult, job: RunningJob, folder: Path) -> Non
         {half: part.particle_motion.numpy() for half, part in found.items()},
         {half: part.gaussian_error.numpy() for half, part in found.items()},
         {half: part.gaussian_motion.numpy() for half, part in found.items()},
-        folder / "figures" / "06_disagreement.png",
+        job.directory / layout.DISAGREEMENT_FIGURE,
     )
     numbers = {
         f"half{half}": {"rms_error_angstroms": r.rms_error, "rms_motion_angstroms": r.rms_motion, "correlation": r.correlation}
         for half, r in found.items()
     }
-    with written_whole(folder / "disagreement.json") as temporary:
+    with written_whole(job.directory / layout.DISAGREEMENT) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1))
-    _write_held_out(particles, job, folder / PARTICLES)
+    _write_held_out(particles, job, job.directory / layout.HELD_OUT_PARTICLES)
 
 
 def _write_held_out(particles: HeldOutParticles, job: RunningJob, path: Path) -> None:
@@ -58,5 +55,5 @@ def _write_held_out(particles: HeldOutParticles, job: RunningJob, path: Path) ->
     order = np.argsort(particles.rows)
     columns = {"rlnDynamightRmsDisplacement": particles.motion[order], HELD_OUT_ERROR: particles.errors[order]}
     write_particles(particles_of(particles.forward, job.project), path, rows=particles.rows[order], **columns)
-    job.add_output(path, PARTICLES_LABEL)
+    job.add_output(path, layout.PARTICLES_LABEL)
     job.report(f"Wrote the {len(particles)} held-out particles of both halves to {path}, disagreement in A beside each.")

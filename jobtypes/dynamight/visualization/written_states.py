@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from torch import Tensor
 
-from jobtypes.common.whole_files import written_whole
-from jobtypes.dynamight.visualization.saving import MAPS, MOVIES
+from jobtypes.common.small_tables import read_small_tables, write_small_tables
+from jobtypes.dynamight import layout
 
 
 @dataclass(frozen=True)
@@ -39,24 +40,44 @@ class WrittenState:
 
 
 def write_list(path: Path, states: Sequence[WrittenState]) -> None:
-    """Write the list as tab-separated text with a header line, lengths in A."""
-    count = max((len(state.coordinates) for state in states), default=0)
-    lines = ["\t".join(["file", "state", "outside_data", "rms_A", *(f"motion{i + 1}_A" for i in range(count))])]
-    for state in states:
-        numbers = [f"{value:.2f}" for value in (state.rms_angstroms, *state.coordinates.tolist())]
-        lines.append("\t".join([str(state.file), state.name, "yes" if state.outside else "no", *numbers]))
-    with written_whole(path) as temporary:
-        temporary.write_text("\n".join([*lines, ""]))
+    """Write the list as a STAR file, data_states, lengths in A."""
+    table = pd.DataFrame(
+        {
+            "file": [str(state.file) for state in states],
+            "state": [state.name for state in states],
+            "outside_data": ["yes" if state.outside else "no" for state in states],
+            "rms_A": [state.rms_angstroms for state in states],
+        }
+    )
+    for motion, along in enumerate(zip(*(state.coordinates.tolist() for state in states), strict=True), start=1):
+        table[f"motion{motion}_A"] = along
+    write_small_tables(path, {"states": table}, decimals=2)
 
 
 def remove_listed(path: Path, job_directory: Path) -> None:
-    """Remove the maps and movies that an earlier run has listed, and the list; what was saved by hand stays."""
-    if not path.is_file():
-        return
-    for line in path.read_text().splitlines()[1:]:
-        file = Path(line.split("\t")[0])
-        if file.parts[:1] == MAPS.parts and len(file.parts) == 2:
-            (job_directory / file).unlink(missing_ok=True)
-        elif file.parts[:1] == MOVIES.parts and len(file.parts) == 3:
-            shutil.rmtree(job_directory / file.parent, ignore_errors=True)
-    path.unlink()
+    """Remove the maps and movies that an earlier run has listed, and the list; what was saved by hand stays.
+
+    Raises
+    ------
+    UserError
+        The list is damaged.
+    """
+    for listed, read in ((path, _files_in), (path.with_suffix(".tsv"), _files_in_text)):
+        if not listed.is_file():
+            continue
+        for file in map(Path, read(listed)):
+            if file.parts[:1] == layout.MAPS.parts and len(file.parts) == 2:
+                (job_directory / file).unlink(missing_ok=True)
+            elif file.parts[:1] == layout.MOVIES.parts and len(file.parts) == 3:
+                shutil.rmtree(job_directory / file.parent, ignore_errors=True)
+        listed.unlink()
+
+
+def _files_in(path: Path) -> list[str]:
+    tables = read_small_tables(path, {"states": ("file",)}, texts=("file", "state"))
+    return list(tables["states"]["file"])
+
+
+def _files_in_text(path: Path) -> list[str]:
+    """Files in a list as version 0.1 wrote it: tab-separated, with a header line."""
+    return [line.split("\t")[0] for line in path.read_text(errors="replace").splitlines()[1:]]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 from relion_jobs.ondisk import job_star
 
@@ -223,6 +225,8 @@ def test_a_dynamight_job_is_written_as_relion_writes_it(project):
         ]
     )
     assert request.values["other_args"] == "--seed 5"
+    # a RELION without our PATH must find it
+    assert request.values["fn_dynamight_exe"] == str(Path(sys.executable).with_name("relion_jobs_dynamight"))
     assert project.text(".gui_dynamightjob.star") == project.text(f"{job}job.star")
     assert (project.path / "DynaMight" / "flex_run").resolve() == project.path / job.rstrip("/")
     pipeline = project.text("default_pipeline.star")

@@ -79,7 +79,7 @@ def test_the_backprojection_call_of_relion_is_understood(dynamight):
     assert found.values["fn_checkpoint"] == "c.pth"
 
 
-def test_options_of_another_task_are_ignored_with_a_warning(dynamight):
+def test_options_of_another_task_are_ignored_and_that_is_said(dynamight):
     found = settings(dynamight, VIEWER)
     assert found.values["halfset"] == 2
     assert any("--n-" in remark and "ignores" in remark for remark in found.remarks)

@@ -43,6 +43,7 @@ def test_a_process_that_dies_without_a_word_is_marked_by_who_waits(project, mood
     job = project.new("trouble", "-o", f"mood={mood}")
     done = project.call("run", job)
     assert done.returncode == 1
+    assert not (project.path / job / ".relion_jobs_run.owner").exists()
     assert cause in done.stderr
     assert project.marks(job) == [FAILURE]
     assert project.status(job) == "Failed"
@@ -57,6 +58,7 @@ def test_a_detached_job_that_was_killed_is_noticed_by_status(project):
     project.wait_until(lambda: "is gone and left no mark" in project.call("status").stderr)
     assert project.marks(job) == [FAILURE]
     assert project.status(job) == "Failed"
+    assert not (project.path / job / ".relion_jobs_run.owner").exists()
 
 
 def test_warnings_reach_the_terminal_and_run_err(project):

@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from relion_jobs import cli
-from relion_jobs.ondisk import job_star, scheme_star
+from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.project import read_pipeline
-from relion_jobs.pipeline.scheme import Edge, Operator, Scheme, SchemeJob, Variable
+from relion_jobs.schemes import scheme_star
+from relion_jobs.schemes.graph import Edge, Operator, Scheme, SchemeJob, Variable
 
 TOY = "relion.external.toy"
 FLOATS = {"i": Variable(0.0, 0.0), "most": Variable(3.0, 3.0), "pace": Variable(0.0, 0.0)}
@@ -110,6 +112,34 @@ def test_a_failed_job_ends_the_scheme_and_a_new_run_tries_the_node_again(project
     (project.path / "parts.star").write_text("\ndata_x\n\nloop_\n_a\n1\n")
     assert project.call("scheme", "run", "loop").returncode == 0
     assert [status for _, status in jobs_of(project.path)] == ["Failed", "Succeeded", "Succeeded", "Succeeded"]
+
+
+def test_a_scheme_that_came_to_its_end_starts_at_its_beginning(project):
+    make(project.path, edges=(Edge("count", "again"),))
+    for number in (2, 4):
+        assert project.call("scheme", "run", "loop").returncode == 0
+        assert scheme_star.read(project.path, "loop").current_node == "undefined"
+        assert len(jobs_of(project.path)) == number
+
+
+def test_the_list_tells_how_schemes_stand_that_relions_schemer_ran_without_leaving_marks(project):
+    scheme = make(project.path)
+
+    def list_of():
+        return project.call("scheme", "list").stdout.splitlines()[1]
+
+    assert list_of().endswith("not run yet")
+    assert project.call("scheme", "run", "loop").returncode == 0
+    assert list_of().endswith("Succeeded")
+    # RELION's schemer runs it again, from the command line: it knows nothing of the mark
+    done = scheme_star.read(project.path, "loop")
+    scheme_star.write(replace(done, current_node="count"), project.path)
+    assert list_of().endswith("begun, and nobody runs it; External/job003/ is Succeeded")
+    (project.path / "Schemes/loop/RELION_JOB_EXIT_SUCCESS").unlink()
+    scheme_star.write(done, project.path)
+    assert list_of().endswith("ended: it has reached an exit")
+    scheme_star.write(scheme, project.path)
+    assert list_of().endswith("not run yet")
 
 
 def test_a_killed_run_is_taken_up_and_no_job_runs_twice(project):

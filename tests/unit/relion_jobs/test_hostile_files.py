@@ -20,6 +20,7 @@ from relion_jobs.running.registry import registry
 
 OUTSIDE = ["../outside", "/tmp/outside", "Link/outside", "External/../../outside", "External/job001/../../../outside"]
 TOY = "relion.external.toy"
+STRANGER = 54321
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_entries_are_not_made_or_removed_through_a_link(place):
     pipeline = add_process(Pipeline(), Process("External/job001/", None, TOY, Status.SCHEDULED))
     pipeline = add_outputs(pipeline, "External/job001/", [Node("External/job001/a.mrc", "DensityMap.mrc")])
     nodes_directory.add_entries(place, pipeline, "External/job001/")
-    nodes_directory.remake(place, pipeline)
+    nodes_directory.remove_entries(place, pipeline, "External/job001/")
     assert (place / ".Nodes").is_symlink()
 
 
@@ -141,6 +142,43 @@ def test_a_plugin_that_anybody_may_write_is_not_imported(tmp_path, name):
     (folder / name).chmod(0o777)
     with pytest.raises(UserError, match="every account"):
         registry([folder], {}).find("stranger")
+
+
+def give_away(monkeypatch, path):
+    """Let a file belong to another account: really, where this is root, else by what is said of it."""
+    if os.geteuid() == 0:
+        os.chown(path, STRANGER, -1)
+        return
+    stat = type(path).stat
+
+    def of_a_stranger(self, **keywords):
+        found = stat(self, **keywords)
+        fields = list(found)
+        fields[4] = STRANGER
+        return os.stat_result(fields) if self == path else found
+
+    monkeypatch.setattr(type(path), "stat", of_a_stranger)
+
+
+def test_a_site_configuration_of_another_account_is_not_used_unless_the_user_names_it(place, monkeypatch):
+    (place / "site.yaml").write_text("queue_name: gpu\n")
+    give_away(monkeypatch, place / "site.yaml")
+    with pytest.raises(UserError, match=rf"belongs to account {STRANGER} and .*; if you trust it, name it: export RELION_JOBS_S"):
+        read_site(place, {})
+    assert read_site(place, {"RELION_JOBS_SITE": str(place / "site.yaml")}).queue_name == "gpu"
+
+
+@pytest.mark.parametrize("name", ["", "job.py", "task.py"])
+def test_a_plugin_of_another_account_is_not_imported_unless_the_user_names_it(tmp_path, monkeypatch, name):
+    folder = tmp_path / f"visitor{name.partition('.')[0]}"
+    folder.mkdir()
+    (folder / "job.py").write_text("raise RuntimeError('was run')\n")
+    (folder / "task.py").write_text("")
+    give_away(monkeypatch, folder / name)
+    with pytest.raises(UserError, match=rf"belongs to account {STRANGER} and .* name its folder: export RELION_JOBS_PLUGINS="):
+        registry([folder], {}).find(folder.name)
+    with pytest.raises(UserError, match="was run"):
+        registry([], {"RELION_JOBS_PLUGINS": str(folder)}).find(folder.name)
 
 
 @pytest.mark.parametrize("name", ["two words", "it's", 'a"b', "molécule", "None", "x;y", "-o", "$HOME", "a\nb"])

@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS_ON_DARK
 from jobtypes.dynamight.visualization.colourings import GAUSSIAN_COLOURINGS, PARTICLE_COLOURINGS
 from jobtypes.dynamight.visualization.half_view import CHOICES, SOURCES
 from jobtypes.dynamight.visualization.reductions import METHODS
-from jobtypes.dynamight.visualization.window.molecule_layers import AMOUNTS
 
 _SLIDER_STEPS = 200
 
@@ -30,7 +30,7 @@ _SLIDER_STEPS = 200
 class ColourBar(QWidget):
     """A colour scale between two numbers with a unit."""
 
-    def __init__(self, colours: Colormap = AMOUNTS) -> None:
+    def __init__(self, colours: Colormap = DISPLACEMENT_COLOURS_ON_DARK) -> None:
         super().__init__()
         table = np.ascontiguousarray(np.round(255 * colours(np.linspace(0, 1, 128))[None, :, :3]).astype(np.uint8))
         self._image = QImage(table.tobytes(), 128, 1, 3 * 128, QImage.Format.Format_RGB888).copy()

@@ -16,7 +16,6 @@ from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.half_view import HalfView, ShownState, open_view
 from jobtypes.dynamight.visualization.movie_paths import MoviePath, along_motion, along_stroke, shown_states
-from jobtypes.dynamight.visualization.options import VisualizationOptions
 from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.selection import in_polygon
 from jobtypes.dynamight.visualization.state_surfaces import Mesh, StateSurfaces
@@ -40,15 +39,16 @@ class Explorer(QWidget):
         An empty napari viewer.
     forward
         The job's forward deformations.
-    options
-        Half set, reduction, seed and so on to begin with.
     job
         The running job.
+    n_clusters, seed
+        Of the clusters, and of every random choice.
     """
 
-    def __init__(self, viewer: Viewer, forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
+    def __init__(self, viewer: Viewer, forward: ForwardResult, job: RunningJob, *, n_clusters: int, seed: int) -> None:
         super().__init__()
-        self.viewer, self.forward, self.options, self.job = viewer, forward, options, job
+        self.viewer, self.forward, self.job = viewer, forward, job
+        self.n_clusters, self.seed = n_clusters, seed
         self.view: HalfView | None = None
         self.state: ShownState | None = None
         self.point: NDArray[np.float64] | None = None
@@ -127,8 +127,8 @@ class Explorer(QWidget):
 
         def work(progress: Progress) -> tuple[HalfView, Mesh, Reduction, Colouring]:
             view = open_view(choice, self.forward, self.job.directory)
-            view.reduction = view.reduce(method, self.options.seed)
-            colouring = view.colouring(name, self.options.n_clusters, self.options.seed)
+            view.reduction = view.reduce(method, self.seed)
+            colouring = view.colouring(name, self.n_clusters, self.seed)
             return view, view.surface_of_consensus(view.surfaces.level), view.reduction, colouring
 
         self.background.run(f"opening {choice}", work, self._opened)
@@ -163,8 +163,8 @@ class Explorer(QWidget):
         view, method, name = self.view, self.top.method, self.top.colouring.currentText()
 
         def work(progress: Progress) -> tuple[Reduction, Colouring]:
-            reduction = view.reduction if view.reduction.method == method else view.reduce(method, self.options.seed)
-            return reduction, view.colouring(name, self.options.n_clusters, self.options.seed)
+            reduction = view.reduction if view.reduction.method == method else view.reduce(method, self.seed)
+            return reduction, view.colouring(name, self.n_clusters, self.seed)
 
         self.background.run(f"drawing by {method}", work, self._redrawn)
 

@@ -10,11 +10,12 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 
+from jobtypes.dynamight.colours import OUTSIDE_COLOUR, STATE_COLOUR, on_dark
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.latent_drawing import DARK, draw_latent_space
 from jobtypes.dynamight.visualization.reductions import Reduction
 
-_STATE, _OUTSIDE, _PATH, _SELECTION = "#ff4f6d", "#9aa0ac", "#ffd166", "#7fe3ff"
+_PATH, _SELECTION = "#ffd166", "#7fe3ff"
 _LEFT, _MIDDLE, _RIGHT = 1, 2, 3
 
 
@@ -63,7 +64,7 @@ class LatentCanvas(FigureCanvasQTAgg):
 
     def mark_state(self, point: NDArray[np.float64] | None, inside: bool = True) -> None:
         """Mark the state that is shown, grey outside the data; None: no mark."""
-        self._overlay["state"].set_markerfacecolor(_STATE if inside else _OUTSIDE)
+        self._overlay["state"].set_markerfacecolor(on_dark(STATE_COLOUR) if inside else OUTSIDE_COLOUR)
         self._set("state", np.zeros((0, 2)) if point is None else np.atleast_2d(point))
 
     def mark_trajectory(self, path: NDArray[np.float64]) -> None:

@@ -6,13 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.colors import to_rgba
 from napari import Viewer
 from napari.layers import Image, Points, Surface
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.dynamight.colours import (
+    CONSENSUS_COLOUR,
+    DISPLACEMENT_COLOURS_ON_DARK,
+    HALF_COLOURS,
+    OUTSIDE_COLOUR,
+    SURFACE_COLOUR,
+    on_dark,
+)
 from jobtypes.dynamight.visualization.state_surfaces import Mesh
 
 _UNITS = ("angstrom",) * 3
@@ -24,13 +32,11 @@ def _one_colour(colour: str, name: str) -> Colormap:
     return Colormap([to_rgba(colour)] * 2, name=name)
 
 
-# as figures.DISPLACEMENT_COLOURS, but nothing in it is dark: the light does that, on black
-AMOUNTS = LinearSegmentedColormap.from_list("displacement", ("#dfe3ea", "#ffd08a", "#ff7a45", "#e0244f"))
-_AMOUNTS = Colormap(AMOUNTS(np.linspace(0, 1, 64)), name="displacement")
-_OUTSIDE = _one_colour("0.5", "outside the data")
-_PLAIN = _one_colour("#c9d2e0", "plain")
-_CONSENSUS = _one_colour("#8fb8e8", "consensus")
-_HALVES = {1: _one_colour("#4f93d8", "half 1"), 2: _one_colour("#e8834a", "half 2")}  # of figures.HALF_COLOURS, lit
+_DISPLACEMENT = Colormap(DISPLACEMENT_COLOURS_ON_DARK(np.linspace(0, 1, 64)), name="displacement")
+_OUTSIDE = _one_colour(OUTSIDE_COLOUR, "outside the data")
+_PLAIN = _one_colour(on_dark(SURFACE_COLOUR), "plain")
+_CONSENSUS = _one_colour(on_dark(CONSENSUS_COLOUR), "consensus")
+_HALVES = {half: _one_colour(on_dark(colour), f"half {half}") for half, colour in HALF_COLOURS.items()}
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class MoleculeLayers:
         )
         self.consensus = self._surface("consensus map", _CONSENSUS, opacity=0.35)
         self.other = self._surface("state by the other half", _HALVES[2])
-        self.state = self._surface("state", _AMOUNTS)
+        self.state = self._surface("state", _DISPLACEMENT)
         self.state.visible = True
         self.gaussians: Points = viewer.add_points(
             np.zeros((1, 3)), name="Gaussians", size=1.0, border_width=0, shading="spherical", visible=False, units=_UNITS
@@ -125,7 +131,7 @@ class MoleculeLayers:
         elif two:
             self.state.colormap = _HALVES[1]
         else:
-            self.state.colormap = _AMOUNTS if self.colour_by_displacement else _PLAIN
+            self.state.colormap = _DISPLACEMENT if self.colour_by_displacement else _PLAIN
         if two or self.other.visible:
             self.other.data = _napari(appearance.other or _NOTHING)
             self.other.visible = two
@@ -140,7 +146,7 @@ class MoleculeLayers:
         if values.ndim == 2:
             return values
         low, high = self.gaussian_limits
-        return np.asarray(AMOUNTS(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
+        return np.asarray(DISPLACEMENT_COLOURS_ON_DARK(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
 
     def look_inside(self, inside: bool) -> None:
         """Make the state's surfaces so clear that the Gaussians in them are seen, or solid."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import particles_of
-from jobtypes.dynamight.outputs import MAP_LABEL, PARTICLES_LABEL, gather_logbook
+from jobtypes.dynamight.outputs import gather_logbook
 from jobtypes.dynamight.visualization import saving
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.latent_drawing import save_latent_space
@@ -19,13 +20,11 @@ from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
-FIGURES = Path("visualization/figures")
-
 
 def save_state(session: Session, coordinates: Tensor, job: RunningJob) -> Path:
     """Write the map of a state and register it."""
     path, _ = saving.save_map(session, coordinates)
-    job.add_output(path, MAP_LABEL)
+    job.add_output(path, layout.MAP_LABEL)
     return path
 
 
@@ -35,12 +34,8 @@ def save_gaussians(session: Session, coordinates: Tensor, job: RunningJob) -> Pa
 
 
 def save_movie(session: Session, path: Tensor, job: RunningJob) -> Path:
-    """Write the states along a path, and register their maps."""
-    movie = saving.save_movie(session, path, job)
-    for file in movie.files:
-        if file.suffix == ".mrc":
-            job.add_output(file, MAP_LABEL)
-    return movie.folder
+    """Write the states along a path."""
+    return saving.save_movie(session, path, job).folder
 
 
 def save_selection(session: Session, selected: NDArray[np.bool_], both_halves: bool, job: RunningJob) -> Path:
@@ -52,14 +47,13 @@ def save_selection(session: Session, selected: NDArray[np.bool_], both_halves: b
         rows = np.concatenate((rows, session.of_other_half(selected)))
     table = particles_of(session.forward, job.project)
     path = write_subset(table, session.job_directory, rows, session.half)
-    job.add_output(path, PARTICLES_LABEL)
+    job.add_output(path, layout.PARTICLES_LABEL)
     return path
 
 
 def save_figure(session: Session, reduction: Reduction, colouring: Colouring, job: RunningJob) -> Path:
     """Write the drawing of the latent space, and make logfile.pdf anew."""
-    name = f"07_{reduction.method}_{colouring.name.replace(' ', '_')}_half{session.half}.png"
-    path = session.job_directory / FIGURES / name
+    path = session.job_directory / layout.saved_latents_figure(reduction.method, colouring.name, session.half)
     save_latent_space(path, reduction, colouring, least_moved=session.least_moved, half=session.half)
     gather_logbook(session.job_directory, job)
     return path
@@ -67,5 +61,4 @@ def save_figure(session: Session, reduction: Reduction, colouring: Colouring, jo
 
 def picture_path(session: Session) -> Path:
     """Next free name of a picture of the window."""
-    folder = session.job_directory / "visualization"
-    return folder / f"{saving.next_name(folder, 'window', session.half)}.png"
+    return saving.next_path(session, layout.WINDOW_PICTURES, ".png")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobtypes.common import aberrations, fourier, masks, rotations
+from jobtypes.common import aberrations, fourier, rotations
 from jobtypes.common.ctf import CtfParameters, ctf
 
 META = torch.device("meta")
@@ -27,14 +27,12 @@ CALLS: dict[str, tuple[Callable[[], Tensor], tuple[int, ...]]] = {
     "rfft3": (lambda: fourier.rfft3(values(6, 6, 6)), (6, 6, 4)),
     "shells": (lambda: fourier.shells_3d(6, device=META), (6, 6, 4)),
     "crop": (lambda: fourier.crop_spectrum_3d(fourier.rfft3(values(6, 6, 6)), 4), (4, 4, 3)),
-    "pad": (lambda: fourier.pad_spectrum_3d(fourier.rfft3(values(6, 6, 6)), 8), (8, 8, 5)),
     "shift_phases": (lambda: fourier.shift_phases(values(2, 2), fourier.frequencies_2d(6, 1.0, device=META)), (2, 6, 4)),
     "shell_average": (lambda: fourier.shell_average(values(3, 6, 4), fourier.shells_2d(6, device=META)), (3, 4)),
     "fsc": (lambda: fourier.fsc(values(6, 6, 6), values(6, 6, 6), values(6, 6, 6)), (4,)),
     "euler_matrices": (lambda: rotations.euler_matrices(values(5, 3)), (5, 3, 3)),
     "euler_angles": (lambda: rotations.euler_angles(values(5, 3, 3)), (5, 3)),
     "rotation_vector_matrices": (lambda: rotations.rotation_vector_matrices(values(5, 3)), (5, 3, 3)),
-    "soft_sphere": (lambda: masks.soft_sphere(6, 2, 1, device=META), (6, 6, 6)),
     "ctf": (lambda: ctf(parameters(), fourier.frequencies_2d(6, 1.0, device=META)), (2, 6, 4)),
     "odd": (lambda: aberrations.odd_zernike_phases(values(2, 3), fourier.frequencies_2d(6, 1.0, device=META)), (2, 6, 4)),
 }

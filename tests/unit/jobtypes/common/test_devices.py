@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.common.devices import choose_device, choose_devices
+from jobtypes.common.devices import (
+    choose_device,
+    choose_devices,
+    copied_to,
+    forget_peak_memory,
+    peak_memory_bytes,
+    wait_for,
+)
 from relion_jobs.contract.errors import UserError
 
 
@@ -85,3 +92,22 @@ def test_a_later_gpu_of_the_list_that_is_not_there_is_refused() -> None:
 def test_a_real_gpu_can_be_computed_on() -> None:
     device, _ = choose_device("0")
     assert torch.ones(2, device=device).sum() == 2
+
+
+def test_a_copy_to_a_gpu_is_not_waited_for_and_memory_is_asked_of_a_gpu_alone(monkeypatch) -> None:
+    cpu, gpu, called = torch.device("cpu"), torch.device("cuda", 0), []
+    for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: called.append((name, device)))
+    for device in (cpu, gpu):
+        wait_for(device)
+        forget_peak_memory(device)
+        peak_memory_bytes(device)
+    assert called == [("synchronize", gpu), ("reset_peak_memory_stats", gpu), ("max_memory_allocated", gpu)]
+    assert peak_memory_bytes(cpu) is None
+    tensor = torch.ones(2)
+    assert copied_to(tensor, cpu) is tensor
+    sent = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self.clone())
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: sent.append((where, how)))
+    copied_to(tensor, gpu)
+    assert sent == [((gpu,), {"non_blocking": True})]

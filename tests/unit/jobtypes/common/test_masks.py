@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from jobtypes.common.masks import raised_cosine, soft_circle, soft_sphere
+from jobtypes.common.masks import raised_cosine, soft_circle
 
 
 @pytest.mark.parametrize("box", [16, 17])
@@ -16,10 +16,6 @@ def test_a_circle_is_centred_flat_inside_and_zero_outside(box: int) -> None:
     assert (mask[distance <= 4] == 1).all()
     assert (mask[distance >= 7] == 0).all()
     assert mask[box // 2, box // 2 + 5] == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 3))
-
-
-def test_a_sphere_has_the_circle_as_its_middle_section() -> None:
-    assert torch.equal(soft_sphere(12, 3, 2)[6], soft_circle(12, 3, 2))
 
 
 def test_without_an_edge_the_mask_is_zero_or_one() -> None:

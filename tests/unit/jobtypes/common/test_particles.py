@@ -83,6 +83,7 @@ def test_copies_in_both_halves_are_refused(write_star: Write) -> None:
         ("rlnDefocusU", "inf", r"_rlnDefocusU of data_particles is 'inf' in row 3.*: correct the row or take it out"),
         ("rlnDefocusV", "1e30", r"_rlnDefocusV of data_particles is 1e\+30 in row 3 .*expected a defocus in A"),
         ("rlnOriginYAngst", "-4000", r"_rlnOriginYAngst of data_particles is -4000 in row 3 .*within the box of"),
+        ("rlnAnglePsi", "1e40", r"_rlnAnglePsi of data_particles is '1e40' in row 3 .*a number of at most 3.40282e\+38"),
         ("rlnAngleTilt", "abc", r"_rlnAngleTilt of data_particles is 'abc' in row 3"),
         ("rlnImageName", "stack.mrcs", r"_rlnImageName of data_particles is 'stack.mrcs' in row 3 .*expected NUMBER@STACK"),
         ("rlnImageName", "0@stack.mrcs", r"'0@stack.mrcs' in row 3"),
@@ -129,6 +130,14 @@ def test_data_of_another_kind_are_refused_in_one_sentence(write_star: Write, cha
         ({"rlnImageDimensionality": ["3", "3"]}, "3D subtomograms"),
         ({"rlnMagMat00": ["1.02", "1"]}, "_rlnMagMat00 of data_optics holds an anisotropic magnification"),
         ({"rlnOddZernike": ["[0,x]", "[0]"]}, r"_rlnOddZernike of data_optics is '\[0,x\]' in row 1"),
+        ({"rlnOddZernike": ["[0]", "[0,-inf]"]}, r"_rlnOddZernike of data_optics is '\[0,-inf\]' in row 2 .*a list of numbers"),
+        ({"rlnEvenZernike": ["[0]", "[0,nan]"]}, r"_rlnEvenZernike of data_optics is '\[0,nan\]' in row 2 .*a list of numbers"),
+        ({"rlnEvenZernike": ["[1e300]", "[0]"]}, r"_rlnEvenZernike of data_optics is '\[1e300\]' in row 1 .*a list of numbers"),
+        ({"rlnBeamTiltX": ["0", "nan"]}, "_rlnBeamTiltX of data_optics is 'nan' in row 2 .*expected a number: correct the row"),
+        ({"rlnBeamTiltY": ["0", "inf"]}, "_rlnBeamTiltY of data_optics is 'inf' in row 2 .*expected a number"),
+        ({"rlnMagMat01": ["nan", "0"]}, "_rlnMagMat01 of data_optics is 'nan' in row 1 .*expected a number"),
+        ({"rlnMagMat11": ["1", "-inf"]}, "_rlnMagMat11 of data_optics is '-inf' in row 2 .*expected a number"),
+        ({"rlnSphericalAberration": ["1e300", "2"]}, r"_rlnSphericalAberration of data_optics is '1e300' in row 1.*at most 3\.4"),
     ],
 )
 def test_optics_that_cannot_be_used_are_refused(write_star: Write, optics: dict, sentence: str) -> None:

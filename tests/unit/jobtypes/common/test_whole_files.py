@@ -80,9 +80,14 @@ def test_a_file_where_a_directory_is_needed_is_named(tmp_path: Path) -> None:
             pass
 
 
-def test_what_a_killed_writer_left_can_be_removed(tmp_path: Path) -> None:
+def test_what_a_dead_writer_left_can_be_removed(tmp_path: Path) -> None:
     with written_whole(tmp_path / "x") as temporary:
-        left = temporary.with_name(temporary.name.replace(".x.", ".y."))
+        pid = str(os.getpid())
+        assert f"-{pid}-" in temporary.name
+        # no process has a number so high
+        left = temporary.with_name(temporary.name.replace(f"-{pid}-", "-99999999-"))
         left.write_text("half")
-    remove_unfinished(tmp_path)
+        remove_unfinished(tmp_path)
+        assert temporary.exists()
+        assert not left.exists()
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from jobtypes.dynamight.model.backend import COMPILED_LOOPS, WHOLE_TENSORS, Backend
 from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, load_centred_result
 from tests.trained_job import JOB, MadeUpHalf, held_out, write_particles, write_training
 
 BOX, PIXEL, N_PER_HALF, N_LATENT, N_FIELDS = 24, 4.0, 30, 2, 3
@@ -72,6 +73,12 @@ def write_checkpoint(
     write_training(project, halves, box=BOX, pixel_size=PIXEL, diameter=70.0, identity=identity, name=name)
 
 
+@pytest.fixture(params=[COMPILED_LOOPS, WHOLE_TENSORS], ids=lambda backend: type(backend).__name__)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """What a CPU computes with, and what a GPU does; both on the CPU."""
+    return request.param
+
+
 @pytest.fixture
 def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Any:
     """A job with a trained checkpoint; the working directory is its project."""
@@ -84,7 +91,7 @@ def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
 @pytest.fixture
 def forward(flexible_job: Any) -> ForwardResult:
     """The checkpoint of `flexible_job`."""
-    return load_forward_result(flexible_job.directory)
+    return load_centred_result(flexible_job.directory)
 
 
 @pytest.fixture

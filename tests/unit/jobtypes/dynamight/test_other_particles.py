@@ -24,7 +24,7 @@ from jobtypes.dynamight.backprojection import task as backprojection
 from jobtypes.dynamight.forward_deformations import task as forward_deformations
 from jobtypes.dynamight.inverse_deformations import task as inverse_deformations
 from jobtypes.dynamight.job import JOB_TYPE
-from jobtypes.dynamight.model.result import ForwardResult, load_forward_result
+from jobtypes.dynamight.model.result import ForwardResult, load_centred_result
 from jobtypes.dynamight.visualization import animation, figures, saving, subset
 from jobtypes.dynamight.visualization import task as visualization
 from relion_jobs.contract.errors import UserError
@@ -205,13 +205,13 @@ def halves_in(name: str, images: Images) -> dict[int, int]:
 def test_every_later_task_takes_the_particles_that_the_training_went_on_with(run, drawn, name: str) -> None:
     run(forward_deformations, BINNED)
     run(backprojection, BINNED)
-    first, before = agreement(BINNED), load_forward_result(Path(JOB))
+    first, before = agreement(BINNED), load_centred_result(Path(JOB))
     images = OTHERS[name]
     write_images(images, drawn)
     run(forward_deformations, images)
     shutil.rmtree(BINNED.folder)  # nothing may need them any more
 
-    forward, table = load_forward_result(Path(JOB)), read_particles(images.star)
+    forward, table = load_centred_result(Path(JOB)), read_particles(images.star)
     assert (forward.box, forward.pixel_size_angstroms, forward.star_file) == (images.box, images.pixel_size, images.star)
     for half, part in forward.halves.items():
         assert np.array_equal(part.rows, np.flatnonzero(table.half == half))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from jobtypes.simulate.helices import ALPHA_CARBON, DALTON_PER_RESIDUE, helix, hexagonal_axes, rod
+from jobtypes.simulate.helices import ALPHA_CARBON, DALTON_PER_RESIDUE, RESIDUE, helix, hexagonal_axes, rod
 from jobtypes.simulate.molecule import make_molecule
 
 
@@ -35,7 +35,7 @@ def test_a_rod_holds_exactly_the_residues_asked_for():
 
 
 def test_core_and_arms_have_the_masses_asked_for(molecule):
-    core = (molecule.part == 0).mean() * molecule.mass_daltons
+    core = (molecule.part == 0).sum() / len(RESIDUE) * DALTON_PER_RESIDUE
     assert core == pytest.approx(50_000, abs=DALTON_PER_RESIDUE)
     assert (molecule.part > 0).mean() == pytest.approx(0.2, abs=0.005)
     assert set(molecule.part) == {0, 1, 2, 3}

@@ -12,6 +12,7 @@ from relion_jobs.contract.options import (
     read_options,
     split_other_args,
     take_flags,
+    text_of,
     typed,
 )
 
@@ -171,6 +172,21 @@ def test_a_value_of_another_type_is_refused():
     assert typed({"a": 1}, "a", int) == 1
     with pytest.raises(UserError, match="a is 'None'; it must be given"):
         typed({"a": None}, "a", int)
+
+
+@pytest.mark.parametrize("value", [None, "", "a b.star", True, False, 7, -3, 0.1, 1e-7, 1 / 3])
+def test_the_text_of_a_value_is_read_back_as_that_value(value):
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "text", type(None): "file"}
+    assert option("a", kinds[type(value)]).parse(text_of(value)) == value
+
+
+def test_a_value_that_is_no_text_is_held_to_the_same_rules():
+    assert EPOCHS.checked(7) == 7
+    assert PRELOAD.checked(value=True) is True
+    with pytest.raises(UserError, match=r"nr_epochs .* is '0'; it must be a whole number of at least 1"):
+        EPOCHS.checked(0)
+    with pytest.raises(UserError, match=r"do_preload .* is '7'; it must be Yes or No"):
+        PRELOAD.checked(7)
 
 
 def test_a_number_that_has_a_default_may_not_be_emptied():

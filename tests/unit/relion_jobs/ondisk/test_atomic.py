@@ -4,7 +4,7 @@ import os
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.ondisk.atomic import write_whole
+from relion_jobs.ondisk.atomic import link_whole, write_whole
 
 
 @pytest.mark.parametrize("data", [b"bytes\x00", "text é"])
@@ -75,3 +75,27 @@ def test_a_place_where_nobody_may_write_is_told_in_words():
 
     with pytest.raises(UserError, match=r"Cannot write /proc/relion_jobs_test"):
         write_whole(Path("/proc/relion_jobs_test"), "1")
+
+
+def test_a_link_is_made_and_led_elsewhere_and_nothing_else_is_touched(tmp_path):
+    (tmp_path / "here").write_text("here")
+    link_whole(tmp_path / "link", "nowhere")
+    link_whole(tmp_path / "link", "here")
+    assert ((tmp_path / "link").readlink().name, (tmp_path / "link").read_text()) == ("here", "here")
+    assert sorted(os.listdir(tmp_path)) == ["here", "link"]
+    with pytest.raises(UserError, match="here is to be a link to link, but something else has that name"):
+        link_whole(tmp_path / "here", "link")
+    assert (tmp_path / "here").read_text() == "here"
+
+
+def test_a_link_that_the_disk_refuses_is_told_and_the_old_one_stays(tmp_path, monkeypatch):
+    link_whole(tmp_path / "link", "old")
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with pytest.raises(UserError, match="Cannot create"):
+        link_whole(tmp_path / "link", "new")
+    assert os.listdir(tmp_path) == ["link"]
+    assert str((tmp_path / "link").readlink()) == "old"

@@ -56,13 +56,6 @@ def test_entries_are_removed_with_the_directories_that_become_empty(tmp_path, pi
     assert not (tmp_path / ".Nodes" / "DensityMap" / "DynaMight").exists()
 
 
-def test_the_tree_can_be_made_anew(tmp_path, pipeline):
-    (tmp_path / ".Nodes" / "Old").mkdir(parents=True)
-    nodes_directory.remake(tmp_path, pipeline)
-    assert not (tmp_path / ".Nodes" / "Old").exists()
-    assert "DensityMap/External/inputs/map.mrc" in entries(tmp_path)
-
-
 @pytest.mark.parametrize("node", [Node("External/job001/map.mrc", ""), Node("../out/map.mrc", "DensityMap.mrc")])
 def test_a_node_without_label_or_outside_the_project_has_no_entry(tmp_path, pipeline, node):
     made = graph.add_outputs(graph.add_process(Pipeline(), JOB), JOB.name, [node])

@@ -48,6 +48,15 @@ def test_an_empty_file_changes_nothing(tmp_path, text):
         ("plugin_folders: here", "it must be a list of folders"),
         ("- a", "must hold lines such as"),
         ("a: [", "is no YAML file"),
+        ("mail_command: mail 'x", "mail_command of .*site.yaml cannot be read: No closing quotation"),
+        ("queue_cancel_command: ''", "queue_cancel_command of .*site.yaml is empty"),
+        ("queue_cancel_command: [qdel, 7]", "must be a command, as a text or as a list of words"),
+        ("queue_status_command: []", "must be a command"),
+        ("queue_status_command: qstat", "nothing that says how its answer is read"),
+        ("queue_waits: '('", "queue_waits is '\\(', which is no regular expression: "),
+        ("queue_waits: [Q]", "must be a text"),
+        ("queue_id: '12'", "must have one group, around the number"),
+        ("queue_ended_codes: 153", "must be a list of numbers"),
     ],
 )
 def test_a_wrong_entry_is_refused_in_words(tmp_path, text, problem):
@@ -59,3 +68,14 @@ def test_a_wrong_entry_is_refused_in_words(tmp_path, text, problem):
 def test_a_named_file_that_is_missing_is_told(tmp_path):
     with pytest.raises(UserError, match="Cannot read"):
         read_site(tmp_path, {"RELION_JOBS_SITE": str(tmp_path / "none.yaml")})
+
+
+def test_a_command_is_a_text_or_a_list_of_words(tmp_path):
+    write(
+        tmp_path / "site.yaml", "mail_command: mail -r 'the lab'\nqueue_cancel_command: [qdel, '{id}']\nqueue_command: bsub <\n"
+    )
+    site = read_site(tmp_path, {})
+    assert site.mail_command == ("mail", "-r", "the lab")
+    assert site.queue_cancel_command == ("qdel", "{id}")
+    # RELION's own option, which RELION gives to a shell
+    assert site.queue_command == "bsub <"

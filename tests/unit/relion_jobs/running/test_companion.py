@@ -76,12 +76,17 @@ def test_a_bug_leaves_its_traceback_to_the_launcher(accompanied, capsys):
 
 
 TASKS = """
-import json, os, time
+import json, os, signal, time
 from pathlib import Path
 from relion_jobs.contract.errors import UserError
 
 def refuse(values, job):
     raise UserError("No such map.")
+
+def stop(values, job):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    job.check_abort()
 
 def tell(values, job):
     said = {"values": values, "is_continue": job.is_continue, "rank": os.environ["RANK"], "pid": os.getpid()}
@@ -127,6 +132,13 @@ def test_a_process_that_the_task_asks_for_gets_its_values_and_variables_and_says
 def test_what_it_fails_with_before_it_has_met_the_first_is_said(directory, capfd):
     CompanionProcess(directory, "some_tasks:refuse", {}, environment_of(directory), is_continue=False).end(60)
     assert capfd.readouterr() == ("", "Process 2: No such map.\n")
+
+
+def test_that_it_was_asked_to_stop_is_no_error(directory, capfd):
+    process = CompanionProcess(directory, "some_tasks:stop", {}, environment_of(directory), is_continue=False)
+    process.end(60)
+    assert process.has_ended()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_one_that_does_not_end_is_ended(directory):

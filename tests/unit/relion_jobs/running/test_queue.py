@@ -14,7 +14,8 @@ from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.job_star import write as write_job_star
 from relion_jobs.running import queue, slurm
-from relion_jobs.running.queue import _number, cancel, standing
+from relion_jobs.running.queue import cancel, standing
+from relion_jobs.running.queue_protocol import QueuedJob
 
 NOW = "2030-01-01T12:00:00"
 
@@ -130,7 +131,7 @@ def test_the_log_of_an_earlier_submission_says_nothing_about_a_later_one(job, mo
     ],
 )
 def test_the_number_is_found_in_what_queues_say(said, number):
-    assert _number(f"qsub -l 3 script\n{said}") == number
+    assert QueuedJob(Path("script"), said=said).number() == number
 
 
 def test_a_queue_that_is_not_slurm_needs_a_cancel_command(job, monkeypatch):

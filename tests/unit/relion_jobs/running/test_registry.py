@@ -80,6 +80,36 @@ def test_a_plugin_folder_cannot_take_the_name_of_a_module(tmp_path):
     assert "job" not in dir(sys.modules["json"])
 
 
+@pytest.mark.parametrize("way", ["folders", "environment"])
+def test_a_plugin_folder_of_the_name_of_an_installed_job_type_is_refused_before_its_code_is_run(tmp_path, way):
+    (tmp_path / "dynamight").mkdir()
+    (tmp_path / "dynamight" / "job.py").write_text("raise SystemExit('was run')\n")
+    types = registry([tmp_path], {}) if way == "folders" else registry([], {"RELION_JOBS_PLUGINS": str(tmp_path)})
+    with pytest.raises(UserError, match="would take the place of the job type 'dynamight', which is installed; give the folder"):
+        types.find("dynamight")
+    assert types.find("toy").name == "toy"
+
+
+@pytest.mark.parametrize(
+    ("folder", "declaration"),
+    [
+        ("by_name", "'dynamight', 'x', (), ()"),
+        ("by_label", "'by_label', 'x', (), (), label='dynamight'"),
+        ("by_longer_label", "'by_longer_label', 'x', (), (), label='dynamight.more'"),
+        ("by_directory", "'by_directory', 'x', (), (), label='z', directory='DynaMight'"),
+    ],
+)
+def test_a_plugin_that_would_be_found_for_an_installed_job_type_is_refused(tmp_path, folder, declaration):
+    (tmp_path / folder).mkdir()
+    text = f"from relion_jobs.contract.jobtype import JobType\nJOB_TYPE = JobType({declaration})\n"
+    (tmp_path / folder / "job.py").write_text(text)
+    types = registry([tmp_path], {})
+    with pytest.raises(UserError, match="would take the place of the job type 'dynamight'"):
+        types.load(folder)
+    for name in ("dynamight", "DynaMight"):
+        assert types.find(name).title == "DynaMight flexibility"
+
+
 def test_a_function_is_found_by_its_name():
     assert load_function("os.path:join")("a", "b") == "a/b"
     for name in ("no.such.module:f", "os.path:no_such_function"):

@@ -141,3 +141,32 @@ def test_numbers_that_another_program_left_empty_take_their_defaults():
     given = {"epochs": " ", "seed": "", "passes": "", "qsub": "", "foreign": ""}
     assert settings.completed(TYPE, given) == given | {"epochs": "200", "seed": "1"}
     assert settings.completed(TYPE, {"epochs": "3"}) == {"epochs": "3"}
+
+
+def program_of(text, monkeypatch, folder, *, is_installed=True):
+    """The text of the option `exe` after our program was looked for beside a Python in `folder`."""
+    (folder / "bin").mkdir(parents=True)
+    if is_installed:
+        (folder / "bin" / "our_program").touch(mode=0o755)
+    monkeypatch.setattr(settings.sys, "executable", str(folder / "bin" / "python"))
+    job_type = JobType("demo", "Demo", (option("exe", default="our_program"),), (), program="exe")
+    return settings.with_installed_program(job_type, {"exe": text, "other": "our_program"})
+
+
+def test_relion_is_told_where_our_program_is_where_the_user_named_none(monkeypatch, tmp_path):
+    expected = {"exe": str(tmp_path / "bin" / "our_program"), "other": "our_program"}
+    assert program_of("our_program", monkeypatch, tmp_path) == expected
+
+
+def test_a_path_at_which_our_program_is_no_more_is_replaced(monkeypatch, tmp_path):
+    assert program_of("/old/bin/our_program", monkeypatch, tmp_path)["exe"] == str(tmp_path / "bin" / "our_program")
+
+
+@pytest.mark.parametrize("text", ["/usr/bin/env", "another", "bin/our_program", ""])
+def test_a_program_that_the_user_gave_stays(monkeypatch, tmp_path, text):
+    assert program_of(text, monkeypatch, tmp_path)["exe"] == text
+
+
+def test_a_name_stays_where_our_program_is_not_found_or_its_path_would_be_taken_apart_by_a_shell(monkeypatch, tmp_path):
+    assert program_of("our_program", monkeypatch, tmp_path / "none", is_installed=False)["exe"] == "our_program"
+    assert program_of("our_program", monkeypatch, tmp_path / "my folder")["exe"] == "our_program"

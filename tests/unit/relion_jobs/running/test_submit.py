@@ -2,7 +2,6 @@ import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.job_directory import JobDirectory
-from relion_jobs.running.queue import words_of
 from relion_jobs.running.submit import _start_here
 
 
@@ -11,15 +10,3 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path):
     job.mkdir(parents=True)
     with pytest.raises(UserError, match="The program /no/python cannot be started: No such file"):
         _start_here(JobDirectory(tmp_path, "External/job001/"), ["/no/python", "-m", "x"])
-
-
-def test_the_submit_command_is_split_as_a_shell_would_and_goes_to_none():
-    assert words_of("sbatch --comment='a b; c' $HOME", "queue submit command") == ["sbatch", "--comment=a b; c", "$HOME"]
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"), [("", "is empty"), ("  ", "is empty"), ("sbatch 'x", "cannot be read: No closing quotation")]
-)
-def test_a_submit_command_that_makes_no_sense_is_refused(text, sentence):
-    with pytest.raises(UserError, match=sentence):
-        words_of(text, "queue submit command")

@@ -1,5 +1,6 @@
 """A clean moves what a job can do without to the Trash, and nothing that the pipeline, job.star or a continuation needs."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from relion_jobs.ondisk.project import create, edit_pipeline
 from relion_jobs.pipeline.graph import Process, add_outputs, add_process, with_status
 from relion_jobs.running.registry import registry
 from relion_jobs.upkeep.clean import clean_all, clean_job
+from relion_jobs.upkeep.delete import delete_jobs, undelete
 
 JOB = "DynaMight/job001/"
 CHECKPOINTS = "forward_deformations/checkpoints"
@@ -20,6 +22,7 @@ NEEDED = (
     "inverse_deformations/inv_chkpt.pth", "backprojection/map_half1.mrc", "backprojection/partial_sums.pth",
     "visualization/particles_half1.star", "maps/cluster02_half1.mrc",
 )  # fmt: skip
+LINK = "map_half1.mrc"
 GENTLE = (f"{CHECKPOINTS}/078.pth", f"{CHECKPOINTS}/079.pth", "inverse_deformations/inv_chkpt_020.pth")
 HARSH = ("movies/motion01_half1/volume000.mrc", "maps/cluster01_half1.mrc", "previous_001/a/b.mrc")
 
@@ -31,6 +34,7 @@ def trained(tmp_path: Path) -> Path:
     for path in (*NEEDED, *GENTLE, *HARSH, f"{CHECKPOINTS}/080.pth"):
         (project / JOB / path).parent.mkdir(parents=True, exist_ok=True)
         (project / JOB / path).write_text(path)
+    (project / JOB / LINK).symlink_to(f"backprojection/{LINK}")
     with edit_pipeline(project, "test") as edit:
         row = Process(JOB, "DynaMight/run/", "dynamight", Status.SUCCEEDED)
         node = Node(f"{JOB}maps/cluster02_half1.mrc", "DensityMap.mrc")
@@ -44,7 +48,7 @@ def clean(project: Path, *, harsh: bool) -> set[str]:
     moved = clean_job(project, JOB, registry(environment={}), harsh=harsh).paths
     assert all((project / "Trash" / path).read_text() == path.removeprefix(JOB) for path in moved)
     assert not any((project / path).exists() for path in moved)
-    assert all((project / JOB / path).exists() for path in (*NEEDED, f"{CHECKPOINTS}/080.pth", "job.star"))
+    assert all((project / JOB / path).exists() for path in (*NEEDED, LINK, f"{CHECKPOINTS}/080.pth", "job.star"))
     return {path.removeprefix(JOB) for path in moved}
 
 
@@ -94,3 +98,14 @@ def test_a_link_to_elsewhere_is_moved_as_a_link_and_nothing_behind_it(trained, t
     with pytest.raises(UserError, match="outside the project"):
         clean_job(trained, JOB, registry(environment={}), harsh=True)
     assert (elsewhere / "volume000.mrc").exists()
+
+
+def test_links_at_the_top_of_a_job_directory_come_and_go_with_it(trained):
+    delete_jobs(trained, [JOB], recursive=False)
+    assert (trained / "Trash" / JOB / LINK).read_text() == "backprojection/map_half1.mrc"
+    undelete(trained, JOB)
+    assert (trained / JOB / LINK).readlink() == Path("backprojection/map_half1.mrc")
+    # as RELION's own delete does it
+    (trained / "Trash/DynaMight").mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mv", trained / JOB, trained / "Trash/DynaMight/"], check=True)
+    assert (trained / "Trash" / JOB / LINK).read_text() == "backprojection/map_half1.mrc"

@@ -7,15 +7,19 @@ import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
+from relion_jobs.ondisk import job_star, pipeline_star
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import with_status
+from relion_jobs.running.registry import registry
 from relion_jobs.upkeep.delete import delete_jobs, empty_trash, undelete
+from relion_jobs.upkeep.overwrite import overwrite_job
 
 from .conftest import SNAPSHOTS  # isort: skip
 
 AFTER = SNAPSHOTS / "15_deleted"
 JOB = "DynaMight/job004/"
+CONTINUED = "DynaMight/job002/"
 
 
 def tree(project):
@@ -50,7 +54,8 @@ def test_everything_comes_back_but_the_order_of_the_rows(relion_project, recursi
     assert set(after.output_edges) == set(before.output_edges)
     now = tree(relion_project)
     changed = {name for name in files.keys() | now.keys() if files.get(name) != now.get(name)}
-    assert changed <= {"default_pipeline.star", "Trash", "Trash/External", "Trash/DynaMight"}
+    completed = {name for name in changed if name.endswith("/job_pipeline.star")}
+    assert changed - completed <= {"default_pipeline.star", "Trash", "Trash/External", "Trash/DynaMight"}
 
 
 def test_a_recursive_deletion_takes_all_that_hangs_on_the_job(relion_project):
@@ -74,6 +79,28 @@ def test_a_job_that_relion_deleted_comes_back_with_status_alias_and_inputs(relio
     assert (job.status, job.alias) == (Status.FAILED, "DynaMight/my_relion_dm_fail/")
     assert len(read_pipeline(project).inputs_of(JOB)) == 2
     assert os.readlink(project / "DynaMight" / "my_relion_dm_fail") == "../DynaMight/job004/"
+
+
+def relions_record(project):
+    """What RELION's own Undelete reads: process, inputs and outputs of job_pipeline.star in the Trash."""
+    part = pipeline_star.read(project / "Trash" / CONTINUED / "job_pipeline.star")
+    return part.processes, set(part.inputs_of(CONTINUED)), set(part.outputs_of(CONTINUED))
+
+
+@pytest.mark.parametrize("way", ["delete", "overwrite"])
+def test_relions_own_undelete_finds_all_edges_of_a_job_that_relion_has_continued(relion_project, way):
+    before = read_pipeline(relion_project)
+    at_launch = pipeline_star.read(relion_project / CONTINUED / "job_pipeline.star")
+    assert at_launch.inputs_of(CONTINUED) == ()
+    if way == "delete":
+        delete_jobs(relion_project, [CONTINUED], recursive=False)
+    else:
+        values = job_star.read(relion_project / CONTINUED).values | {"fn_checkpoint": ""}
+        overwrite_job(relion_project, CONTINUED, registry().find("dynamight"), values)
+    processes, inputs, outputs = relions_record(relion_project)
+    assert [(one.name, one.status) for one in processes] == [(CONTINUED, before.process(CONTINUED).status)]
+    assert inputs == set(before.inputs_of(CONTINUED)) != set()
+    assert outputs == set(before.outputs_of(CONTINUED)) != set()
 
 
 def test_without_deleted_pipeline_star_the_mark_says_how_it_ended(relion_project):

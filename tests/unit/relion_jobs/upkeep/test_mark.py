@@ -1,11 +1,14 @@
 """Marking by hand, aliases and overwriting, in a project of RELION's."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
+from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.running.registry import registry
 from relion_jobs.upkeep.mark import mark_job
@@ -24,6 +27,15 @@ def test_a_mark_changes_the_status_and_nothing_else_where_all_outputs_are_there(
     after = read_pipeline(relion_project)
     assert after.process(JOB).status is status
     assert (after.nodes, after.output_edges, after.counter) == (before.nodes, before.output_edges, before.counter)
+
+
+def test_the_name_of_a_dead_process_goes_with_the_mark(relion_project):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    owner = relion_project / JOB / ".relion_jobs_run.owner"
+    owner.write_text(f"{Owner(child.pid, Owner.this_process().host, 0.0)}\n")
+    mark_job(relion_project, JOB, "failed")
+    assert not owner.exists()
 
 
 def test_outputs_that_do_not_exist_are_dropped_and_listed_ones_are_added(relion_project):

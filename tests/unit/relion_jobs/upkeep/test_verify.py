@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from relion_jobs.contract.errors import LockTimeout
 from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk.owner import Owner
 from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
@@ -118,6 +119,14 @@ def damage_pipeline(project):
     (project / "default_pipeline.star").write_text("data_pipeline_general\n\nloop_\n_rlnX #1\n1 2 3\n")
 
 
+def name_a_file_in_a_folder_of_a_node(project):
+    """RELION's schemer adds such a row for ``Schemes/flex/dynamight/backprojection/map_half1.mrc`` in an option."""
+    scheme = project / "Schemes/flex/scheme.star"
+    row = "    inputs External/job009/        new            1 \n"
+    assert row in scheme.read_text()
+    scheme.write_text(scheme.read_text().replace(row, 'dynamight/backprojection         ""         ""            1 \n' + row))
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -137,6 +146,7 @@ def damage_pipeline(project):
         (make_empty_directory, "is empty"),
         (lock_and_die, "which is not running any more"),
         (lock_as_a_relion_that_crashed, "far longer than RELION"),
+        (name_a_file_in_a_folder_of_a_node, "lists the job dynamight/backprojection, which is none"),
         (damage_pipeline, "The newest copy that can be read"),
     ],
 )
@@ -151,8 +161,39 @@ def test_harm_is_found_mended_and_gone(relion_project, harm, words):
     assert read_pipeline(relion_project).processes
 
 
+def test_of_a_job_that_died_silently_no_trace_is_left_to_mend(relion_project):
+    die_silently(relion_project)
+    for finding in verify(relion_project):
+        finding.mend()
+    assert verify(relion_project) == []
+
+
 def test_a_project_of_relions_is_found_sound(relion_project):
     assert [finding.sentence for finding in verify(relion_project)] == []
+
+
+def test_a_mended_scheme_is_what_it_was_before_relion_harmed_it(relion_project):
+    before = (relion_project / "Schemes/flex/scheme.star").read_bytes()
+    name_a_file_in_a_folder_of_a_node(relion_project)
+    (finding,) = verify(relion_project)
+    assert "name the file at the top of the job directory" in finding.mend()
+    assert (relion_project / "Schemes/flex/scheme.star").read_bytes() == before
+
+
+def test_a_scheme_that_runs_is_not_mended(relion_project):
+    name_a_file_in_a_folder_of_a_node(relion_project)
+    (relion_project / ".relion_lock_scheme_flex").mkdir()
+    (relion_project / ".relion_lock_scheme_flex/lock_scheme").write_text("lock mechanism from Schemer\n")
+    finding = next(finding for finding in verify(relion_project) if finding.is_wrong)
+    with pytest.raises(LockTimeout, match="The scheme flex is locked"):
+        finding.mend()
+
+
+def test_a_scheme_that_cannot_be_read_is_told(relion_project):
+    (relion_project / "Schemes/flex/scheme.star").write_text("garbage")
+    (finding,) = verify(relion_project)
+    assert "Schemes/flex/scheme.star" in finding.sentence
+    assert "scheme.star.bck" in finding.remedy
 
 
 def test_a_row_that_came_back_has_the_status_of_its_mark(relion_project):

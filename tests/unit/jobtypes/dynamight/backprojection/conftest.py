@@ -56,7 +56,7 @@ class MovingProject:
 
     def run(self, job: Any, **values: object) -> dict[str, np.ndarray]:
         """Run the task and read its maps."""
-        task.run({"backproject_batchsize": 16, "nr_threads": 1, "max_bins": 6, **values}, job)  # type: ignore[arg-type]
+        task.run({"fn_star": "particles.star", "backproject_batchsize": 16, "max_bins": 6, **values}, job)  # type: ignore[arg-type]
         folder = job.directory / "backprojection"
         return {path.stem: mrcfile.read(path) for path in folder.glob("*.mrc")}
 
@@ -147,7 +147,7 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
                 torch.zeros(len(rows)),
             )
         forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", 60.0, 10.0, 1, Path("truth.pth"))
-        monkeypatch.setattr(task, "load_forward_result", lambda *_: forward)
+        monkeypatch.setattr(task, "load_centred_result", lambda *_: forward)
         return MovingProject(root, table, forward, atoms, latents, recording_job)
 
     return make

@@ -3,16 +3,42 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import starfile
 import torch
 
+from jobtypes.common.small_tables import read_small_tables
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.settings import Settings, settings_from
 from jobtypes.dynamight.backprojection.verdict import judge, latent_information
 from relion_jobs.contract.errors import UserError
+
+OF_VERSION_0_1 = """
+# version 50001
+
+data_general
+
+_rlnFinalResolution 4.12346
+_rlnDynamightVerdict better
+_rlnDynamightHeldOutParticles 20
+
+
+# version 50001
+
+data_fsc_deformed
+
+loop_
+_rlnSpectralIndex #1
+_rlnResolution #2
+_rlnAngstromResolution #3
+_rlnFourierShellCorrelation #4
+_rlnFourierShellCorrelationUnmaskedMaps #5
+           0     0.000000   999.000000     1.000000     1.000000
+           1     0.125000     8.000000     0.912346    -0.250000
+
+"""
 
 
 def test_the_star_file_reads_back(tmp_path):
@@ -25,6 +51,18 @@ def test_the_star_file_reads_back(tmp_path):
     assert tables["fsc_deformed"]["rlnFourierShellCorrelation"].tolist() == pytest.approx(curve.tolist())
     assert tables["fsc_deformed"]["rlnFourierShellCorrelationUnmaskedMaps"].tolist() == pytest.approx([0.5, 0.45, 0.25])
     assert tables["fsc_deformed"]["rlnAngstromResolution"].tolist() == [999.0, 8.0, 4.0]
+
+
+def test_the_star_file_holds_what_version_0_1_wrote(tmp_path):
+    curves = {"deformed": (torch.tensor([1.0, 0.91234567]), torch.tensor([1.0, -0.25]))}
+    figures = {"rlnFinalResolution": 4.123456789, "rlnDynamightVerdict": "better", "rlnDynamightHeldOutParticles": 20}
+    write_fsc_star(tmp_path / "fsc.star", curves, box=4, pixel_size_angstroms=2.0, figures=figures)
+    (tmp_path / "before.star").write_text(OF_VERSION_0_1)
+    labels = {"general": tuple(figures), "fsc_deformed": ("rlnAngstromResolution",)}
+    written, before = (read_small_tables(tmp_path / name, labels) for name in ("fsc.star", "before.star"))
+    assert written["general"] == before["general"]
+    pd.testing.assert_frame_equal(written["fsc_deformed"], before["fsc_deformed"])
+    assert [*written] == [*before]
 
 
 def test_the_xml_file_has_a_coordinate_per_shell(tmp_path):
@@ -99,17 +137,6 @@ def test_small_boxes_stay_in_memory():
     assert "stay in memory." in MemoryPlan(64, 20, 40, 10**7, 10).sentence(8 * 10**9)
 
 
-def test_settings_take_defaults_where_nothing_is_given():
-    assert settings_from({}) == Settings()
-    assert settings_from({"max_bins": 7, "seed": 0, "warp_interpolation": "linear"}) == Settings(most_bins=7, order="linear")
-
-
-@pytest.mark.parametrize("values", [{"backprojection_field": "sideways"}, {"bin_tolerance": -1.0}, {"backproject_batchsize": 0}])
-def test_settings_that_make_no_sense_are_refused_by_name(values):
-    with pytest.raises(UserError, match=next(iter(values))):
-        settings_from(values)
-
-
 def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
     gain, mask = torch.zeros(16, 16, 16), torch.ones(16, 16, 16)
     gain[8, 8, 10], gain[4, 8, 8] = 0.4, -0.3
@@ -123,10 +150,10 @@ def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
 
 def test_sums_that_the_disk_cannot_hold_are_refused_unless_they_are_there(tmp_path):
     plan = MemoryPlan(box=32, n_bins=5, n_bins_total=10, basis_bytes=0, batch_size=10)
-    folder = tmp_path / "backprojection"
-    plan.refuse_full_disk(folder, free=plan.sums_bytes)
+    folder = tmp_path / "job012/backprojection"
+    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes)
     with pytest.raises(UserError, match=r"sums of 10 bins take 0\.0 GB in .*partial_sums/, but the disk has room for 0\.0 GB"):
-        plan.refuse_full_disk(folder, free=plan.sums_bytes - 1)
+        plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)
     (folder / "partial_sums").mkdir(parents=True)
     (folder / "partial_sums/half1_train_bin0000.pth").write_bytes(b"x")
-    plan.refuse_full_disk(folder, free=plan.sums_bytes - 1)
+    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)

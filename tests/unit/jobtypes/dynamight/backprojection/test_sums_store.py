@@ -34,7 +34,7 @@ def test_sums_of_another_checkpoint_are_removed(tmp_path):
     other = store_in(tmp_path, "b")
     assert not other.resumed
     assert (1, "train", 0) not in other
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "backprojection").iterdir()) == []
 
 
 def test_a_dropped_bin_survives_until_its_successor_is_on_disk(tmp_path):
@@ -56,7 +56,7 @@ def test_beyond_the_memory_sums_are_read_from_disk(tmp_path):
     store = store_in(tmp_path, memory=0)
     for m in range(3):
         put(store, m)
-    assert len(list((tmp_path / "partial_sums").iterdir())) == 3
+    assert len(list((tmp_path / "backprojection/partial_sums").iterdir())) == 3
     assert float(store.get((1, "train", 2))["numerator"].mean()) == 2
 
 
@@ -64,7 +64,7 @@ def test_a_damaged_index_means_starting_anew(tmp_path):
     store = store_in(tmp_path)
     put(store, 0)
     store.save()
-    (tmp_path / "partial_sums.pth").write_bytes(b"PK\x03\x04 cut off")
+    (tmp_path / "backprojection/partial_sums.pth").write_bytes(b"PK\x03\x04 cut off")
     assert not store_in(tmp_path).resumed
 
 
@@ -73,4 +73,17 @@ def test_delete_leaves_nothing(tmp_path):
     put(store, 0)
     store.save()
     store.delete()
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "backprojection").iterdir()) == []
+
+
+def test_sums_of_an_earlier_version_are_taken_up_as_what_they_are_now(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.save()
+    now = {"forward": "a", "rounds": 3}
+
+    def resumed(as_now) -> bool:
+        return SumsStore(tmp_path, now, memory_bytes=10**9, as_now=as_now).resumed
+
+    assert resumed(lambda stored: {"rounds": 3} | dict(stored))
+    assert not resumed(lambda stored: {"rounds": 4} | dict(stored))

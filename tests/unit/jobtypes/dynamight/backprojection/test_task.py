@@ -14,6 +14,7 @@ import torch
 from jobtypes.common.fourier import fsc
 from jobtypes.dynamight.backprojection import outputs, task
 from jobtypes.dynamight.backprojection.warp import Identity
+from jobtypes.dynamight.options import BackprojectionOptions
 from relion_jobs.contract.errors import JobAborted, UserError
 
 
@@ -102,6 +103,18 @@ def test_pixels_of_half_2_leave_no_trace_in_the_half_maps_of_half_1(make_project
     assert not np.array_equal(before["map_half2"], after["map_half2"])
 
 
+def test_sums_of_an_earlier_version_are_those_of_the_same_options_and_defaults():
+    inputs = {"forward": "a1b2", "star_file": "particles.star", "size": 9, "changed": 1}
+    then = {"batch_size": 10, "field": "forward", "tolerance_pixels": 0.1, "most_bins": 40, "seed": 1}
+    options = BackprojectionOptions.from_values({"fn_star": "particles.star", "warp_interpolation": "linear"})
+    belongs_to = inputs | task.shaping_the_sums(options)
+    assert task.as_now(inputs | then) == belongs_to
+    assert task.as_now(inputs | {"batch_size": 10}) == belongs_to
+    assert task.as_now(inputs | then | {"most_bins": 39}) != belongs_to
+    assert task.as_now(inputs | then | {"n_rounds": 3}) != belongs_to
+    assert task.as_now(belongs_to) == belongs_to
+
+
 @pytest.mark.parametrize("stop_after", [3, 30, 100])
 def test_a_killed_run_goes_on_to_the_same_maps(make_project, stop_after):
     project = make_project(120)
@@ -127,7 +140,7 @@ def test_sums_of_another_checkpoint_are_thrown_away(make_project, monkeypatch):
     with pytest.raises(JobAborted):
         project.run(job)
     other = dataclasses.replace(project.forward, identity="another")
-    monkeypatch.setattr(task, "load_forward_result", lambda *_: other)
+    monkeypatch.setattr(task, "load_centred_result", lambda *_: other)
     again = project.job()
     project.run(again)
     assert "Going on with the sums of an earlier run." not in again.reports
@@ -155,13 +168,33 @@ def test_outputs_and_pictures_are_written_and_registered_with_the_voxel_size(mak
     assert ElementTree.parse(folder / "fsc_deformed.xml").getroot().tag == "fsc"
 
 
+def test_what_postprocess_takes_stands_at_the_top_of_the_job_directory_too(make_project):
+    project = make_project(20)
+    job = project.job()
+    folder = project.root / job.directory
+    (folder / "mask.mrc").write_text("of somebody else")
+    (folder / "map_half2.mrc").symlink_to("elsewhere/old.mrc")
+    project.run(job)
+    for name in ("map_half1.mrc", "map_half2.mrc"):
+        assert (folder / name).readlink() == Path("backprojection") / name
+        assert job.outputs[str(job.directory / name)] == job.outputs[str(job.directory / "backprojection" / name)]
+    assert (folder / "mask.mrc").read_text() == "of somebody else"
+    assert any(
+        "mask.mrc is to be a link to backprojection/mask.mrc, but something else has that name" in one for one in job.warnings
+    )
+    # another run of the task, which writes the maps anew
+    before = (folder / "map_half1.mrc").stat().st_ino
+    project.run(job)
+    assert (folder / "map_half1.mrc").stat().st_ino == (folder / "backprojection/map_half1.mrc").stat().st_ino != before
+
+
 def test_check_says_the_plan_and_writes_nothing(make_project, monkeypatch):
     project = make_project(60)
     monkeypatch.chdir(project.root)
     before = sorted(project.root.rglob("*"))
-    sentences = task.check({"backproject_batchsize": 10}, project.root / "DynaMight/job002")
+    sentences = task.check({"fn_star": "particles.star"}, project.root / "DynaMight/job002")
     assert any("bins leave" in sentence for sentence in sentences)
-    one = task.check({"max_bins": 1}, project.root / "DynaMight/job002")
+    one = task.check({"fn_star": "particles.star", "max_bins": 1}, project.root / "DynaMight/job002")
     assert any(" 1 bin leaves" in sentence for sentence in one)
     assert any(sentence.startswith("Memory:") for sentence in sentences)
     assert sorted(project.root.rglob("*")) == before
@@ -207,13 +240,13 @@ def test_relion_postprocess_takes_the_maps_as_they_are(make_project):
     project = make_project(200)
     job = project.job()
     project.run(job)
-    folder = job.directory / "backprojection"
-    (folder / "pp").mkdir()  # where it puts its logbook
-    command = ["relion_postprocess", "--i", "map_half1.mrc", "--i2", "map_half2.mrc", "--mask", "mask.mrc", "--angpix", "3"]
-    command += ["--o", "pp"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    (project.root / "PostProcess").mkdir()  # where it puts its logbook
+    # by the names that RELION's schemer can say; it finds the second half map by the name of the first
+    command = ["relion_postprocess", "--i", f"{job.directory}/map_half1.mrc", "--mask", f"{job.directory}/mask.mrc"]
+    command += ["--angpix", "3", "--o", "PostProcess/pp"]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=True)
     assert "FINAL RESOLUTION" in done.stdout
-    assert (folder / "pp.mrc").is_file()
+    assert (project.root / "PostProcess/pp.mrc").is_file()
 
 
 def test_bins_within_the_tolerance_are_as_good_as_a_bin_for_every_particle(make_project):
@@ -223,6 +256,6 @@ def test_bins_within_the_tolerance_are_as_good_as_a_bin_for_every_particle(make_
     def agreement(job: str, **values: float) -> float:
         return mean_fsc(average(project.run(project.job(f"DynaMight/{job}"), **values), "map"), truth)
 
-    exact = agreement("job002", max_bins=1000, bin_tolerance=1e-6)
+    exact = agreement("job002", max_bins=1000, bin_tolerance=0.001)
     rigid, binned = agreement("job003", max_bins=1), agreement("job004", max_bins=40)
     assert exact - binned < 0.1 * (exact - rigid)

@@ -9,6 +9,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+import torch
 
 from relion_jobs.contract.options import defaults, parse_values
 
@@ -116,5 +117,36 @@ def values():
         texts |= {name: text for name, text in changes.items() if name != "extra"}
         texts["other_args"] += " " + changes.get("extra", "")
         return parse_values(JOB_TYPE.options, texts, task="forward_deformations")
+
+    return make
+
+
+@pytest.fixture
+def new_training(project, values):
+    """Make the training of half 1 of the swinging dumbbell, its last four particles held out."""
+    from jobtypes.dynamight.forward_deformations.noise import image_power
+    from jobtypes.dynamight.forward_deformations.plan import make_plan
+    from jobtypes.dynamight.forward_deformations.seeding import ModelSize, generator_of_half, seed_model
+    from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
+    from jobtypes.dynamight.model.observations import Observations
+    from jobtypes.dynamight.model.projection import Projector
+    from jobtypes.dynamight.options import ForwardOptions
+
+    plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
+    observations = Observations(plan.table, plan.rows(1), plan.band, plan.mask, device=torch.device("cpu"))
+    observations.read(plan.images, lambda count: None)
+
+    def make(n_widths: int = 1):
+        generator = generator_of_half(3, 1)
+        size = ModelSize(n_gaussians=60, n_widths=n_widths, n_latent=2, n_fields=4)
+        index = torch.arange(len(observations))
+        projector, noise = Projector(plan.band), image_power(observations, 1, index[:-4])
+        model = seed_model(
+            plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, size=size
+        )
+        settings = TrainingSettings(batch_size=5, stiffness=1.0, independent_fraction=0.4, refine_poses=True, learning_rate=1.0)
+        return HalfTraining(
+            model, observations, projector, training=index[:-4], held_out=index[-4:], settings=settings, generator=generator
+        )
 
     return make

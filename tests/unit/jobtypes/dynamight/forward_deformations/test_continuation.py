@@ -12,7 +12,7 @@ import pytest
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
 from jobtypes.dynamight.forward_deformations.task import run
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.options import FREE_ON_OTHER_PARTICLES, FREE_ON_RESUME
 from relion_jobs.contract.errors import JobAborted, UserError
 
@@ -74,7 +74,7 @@ def test_a_training_goes_on_with_unbinned_images_of_the_same_particles(new_job, 
     job = new_job(is_continue=True)
     run(values(fn_map="other_map.mrc", extra=OTHER), job)  # what was carried over goes on like any other
     assert not (JOB / "previous_002").exists()
-    forward = load_forward_result(JOB)
+    forward = load_centred_result(JOB)
     assert (forward.box, forward.star_file) == (48, "Polish/unbinned.star")
     for half, part in forward.halves.items():
         state = before["halves"][half]
@@ -150,10 +150,10 @@ def test_a_mask_that_comes_with_other_images_is_applied_and_one_that_is_left_out
         run(values(fn_map="other_map.mrc", extra=f"{OTHER} --mask-file mask.mrc"), new_job(is_continue=True))
     write_mask(project / "mask.mrc", 48, 2.0)
     run(values(fn_map="other_map.mrc", extra=f"{OTHER} --mask-file mask.mrc"), new_job(is_continue=True))
-    for part in load_forward_result(JOB).halves.values():
+    for part in load_centred_result(JOB).halves.values():
         positions = part.model.gaussians.positions
         moved = part.model.displacement(part.latent_mean).norm(dim=2).amax(0)
         assert float(moved[positions[:, 0] < -4].max()) == 0
         assert float(moved[positions[:, 0] > 4].max()) > 0
     run(values(), new_job(is_continue=True))  # back to the first images, which have no mask
-    assert all(part.model.field.mask.numel() == 0 for part in load_forward_result(JOB).halves.values())
+    assert all(part.model.field.mask.numel() == 0 for part in load_centred_result(JOB).halves.values())

@@ -25,7 +25,7 @@ def plan_with(project, values, monkeypatch):
         monkeypatch.setattr(memory_use, "available_memory_bytes", lambda: int(free))
         options = ForwardOptions.from_values(values(**changes))
         plan = make_plan(options, Path.cwd())
-        return plan, " ".join(plan.sentences(options))
+        return plan, " ".join(plan.sentences())
 
     return make
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -12,15 +14,18 @@ import pytest
 import torch
 
 from jobtypes.common.particles import read_particles
-from jobtypes.dynamight.forward_deformations.checkpointing import load_last
+from jobtypes.dynamight.forward_deformations import rounds
+from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
+from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.forward_deformations.task import check, run
-from jobtypes.dynamight.model.result import LATENT_BY_OTHER, load_forward_result
+from jobtypes.dynamight.model.result import LATENT_BY_OTHER, load_centred_result
 from jobtypes.dynamight.outputs import HELD_OUT_ERROR
 from jobtypes.dynamight.visualization.held_out import held_out_particles
 from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
 
 JOB = Path("DynaMight/job001")
 PARTICLES_STAR = "forward_deformations/particles.star"
+LATENTS = "latents of all particles"
 
 
 def half_bytes(half: int, *, with_other: bool = True) -> bytes:
@@ -42,22 +47,77 @@ def test_a_training_that_was_left_twice_ends_with_the_same_bytes(new_job, values
     assert [half_bytes(half) for half in (1, 2)] == uninterrupted
 
 
+def stop_in(job: Any, stage: str, done: int = 0) -> Any:
+    """Have a job stop once so much of a stage is done."""
+
+    def progress(now: str, so_far: int, *figures: object) -> None:
+        job.stop_after = -1 if now == stage and so_far >= done else job.stop_after
+
+    job.progress = progress
+    return job
+
+
 def test_a_training_that_was_left_in_its_ending_ends_with_the_same_bytes(new_job, values):
     run(values(), new_job())
     uninterrupted = [half_bytes(half) for half in (1, 2)], (JOB / PARTICLES_STAR).read_bytes()
     shutil.rmtree(JOB / "forward_deformations")
-    for number, stage in enumerate(("latents of half 2", "held-out particles of half 2")):
-        job = new_job(is_continue=number > 0)
-
-        def progress(now: str, *figures: object, job: object = job, stage: str = stage) -> None:
-            job.stop_after = -1 if now == stage else job.stop_after
-
-        job.progress = progress
+    found = []
+    for number, (stage, done) in enumerate([(LATENTS, 0), (LATENTS, 10), (LATENTS, 26), ("held-out particles of half 2", 0)]):
+        job = stop_in(new_job(is_continue=number > 0), stage, done)
         with pytest.raises(JobAborted):
             run(values(), job)
-        assert not load_last(JOB)["finished"]
-    run(values(), new_job(is_continue=True))
+        assert number == 0 or not any("Epoch" in line for line in job.reports)
+        last = load_last(JOB)
+        assert not last["finished"]
+        found.append([(part["posteriors"]["encoded"], part["posteriors"]["refined"]) for part in last["halves"].values()])
+    assert found == [[(5, 0), (5, 0)], [(24, 10), (10, 0)], [(24, 24), (24, 5)], [(24, 24), (24, 24)]]
+    job = new_job(is_continue=True)
+    run(values(), job)
     assert ([half_bytes(half) for half in (1, 2)], (JOB / PARTICLES_STAR).read_bytes()) == uninterrupted
+    assert any("The latents of 48 particles have been worked out already" in line for line in job.reports)
+
+
+def test_checkpoints_are_written_during_the_last_stage(new_job, values, monkeypatch):
+    run(values(), new_job())
+    uninterrupted = [half_bytes(half) for half in (1, 2)]
+    shutil.rmtree(JOB / "forward_deformations")
+    monkeypatch.setattr(rounds, "MINUTES_BETWEEN_CHECKPOINTS", 0.0)
+    saved = []
+    save = CheckpointWriter.save
+
+    def watched(self: CheckpointWriter, states: dict[int, Any], *history: Any, **finished: bool) -> Path:
+        saved.append([state["posteriors"]["refined"] for state in states.values()])
+        return save(self, states, *history, **finished)
+
+    monkeypatch.setattr(CheckpointWriter, "save", watched)
+    run(values(), new_job())
+    assert [refined for refined in saved if refined[0]] == [[5, 5], [10, 10], [15, 15], [20, 20], [24, 24], [24, 24]]
+    assert [half_bytes(half) for half in (1, 2)] == uninterrupted
+
+
+def epochs_told(job: Any) -> list[int]:
+    """Number of every epoch that was reported; each with figures."""
+    lines = [line for line in job.reports if line.startswith("Epoch ")]
+    assert all("held-out objective" in line for line in lines)
+    return [int(line.split()[1]) for line in lines]
+
+
+@pytest.mark.parametrize("halves", [(1, 2), (1,)])
+def test_a_training_that_goes_on_after_half_sets_have_stopped_tells_no_epoch_again(new_job, values, monkeypatch, halves):
+    answers = iter([half in halves for half in (1, 2)])  # of the first epoch with the full weight of the prior, the tenth
+    monkeypatch.setattr(StopRule, "update", lambda *_: next(answers, False))
+    flags = "--n-training-epochs 12"
+    job = stop_in(new_job(), LATENTS) if halves == (1, 2) else stop_in(new_job(), "training", 21 * 10 + 21 * 11 + 10)
+    with pytest.raises(JobAborted):
+        run(values(extra=flags), job)
+    before = epochs_told(job)
+    history = JOB / "forward_deformations/history.json"
+    rows = json.loads(history.read_text())
+    history.unlink()  # as where it was killed before it was written
+    job = new_job(is_continue=True)
+    run(values(extra=flags), job)
+    assert before + epochs_told(job) == list(range(1, 11 if halves == (1, 2) else 13))
+    assert json.loads(history.read_text())[: len(rows)] == rows
 
 
 def test_halves_that_train_side_by_side_give_the_same_bytes_as_one_after_the_other(new_job, values):
@@ -163,7 +223,7 @@ def test_deformations_vanish_outside_a_mask(new_job, values, project):
         file.set_data(mask)
         file.voxel_size = 4.0
     run(values(extra="--mask-file mask.mrc"), new_job())
-    model = load_forward_result(JOB).halves[1].model
+    model = load_centred_result(JOB).halves[1].model
     points = torch.tensor([[-12.0, 0, 0], [12.0, 4.0, 8.0]])
     moved = model.displacement(torch.ones(1, 2), points)[0]
     assert float(moved[0].abs().max()) == 0
@@ -179,7 +239,7 @@ def test_premultiplied_data_give_the_same_gaussians_scale(new_job, values, proje
     )
     (project / "particles.star").write_text(star)
     run(values(), new_job())
-    assert load_forward_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
+    assert load_centred_result(JOB).halves[1].model.gaussians.amplitudes.isfinite().all()
 
 
 def test_a_finished_training_that_lost_its_files_writes_the_same_on_continue(new_job, values):
@@ -193,7 +253,7 @@ def test_a_finished_training_that_lost_its_files_writes_the_same_on_continue(new
 def test_half_set_0_shows_the_errors_that_the_training_has_written(new_job, values):
     run(values(), new_job())
     column = read_particles(JOB / PARTICLES_STAR).source["particles"].read(numbers=(HELD_OUT_ERROR,))[HELD_OUT_ERROR]
-    particles = held_out_particles(load_forward_result(JOB))
+    particles = held_out_particles(load_centred_result(JOB))
     assert len(particles) >= 4
     assert (column[particles.rows] == particles.errors).all()
     assert (particles.errors > 0).all()
@@ -254,5 +314,6 @@ def test_half_written_checkpoints_of_a_killed_run_are_removed(new_job, values):
         run(values(), new_job(stop_after=9))
     left = JOB / "forward_deformations/checkpoints/.checkpoint_final.pth.0123abcd.part"
     left.write_bytes(b"half")
+    os.utime(left, (0, 0))
     run(values(), new_job(is_continue=True))
     assert not left.exists()

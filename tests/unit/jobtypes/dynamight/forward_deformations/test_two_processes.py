@@ -43,7 +43,30 @@ def start(request):
     return call
 
 
-def started(by_torchrun: bool, *, is_continue: bool) -> subprocess.Popen[bytes]:
+# the job is asked to stop when its last stage begins
+STOPS_IN_LAST_STAGE = """
+import sys
+from pathlib import Path
+
+from jobtypes.dynamight.forward_deformations import task
+from relion_jobs.running import worker
+
+work_out = task.work_out_posteriors
+
+
+def stop(*words, **settings):
+    (Path(sys.argv[1]) / "RELION_JOB_ABORT_NOW").touch()
+    work_out(*words, **settings)
+
+
+task.work_out_posteriors = stop
+sys.exit(worker.main())
+"""
+
+
+def started(
+    by_torchrun: bool, *, is_continue: bool, program: tuple[str, ...] = ("-m", "relion_jobs.running.worker")
+) -> subprocess.Popen[bytes]:
     from jobtypes.dynamight.job import JOB_TYPE
 
     flags = "--training-batch-size 5 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2 " + EPOCHS
@@ -54,7 +77,7 @@ def started(by_torchrun: bool, *, is_continue: bool) -> subprocess.Popen[bytes]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if by_torchrun else []
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "relion_jobs.running.worker", str(TWO)],
+        [sys.executable, *launcher, *program, str(TWO)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -94,6 +117,19 @@ def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(pr
     assert marks() == ["RELION_JOB_EXIT_SUCCESS"]
     assert log().count("Going on from epoch") == 1
     assert log().count("Process 2 of 2") == 2
+    assert learned(TWO) == learned(ONE)
+
+
+def test_two_processes_that_are_stopped_in_the_last_stage_leave_it_together_and_go_on_there(project, values, new_job):
+    run(values(extra=EPOCHS), new_job())
+    assert started(by_torchrun=False, is_continue=False, program=("-c", STOPS_IN_LAST_STAGE)).wait(120) != 0
+    assert marks() == ["RELION_JOB_EXIT_ABORTED"]
+    stages = [part["posteriors"] for part in load_last(TWO)["halves"].values()]
+    assert [stage["encoded"] > 0 for stage in stages] == [True, True]
+    assert min(stage["refined"] for stage in stages) < 24
+    before = log()
+    assert started(by_torchrun=False, is_continue=True).wait(120) == 0
+    assert "Epoch" not in log().removeprefix(before)
     assert learned(TWO) == learned(ONE)
 
 

@@ -9,7 +9,7 @@ import torch
 from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.dynamight.inverse_deformations import task
 from jobtypes.dynamight.model.inverse_displacement import FORMAT_VERSION, KIND, load_inverses
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import load_centred_result
 from relion_jobs.contract.errors import JobAborted, UserError
 
 FINAL = Path("DynaMight/job002/inverse_deformations/inv_chkpt.pth")
@@ -84,7 +84,7 @@ def test_an_inverse_of_another_checkpoint_is_moved_aside_and_refused_by_others(f
     task.run({"nr_epochs": 1}, flexible_job)
     build_checkpoint(flexible_job.project, identity="second")
     with pytest.raises(UserError, match="trained on the forward checkpoint 'first', not on 'second'"):
-        load_inverses(flexible_job.directory, load_forward_result(flexible_job.directory))
+        load_inverses(flexible_job.directory, load_centred_result(flexible_job.directory))
     task.run({"nr_epochs": 1}, flexible_job)
     assert (flexible_job.directory / "previous_001" / FINAL.relative_to(flexible_job.directory)).is_file()
     assert contents()["forward_identity"] == "second"

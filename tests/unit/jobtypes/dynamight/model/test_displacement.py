@@ -56,18 +56,18 @@ def test_fields_vanish_far_from_the_gaussians(field):
     assert float(field.basis(far).abs().max()) == 0
 
 
-def test_a_rotation_of_the_whole_by_any_angle_costs_no_strain(positions):
+def test_a_rotation_of_the_whole_by_any_angle_costs_no_strain(positions, backend):
     rotation = rotation_vector_matrices(torch.tensor([[0.3, -1.0, 0.5]]))[0]
     motion = positions @ rotation.T - positions
     edges = torch.stack((torch.arange(199), torch.arange(1, 200)), dim=1)
-    cost = strain(Deformed(positions, torch.ones(1, 1), motion[None]), edges)
+    cost = strain(Deformed(positions, torch.ones(1, 1), motion[None]), edges, backend)
     assert float(cost) < 1e-6
 
 
-def test_stretching_every_edge_by_a_tenth_costs_a_hundredth_of_its_squared_length(positions):
+def test_stretching_every_edge_by_a_tenth_costs_a_hundredth_of_its_squared_length(positions, backend):
     edges = torch.stack((torch.arange(199), torch.arange(1, 200)), dim=1)
     lengths = (positions[edges[:, 0]] - positions[edges[:, 1]]).norm(dim=1)
-    cost = strain(Deformed(positions, torch.tensor([[0.1]]), positions[None]), edges)
+    cost = strain(Deformed(positions, torch.tensor([[0.1]]), positions[None]), edges, backend)
     assert torch.allclose(cost, 0.01 * lengths.square().mean(), rtol=1e-3)
 
 

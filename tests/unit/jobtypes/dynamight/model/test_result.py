@@ -5,10 +5,6 @@ from __future__ import annotations
 import torch
 
 from jobtypes.common.checkpoints import load_checkpoint
-from jobtypes.common.particle_images import ParticleImages
-from jobtypes.common.particles import read_particles
-from jobtypes.dynamight.model.observations import Band, Observations, image_mask
-from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, build_model
 
 
@@ -44,16 +40,3 @@ def test_the_displacement_of_a_particle_is_the_rms_over_its_gaussians(forward):
     half = forward.halves[2]
     expected = half.model.displacement(half.latent_mean).square().sum(2).mean(1).sqrt()
     assert torch.allclose(half.rms_displacement, expected, rtol=1e-3, atol=1e-3)
-
-
-def test_a_reference_leaves_the_encoder_where_it_was(forward):
-    trained, part = as_trained(forward, 1)
-    table = read_particles("particles.star")
-    band = Band(table.box, table.pixel_size_angstroms, 14.0)
-    mask, _ = image_mask(table.box, table.pixel_size_angstroms, None, 10.0)
-    observations = Observations(table, part["rows"].numpy()[:8], band, mask, device=torch.device("cpu"))
-    observations.read(ParticleImages(table, "."), lambda count: None)
-    batch = observations.batch(torch.arange(8))
-    before, after = (model.encode(batch, Projector(band), len(band)) for model in (trained, forward.halves[1].model))
-    assert torch.allclose(after.mean, before.mean, atol=1e-4)
-    assert torch.allclose(after.log_variance, before.log_variance, atol=1e-4)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import starfile
 import torch
 
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
@@ -30,10 +31,13 @@ def test_domains_are_told_apart_and_the_moving_one_comes_first(tmp_path: Path) -
     assert abs(regions[0].mass_fraction - 0.5) < 1e-6
 
 
-def test_the_table_has_a_line_per_region(tmp_path: Path) -> None:
+def test_the_table_has_a_row_per_region_and_replaces_that_of_version_0_1(tmp_path: Path) -> None:
     regions, _ = find_regions(*two_domains(), count=2, seed=0)
-    write_regions(tmp_path / "regions.tsv", regions)
-    lines = (tmp_path / "regions.tsv").read_text().splitlines()
-    assert lines[0].startswith("region\tx_A")
-    assert lines[1].split("\t")[0] == "1"
-    assert lines[1].split("\t")[5] == "3.00"
+    (tmp_path / "regions.tsv").touch()
+    write_regions(tmp_path / "regions.star", regions)
+    table = starfile.read(tmp_path / "regions.star")
+    assert table.columns.tolist() == ["region", "x_A", "y_A", "z_A", "mass_percent", "rms_displacement_A", "largest_rms_A"]
+    assert table["region"].tolist() == [1, 2]
+    assert table["mass_percent"].tolist() == [50.0, 50.0]
+    assert table["rms_displacement_A"].tolist() == [3.0, 0.0]
+    assert not (tmp_path / "regions.tsv").exists()

@@ -33,7 +33,7 @@ def test_coordinates_lead_back_to_the_state(session: Session) -> None:
 
 
 def test_a_latent_is_shown_as_its_particle(session: Session) -> None:
-    assert torch.allclose(session.latent_state(session.part.latent_mean[4]), session.coordinates[4], atol=1e-4)
+    assert torch.allclose(session.latent_states(session.part.latent_mean[4:5]), session.coordinates[4:5], atol=1e-4)
 
 
 def test_main_motions_are_uncorrelated_and_sorted(session: Session) -> None:

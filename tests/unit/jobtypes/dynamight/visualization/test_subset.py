@@ -10,7 +10,7 @@ import pytest
 
 from jobtypes.common.particles import read_particles
 from jobtypes.common.star_tables import read_tables
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.visualization import task
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.subset import main
@@ -36,7 +36,7 @@ def job(flexible_job):
 
 @pytest.fixture
 def session(job) -> Session:
-    return Session(job.directory, load_forward_result(job.directory), 1)
+    return Session(job.directory, load_centred_result(job.directory), 1)
 
 
 def rows_of(path: Path) -> list[int]:

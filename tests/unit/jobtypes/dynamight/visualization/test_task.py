@@ -5,6 +5,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 import torch
 
 from jobtypes.common.particles import read_particles
@@ -45,13 +46,17 @@ def test_everything_is_written_and_registered(flexible_job) -> None:
         "figures/05_clusters_half1.png",
         "gaussians_half1.pdb",
         "particles_half1.star",
-        "regions_half1.tsv",
-        "states_half1.tsv",
+        "regions_half1.star",
+        "states_half1.star",
     }
     job = FOLDER.parent
     assert files_in(job / "maps") == {"map001_half1.mrc", "map002_half1.mrc"}
     series = {f"movie01_half1/volume00{i}.mrc" for i in range(3)}
     assert files_in(job / "movies") == series | {f"movie01_half1/{name}" for name in ("animation.gif", "motion.bild", "play.cxc")}
+    maps = {name for name, label in flexible_job.outputs.items() if label.startswith("DensityMap")}
+    assert maps == {
+        f"{job}/{name}" for name in ("maps/map001_half1.mrc", "maps/map002_half1.mrc", "movies/movie01_half1/volume000.mrc")
+    }
     assert sorted(set(flexible_job.outputs.values())) == [
         "DensityMap.mrc.relion.dynamight",
         "LogFile.pdf.relion.dynamight",
@@ -83,7 +88,7 @@ def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forw
     Path("latents.txt").write_text("# two numbers\n0.1, -0.2\n90 90\n")
     listed = {"particles_file": "numbers.txt", "latents_file": "latents.txt", "do_trajectory": True, "n_motions": 0}
     task.run(SMALL | listed, flexible_job)
-    rows = [line.split("\t") for line in (FOLDER / "states_half1.tsv").read_text().splitlines()[1:]]
+    rows = starfile.read(FOLDER / "states_half1.star").to_numpy().tolist()
     assert [row[1] for row in rows[2:6]] == ["particle 1", "particle 3", "latent 1", "latent 2"]
     assert [row[2] for row in rows[2:6]] == ["no", "no", "no", "yes"]
     session = Session(flexible_job.directory, forward, 1)

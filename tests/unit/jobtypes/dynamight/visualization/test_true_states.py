@@ -100,8 +100,8 @@ def correlation(first: Tensor, second: Tensor, mask: Tensor) -> float:
 
 @pytest.mark.parametrize("coordinate", [0.05, 0.95])
 def test_a_saved_state_is_the_true_volume_of_that_state(truth: Truth, session: Session, coordinate: float) -> None:
-    latent = torch.tensor([coordinate - truth.consensus_coordinates[0]]).float()
-    path, portrait = save_map(session, session.latent_state(latent))
+    latent = torch.tensor([[coordinate - truth.consensus_coordinates[0]]]).float()
+    path, portrait = save_map(session, session.latent_states(latent)[0])
     assert not portrait.outside
     with mrcfile.open(path) as file:
         saved = torch.from_numpy(file.data.copy())

@@ -25,15 +25,16 @@ def test_half_set_0_shows_the_errors_that_the_training_has_written_and_needs_no_
     particles = held_out_particles(forward)
     assert (column[particles.rows] == particles.errors).all()
     assert (np.delete(column, particles.rows) == -1).all()
-    compare_halves(forward, flexible_job, flexible_job.directory)
-    assert (written_errors(flexible_job.directory / "particles_half0.star") == column[np.sort(particles.rows)]).all()
+    compare_halves(forward, flexible_job)
+    written = flexible_job.directory / "visualization/particles_half0.star"
+    assert (written_errors(written) == column[np.sort(particles.rows)]).all()
 
 
 def test_halves_with_a_single_held_out_particle_cannot_be_compared(flexible_job, forward) -> None:
     for part in forward.halves.values():
         part.held_out[1:] = False
     with pytest.raises(UserError, match=r"Half 1 has 1 held-out particle\(s\), .* expected at least 2"):
-        compare_halves(forward, flexible_job, flexible_job.directory)
+        compare_halves(forward, flexible_job)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -37,3 +38,36 @@ def test_what_the_probe_finds_is_said(monkeypatch: pytest.MonkeyPatch, code: int
     done = subprocess.CompletedProcess([], code, "", said)
     monkeypatch.setattr(availability.subprocess, "run", lambda *words, **settings: done)
     assert availability.why_no_window() == sentence
+
+
+LACKING = "\tlibQt6Gui.so.6 => /qt/libQt6Gui.so.6 (0x7f)\n\tlibxcb-keysyms.so.1 => not found\n\tlibxcb-icccm.so.4 => not found\n"
+
+
+def test_the_libraries_that_are_missing_are_named_not_the_one_that_qt_guesses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "platforms" / "libqxcb.so"
+    plugin.parent.mkdir()
+    plugin.touch()
+    guess = "qt.qpa.plugin: From 6.5.0, xcb-cursor0 or libxcb-cursor0 is needed to load the Qt xcb platform plugin."
+
+    def run(words: list[str], **settings: object) -> subprocess.CompletedProcess[str]:
+        if words[-1] == str(plugin):
+            return subprocess.CompletedProcess(words, 0, LACKING, "")
+        return subprocess.CompletedProcess(words, -6, f"{tmp_path}\n", guess)
+
+    monkeypatch.setattr(availability, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setenv("DISPLAY", ":7")
+    monkeypatch.setattr(subprocess, "run", run)
+    assert availability.why_no_window() == (
+        "The window needs libxcb-icccm.so.4, libxcb-keysyms.so.1 of the system; "
+        "on Debian or Ubuntu: sudo apt-get install libxcb-icccm4 libxcb-keysyms1."
+    )
+
+
+def test_a_library_that_qt_itself_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Traceback ...\nImportError: libEGL.so.1: cannot open shared object file: No such file or directory\n"
+    monkeypatch.setattr(availability, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setenv("DISPLAY", ":7")
+    monkeypatch.setattr(subprocess, "run", lambda words, **settings: subprocess.CompletedProcess(words, 1, "", said))
+    assert str(availability.why_no_window()).endswith("sudo apt-get install libegl1.")

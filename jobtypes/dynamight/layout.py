@@ -1,0 +1,228 @@
+"""Names of the folders and files of a job directory, and the types of its nodes, each spelled here alone. No torch here.
+
+Every path is relative to the job directory. What a half set has of its own is a function of the half, 1 or 2. Names in capitals
+that end in ``_PATTERN`` are for `Path.glob` in the job directory.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+HALF_MAP_LABEL = "DensityMap.mrc.relion.halfmap.dynamight"
+MAP_LABEL = "DensityMap.mrc.relion.dynamight"
+MASK_LABEL = "Mask3D.mrc.relion.dynamight"
+PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
+LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
+
+FORWARD = Path("forward_deformations")
+INVERSE = Path("inverse_deformations")
+BACKPROJECTION = Path("backprojection")
+VISUALIZATION = Path("visualization")
+MAPS = Path("maps")
+MOVIES = Path("movies")
+SUBSETS = Path("subsets")
+# everything that follows from a training, set aside together when another one starts in its place
+RESULT_FOLDERS = (FORWARD, INVERSE, BACKPROJECTION, VISUALIZATION, MAPS, MOVIES)
+SET_ASIDE_PATTERN = "previous_[0-9]*"  # as `common.earlier_results` names them
+
+# figures of all tasks, in the order of logfile.pdf
+_FIGURES = "figures"
+FIGURE_PATTERNS = tuple(str(task / _FIGURES / "*.png") for task in (FORWARD, VISUALIZATION, INVERSE, BACKPROJECTION))
+
+
+# --- forward deformations ---
+CHECKPOINTS = FORWARD / "checkpoints"
+FINAL_CHECKPOINT = CHECKPOINTS / "checkpoint_final.pth"
+CHECKPOINT_PATTERN = str(CHECKPOINTS / "[0-9]*.pth")  # without the final one
+SPECTRA_PATTERN = str(FORWARD / "spectra_half*.tmp")
+HISTORY = FORWARD / "history.json"
+PARTICLES = FORWARD / "particles.star"
+TRAINING_FIGURE = FORWARD / _FIGURES / "01_training.png"
+LATENTS_FIGURE = FORWARD / _FIGURES / "02_latents.png"
+GAUSSIANS_FIGURE = FORWARD / _FIGURES / "03_gaussians.png"
+DISPLACEMENTS_FIGURE = FORWARD / _FIGURES / "04_displacements.png"
+
+
+def checkpoint(epoch: int) -> Path:
+    """Checkpoint of a training that has done `epoch` epochs."""
+    return CHECKPOINTS / f"{epoch:03d}.pth"
+
+
+def spectra(half: int) -> Path:
+    """Where images that memory does not hold are kept while the job runs."""
+    return FORWARD / f"spectra_half{half}.tmp"
+
+
+def consensus(half: int) -> Path:
+    """Map of the undeformed Gaussians."""
+    return FORWARD / f"consensus_half{half}.mrc"
+
+
+def gaussians(half: int) -> Path:
+    """The Gaussians as atoms."""
+    return FORWARD / f"gaussians_half{half}.pdb"
+
+
+def motion_arrows(half: int) -> Path:
+    """The first main motion as arrows."""
+    return FORWARD / f"motion01_half{half}.bild"
+
+
+# --- inverse deformations ---
+FINAL_INVERSE = INVERSE / "inv_chkpt.pth"
+INVERSE_PATTERN = str(INVERSE / "inv_chkpt_[0-9]*.pth")  # without the final one
+INVERSE_ACCURACY = INVERSE / "accuracy.json"
+INVERSE_TRAINING_FIGURE = INVERSE / _FIGURES / "01_training.png"
+ROUND_TRIP_FIGURE = INVERSE / _FIGURES / "02_round_trip.png"
+
+
+def inverse_checkpoint(epoch: int) -> Path:
+    """Checkpoint of an inverse training that has done `epoch` epochs."""
+    return INVERSE / f"inv_chkpt_{epoch:03d}.pth"
+
+
+# --- backprojection ---
+PARTIAL_SUMS_INDEX = BACKPROJECTION / "partial_sums.pth"
+PARTIAL_SUMS = BACKPROJECTION / "partial_sums"
+MAP = BACKPROJECTION / "map_filtered.mrc"
+RIGID_MAP = BACKPROJECTION / "rigid_filtered.mrc"
+MASK = BACKPROJECTION / "mask.mrc"
+LOCAL_GAIN = BACKPROJECTION / "local_gain.mrc"
+FSC_TABLE = BACKPROJECTION / "fsc.star"
+FSC_FIGURE = BACKPROJECTION / _FIGURES / "fsc.png"
+SLICES_FIGURE = BACKPROJECTION / _FIGURES / "maps.png"
+
+
+def half_map(half: int) -> Path:
+    """The deformed half map."""
+    return BACKPROJECTION / f"map_half{half}.mrc"
+
+
+def rigid_half_map(half: int) -> Path:
+    """The same without deformation."""
+    return BACKPROJECTION / f"rigid_half{half}.mrc"
+
+
+# what PostProcess takes; RELION's schemer can name the files at the top of a node's job directory and no others
+LINKED_AT_TOP = {half_map(1): HALF_MAP_LABEL, half_map(2): HALF_MAP_LABEL, MASK: MASK_LABEL}
+
+
+def partial_sums(half: int, part: str, number: int) -> Path:
+    """Sums of a bin of the particles of a part, ``train`` or ``all``."""
+    return PARTIAL_SUMS / f"half{half}_{part}_bin{number:04d}.pth"
+
+
+def fsc_xml(name: str) -> Path:
+    """FSC curve of the maps of a name, ``deformed`` or ``rigid``."""
+    return BACKPROJECTION / f"fsc_{name}.xml"
+
+
+# --- visualization ---
+ALL_GAUSSIANS_FIGURE = VISUALIZATION / _FIGURES / "02_gaussians.png"
+ALL_DISPLACEMENTS_FIGURE = VISUALIZATION / _FIGURES / "03_displacements.png"
+DISAGREEMENT_FIGURE = VISUALIZATION / _FIGURES / "06_disagreement.png"
+DISAGREEMENT = VISUALIZATION / "disagreement.json"
+HELD_OUT_PARTICLES = VISUALIZATION / "particles_half0.star"
+ANIMATION_STEM = "animation"  # files of a movie's folder from here on
+MOVIE_ARROWS = "motion.bild"
+MOVIE_SCRIPT = "play.cxc"
+VOLUME_PATTERN = "volume[0-9]*.mrc"
+
+
+def shown_states(half: int) -> Path:
+    """List of the maps that a run has written."""
+    return VISUALIZATION / f"states_half{half}.star"
+
+
+def shown_regions(half: int) -> Path:
+    """Table of displacement per region."""
+    return VISUALIZATION / f"regions_half{half}.star"
+
+
+def shown_gaussians(half: int) -> Path:
+    """The Gaussians as atoms."""
+    return VISUALIZATION / f"gaussians_half{half}.pdb"
+
+
+def shown_particles(half: int) -> Path:
+    """Particles with their latents and clusters."""
+    return VISUALIZATION / f"particles_half{half}.star"
+
+
+def latents_figure(half: int) -> Path:
+    """Density and displacement in the latent space."""
+    return VISUALIZATION / _FIGURES / f"01_latents_half{half}.png"
+
+
+def colourings_figure(half: int) -> Path:
+    """What else the latent space can be coloured by."""
+    return VISUALIZATION / _FIGURES / f"01_latents_more_half{half}.png"
+
+
+def motion_figure(number: int, half: int) -> Path:
+    """States along a main motion, counted from 1."""
+    return VISUALIZATION / _FIGURES / f"04_motion{number:02d}_half{half}.png"
+
+
+def clusters_figure(half: int) -> Path:
+    """States of the clusters."""
+    return VISUALIZATION / _FIGURES / f"05_clusters_half{half}.png"
+
+
+def listed_states_figure(half: int) -> Path:
+    """States that the user has listed."""
+    return VISUALIZATION / _FIGURES / f"06_listed_states_half{half}.png"
+
+
+def trajectory_figure(half: int) -> Path:
+    """States along a path through the listed ones."""
+    return VISUALIZATION / _FIGURES / f"07_trajectory_half{half}.png"
+
+
+def saved_latents_figure(method: str, colouring: str, half: int) -> Path:
+    """The latent space as it was saved in the window."""
+    return VISUALIZATION / _FIGURES / f"07_{method}_{colouring.replace(' ', '_')}_half{half}.png"
+
+
+def volume(index: int) -> str:
+    """A map in the folder of a movie."""
+    return f"volume{index:03d}.mrc"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Files or folders that are numbered on from run to run: ``STEMNNN_halfH``, of any ending.
+
+    Attributes
+    ----------
+    folder
+        Where they are.
+    stem
+        What their names begin with.
+    digits
+        Of the number, at least.
+    """
+
+    folder: Path
+    stem: str
+    digits: int
+
+    def path(self, number: int, half: int, ending: str = "") -> Path:
+        """One of them."""
+        return self.folder / f"{self.stem}{number:0{self.digits}d}_half{half}{ending}"
+
+    def number_and_half(self, name: str) -> tuple[int, int] | None:
+        """What a file name says; None where it is none of the series."""
+        found = re.fullmatch(rf"{self.stem}(\d+)_half(\d)(\..*)?", name)
+        return (int(found[1]), int(found[2])) if found else None
+
+
+STATES = Series(MAPS, "map", digits=3)
+STATE_MOVIES = Series(MOVIES, "movie", digits=2)
+WINDOW_PICTURES = Series(VISUALIZATION, "window", digits=3)
+PARTICLE_SUBSETS = Series(SUBSETS, "subset_", digits=3)
+# what a later run makes again
+STATE_PATTERN = str(MAPS / "*.mrc")
+MOVIE_VOLUME_PATTERN = str(MOVIES / "*" / "*.mrc")

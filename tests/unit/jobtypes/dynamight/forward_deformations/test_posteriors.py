@@ -1,0 +1,62 @@
+"""The last stage of a half set: every particle has a posterior in the end, however often the stage was left."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+
+EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)
+
+
+@pytest.fixture
+def trained(new_training):
+    """Make the same trained half set again and again."""
+
+    def make():
+        training = new_training()
+        training.run_epoch(EPOCH, lambda: False)
+        return training
+
+    return make
+
+
+def test_every_particle_has_a_posterior_in_the_end(trained):
+    stage = PosteriorStage(trained())
+    heard: list[int] = []
+    assert stage.run(EPOCH, lambda: heard.append(stage.refined))
+    training = stage.training
+    assert heard == [0] * 5 + [5, 10, 15, 20, 24]
+    assert stage.is_done
+    assert bool((training.latent_log_variance != 0).all())
+    # an image tells no less than the prior, but for what several maxima spread
+    assert float(training.latent_log_variance.max()) < -math.log(EPOCH.kl_weight) + 0.5
+
+
+def test_a_stage_that_is_left_after_every_batch_goes_on_elsewhere_with_the_same_numbers(trained):
+    whole = PosteriorStage(trained())
+    whole.run(EPOCH, lambda: False)
+    left, steps = PosteriorStage(trained()), 0
+    while not left.run(EPOCH, lambda: True):
+        state = deepcopy(left.training.state() | left.state())
+        left, steps = PosteriorStage(trained()), steps + 1
+        left.training.restore(state)
+        left.restore(state)
+    assert steps == 5 + 4
+    for name in ("latent_mean", "latent_log_variance", "motion_power"):
+        assert torch.equal(getattr(whole.training, name), getattr(left.training, name)), name
+    assert torch.equal(whole.training.model.poses.corrections, left.training.model.poses.corrections)
+    assert torch.equal(whole.others.latents, left.others.latents)
+    assert torch.equal(whole.others.shares, left.others.shares)
+    assert mean_evidence_of_motion(whole.training, EPOCH) == mean_evidence_of_motion(left.training, EPOCH)
+
+
+def test_a_checkpoint_that_says_nothing_of_the_stage_is_of_before_it(trained):
+    stage = PosteriorStage(trained())
+    stage.restore(stage.training.state())
+    assert (stage.encoded, stage.refined, stage.others) == (0, 0, None)
