@@ -30,13 +30,14 @@ def latents_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, 
     training
         The half set.
     other
-        The other half's model; its poses are replaced by the input poses of these particles.
+        The other half's model; its poses are replaced by the input poses of these particles, its qualities by theirs.
     plan
         Of the last epoch.
     after_batch
         Hears how many particles are done.
     """
     other.poses = _unrefined(other.poses, len(training.observations)).to(training.observations.device)
+    other.quality = training.model.quality  # of these particles
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     means, done = [training.latent_mean[:0]], 0
     for index in training.held_out.split(training.settings.batch_size):

@@ -14,7 +14,13 @@ SMALL_SQUARED_LENGTH = 1e-4  # A^2; keeps the slope finite where two Gaussians c
 
 
 def data_misfit(
-    observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, backend: Backend
+    observed: Tensor,
+    projected: Tensor,
+    transfer: Tensor,
+    weights: Tensor,
+    group: Tensor,
+    shares: Tensor,
+    backend: Backend,
 ) -> tuple[Tensor, Tensor]:
     """Minus the log likelihood of each image, up to a constant, and the power of the residuals.
 
@@ -26,20 +32,22 @@ def data_misfit(
     observed, projected
         (b, q) complex Fourier terms of images, and of projections without CTF; the latter are differentiated.
     transfer
-        (b, q) CTF.
+        (b, q) CTF, times the particle's scale.
     weights
         (groups, q) inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
     group
         (b,) optics group.
+    shares
+        (b,) of each particle in the power of the residuals, 0 to 1.
     backend
         What adds up.
 
     Returns
     -------
     tuple
-        (b,); and (groups, q) sums of |r|^2 over the particles of each group.
+        (b,); and (groups, q) sums of |r|^2 over the particles of each group, each with its share.
     """
-    return _WeightedPower.apply(projected, observed, transfer, weights, group, backend)  # type: ignore[no-untyped-call,no-any-return]
+    return _WeightedPower.apply(projected, observed, transfer, weights, group, shares, backend)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
@@ -68,10 +76,17 @@ class _WeightedPower(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, observed: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, backend: Backend
+        ctx: Any,
+        projected: Tensor,
+        observed: Tensor,
+        transfer: Tensor,
+        weights: Tensor,
+        group: Tensor,
+        shares: Tensor,
+        backend: Backend,
     ) -> tuple[Tensor, Tensor]:
         """Return both and keep minus half the slope."""
-        total, half_slope, power = backend.weighted_power(observed, projected, transfer, weights, group)
+        total, half_slope, power = backend.weighted_power(observed, projected, transfer, weights, group, shares)
         ctx.save_for_backward(half_slope)
         ctx.mark_non_differentiable(power)
         return total, power
@@ -80,7 +95,7 @@ class _WeightedPower(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient (b,) of the sum -> that of the projected terms."""
         (half_slope,) = ctx.saved_tensors
-        return -2 * gradient[:, None] * half_slope, None, None, None, None, None
+        return -2 * gradient[:, None] * half_slope, None, None, None, None, None, None
 
 
 class _Strain(torch.autograd.Function):

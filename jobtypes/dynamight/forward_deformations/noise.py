@@ -24,15 +24,16 @@ class ShellPower:
         """Add the terms (b, q) of images of optics groups (b,)."""
         power = terms.real.square() + terms.imag.square()
         # whole images are quick to add up; shell by shell only their sum is
-        self.add_sums(power.new_zeros(len(self.total), terms.shape[1]).index_add_(0, group, power), group)
+        of_groups = power.new_zeros(len(self.total), terms.shape[1]).index_add_(0, group, power)
+        self.add_sums(of_groups, group, power.new_ones(len(group)))
 
-    def add_sums(self, of_groups: Tensor, group: Tensor) -> None:
-        """Add images of optics groups (b,) whose squared moduli were summed up for each group: (groups, q)."""
+    def add_sums(self, of_groups: Tensor, group: Tensor, shares: Tensor) -> None:
+        """Add images of optics groups (b,); their squared moduli, times shares (b,), were summed up by group: (groups, q)."""
         n_terms = of_groups.shape[1]
         if n_terms not in self._terms_per_shell:
             self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
         self.total.index_add_(1, self.band.shells[:n_terms], of_groups.double())
-        self.count.index_add_(0, group, self._terms_per_shell[n_terms].expand(len(group), -1))
+        self.count.index_add_(0, group, shares.double()[:, None] * self._terms_per_shell[n_terms])
 
     def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:
         """Old (groups, shells) noise power moved by `share` towards the mean, where there is one."""

@@ -67,7 +67,7 @@ class Backend(Protocol):
         """Forces (b, 3, e), times the weight (b,) of each particle, added at first ends, taken off at second ones: (b, 3, n)."""
 
     def weighted_power(
-        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor
+        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted power of the residuals observed - transfer projected.
 
@@ -81,12 +81,14 @@ class Backend(Protocol):
             (groups, q).
         group
             (b,) row of the weights of each particle.
+        shares
+            (b,) of each particle in the power of its group.
 
         Returns
         -------
         tuple
             (b,) the weighted sum over the terms; (b, q) minus half its gradient by the projected terms; (groups, q) sum of the
-            power over the particles of each group, without weights.
+            power over the particles of each group, without weights but with shares.
         """
 
 

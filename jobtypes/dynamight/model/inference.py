@@ -230,7 +230,7 @@ class _Target:
         self._model, self._batch, self._projector, self._n_terms = model, batch, projector, n_terms
         self._move_poses = move_poses
         self._n_latent = model.encoder.mean.out_features
-        self._ctf, self._observed = batch.ctf[:, :n_terms], batch.spectra[:, :n_terms]
+        self._transfer, self._observed = model.transfer(batch, n_terms), batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
         weights = projector.band.weights[:n_terms]
         self._weight = independent_fraction * model.precision(projector.band, n_terms)[batch.group] * weights
@@ -259,7 +259,7 @@ class _Target:
         latent, corrections = self.split(unknown)
         matrices, shifts = corrected(corrections, self._batch.matrices, self._batch.shifts)
         points = self._model.deformed(latent, self._basis)
-        return self._ctf * self._model.project(points, matrices, shifts, self._projector, self._n_terms)
+        return self._transfer * self._model.project(points, matrices, shifts, self._projector, self._n_terms)
 
     def misfit(self, predicted: Tensor) -> Tensor:
         """(b,) minus the log likelihood, up to a constant."""

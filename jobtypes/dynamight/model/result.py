@@ -214,7 +214,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     # tensors whose size is not known beforehand
     model.field.set_anchors(state["field.anchors"], state["field.anchor_weights"])
     model.field.mask = torch.zeros_like(state["field.mask"])
-    model.load_state_dict(state)
+    model.take(state)
     return model
 
 
