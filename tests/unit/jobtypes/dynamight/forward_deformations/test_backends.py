@@ -17,7 +17,7 @@ from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model import projection
 from jobtypes.dynamight.model.backend import COMPILED_LOOPS, WHOLE_TENSORS, Backend
 from jobtypes.dynamight.model.projection import Projector
-from jobtypes.dynamight.model.result import load_forward_result
+from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
 
 BOTH = COMPILED_LOOPS, WHOLE_TENSORS
@@ -122,6 +122,6 @@ def test_a_whole_job_runs_on_either(project, values, new_job, backend, monkeypat
         if not name.startswith("_"):
             monkeypatch.setattr(other, name, None)  # not to be called
     task.run(values(), new_job())
-    forward = load_forward_result(project / "DynaMight/job001")
+    forward = load_centred_result(project / "DynaMight/job001")
     assert forward.epoch == 4
     assert all(bool(half.latent_by_other.isfinite().all()) for half in forward.halves.values())
