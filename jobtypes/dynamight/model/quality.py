@@ -186,11 +186,9 @@ class ParticleQuality(nn.Module):
     @torch.no_grad()
     def judge(self, index: Tensor, sums: ShellSums) -> tuple[Tensor, Tensor]:
         """Work out quality and scale of the particles at `index` (b,); returns what to `QualitySums.add`."""
-        used = sums.terms > 0
-        terms = sums.terms[used]
-        variance = 1 + self.factors[:, None] * self.typical[used]  # (k, s) of a term that is not predicted, in noise units
-        a, b, c = (part[:, used] @ (1 / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
-        unpredicted = -c - (variance.log() * terms).sum(1)
+        variance = 1 + self.factors[:, None] * self.typical  # (k, s) of a term that is not predicted, in noise units
+        a, b, c = (part @ (1 / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
+        unpredicted = -c - variance.log() @ sums.terms
         evidence, x, x_variance = _over_scales(a, b, unpredicted, self.mean_scale, self.scale_spread)
         evidence = evidence + (-0.5 * ((self.log_factors - self.mean_log_factor) / self.log_factor_spread).square()).log_softmax(
             0

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations import task
 from jobtypes.dynamight.forward_deformations.plan import make_plan
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
@@ -33,7 +34,7 @@ def training_with(project, values, monkeypatch):
         monkeypatch.setattr(projection, "backend_for", lambda device: backend)
         options = ForwardOptions.from_values(values(extra="--n-gaussian-widths 2"))
         plan = make_plan(options, Path.cwd())
-        return prepare_half(1, plan, options, device=torch.device("cpu"), scratch=None, after_batch=lambda count: None)
+        return prepare_half(1, plan, device=torch.device("cpu"), scratch=None, after_batch=lambda count: None)
 
     return make
 
@@ -58,7 +59,7 @@ def step(training: HalfTraining, dtype: torch.dtype) -> dict[str, Tensor]:
     corrections = model.poses.corrections[batch.index].requires_grad_()
     training.generator.manual_seed(1)
     frame = model.field.frame(model.field.anchors)
-    losses, power = training._losses(batch, corrections, EPOCH, n_terms, frame)
+    losses, _, power = training._losses(batch, corrections, EPOCH, n_terms, frame)
     sum(losses.values()).mean().backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     return {"power": power, "pose gradient": corrections.grad, **losses, **gradients}
@@ -94,12 +95,12 @@ def trained(training: HalfTraining) -> dict[str, Tensor]:
     """What a few epochs make of it, and what later tasks take from it."""
     losses = [training.run_epoch(plan, lambda: False)["loss"] for plan in (WARM_UP, EPOCH, EPOCH)]
     objective = training.held_out_objective(EPOCH)
-    training.encode_all(EPOCH)
+    PosteriorStage(training).run(EPOCH, lambda: False)
     model = training.model.eval().requires_grad_(False)
     return {
         "loss": torch.tensor(losses),
         "held-out objective": torch.tensor(objective),
-        "evidence": torch.tensor(training.evidence_of_motion(EPOCH)),
+        "evidence": torch.tensor(mean_evidence_of_motion(training, EPOCH)),
         "latents": training.latent_mean,
         "displacements": model.displacement(training.latent_mean),
         "positions": model.gaussians.positions,

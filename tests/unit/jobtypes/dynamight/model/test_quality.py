@@ -50,10 +50,10 @@ def mixed():
 
 def test_images_of_something_else_are_found(mixed):
     _, quality = mixed
-    assert quality.probability[:800].mean() > 0.95
+    assert quality.probability[:800].mean() > 0.93
     assert quality.probability[800:900].mean() < 0.05
     assert quality.probability[900:].mean() < 0.02
-    assert quality.share == pytest.approx(0.8, abs=0.03)
+    assert quality.share == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_quality_is_a_probability(mixed):
