@@ -52,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(words.threads)
     with TemporaryDirectory() as folder, torch.no_grad():
         project = Path(folder)
-        pixel_size = make_particles(project, particles=words.particles, box=words.box)
+        pixel_size_angstroms = make_particles(project, particles=words.particles, box=words.box)
         table = read_particles(project / STAR)
         views = particle_views(table, project)
         few, many = words.particles // 4, words.particles
@@ -60,7 +60,7 @@ def main() -> None:
         slope = (seconds[many] - seconds[few]) / (many - few)
         numerator, kernel = sums_of(views, few, project, words.batch)
         rows = [["ours, per particle", _ms(slope), ""], ["ours, once per bin", _ms(seconds[few] - few * slope), ""]]
-        iteration = iteration_seconds(words, pixel_size, numerator, kernel)
+        iteration = iteration_seconds(words, pixel_size_angstroms, numerator, kernel)
         rows.append(["ours, per bin and iteration", _ms(iteration), ""])
         if words.baseline_particles:
             published = published_seconds(table, views, words.baseline_particles)
@@ -93,15 +93,19 @@ def sums_of(views: ParticleViews, count: int, project: Path, batch: int) -> tupl
     return sums["numerator"], sums["kernel"]
 
 
-def iteration_seconds(words: argparse.Namespace, pixel_size: float, volume: torch.Tensor, kernel: torch.Tensor) -> float:
+def iteration_seconds(
+    words: argparse.Namespace, pixel_size_angstroms: float, volume: torch.Tensor, kernel: torch.Tensor
+) -> float:
     """Seconds of D* T D of one bin: what an iteration does for each."""
     torch.manual_seed(0)
     gaussians = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS
     field = DisplacementField(
-        n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=encoding_wavelengths(words.box * pixel_size)
+        n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=encoding_wavelengths(words.box * pixel_size_angstroms)
     )
     field.set_anchors(gaussians, torch.ones(len(gaussians)))
-    basis = tabulate(field, gaussians, box=words.box, pixel_size_angstroms=pixel_size, reach_angstroms=TAPER_END_ANGSTROMS)
+    basis = tabulate(
+        field, gaussians, box=words.box, pixel_size_angstroms=pixel_size_angstroms, reach_angstroms=TAPER_END_ANGSTROMS
+    )
     warp = basis.warp(torch.randn(N_FIELDS), order="cubic")
     return best_of(3, lambda: warp.pull(convolve_padded(warp.push(volume), kernel)))
 

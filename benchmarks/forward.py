@@ -235,15 +235,15 @@ class Published:
 
     def __init__(self, words: argparse.Namespace, plan: TrainingPlan, half: int, device: torch.device) -> None:
         torch.manual_seed(half)
-        self._plan, self._device, self._pixel_size = plan, device, plan.table.pixel_size_angstroms
-        self._frequencies = frequencies_2d(words.box, self._pixel_size)
-        positions = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS / (words.box * self._pixel_size)
+        self._plan, self._device, self._pixel_size_angstroms = plan, device, plan.table.pixel_size_angstroms
+        self._frequencies = frequencies_2d(words.box, self._pixel_size_angstroms)
+        positions = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS / (words.box * self._pixel_size_angstroms)
         self.model = PublishedModel(positions, words.box, n_latent=6).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         self._rows = plan.rows(half)[: words.batch]
         images, transfer = self.read()
         matrices = euler_matrices(torch.from_numpy(plan.table.angles_degrees[self._rows])).float().to(device)
-        shifts = torch.from_numpy(plan.table.origins_angstroms[self._rows]).float().to(device) / -self._pixel_size
+        shifts = torch.from_numpy(plan.table.origins_angstroms[self._rows]).float().to(device) / -self._pixel_size_angstroms
         self.batch = PublishedBatch(
             images, transfer, matrices.requires_grad_(), shifts.requires_grad_(), graph(self.model.positions)
         )

@@ -29,14 +29,14 @@ STAR, MAP, STACK = "particles.star", "map.mrc", "particles.mrcs"
 
 def make_particles(project: Path, *, particles: int, box: int) -> float:
     """Write the STAR file, its stack and the map of a set; both halves have as many particles. Returns the pixel size in A."""
-    pixel_size = BOX_LENGTH_ANGSTROMS / box
-    drawn = draw_particles(SimulationOptions(nr_particles=particles, box_size=box, angpix=pixel_size))
+    pixel_size_angstroms = BOX_LENGTH_ANGSTROMS / box
+    drawn = draw_particles(SimulationOptions(nr_particles=particles, box_size=box, angpix=pixel_size_angstroms))
     generator = torch.Generator().manual_seed(0)
     blobs = torch.randn(N_BLOBS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
     parts = torch.arange(particles).split(256)
-    images = torch.cat([project_blobs(blobs, drawn, part, box, pixel_size) for part in parts])
+    images = torch.cat([project_blobs(blobs, drawn, part, box, pixel_size_angstroms) for part in parts])
     images += 3 * images.std() * torch.randn(images.shape, generator=generator)
-    write_stack(project / STACK, images.numpy(), pixel_size, float16=False)
+    write_stack(project / STACK, images.numpy(), pixel_size_angstroms, float16=False)
     names = [f"{place:06d}@{STACK}" for place in range(1, particles + 1)]
     write_particles_star(
         project / STAR,
@@ -45,29 +45,29 @@ def make_particles(project: Path, *, particles: int, box: int) -> float:
         optics=drawn.optics,
         half=drawn.half,
         box=box,
-        pixel_size_angstroms=pixel_size,
+        pixel_size_angstroms=pixel_size_angstroms,
     )
-    write_volume(project / MAP, map_of(blobs, box, pixel_size), pixel_size)
-    return pixel_size
+    write_volume(project / MAP, map_of(blobs, box, pixel_size_angstroms), pixel_size_angstroms)
+    return pixel_size_angstroms
 
 
-def project_blobs(blobs: Tensor, drawn: Particles, rows: Tensor, box: int, pixel_size: float) -> Tensor:
+def project_blobs(blobs: Tensor, drawn: Particles, rows: Tensor, box: int, pixel_size_angstroms: float) -> Tensor:
     """Images (b, N, N) of blobs (m, 3) A, with CTF, without noise."""
     matrices = torch.from_numpy(drawn.true.matrices[rows.numpy()]).float()
-    xy = blobs @ matrices[:, :2].transpose(1, 2) / pixel_size + box // 2
-    frequencies = frequencies_2d(box, pixel_size)
+    xy = blobs @ matrices[:, :2].transpose(1, 2) / pixel_size_angstroms + box // 2
+    frequencies = frequencies_2d(box, pixel_size_angstroms)
     spectra = rfft2(splat(xy, torch.ones(len(blobs)), box)) * _blur(frequencies)
-    spectra = spectra * ctf(drawn.optics, slice(int(rows[0]), int(rows[-1]) + 1), box, pixel_size)
+    spectra = spectra * ctf(drawn.optics, slice(int(rows[0]), int(rows[-1]) + 1), box, pixel_size_angstroms)
     origins = torch.from_numpy(drawn.true.origins_angstroms[rows.numpy()]).float()
     return irfft2(spectra * shift_phases(-origins, frequencies), box)
 
 
-def map_of(blobs: Tensor, box: int, pixel_size: float) -> Tensor:
+def map_of(blobs: Tensor, box: int, pixel_size_angstroms: float) -> Tensor:
     """Density (N, N, N) of blobs (m, 3) A."""
-    voxel = (blobs / pixel_size).round().long() + box // 2
+    voxel = (blobs / pixel_size_angstroms).round().long() + box // 2
     volume = torch.zeros(box, box, box)
     volume.index_put_((voxel[:, 2], voxel[:, 1], voxel[:, 0]), torch.ones(len(blobs)), accumulate=True)
-    return irfft3(rfft3(volume) * _blur(frequencies_3d(box, pixel_size)), box)
+    return irfft3(rfft3(volume) * _blur(frequencies_3d(box, pixel_size_angstroms)), box)
 
 
 def forward_options(*, gaussians: int, batch: int, threads: int) -> ForwardOptions:

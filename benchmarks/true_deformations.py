@@ -208,9 +208,9 @@ def half_result(field: TrueField, truth: Truth, table: ParticleTable, half: int,
 
 def row(truth: Truth, name: str, half1: Tensor, half2: Tensor) -> list[str]:
     """AUC of a map in the moving part, at the conformation that fits best, and in the core."""
-    mean, pixel_size = (half1 + half2) / 2, truth.renderer.pixel_size_angstroms
+    mean, pixel_size_angstroms = (half1 + half2) / 2, truth.renderer.pixel_size_angstroms
     best, place = best_conformation(truth, mean)
-    core = agreement(mean, truth.map("consensus"), truth.map("mask_core"), pixel_size)
+    core = agreement(mean, truth.map("consensus"), truth.map("mask_core"), pixel_size_angstroms)
     return [name, f"{best.auc:.3f}", f"{core.auc:.3f}", " ".join(f"{value:.2f}" for value in place)]
 
 

@@ -57,7 +57,7 @@ def main() -> None:
             ["click to new surface", best_of(3, lambda: [view.state_at(point, level) for point in click]) / 3],
             ["  point to state", best_of(3, lambda: session.states_at(view.reduction, click[0]))],
             ["  map of the state", best_of(3, lambda: view.surfaces.render(session.gaussians.positions(coefficients)))],
-            ["  marching cubes", best_of(3, lambda: contour(volume, view.surfaces.pixel_size, level))],
+            ["  marching cubes", best_of(3, lambda: contour(volume, view.surfaces.pixel_size_angstroms, level))],
         ]
         for name in ("amount of motion", "log density", "pose"):
             rows.append([f"plot, {name}", best_of(2, lambda name=name: redraw(view, name))])
@@ -72,8 +72,8 @@ def main() -> None:
 def made_training(words: argparse.Namespace) -> ForwardResult:
     """Both halves of a training that never was, with random latents."""
     generator = torch.Generator().manual_seed(0)
-    pixel_size = 1.5
-    length = words.box * pixel_size
+    pixel_size_angstroms = 1.5
+    length = words.box * pixel_size_angstroms
     direction = torch.nn.functional.normalize(torch.randn(words.gaussians, 3, generator=generator), dim=1)
     positions = 0.3 * length * torch.rand(words.gaussians, 1, generator=generator) ** (1 / 3) * direction  # a full ball
     field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=encoding_wavelengths(length))
@@ -98,7 +98,7 @@ def made_training(words: argparse.Namespace) -> ForwardResult:
         halves={1: part},
         identity="benchmark",
         box=words.box,
-        pixel_size_angstroms=pixel_size,
+        pixel_size_angstroms=pixel_size_angstroms,
         star_file="",
         particle_diameter_angstroms=length,
         epoch=0,

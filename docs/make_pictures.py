@@ -50,9 +50,8 @@ def draw_overview(path: Path) -> None:
     first, middle, last = (session.state_positions(end) for end in ends)
     maps = {name: read_volume(JOB / "backprojection" / f"{name}_filtered.mrc").data for name in ("rigid", "map")}
     front, _ = cameras_for(torch.cat([first, middle, last]), last - first, 300)
-    scene = Scene(
-        (front,), automatic_threshold(maps["map"]), float((last - middle).norm(dim=1).quantile(0.99)), session.pixel_size
-    )
+    largest = float((last - middle).norm(dim=1).quantile(0.99))
+    scene = Scene((front,), automatic_threshold(maps["map"]), largest, session.pixel_size_angstroms)
     still = torch.zeros(len(middle))
     portraits = [
         Portrait(maps["rigid"], middle, still, "rigid map"),

@@ -72,7 +72,7 @@ _CONTROL = Option(
 class Call:
     """One argument list, sorted.
 
-    Parameters
+    Attributes
     ----------
     directory
         Job directory as it was given, without its final slash.

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # rooms of relion_jobs, each may import those to its left and itself
 ROOMS = ["contract", "pipeline", "ondisk", "running", "schemes", "upkeep", "cli"]
 # of the room schemes, these know no files, no clock and no processes
-PURE_OF_SCHEMES = tuple(f"relion_jobs.schemes.{name}" for name in ("graph", "operators", "texts"))
+PURE_OF_SCHEMES = tuple(f"relion_jobs.schemes.{name}" for name in ("scheme_graph", "operators", "texts"))
 FRONT_DOORS = {"relion_jobs.cli", "relion_jobs.dropin", "relion_jobs.__main__", "relion_jobs"}
 
 # plugin -> (rooms that its task rooms share, in order of use; task rooms, which do not import each other)
@@ -153,7 +153,7 @@ def test_every_owner_of_a_package_imports_it(package: str, owner: str) -> None:
         ("relion_jobs.running.worker", "import torch"),
         ("relion_jobs.running.scheduler", "from relion_jobs.schemes import runner"),
         ("relion_jobs.schemes.runner", "from relion_jobs.upkeep import verify"),
-        ("relion_jobs.schemes.graph", "from relion_jobs.ondisk import star"),
+        ("relion_jobs.schemes.scheme_graph", "from relion_jobs.ondisk import star"),
         ("relion_jobs.ondisk.star", "import filelock"),
         ("jobtypes.common.fourier", "from jobtypes.dynamight.model import field"),
         ("jobtypes.common.masks", "import torch\ntorch.fft.fft2(1)"),

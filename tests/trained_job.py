@@ -48,14 +48,15 @@ def held_out(n_particles: int) -> Tensor:
     return torch.arange(n_particles) % ONE_HELD_OUT_OF == 0
 
 
-def write_particles(project: Path, *, n_particles: int, box: int, pixel_size: float) -> None:
+def write_particles(project: Path, *, n_particles: int, box: int, pixel_size_angstroms: float) -> None:
     """Particles of noise with random poses, halves 1 and 2 in turn."""
     rng = np.random.default_rng(0)
     with mrcfile.new(project / "stack.mrcs") as file:
         file.set_data(rng.standard_normal((n_particles, box, box)).astype(np.float32))
         file.set_image_stack()
-        file.voxel_size = pixel_size
-    lines = ["data_optics", "", "loop_", *(f"_{name}" for name in _OPTICS.split()), f"1 300 2.7 0.1 {pixel_size} {box} 2", ""]
+        file.voxel_size = pixel_size_angstroms
+    optics = f"1 300 2.7 0.1 {pixel_size_angstroms} {box} 2"
+    lines = ["data_optics", "", "loop_", *(f"_{name}" for name in _OPTICS.split()), optics, ""]
     lines += ["data_particles", "", "loop_", *(f"_{name}" for name in _PARTICLES.split())]
     for index in range(n_particles):
         rot, psi = rng.uniform(-180, 180, 2)
@@ -70,7 +71,7 @@ def write_training(
     halves: Mapping[int, MadeUpHalf],
     *,
     box: int,
-    pixel_size: float,
+    pixel_size_angstroms: float,
     diameter: float,
     identity: str = "first",
     name: str = "checkpoint_final.pth",
@@ -93,7 +94,7 @@ def write_training(
             states[half][LATENT_BY_OTHER] = made_up.latents_by_other
     settings = {
         "box": box,
-        "pixel_size_angstroms": pixel_size,
+        "pixel_size_angstroms": pixel_size_angstroms,
         "star_file": "particles.star",
         "seed": 1,
         "particle_diameter_angstroms": diameter,

@@ -1,8 +1,28 @@
 """Cryo-EM in torch, shared by the job types; knows none of them.
 
-In the order in which data flows: `particles` (STAR -> ParticleTable), `particle_images` (stacks -> images), `ctf`, `rotations`,
-`fourier` (the only caller of torch.fft), `masks`, `volumes` (maps with a pixel size), `checkpoints`, `devices`,
-`memory` (what is left of it), `team` (processes that share a task), `job_paths`, `whole_files`, `digests`, `earlier_results`,
-`small_tables` (STAR files of our own, the only caller of starfile).
-`conventions` says once which axes, signs and units all of them use.
+In the order in which data flows:
+
+conventions      which axes, signs and units all of them use, said once
+star_tables      the tables of a STAR file as text, for a million particles
+small_tables     STAR files of our own; the only caller of starfile
+optics_groups    microscope, pixel size and aberrations of particles
+particles        STAR file -> ParticleTable
+particle_checks  what such a file must hold
+particle_matching  which particle of one STAR file is which of another
+image_stacks     image stacks on disk
+particle_images  ParticleTable -> images
+ctf              the contrast transfer function; aberrations: its higher ones
+rotations        Euler angles, matrices, small rotations
+autograd         typed calls of torch's Function
+fourier          transforms of images and maps, shells, FSC; the only caller of torch.fft
+masks            with soft edges
+volumes          maps with a pixel size
+checkpoints      tensors, numbers and texts in one file
+whole_files      files that appear whole or not at all
+digests          names for what files hold
+earlier_results  what another run sets aside
+job_paths        a job that a person names to a tool
+devices          what a task computes on
+memory           what is left of it
+team             processes that share a task
 """

@@ -53,7 +53,8 @@ def beam_tilt_phases(
     """
     strength = -2 * math.pi * spherical_aberration_millimetres * _ANGSTROMS_PER_MILLIMETRE * wavelength_angstroms.square() * 1e-3
     along = torch.tensordot(tilt_milliradians * strength[:, None], frequencies.to(tilt_milliradians.dtype), dims=([1], [-1]))
-    return along * frequencies.square().sum(-1).to(along.dtype)
+    phases: Tensor = along * frequencies.square().sum(-1).to(along.dtype)
+    return phases
 
 
 def zernike_polynomial(m: int, n: int, frequencies: Tensor) -> Tensor:
@@ -88,4 +89,5 @@ def _odd_order(index: int) -> tuple[int, int]:
 def _polynomial_sum(coefficients: Tensor, frequencies: Tensor, orders: list[tuple[int, int]]) -> Tensor:
     frequencies = frequencies.to(coefficients.dtype)
     basis = torch.stack([zernike_polynomial(m, n, frequencies) for m, n in orders])
-    return torch.tensordot(coefficients, basis, dims=([-1], [0]))
+    phases: Tensor = torch.tensordot(coefficients, basis, dims=([-1], [0]))
+    return phases

@@ -88,7 +88,11 @@ class CtfCurves:
     ----------
     coefficients : (b, 5)
         Factors of `_phase_functions`: -gamma without aberrations is linear in a few functions of the frequency.
-    bfactor, scale_factor, even_zernikes, premultiplied
+    bfactor, scale_factor : (b,)
+        As in `CtfParameters`.
+    even_zernikes : (b, n) or None
+        As in `CtfParameters`.
+    premultiplied : (b,) bool or None
         As in `CtfParameters`.
     """
 
@@ -113,13 +117,16 @@ class CtfCurves:
         """CTFs (b, *S) at frequencies (*S, 2) in 1/angstrom."""
         if frequencies.shape[-1:] != (2,):
             raise ValueError(f"frequencies have shape {tuple(frequencies.shape)}, expected (..., 2)")
-        column = lambda values: values.view(-1, *[1] * (frequencies.ndim - 1))  # noqa: E731 - (b,) -> (b, 1, 1)
+
+        def column(values: Tensor) -> Tensor:
+            return values.view(-1, *[1] * (frequencies.ndim - 1))  # (b,) -> (b, 1, 1)
+
         frequencies = frequencies.to(self.coefficients.dtype)
         square = frequencies.square().sum(-1)  # (*S)
         phase = torch.tensordot(self.coefficients, _phase_functions(frequencies, square), dims=1)
         if self.even_zernikes is not None and self.even_zernikes.shape[-1]:
             phase = phase - even_zernike_phases(self.even_zernikes, frequencies)
-        values = phase.sin() * column(self.scale_factor) * torch.exp(-0.25 * column(self.bfactor) * square)
+        values: Tensor = phase.sin() * column(self.scale_factor) * torch.exp(-0.25 * column(self.bfactor) * square)
         if self.premultiplied is not None:
             values = torch.where(column(self.premultiplied), values.square(), values)
         return values

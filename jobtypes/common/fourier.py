@@ -29,13 +29,15 @@ def rfft2(images: Tensor) -> Tensor:
     (..., N, N // 2 + 1) complex, zero frequency at [0, 0]; its value there is the sum of the image.
     """
     _check_cubic(images, _IMAGE_AXES)
-    return torch.fft.rfftn(torch.fft.ifftshift(images, dim=_IMAGE_AXES), dim=_IMAGE_AXES)
+    spectra: Tensor = torch.fft.rfftn(torch.fft.ifftshift(images, dim=_IMAGE_AXES), dim=_IMAGE_AXES)
+    return spectra
 
 
 def irfft2(spectra: Tensor, box: int) -> Tensor:
     """Invert `rfft2`: (..., N, N // 2 + 1) complex -> (..., N, N) real, N = `box`."""
     _check_half(spectra, box, _IMAGE_AXES)
-    return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box), dim=_IMAGE_AXES), dim=_IMAGE_AXES)
+    images: Tensor = torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box), dim=_IMAGE_AXES), dim=_IMAGE_AXES)
+    return images
 
 
 def rfft2_columns(images: Tensor, n_columns: int, first_row: int = 0) -> Tensor:
@@ -57,10 +59,11 @@ def rfft2_columns(images: Tensor, n_columns: int, first_row: int = 0) -> Tensor:
     height, box = images.shape[-2:]
     if not 0 <= first_row <= box - height:
         raise ValueError(f"{height} rows from row {first_row} are more than the {box} of an image as wide")
-    columns = torch.fft.rfft(images, dim=-1)[..., :n_columns]
+    columns: Tensor = torch.fft.rfft(images, dim=-1)[..., :n_columns]
     if height < box:
         columns = torch.nn.functional.pad(columns, (0, 0, first_row, box - height - first_row))
-    return torch.fft.fft(columns, dim=-2)
+    columns = torch.fft.fft(columns, dim=-2)
+    return columns
 
 
 def irfft2_columns(columns: Tensor, box: int, rows: slice = slice(None)) -> Tensor:
@@ -81,7 +84,8 @@ def irfft2_columns(columns: Tensor, box: int, rows: slice = slice(None)) -> Tens
     (..., H, N) real
     """
     lines = torch.fft.ifft(columns, dim=-2, norm="forward")[..., rows, :]
-    return torch.fft.irfft(lines, n=box, dim=-1, norm="forward")
+    images: Tensor = torch.fft.irfft(lines, n=box, dim=-1, norm="forward")
+    return images
 
 
 def fast_size(at_least: int) -> int:
@@ -102,13 +106,15 @@ def _without_small_factors(number: int) -> int:
 def rfft3(volumes: Tensor) -> Tensor:
     """Transform real volumes (..., N, N, N) [z, y, x], centre at voxel N // 2, into (..., N, N, N // 2 + 1)."""
     _check_cubic(volumes, _VOLUME_AXES)
-    return torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=_VOLUME_AXES), dim=_VOLUME_AXES)
+    spectra: Tensor = torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=_VOLUME_AXES), dim=_VOLUME_AXES)
+    return spectra
 
 
 def irfft3(spectra: Tensor, box: int) -> Tensor:
     """Invert `rfft3`: (..., N, N, N // 2 + 1) complex -> (..., N, N, N) real, N = `box`."""
     _check_half(spectra, box, _VOLUME_AXES)
-    return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box, box), dim=_VOLUME_AXES), dim=_VOLUME_AXES)
+    volumes: Tensor = torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box, box, box), dim=_VOLUME_AXES), dim=_VOLUME_AXES)
+    return volumes
 
 
 def frequencies_2d(
@@ -136,14 +142,14 @@ def frequencies_3d(
 
 def shells_2d(box: int, *, device: torch.device | str | None = None) -> Tensor:
     """Shell of each pixel of a half-plane spectrum: round(N |k|), (N, N // 2 + 1) int64; corners lie beyond N // 2."""
-    cycles = frequencies_2d(box, 1.0 / box, device=device, dtype=torch.float64)
-    return cycles.norm(dim=-1).round().long()
+    cycles: Tensor = frequencies_2d(box, 1.0 / box, device=device, dtype=torch.float64).norm(dim=-1)
+    return cycles.round().long()
 
 
 def shells_3d(box: int, *, device: torch.device | str | None = None) -> Tensor:
     """Shell of each voxel of a half-space spectrum: round(N |k|), (N, N, N // 2 + 1) int64; corners lie beyond N // 2."""
-    cycles = frequencies_3d(box, 1.0 / box, device=device, dtype=torch.float64)
-    return cycles.norm(dim=-1).round().long()
+    cycles: Tensor = frequencies_3d(box, 1.0 / box, device=device, dtype=torch.float64).norm(dim=-1)
+    return cycles.round().long()
 
 
 def half_plane_weights(
@@ -246,7 +252,8 @@ def convolve_padded(volume: Tensor, kernel_spectrum: Tensor) -> Tensor:
     spectrum = torch.fft.fft(torch.fft.fft(spectrum, n=size, dim=1), n=size, dim=0)
     spectrum *= kernel_spectrum
     spectrum = torch.fft.ifft(torch.fft.ifft(spectrum, dim=0)[:box], dim=1)[:, :box]
-    return torch.fft.irfft(spectrum, n=size, dim=2)[..., :box]
+    convolved: Tensor = torch.fft.irfft(spectrum, n=size, dim=2)[..., :box]
+    return convolved
 
 
 def shift_phases(shifts_angstroms: Tensor, frequencies: Tensor) -> Tensor:
@@ -324,16 +331,16 @@ def resolution_at(curve: Tensor, box: int, pixel_size_angstroms: float, threshol
 
 
 def _axis_frequencies(
-    box: int, pixel_size: float, device: torch.device | str | None, dtype: torch.dtype
+    box: int, pixel_size_angstroms: float, device: torch.device | str | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Frequencies along a full axis (N,) and along the half axis (N // 2 + 1,), 1/angstrom."""
-    if box < 2 or not pixel_size > 0:
+    if box < 2 or not pixel_size_angstroms > 0:
         raise UserError(
-            f"box {box} with pixel size {pixel_size} A has no Fourier transform; expected a box of at least 2 and a "
+            f"box {box} with pixel size {pixel_size_angstroms} A has no Fourier transform; expected a box of at least 2 and a "
             f"positive pixel size."
         )
-    full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size
-    half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size
+    full = torch.fft.fftfreq(box, device=device, dtype=torch.float64) / pixel_size_angstroms
+    half = torch.fft.rfftfreq(box, device=device, dtype=torch.float64) / pixel_size_angstroms
     return full.to(dtype), half.to(dtype)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,7 +30,7 @@ class StackLayout:
     path
         The file.
     shape
-        (slices, rows, columns).
+        Slices, rows, columns.
     dtype
         Type and byte order of a pixel.
     offset
@@ -96,12 +98,9 @@ class OpenStacks:
         self._maps: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._lock = Lock()
 
-    def __getstate__(self) -> dict[str, object]:
+    def __reduce__(self) -> tuple[Callable[..., OpenStacks], tuple[object, ...]]:
         """Leave the maps behind: worker processes open their own."""
-        return {"paths": self._paths, "names": self._names, "limit": self._limit}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(state["paths"], state["names"], limit=state["limit"])  # type: ignore[misc, arg-type]
+        return partial(OpenStacks, limit=self._limit), (self._paths, self._names)
 
     def images(self, stack: int) -> NDArray[Any]:
         """Return the (slices, rows, columns) map of a stack; safe to call from several threads."""

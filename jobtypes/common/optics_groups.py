@@ -72,20 +72,20 @@ class OpticsGroups:
             Indices of the groups that have particles, ascending.
         """
         first = used[0]
-        box, pixel_size = int(self.boxes[first]), float(self.pixel_sizes_angstroms[first])
+        box, pixel_size_angstroms = int(self.boxes[first]), float(self.pixel_sizes_angstroms[first])
         other = [
             f"{self.names[g]} ({self.boxes[g]} px of {self.pixel_sizes_angstroms[g]:.6g} A)"
             for g in used
-            if self.boxes[g] != box or abs(self.pixel_sizes_angstroms[g] / pixel_size - 1) > _PIXEL_SIZE_TOLERANCE
+            if self.boxes[g] != box or abs(self.pixel_sizes_angstroms[g] / pixel_size_angstroms - 1) > _PIXEL_SIZE_TOLERANCE
         ]
         if other:
             raise UserError(
                 f"{path}: optics group {', '.join(other)} differs from the first, {self.names[first]} ({box} px of "
-                f"{pixel_size:.6g} A); "
+                f"{pixel_size_angstroms:.6g} A); "
                 f"re-extract all particles with one box and pixel size, or select one group (relion_star_handler --select "
                 f"rlnOpticsGroup)."
             )
-        return box, pixel_size
+        return box, pixel_size_angstroms
 
 
 def read_optics(table: StarTable) -> OpticsGroups:

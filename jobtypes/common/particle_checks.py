@@ -115,7 +115,7 @@ def refuse_out_of_range(particles: StarTable, values: dict[str, NDArray[Any]], b
         **dict.fromkeys(ORIGIN_COLUMNS, (box_angstroms, f"an origin in A, within the box of {box_angstroms:g} A")),
     }
     for column, (limit, expected) in limits.items():
-        bad = np.flatnonzero(np.abs(values[column]) > limit) if column in values else []
+        bad = np.flatnonzero(np.abs(values[column]) > limit) if column in values else np.empty(0, np.int64)
         if len(bad):
             raise BadStarFile(
                 f"{particles.path}: column _{column} of data_particles is {values[column][bad[0]]:g} in "

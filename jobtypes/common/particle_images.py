@@ -109,7 +109,8 @@ class ParticleImages:
         images = self._stacks.images(int(stack))
         if image >= len(images) or images.shape[1:] != (self.table.box, self.table.box):
             self.verify()  # says which stack and what is wrong
-        return images[image]
+        stored: NDArray[Any] = images[image]
+        return stored
 
     def _refuse_damaged(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))  # NaN if any pixel is

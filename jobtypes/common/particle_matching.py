@@ -34,8 +34,8 @@ def match_particles(earlier: ParticleTable, now: ParticleTable) -> tuple[NDArray
 
     Returns
     -------
-    tuple
-        (n,) row of `earlier` for each particle of `now`, and by what they were matched, in words.
+    (n,), str
+        Row of `earlier` for each particle of `now`, and by what they were matched, in words.
 
     Raises
     ------

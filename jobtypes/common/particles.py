@@ -113,7 +113,10 @@ class ParticleTable:
         """Return the CTF of some rows of this table, b of them, as tensors."""
         rows = rows if isinstance(rows, slice) else np.asarray(rows)
         group = self.optics_group[rows]
-        tensor = lambda values: torch.tensor(values, device=device, dtype=dtype)  # noqa: E731
+
+        def tensor(values: NDArray[np.float64]) -> torch.Tensor:
+            return torch.tensor(values, device=device, dtype=dtype)
+
         return CtfParameters(
             voltage_kilovolts=tensor(self.optics.voltage_kilovolts[group]),
             spherical_aberration_millimetres=tensor(self.optics.spherical_aberration_millimetres[group]),
@@ -163,8 +166,8 @@ def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
         half = _draw_halves(copy_of, seed)
     particle_checks.refuse_empty_half(Path(path), half)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
-    box, pixel_size = groups.common_size(Path(path), np.unique(optics_group))
-    particle_checks.refuse_out_of_range(particles, values, box * pixel_size)
+    box, pixel_size_angstroms = groups.common_size(Path(path), np.unique(optics_group))
+    particle_checks.refuse_out_of_range(particles, values, box * pixel_size_angstroms)
     return ParticleTable(
         path=Path(path),
         rows=np.arange(n),
@@ -180,7 +183,7 @@ def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
         half_is_given=half_is_given,
         copy_of=copy_of,
         box=box,
-        pixel_size_angstroms=pixel_size,
+        pixel_size_angstroms=pixel_size_angstroms,
         source=tables,
     )
 

@@ -73,7 +73,7 @@ def rotation_vector_matrices(vectors_radians: Tensor) -> Tensor:
     half = 0.5 * angle
     x, y, z = (vectors_radians * (half.sin() / angle)).unbind(-1)  # sine of half the angle, times the axis
     zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
+    cross: Tensor = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
     identity = torch.eye(3, device=cross.device, dtype=cross.dtype)
     return identity + 2 * (half.cos()[..., None] * cross + cross @ cross)
 

@@ -187,7 +187,7 @@ def _refuse_control_characters(path: Path, content: bytes) -> None:
     if not strange and content.count(b"\r") != content.count(b"\r\n"):
         strange = b"\r"
     if strange:
-        place = content.index(strange) if strange != b"\r" else re.search(rb"\r(?!\n)", content).start()  # type: ignore[union-attr]
+        place = content.index(strange) if strange != b"\r" else next(re.finditer(rb"\r(?!\n)", content)).start()
         line = content.count(b"\n", 0, place) + 1
         raise BadStarFile(f"{path}: line {line} holds the control character {strange!r}; expected text as RELION writes it.")
 
@@ -220,8 +220,8 @@ def _read_table(
         values.append(tokens[1] if not loop else b"")
         position, line = after, line + 1
     if not loop:
-        row = b" ".join(values)
-        return StarTable(path, name, tuple(columns), row, np.array([0]), np.array([len(row)]), line - 1), position, line
+        joined = b" ".join(values)
+        return StarTable(path, name, tuple(columns), joined, np.array([0]), np.array([len(joined)]), line - 1), position, line
     starts, ends, counts = _scan_rows(content, position)
     bad = np.flatnonzero(counts != len(columns))
     if len(bad):
@@ -282,7 +282,7 @@ def _count_quoted(row: bytes) -> int:
 def _closes(content: bytes, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which lines end a loop: empty ones, comments and the next data_."""
     first = np.frombuffer(content, dtype=np.uint8)[np.minimum(starts, len(content) - 1)]
-    closing = (counts == 0) | (first == ord("#"))
+    closing: NDArray[np.bool_] = (counts == 0) | (first == ord("#"))
     for row in np.flatnonzero((first == ord("d")) & (counts == 1)):
         closing[row] = content.startswith(b"data_", starts[row])
     return closing

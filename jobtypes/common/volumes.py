@@ -55,12 +55,12 @@ def read_volume(path: Path | str) -> Volume:
     if data is None or data.size != np.prod(layout.shape):
         raise UserError(f"The map {path} is damaged: its header does not fit its length; write it again.")
     _check_header(path, data, header)
-    pixel_size = _pixel_size(path, data, voxel)
+    pixel_size_angstroms = _pixel_size_angstroms(path, data, voxel)
     volume = torch.from_numpy(np.array(data, dtype=np.float32, order="C"))
     if not bool(torch.isfinite(volume).all()):
         z, y, x = torch.nonzero(~torch.isfinite(volume))[0].tolist()
         raise UserError(f"The map {path} holds a value that is not a number at voxel x={x}, y={y}, z={z}; write it again.")
-    return Volume(volume, pixel_size)
+    return Volume(volume, pixel_size_angstroms)
 
 
 def write_volume(path: Path | str, data: Tensor, pixel_size_angstroms: float) -> None:
@@ -124,7 +124,7 @@ def _check_header(path: Path, data: np.ndarray, header: np.recarray) -> None:
         raise UserError(f"The map {path} stores its axes in the order {axes}; expected (1, 2, 3): x fastest, then y, then z.")
 
 
-def _pixel_size(path: Path, data: np.ndarray, voxel: np.recarray) -> float:
+def _pixel_size_angstroms(path: Path, data: np.ndarray, voxel: np.recarray) -> float:
     sizes = [float(voxel.x), float(voxel.y), float(voxel.z)]
     if not all(np.isfinite(sizes)) or min(sizes) <= 0 or max(sizes) / min(sizes) > 1 + _PIXEL_SIZE_TOLERANCE:
         text = " x ".join(f"{size:.4g}" for size in sizes)
@@ -133,4 +133,5 @@ def _pixel_size(path: Path, data: np.ndarray, voxel: np.recarray) -> float:
             f"(set it with relion_image_handler --i MAP --o NEW --force_header_angpix SIZE)."
         )
     # the header keeps the cell length in float32; seven digits are what it can tell
-    return float(f"{sizes[0] * data.shape[-1]:.7g}") / data.shape[-1]
+    length = float(f"{sizes[0] * data.shape[-1]:.7g}")
+    return length / int(data.shape[-1])

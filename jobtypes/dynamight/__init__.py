@@ -11,5 +11,6 @@ inverse_deformations/          model -> map from a state back to the consensus
 backprojection/                particles, model -> deformed half maps
 visualization/                 model -> states, motions, pictures
 colours.py                     what has which colour, in pictures and in the window
+figures.py, motion_figures.py  pictures that several tasks draw
 outputs.py, export.py          files for people and for other programs
 """

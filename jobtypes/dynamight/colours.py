@@ -13,7 +13,8 @@ _LEAST_VALUE_ON_DARK = 0.88  # of hue, saturation and value: nothing is dark but
 def on_dark(colour: str) -> str:
     """Give a colour the brightness that it needs on dark ground, as #rrggbb."""
     hue, saturation, value = rgb_to_hsv(to_rgb(colour))
-    return to_hex(hsv_to_rgb((hue, saturation, max(value, _LEAST_VALUE_ON_DARK))))
+    red, green, blue = hsv_to_rgb((hue, saturation, max(value, _LEAST_VALUE_ON_DARK)))
+    return to_hex((red, green, blue))
 
 
 _DISPLACEMENT = ("#d4d4d4", "#f5c27a", "#e2603a", "#7d0a23")  # grey at rest, so that what moves stands out

@@ -7,7 +7,7 @@ pictures of all tasks. Only the Agg canvas is used: no display is needed.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -24,32 +24,34 @@ from jobtypes.common.whole_files import written_whole
 
 DOTS_PER_INCH = 200
 _A4_INCHES = (8.27, 11.69)
-_STYLE = {
-    "font.size": 9.0,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
-    "legend.fontsize": 8.0,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.4,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "image.interpolation": "nearest",
-}
+_STYLE = mpl.RcParams(
+    {
+        "font.size": 9.0,
+        "axes.titlesize": 9.5,
+        "axes.labelsize": 9.0,
+        "xtick.labelsize": 8.0,
+        "ytick.labelsize": 8.0,
+        "legend.fontsize": 8.0,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "lines.linewidth": 1.4,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "image.interpolation": "nearest",
+    }
+)
 
 
 def new_figure(
-    rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.0, **options: object
+    rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.0, width_ratios: Sequence[float] | None = None
 ) -> tuple[Figure, np.ndarray]:
     """Make a figure of `width` x `height` inches with a grid of axes: (figure, (rows, columns) array of Axes)."""
     mpl.rcParams.update(_STYLE)  # for legends and labels, which are made after this returns
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)  # type: ignore[arg-type]
+    return figure, figure.subplots(rows, columns, squeeze=False, width_ratios=width_ratios)
 
 
 def plain_log_ticks(*axes: Axis) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from jobtypes.dynamight.colours import DENSITY_COLOURS, DISPLACEMENT_COLOURS, HALF_COLOURS, STATE_COLOUR
 from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
+from jobtypes.dynamight.model.quality import LEAST_QUALITY
 
 Row = Mapping[str, float]
 
@@ -94,17 +96,8 @@ def draw_latents(
     for row, half in enumerate(points):
         xy, moved = points[half], displacements[half]
         limits = _limits(xy)
-        bins = int(np.clip(np.sqrt(len(xy)) * 1.2, 18, 70))
-        cells = axes[row, 0].hexbin(
-            xy[:, 0], xy[:, 1], gridsize=bins, bins="log", mincnt=1, cmap=DENSITY_COLOURS, extent=limits, linewidths=0.1
-        )
-        figure.colorbar(cells, ax=axes[row, 0], label="particles per cell")
-        order = np.argsort(moved)
-        size = float(np.clip(6000 / len(xy), 0.3, 8))
-        dots = axes[row, 1].scatter(
-            xy[order, 0], xy[order, 1], c=moved[order], s=size, cmap=DISPLACEMENT_COLOURS, vmin=0, linewidths=0, rasterized=True
-        )
-        figure.colorbar(dots, ax=axes[row, 1], label="rms displacement (Å)")
+        figure.colorbar(_density(axes[row, 0], xy, limits), ax=axes[row, 0], label="particles per cell")
+        figure.colorbar(_dots(axes[row, 1], xy, moved), ax=axes[row, 1], label="rms displacement (Å)")
         least = xy[int(np.argmin(moved))]
         for column, axis in enumerate(axes[row]):
             axis.plot(
@@ -124,6 +117,23 @@ def draw_latents(
         caption="Particles of each half set in two dimensions of the deformation. Left: their density on a logarithmic scale. "
         "Right: rms displacement of the Gaussians in each particle, in Å, relative to the consensus. The cross marks the "
         f"particle with the least motion.{numbered}",
+    )
+
+
+def _density(axis: Axes, xy: NDArray[np.float64], limits: tuple[float, float, float, float]) -> PolyCollection:
+    """Particles per cell, on a logarithmic scale."""
+    bins = int(np.clip(np.sqrt(len(xy)) * 1.2, 18, 70))
+    return axis.hexbin(
+        xy[:, 0], xy[:, 1], gridsize=bins, bins="log", mincnt=1, cmap=DENSITY_COLOURS, extent=limits, linewidths=0.1
+    )
+
+
+def _dots(axis: Axes, xy: NDArray[np.float64], moved: NDArray[np.float64]) -> PathCollection:
+    """Every particle coloured by its displacement, the most mobile on top."""
+    order = np.argsort(moved)
+    size = float(np.clip(6000 / len(xy), 0.3, 8))
+    return axis.scatter(
+        xy[order, 0], xy[order, 1], c=moved[order], s=size, cmap=DISPLACEMENT_COLOURS, vmin=0, linewidths=0, rasterized=True
     )
 
 
@@ -221,4 +231,48 @@ def draw_displacements(rms: Mapping[int, NDArray[np.float64]], path: Path) -> Pa
         path,
         title="Displacement per particle",
         caption="Rms displacement over the Gaussians of each particle, in Å, relative to the consensus of its half set.",
+    )
+
+
+def draw_quality(
+    quality: Mapping[int, NDArray[np.float64]], scale: Mapping[int, NDArray[np.float64]], path: Path, *, n_bins: int = 40
+) -> Path:
+    """Histograms of the particles' quality, and of the scales of those that are the molecule.
+
+    Parameters
+    ----------
+    quality : half -> (P,)
+        Probability that each image is the molecule at its pose.
+    scale : half -> (p,)
+        Strength of the signal of those that are.
+    path
+        PNG to write.
+    n_bins
+        Bars of each histogram.
+    """
+    figure, axes = new_figure(1, 2, width=3.6, height=2.7)
+    of_quality, of_scale = axes[0]
+    widest = max(2.0, *(float(np.percentile(values, 99.8)) for values in scale.values()))
+    for half in quality:
+        junk = np.mean(quality[half] <= LEAST_QUALITY)
+        label = f"half {half}: {100 * junk:.1f} % below {LEAST_QUALITY:g}"
+        for axis, values, end, words in (
+            (of_quality, quality[half], 1.0, label),
+            (of_scale, scale[half], widest, f"half {half}: spread {np.std(scale[half]):.2f}"),
+        ):
+            bins = np.linspace(0, end, n_bins + 1)
+            axis.hist(values, bins, histtype="stepfilled", alpha=0.2, color=HALF_COLOURS[half])
+            axis.hist(values, bins, histtype="step", lw=1.3, color=HALF_COLOURS[half], label=words)
+    # most particles are near 1, those near 0 are to be seen too
+    of_quality.set(xlabel="quality", ylabel="particles", xlim=(0, 1), yscale="log")
+    of_quality.legend(loc="upper center")
+    of_scale.set(xlabel="scale of the signal", ylabel="particles", xlim=(0, widest))
+    of_scale.set_ylim(0, 1.35 * of_scale.get_ylim()[1])
+    of_scale.legend()
+    return save_figure(
+        figure,
+        path,
+        title="Quality and scale of the particles",
+        caption="Left: probability that an image is the molecule at its pose, and not something else or the molecule in a wrong "
+        "one; the counts are on a logarithmic axis. Right: strength of the signal, 1 on average, of those that rather are.",
     )

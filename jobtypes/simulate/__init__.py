@@ -8,18 +8,24 @@ In the order the data flows:
 options      presets and option values -> `SimulationOptions` (torch-free)
 helices      bundles of alpha helices: pseudo-atoms at protein density
 molecule     rigid core and arms -> `Molecule`
-motion       hinged or bending arms -> paths of every atom -> `MovingModel`
-geometry     poses: RELION angles, errors of poses
+motion       arms that hinge, bend, fold or turn -> paths of every atom -> `MovingModel`
+dense_parts  a belt or a rod that is denser than protein, added to the model
+states       how the particles lie between the ends of a motion
+geometry     poses: RELION angles, side views, errors of poses
 optics       microscope, defocus and CTF of every particle
+nuisances    what is wrong with which particle: shares -> `Plan`
 render       exact Fourier sums over atoms -> images and maps
 noise        white or coloured noise
+strangers    what else an image shows: another molecule, a neighbour, a speck
 reconstruct  slice insertion -> rigid maps
 dataset      all of the above, chunk by chunk -> stacks and sums
 files        stacks and STAR text
 truth        the folder truth/: written by the task, read by the score
 pictures     what the set looks like
 task         the story of one job
-*_measures   how well a result agrees with the truth: motion, latents, maps
+results      files of a result: found, exported, read and checked
+*_measures   how well a result agrees with the truth: motion, latents, maps, quality of particles
 sentences    a score in plain words
 score        the command ``relion_jobs score``
+demo         the command ``relion_jobs demo``: simulates, runs all tasks of dynamight, scores
 """

@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common import fourier
+from jobtypes.simulate.dense_parts import add_dense_part
 from jobtypes.simulate.geometry import Poses, random_poses, with_errors
 from jobtypes.simulate.molecule import make_molecule
 from jobtypes.simulate.motion import MovingModel, make_motion
 from jobtypes.simulate.noise import noise_filter, noise_images
+from jobtypes.simulate.nuisances import OTHER, Plan, draw_plan
 from jobtypes.simulate.optics import Optics, ctf, random_optics
 from jobtypes.simulate.options import SimulationOptions
 from jobtypes.simulate.reconstruct import SliceInsertion, unshift
 from jobtypes.simulate.render import AtomRenderer
+from jobtypes.simulate.states import places
+from jobtypes.simulate.strangers import OTHER_MASS_SHARE, Strangers
 from relion_jobs.contract.errors import UserError
 
 Array = NDArray[np.float64]
@@ -40,8 +44,10 @@ class Particles:
         (p,) 1 or 2.
     true, observed
         Poses: those that the images are made with, and those in the STAR file.
-    optics
-        Microscope and defocus.
+    optics, observed_optics
+        Microscope and defocus: those that the images are made with, and those in the STAR file.
+    plan
+        What each particle is.
     """
 
     coordinates: Array
@@ -49,6 +55,8 @@ class Particles:
     true: Poses
     observed: Poses
     optics: Optics
+    observed_optics: Optics
+    plan: Plan
 
     @property
     def consensus_coordinates(self) -> Array:
@@ -66,7 +74,14 @@ def draw_model(options: SimulationOptions) -> MovingModel:
     """
     rng = _stream(options.seed, 0)
     molecule = make_molecule(rng, core_kilodaltons=options.core_mass, arms=options.nr_arms, arm_share=options.arm_share)
-    model = make_motion(molecule, motions=options.nr_motions, kind=options.motion_kind, amplitude_angstroms=options.amplitude)
+    model = make_motion(
+        molecule,
+        motions=options.nr_motions,
+        kind=options.motion_kind,
+        amplitude_angstroms=options.amplitude,
+        turn_degrees=options.turn_angle,
+    )
+    model = add_dense_part(model, options.dense_part, _stream(options.seed, 6))
     reach = float(np.linalg.norm(model.path, axis=-1).max()) + MARGIN_ANGSTROMS + options.shift_range * options.angpix
     if reach > options.box_size / 2 * options.angpix:
         enough = 2 * int(np.ceil(reach / options.angpix))
@@ -79,17 +94,20 @@ def draw_model(options: SimulationOptions) -> MovingModel:
 
 
 def draw_particles(options: SimulationOptions) -> Particles:
-    """Conformations, half sets, poses and optics at random."""
+    """Conformations, half sets, poses, optics and what is wrong, at random."""
     count, rng = options.nr_particles, _stream(options.seed, 1)
+    plan = draw_plan(options.nuisances, count, _stream(options.seed, 4))
     half = rng.permutation(np.arange(count) % 2 + 1)
-    true = random_poses(count, rng, shift_range_angstroms=options.shift_range * options.angpix)
+    true = plan.true_poses(random_poses(count, rng, shift_range_angstroms=options.shift_range * options.angpix))
     observed = with_errors(
         true, rng, angle_degrees=options.pose_error_angle, shift_angstroms=options.pose_error_shift * options.angpix
     )
     optics = random_optics(
         count, rng, defocus_angstroms=(options.defocus_min, options.defocus_max), voltage_kilovolts=options.voltage
     )
-    return Particles(rng.uniform(0, 1, (count, options.nr_motions)), half, true, observed, optics)
+    coordinates = places(rng.uniform(0, 1, (count, options.nr_motions)), options.states)
+    observed_poses, observed_optics = plan.observed_poses(observed), plan.observed_optics(optics)
+    return Particles(coordinates, half, true, observed_poses, optics, observed_optics, plan)
 
 
 class ImageMaker:
@@ -112,7 +130,18 @@ class ImageMaker:
         self.colour = noise_filter(options.noise, options.box_size, options.angpix)
         self.moving = np.flatnonzero(model.driver >= 0)
         self.static = np.flatnonzero(model.driver < 0)
+        self.first_arm = np.flatnonzero(model.part == 1)
         self.halfway = torch.from_numpy(model.positions(particles.consensus_coordinates[None])[0])
+        self.strangers = Strangers(
+            particles.plan,
+            particles.true,
+            particles.optics,
+            ours=self.renderer,
+            ours_positions=self.halfway,
+            other=make_molecule(
+                _stream(options.seed, 5), core_kilodaltons=OTHER_MASS_SHARE * options.core_mass, arms=0, arm_share=0.0
+            ),
+        )
 
     @property
     def chunk(self) -> int:
@@ -120,19 +149,36 @@ class ImageMaker:
         return max(1, CHUNK_ELEMENTS // (self.options.box_size * len(self.model.elements)))
 
     def calibrate(self) -> float:
-        """Set the amplitude so that noise of variance 1 gives the wished signal-to-noise ratio; returns the amplitude."""
-        rows = _stream(self.options.seed, 2).permutation(self.options.nr_particles)[:CALIBRATION_PARTICLES]
-        weights = fourier.half_plane_weights(self.options.box_size, 2)
-        weights[0, 0] = 0  # the mean grey value is no signal
-        power = 0.0
-        for row in rows:
-            moving, _ = self.signals(slice(int(row), int(row) + 1))
-            power += float((moving.abs() ** 2 * weights).sum()) / self.options.box_size**4
-        self.renderer.amplitude *= float(np.sqrt(self.options.snr / (power / len(rows))))
+        """Set the amplitude so that noise of variance 1 gives the wished signal-to-noise ratio; returns the amplitude.
+
+        The ratio is that of whole molecules of mean amplitude, whatever is wrong with the particles; the other molecule follows.
+        """
+        plan, options = self.particles.plan, self.options
+        order = _stream(options.seed, 2).permutation(options.nr_particles)
+        rows = order[plan.is_clean[order]][:CALIBRATION_PARTICLES]
+        if len(rows) == 0:
+            raise UserError(
+                f"None of the {options.nr_particles} particles is good and whole; give more, or smaller shares of faults."
+            )
+        power = [self._power(self.signals(slice(int(row), int(row) + 1))[0]) / float(plan.amplitude[row]) ** 2 for row in rows]
+        self.renderer.amplitude *= float(np.sqrt(options.snr / (sum(power) / len(rows))))
+        others = np.flatnonzero(plan.kind == OTHER)[:CALIBRATION_PARTICLES]
+        if len(others):
+            found = float(self.strangers.others(others).var(dim=(1, 2), correction=0).mean())
+            self.strangers.other.amplitude *= options.nuisances.other_strength * float(np.sqrt(options.snr / found))
         return self.renderer.amplitude
 
+    def _power(self, spectra: Tensor) -> float:
+        """Variance of the image of a spectrum (1, N, N//2+1); the mean grey value is no signal."""
+        weights = fourier.half_plane_weights(self.options.box_size, 2)
+        weights[0, 0] = 0
+        return float((spectra.abs() ** 2 * weights).sum()) / self.options.box_size**4
+
     def signals(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Spectra (b, N, N//2+1) of CTF-applied, shifted images of particles `rows`: as they are, and as if nothing moved."""
+        """Spectra (b, N, N//2+1) of CTF-applied, shifted images of our molecule in particles `rows`.
+
+        As it is, and as if it were whole and nothing moved; both have the particle's amplitude.
+        """
         matrices = torch.from_numpy(self.particles.true.matrices[rows]).float()
         coordinates = self.particles.coordinates[rows]
         static = self._spectra(self.halfway[self.static].expand(len(matrices), -1, -1), matrices, self.static)
@@ -142,7 +188,12 @@ class ImageMaker:
             moving = static + self._spectra(bent, matrices, self.moving)
             straight = self.halfway[self.moving].expand(len(matrices), -1, -1)
             still = static + self._spectra(straight, matrices, self.moving)
+        lacking = np.flatnonzero(~self.particles.plan.has_arm[rows])
+        if len(lacking):
+            arm = torch.from_numpy(self.model.positions(coordinates[lacking], self.first_arm))
+            moving = moving.index_add(0, torch.from_numpy(lacking), -self._spectra(arm, matrices[lacking], self.first_arm))
         transfer = ctf(self.particles.optics, rows, self.options.box_size, self.options.angpix)
+        transfer = transfer * torch.from_numpy(self.particles.plan.amplitude[rows]).float()[:, None, None]
         # RELION's origin is the shift that centres the particle: the image is moved by its negative
         origins = torch.from_numpy(self.particles.true.origins_angstroms[rows]).float()
         moved = unshift(torch.complex(transfer, torch.zeros_like(transfer)), -origins, self.frequencies)
@@ -152,10 +203,10 @@ class ImageMaker:
         return self.renderer.spectra(positions @ matrices[:, :2].transpose(1, 2), atoms)
 
     def images(self, rows: slice, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noisy images (b, N, N) of particles `rows`: as they are, and with the same noise as if nothing moved."""
+        """Noisy images (b, N, N) of particles `rows`: as they are, and with the same noise as if whole and nothing moved."""
         moving, still = (fourier.irfft2(spectra, self.options.box_size) for spectra in self.signals(rows))
-        noise = noise_images(len(moving), self.colour, generator)
-        return moving + noise, still + noise
+        beside = noise_images(len(moving), self.colour, generator) + self.strangers.images(rows)
+        return moving + beside, still + beside
 
 
 def noise_generator(seed: int) -> torch.Generator:
@@ -164,9 +215,9 @@ def noise_generator(seed: int) -> torch.Generator:
 
 
 def insert(sums: dict[int, SliceInsertion], maker: ImageMaker, rows: slice, images: tuple[Tensor, Tensor]) -> None:
-    """Add images (b, N, N) of particles `rows` to the reconstruction of their half, at the observed poses."""
+    """Add images (b, N, N) of particles `rows` to the reconstruction of their half, at the observed poses and defocus."""
     particles, options = maker.particles, maker.options
-    transfer = ctf(particles.optics, rows, options.box_size, options.angpix)
+    transfer = ctf(particles.observed_optics, rows, options.box_size, options.angpix)
     matrices = torch.from_numpy(particles.observed.matrices[rows]).float()
     origins = torch.from_numpy(particles.observed.origins_angstroms[rows]).float()
     spectra = [unshift(fourier.rfft2(kind), origins, maker.frequencies) for kind in images]

@@ -117,9 +117,7 @@ def write_particles_star(
     group = ["opticsGroup1", "1", f"{pixel_size_angstroms:.6f}", f"{optics.voltage_kilovolts:.6f}"]
     group += [f"{optics.spherical_aberration_millimetres:.6f}", f"{optics.amplitude_contrast:.6f}"]
     group += [f"{pixel_size_angstroms:.6f}", str(box), "2", "0"]
-    numbers = np.column_stack(
-        [poses.as_columns(), optics.defocus_u_angstroms, optics.defocus_v_angstroms, optics.defocus_angle_degrees]
-    )
+    numbers = np.column_stack([poses.as_columns(), optics.defocus_columns()])
     rows = []
     for row, name in enumerate(image_names):
         given = " ".join(f"{value:.6f}" for value in numbers[row])

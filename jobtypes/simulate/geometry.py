@@ -14,6 +14,8 @@ from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float64]
 
+SIDE_VIEW_SPREAD_DEGREES = 10.0
+
 
 @dataclass(frozen=True)
 class Poses:
@@ -39,11 +41,16 @@ class Poses:
         """(p, 5) rot, tilt, psi in degrees, origin x, y in A."""
         return np.concatenate([self.angles_degrees, self.origins_angstroms], axis=1)
 
+    def turned_where(self, chosen: NDArray[np.bool_], matrices: Array) -> Poses:
+        """Take the orientations of `matrices` (p, 3, 3) where `chosen` (p,) says so."""
+        return Poses(np.where(chosen[:, None, None], matrices, self.matrices), self.origins_angstroms)
+
 
 def matrices_of(angles_degrees: Array) -> Array:
     """Rotation matrices A (p, 3, 3) of RELION angles rot, tilt, psi (p, 3)."""
     # A turns the frame, scipy's matrices turn the vectors: the transpose
-    return Rotation.from_euler("ZYZ", angles_degrees, degrees=True).as_matrix().transpose(0, 2, 1)
+    matrices: Array = Rotation.from_euler("ZYZ", angles_degrees, degrees=True).as_matrix().transpose(0, 2, 1)
+    return matrices
 
 
 def angles_of(matrices: Array) -> Array:
@@ -51,7 +58,8 @@ def angles_of(matrices: Array) -> Array:
     rot = np.arctan2(matrices[:, 2, 1], matrices[:, 2, 0])
     tilt = np.arctan2(np.hypot(matrices[:, 2, 0], matrices[:, 2, 1]), matrices[:, 2, 2])
     psi = np.arctan2(matrices[:, 1, 2], -matrices[:, 0, 2])
-    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    angles_degrees: Array = np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    return angles_degrees
 
 
 def random_poses(particles: int, rng: np.random.Generator, *, shift_range_angstroms: float) -> Poses:
@@ -59,6 +67,12 @@ def random_poses(particles: int, rng: np.random.Generator, *, shift_range_angstr
     matrices = Rotation.random(particles, random_state=rng).as_matrix()
     origins = rng.normal(0, shift_range_angstroms / 2, (particles, 2))
     return Poses(matrices, np.clip(origins, -shift_range_angstroms, shift_range_angstroms))
+
+
+def side_views(particles: int, rng: np.random.Generator) -> Array:
+    """Orientations (p, 3, 3) seen from the side: a tilt of 90 degrees within 10 or so, rot and psi even."""
+    rot, psi = rng.uniform(-180, 180, (2, particles))
+    return matrices_of(np.stack([rot, rng.normal(90, SIDE_VIEW_SPREAD_DEGREES, particles), psi], axis=1))
 
 
 def with_errors(poses: Poses, rng: np.random.Generator, *, angle_degrees: float, shift_angstroms: float) -> Poses:

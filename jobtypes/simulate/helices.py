@@ -81,7 +81,8 @@ def hexagonal_axes(radius: float) -> Array:
     points = AXIS_SPACING_ANGSTROMS * np.stack([i + 0.5 * j, np.sqrt(0.75) * j], axis=-1).reshape(-1, 2)
     distance = np.hypot(*points.T)
     order = np.argsort(distance, kind="stable")
-    return points[order[distance[order] <= radius]]
+    nearest_first: Array = points[order[distance[order] <= radius]]
+    return nearest_first
 
 
 def filled_ball(radius: float, frame: Array, rng: np.random.Generator) -> Residues:

@@ -31,7 +31,8 @@ class Latents:
     particles
         Number of particles.
     linear_r2, neighbours_r2
-        Cross-validated R2 of each coordinate, from a linear fit and from the 15 nearest neighbours.
+        Cross-validated R2 of each coordinate, from a linear fit and from the 15 nearest neighbours; of a coordinate on a full
+        circle, whose ends are one state, the mean R2 of its cosine and sine.
     view_leak_r2
         The same of the viewing direction from the neighbours; should be about 0.
     """
@@ -48,22 +49,43 @@ def score_latents(truth: Truth, latents: Array, particles: Rows) -> Latents:
     # principal axes: neighbours and fits do not depend on them, but rounding then matches the reference scores
     axes = np.linalg.svd(centred, full_matrices=False)[2]
     components = centred @ axes.T
-    known = np.asarray(truth.coordinates, float)[particles]
+    known, motion_of = _on_circles(np.asarray(truth.coordinates, float)[particles], truth.model.is_circle)
     view = matrices_of(np.asarray(truth.poses, float)[particles, :3])[:, 2]
     with_constant = np.column_stack([components, np.ones(len(components))])
 
     def linear(train: Rows, test: Rows, target: Array) -> Array:
-        return with_constant[test] @ np.linalg.lstsq(with_constant[train], target[train], rcond=None)[0]
+        predicted: Array = with_constant[test] @ np.linalg.lstsq(with_constant[train], target[train], rcond=None)[0]
+        return predicted
 
     def neighbours(train: Rows, test: Rows, target: Array) -> Array:
         nearest = cKDTree(components[train]).query(components[test], k=min(LATENT_NEIGHBOURS, len(train)))[1]
-        return target[train][nearest].mean(1)
+        predicted: Array = target[train][nearest].mean(1)
+        return predicted
 
     return Latents(
         particles=len(components),
-        linear_r2=tuple(cross_validated_r2(known, linear).tolist()),
-        neighbours_r2=tuple(cross_validated_r2(known, neighbours).tolist()),
+        linear_r2=_per_motion(cross_validated_r2(known, linear), motion_of),
+        neighbours_r2=_per_motion(cross_validated_r2(known, neighbours), motion_of),
         view_leak_r2=float(cross_validated_r2(view, neighbours).mean()),
+    )
+
+
+def _on_circles(coordinates: Array, is_circle: NDArray[np.bool_]) -> tuple[Array, list[int]]:
+    """Coordinates (n, motions) as columns, and the motion of each column; those on a full circle give cosine and sine."""
+    columns, motion_of = [], []
+    for motion, closed in enumerate(is_circle):
+        angle = 2 * np.pi * coordinates[:, motion]
+        mine = [np.cos(angle), np.sin(angle)] if closed else [coordinates[:, motion]]
+        columns += mine
+        motion_of += [motion] * len(mine)
+    return np.array(columns).reshape(-1, len(coordinates)).T, motion_of
+
+
+def _per_motion(r2: Array, motion_of: list[int]) -> tuple[float, ...]:
+    """Mean of the columns of each motion."""
+    return tuple(
+        float(np.mean([value for value, m in zip(r2, motion_of, strict=True) if m == motion]))
+        for motion in sorted(set(motion_of))
     )
 
 

@@ -45,6 +45,10 @@ class Optics:
         volts = 1000 * self.voltage_kilovolts
         return float(12.2643247 / np.sqrt(volts * (1 + 0.978466e-6 * volts)))
 
+    def defocus_columns(self) -> Array:
+        """(p, 3) defocus u, v in A, angle in degrees."""
+        return np.stack([self.defocus_u_angstroms, self.defocus_v_angstroms, self.defocus_angle_degrees], axis=1)
+
 
 def random_optics(
     particles: int, rng: np.random.Generator, *, defocus_angstroms: tuple[float, float], voltage_kilovolts: float
@@ -58,7 +62,7 @@ def random_optics(
     return Optics(micrograph + 1, mean + difference / 2, mean - difference / 2, angle, voltage_kilovolts)
 
 
-def ctf(optics: Optics, rows: slice, box: int, pixel_size_angstroms: float) -> Tensor:
+def ctf(optics: Optics, rows: slice | NDArray[np.int64], box: int, pixel_size_angstroms: float) -> Tensor:
     """Contrast transfer (b, N, N//2+1) of the particles in `rows`, positive at zero frequency (white protein).
 
     sin(pi lambda D k^2 - pi/2 Cs lambda^3 k^4 + asin(A)), D the defocus along the direction of k, A the amplitude contrast.

@@ -4,9 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
+
+LARGEST_FAULT_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Nuisances:
+    """What is wrong with real particles; as it stands, nothing is.
+
+    Parameters
+    ----------
+    empty_share, other_share, wrong_pose_share, neighbour_share, speck_share
+        Shares of the particles that are an empty image, show another molecule, have a random orientation in the STAR file, show
+        a neighbour at the edge, or a bright speck. A particle has at most one of these faults.
+    other_strength
+        Signal of the other molecule, rms, over that of ours.
+    missing_arm_share
+        Share of all particles that lack the first arm.
+    side_view_share
+        Share of all particles that lie near a side view; the others lie in all directions.
+    amplitude_spread
+        Standard deviation of the amplitudes over their mean.
+    defocus_error
+        Standard deviation of the error of the defocus in the STAR file, A.
+    """
+
+    empty_share: float = 0.0
+    other_share: float = 0.0
+    other_strength: float = 3.0
+    wrong_pose_share: float = 0.0
+    neighbour_share: float = 0.0
+    speck_share: float = 0.0
+    missing_arm_share: float = 0.0
+    side_view_share: float = 0.0
+    amplitude_spread: float = 0.0
+    defocus_error: float = 0.0
+
+    @property
+    def fault_shares(self) -> tuple[float, ...]:
+        """Shares of the faults of which a particle has at most one, in the order of their kinds in truth/kind.npy, from 1."""
+        return self.empty_share, self.other_share, self.wrong_pose_share, self.neighbour_share, self.speck_share
 
 
 @dataclass(frozen=True)
@@ -30,13 +71,19 @@ class SimulationOptions:
     amplitude
         Mean distance between the ends of a motion over the moving atoms, A.
     motion_kind
-        ``hinge`` or ``bend``.
+        ``hinge``, ``bend``, ``elbow`` or ``turn``.
+    turn_angle
+        Angle between the ends of a ``turn``, degrees; it has no amplitude.
+    states
+        How the particles lie between the ends of each motion: ``even``, ``two_states`` or ``uneven``.
     nr_arms
         Arms of the molecule; they follow the motions in turn.
     core_mass
         Mass of the rigid core, kDa.
     arm_share
         Share of the whole mass that the arms hold.
+    dense_part
+        Part of the core that is denser than protein: ``none``, ``shell`` (like a micelle) or ``rod`` (like a nucleic acid).
     pose_error_angle
         Standard deviation of the error of the given orientations per axis, degrees.
     pose_error_shift
@@ -53,6 +100,8 @@ class SimulationOptions:
         The same seed gives the same set.
     nr_threads
         Threads.
+    nuisances
+        What is wrong with the particles.
     """
 
     nr_particles: int = 2000
@@ -63,9 +112,12 @@ class SimulationOptions:
     nr_motions: int = 1
     amplitude: float = 20.0
     motion_kind: str = "hinge"
+    turn_angle: float = 360.0
+    states: str = "even"
     nr_arms: int = 1
     core_mass: float = 60.0
     arm_share: float = 0.22
+    dense_part: str = "none"
     pose_error_angle: float = 0.0
     pose_error_shift: float = 0.0
     shift_range: float = 3.0
@@ -75,27 +127,49 @@ class SimulationOptions:
     float16: bool = False
     seed: int = 1
     nr_threads: int = 1
+    nuisances: Nuisances = Nuisances()
 
 
 QUICK = SimulationOptions()
+HARD = replace(
+    QUICK,
+    nr_particles=6000,
+    box_size=96,
+    angpix=2.6,
+    snr=0.05,
+    noise="coloured",
+    nr_motions=2,
+    amplitude=14.0,
+    nr_arms=4,
+    core_mass=200.0,
+    arm_share=0.1,
+    pose_error_angle=0.5,
+    pose_error_shift=0.2,
+)
+REAL = replace(
+    HARD,
+    motion_kind="elbow",
+    states="uneven",
+    dense_part="rod",
+    nuisances=Nuisances(
+        empty_share=0.05,
+        other_share=0.05,
+        wrong_pose_share=0.05,
+        neighbour_share=0.05,
+        speck_share=0.02,
+        missing_arm_share=0.2,
+        side_view_share=0.3,
+        amplitude_spread=0.2,
+        defocus_error=200.0,
+    ),
+)
 PRESETS = {
     "quick": QUICK,
     "rigid": replace(QUICK, nr_motions=0),
-    "hard": replace(
-        QUICK,
-        nr_particles=6000,
-        box_size=96,
-        angpix=2.6,
-        snr=0.05,
-        noise="coloured",
-        nr_motions=2,
-        amplitude=14.0,
-        nr_arms=4,
-        core_mass=200.0,
-        arm_share=0.1,
-        pose_error_angle=0.5,
-        pose_error_shift=0.2,
-    ),
+    "hard": HARD,
+    "real": REAL,
+    "real_rigid": replace(REAL, nr_motions=0),
+    "turn": replace(QUICK, nr_particles=3000, angpix=3.4, snr=0.1, motion_kind="turn", arm_share=0.3),
     "custom": QUICK,
 }
 
@@ -108,11 +182,16 @@ def read_values(values: Mapping[str, Value]) -> SimulationOptions:
     UserError
         Two options contradict each other.
     """
-    preset = str(values.get("preset") or "quick")
-    given = {field.name: values[field.name] for field in fields(SimulationOptions) if values.get(field.name) is not None}
-    options = replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+    preset = PRESETS[str(values.get("preset") or "quick")]
+    nuisances = replace(preset.nuisances, **_given(values, Nuisances))
+    options = replace(preset, nuisances=nuisances, **_given(values, SimulationOptions))
     check(options)
     return options
+
+
+def _given(values: Mapping[str, Value], kind: type[SimulationOptions | Nuisances]) -> dict[str, Any]:
+    """Values that were given for the fields of a dataclass."""
+    return {field.name: values[field.name] for field in fields(kind) if values.get(field.name) is not None}
 
 
 def check(options: SimulationOptions) -> None:
@@ -137,4 +216,15 @@ def check(options: SimulationOptions) -> None:
         raise UserError(
             f"shift_range is {options.shift_range:g} pixels, more than a quarter of box_size, {options.box_size}; "
             f"the particles would leave the box."
+        )
+    if sum(options.nuisances.fault_shares) > LARGEST_FAULT_SHARE:
+        raise UserError(
+            f"empty_share, other_share, wrong_pose_share, neighbour_share and speck_share are "
+            f"{sum(options.nuisances.fault_shares):g} together; at most {LARGEST_FAULT_SHARE:g} of the particles may have one of "
+            f"these faults: give less."
+        )
+    if options.nuisances.missing_arm_share > 0 and options.nr_arms == 0:
+        raise UserError(
+            f"missing_arm_share is {options.nuisances.missing_arm_share:g} but nr_arms is 0; "
+            f"there is no arm to be missing: give nr_arms at least 1, or missing_arm_share 0."
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 from jobtypes.common import fourier
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.dataset import ImageMaker
+from jobtypes.simulate.nuisances import GOOD, KIND_NAMES
 from jobtypes.simulate.optics import ctf
 from relion_jobs.contract.labels import LOGFILE_PDF
 
@@ -44,7 +45,7 @@ def draw(
     axes = figure.subplots(4, COLUMNS)
     _ends(axes[0], maker)
     _rigid(axes[1], maker, consensus)
-    _images(axes[2], examples)
+    _images(axes[2], examples, maker.particles.plan.kind)
     _curves(axes[3], maker, halves)
     for target, kind in ((path, "png"), (path.with_name(LOGFILE_PDF), "pdf")):
         with written_whole(target) as temporary:
@@ -62,7 +63,8 @@ def _ends(axes: NDArray[np.object_], maker: ImageMaker) -> None:
     views = []
     halfway = maker.particles.consensus_coordinates
     for motion in range(maker.model.motions):
-        for end in (0.0, 1.0):
+        # the ends of a full circle are one state: halfway is the opposite one
+        for end in (0.0, 0.5 if maker.model.is_circle[motion] else 1.0):
             place = halfway.copy()
             place[motion] = end
             views.append((place, f"truth, motion {motion + 1} at {end:g}"))
@@ -82,7 +84,8 @@ def _ends(axes: NDArray[np.object_], maker: ImageMaker) -> None:
 def _path(axis: Any, maker: ImageMaker, plane: NDArray[np.float32]) -> None:
     """Alpha carbons in the plane of the motion, from one end to the other."""
     carbons = maker.model.path[:, maker.model.is_alpha_carbon] @ plane
-    for step, colour in ((0, "tab:blue"), (-1, "tab:red")):
+    opposite = len(carbons) // 2 if maker.model.is_circle.any() else -1
+    for step, colour in ((0, "tab:blue"), (opposite, "tab:red")):
         axis.plot(*carbons[step].T, ".", markersize=1.5, color=colour)
     axis.set_aspect("equal")
     axis.set_title("alpha carbons at both ends, A", fontsize=9)
@@ -90,7 +93,9 @@ def _path(axis: Any, maker: ImageMaker, plane: NDArray[np.float32]) -> None:
 
 def _plane_of_motion(maker: ImageMaker) -> Tensor:
     """Find the two directions (3, 2) along which the atoms move most; x and y where nothing moves."""
-    away = (maker.model.path[-1] - maker.model.path[0])[maker.moving]
+    path = maker.model.path
+    opposite = len(path) // 2 if maker.model.is_circle.any() else -1
+    away = (path[opposite] - path[0])[maker.moving]
     if len(away) == 0:
         return torch.eye(3)[:, :2]
     # the arm itself as second direction shows the swing from the side
@@ -117,9 +122,9 @@ def _rigid(axes: NDArray[np.object_], maker: ImageMaker, consensus: Tensor) -> N
         _show(axis, image, title)
 
 
-def _images(axes: NDArray[np.object_], examples: NDArray[np.float32]) -> None:
-    for number, (axis, image) in enumerate(zip(axes, examples, strict=False), 1):
-        _show(axis, image, f"particle {number}")
+def _images(axes: NDArray[np.object_], examples: NDArray[np.float32], kinds: NDArray[np.int64]) -> None:
+    for number, (axis, image, kind) in enumerate(zip(axes, examples, kinds, strict=False), 1):
+        _show(axis, image, f"particle {number}" if kind == GOOD else f"particle {number}: {KIND_NAMES[kind]}")
 
 
 def _curves(axes: NDArray[np.object_], maker: ImageMaker, halves: tuple[Tensor, Tensor]) -> None:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from jobtypes.simulate.latent_measures import Latents
 from jobtypes.simulate.map_measures import Agreement, MapAgreement
 from jobtypes.simulate.motion_measures import DeformationAgreement, Motion
+from jobtypes.simulate.quality_measures import QualityAgreement
+from jobtypes.simulate.truth import Truth
 
 GOOD, FAIR = 0.8, 0.4
+CALIBRATED = 0.05
 
 
 def table(
@@ -58,6 +61,37 @@ def words(
     if not deformation:
         sentences.append("There are no displacements of this result.")
     return "\n".join(sentences)
+
+
+def quality_table(quality: QualityAgreement) -> str:
+    """Say what a quality promises beside what is true, one bin a line, and its mean for each kind of particle."""
+    lines = [_row("quality of particles", "particles", "mean quality", "share good")]
+    for one in quality.calibration:
+        name = f"quality {one.low:g} to {one.high:g}"
+        lines.append(_row(name, str(one.particles), f"{one.mean_quality:.3f}", f"{one.good_share:.3f}"))
+    lines += [_row(f"mean quality, {kind}", f"{mean:.3f}") for kind, mean in quality.mean_by_kind.items()]
+    return "\n".join(lines)
+
+
+def quality_words(quality: QualityAgreement) -> str:
+    """Say how well a quality tells particles from junk, and whether it can be taken at its word."""
+    if quality.junk in (0, quality.particles):
+        found = "Quality: the set holds no junk to be told from particles"
+    else:
+        found = (
+            f"Quality: a particle has a higher one than a piece of junk in {quality.auc:.1%} of pairs "
+            f"({quality.junk} of {quality.particles} particles are junk; 50 % by chance)"
+        )
+    word = "is calibrated" if quality.calibration_error <= CALIBRATED else "IS NOT CALIBRATED"
+    return f"{found}; it {word}: on average it is {quality.calibration_error:.1%} off the share that is good."
+
+
+def judged_words(truth: Truth) -> str:
+    """Say by which particles motion and latents were judged."""
+    return (
+        f"Motion and latents were judged by good, whole particles at their pose: {truth.is_judged.sum()} of the "
+        f"{len(truth.is_judged)} of the set."
+    )
 
 
 def _motion_words(half: int, value: DeformationAgreement) -> str:

@@ -21,7 +21,7 @@ from jobtypes.simulate import dataset
 from jobtypes.simulate.files import write_particles_star, write_stack
 from jobtypes.simulate.job import CONSENSUS_MAP, HALF_MAPS, MASK_MAP, PARTICLES_STAR, PICTURE
 from jobtypes.simulate.motion import MovingModel
-from jobtypes.simulate.options import SimulationOptions, read_values
+from jobtypes.simulate.options import Nuisances, SimulationOptions, read_values
 from jobtypes.simulate.pictures import draw
 from jobtypes.simulate.reconstruct import SliceInsertion, merged_signal_to_noise
 from jobtypes.simulate.truth import FOLDER, Truth, write_truth
@@ -65,17 +65,14 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         write_volume(directory / name, volume, options.angpix)
     write_volume(directory / MASK_MAP, solvent_mask(maps["consensus"], options.angpix), options.angpix)
     job.check_abort()
-    truth = Truth(
-        model, maker.renderer, particles.coordinates, particles.half, particles.true.as_columns(), particles.consensus_coordinates
-    )
-    write_truth(directory / FOLDER, truth, {half: sums[half].volume(1) for half in (1, 2)})
+    save_truth(directory / FOLDER, maker, {half: sums[half].volume(1) for half in (1, 2)})
     record(directory / RECORD, options, maker)
     draw(directory / PICTURE, maker, consensus=maps["consensus"], halves=(maps["half1"], maps["half2"]), examples=examples)
     write_particles_star(
         directory / PARTICLES_STAR,
         names,
         poses=particles.observed,
-        optics=particles.optics,
+        optics=particles.observed_optics,
         half=particles.half,
         box=options.box_size,
         pixel_size_angstroms=options.angpix,
@@ -84,6 +81,22 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         f"Done: {job.directory / PARTICLES_STAR}; the known motion is in {job.directory / FOLDER}, "
         f"a picture in {job.directory / PICTURE}."
     )
+
+
+def save_truth(directory: Path, maker: dataset.ImageMaker, oracle: dict[int, Tensor]) -> None:
+    """Write the folder truth/; `oracle` holds the half maps (N, N, N) without motion."""
+    particles, plan = maker.particles, maker.particles.plan
+    truth = Truth(
+        maker.model,
+        maker.renderer,
+        coordinates=particles.coordinates,
+        half=particles.half,
+        poses=particles.true.as_columns(),
+        consensus_coordinates=particles.consensus_coordinates,
+        kind=plan.kind,
+        has_arm=plan.has_arm,
+    )
+    write_truth(directory, truth, oracle, amplitude=plan.amplitude, defocus=particles.optics.defocus_columns())
 
 
 def draw_stacks(
@@ -146,16 +159,45 @@ def record(path: Path, options: SimulationOptions, maker: dataset.ImageMaker) ->
 
 
 def describe(options: SimulationOptions, model: MovingModel) -> str:
-    """One sentence on what is simulated."""
-    moving = model.driver >= 0
-    if moving.any():
-        ends = float(np.linalg.norm(model.path[-1] - model.path[0], axis=1)[moving].mean())
-        motions = "one motion" if model.motions == 1 else f"{model.motions} independent motions"
-        move = f"{motions} of {moving.mean():.0%} of the atoms, {ends:.1f} A between the ends on average"
-    else:
-        move = "no motion"
+    """Say in one sentence or two what is simulated."""
     arms = "1 arm" if options.nr_arms == 1 else f"{options.nr_arms} arms"
-    return (
-        f"A core of {options.core_mass:g} kDa with {arms} ({len(model.elements)} pseudo-atoms), {move}; "
-        f"signal-to-noise ratio {options.snr:g}, {options.noise} noise."
+    dense = "" if options.dense_part == "none" else f" and a dense {options.dense_part}"
+    molecule = (
+        f"A core of {options.core_mass:g} kDa with {arms}{dense} ({len(model.elements)} pseudo-atoms), "
+        f"{describe_motion(options, model)}; signal-to-noise ratio {options.snr:g}, {options.noise} noise."
     )
+    return " ".join([molecule, *describe_nuisances(options.nuisances)])
+
+
+def describe_motion(options: SimulationOptions, model: MovingModel) -> str:
+    """Say what moves and how far."""
+    moving = model.driver >= 0
+    if not moving.any():
+        return "no motion"
+    motions = "one motion" if model.motions == 1 else f"{model.motions} independent motions"
+    states = {"even": "", "two_states": ", in two states", "uneven": ", unevenly spread"}[options.states]
+    if options.motion_kind == "turn":
+        far = f"a turn through {options.turn_angle:g} degrees"
+    else:
+        ends = float(np.linalg.norm(model.path[-1] - model.path[0], axis=1)[moving].mean())
+        far = f"{ends:.1f} A between the ends on average"
+    return f"{motions} of {moving.mean():.0%} of the atoms, {far}{states}"
+
+
+def describe_nuisances(nuisances: Nuisances) -> list[str]:
+    """Say what is wrong with the particles: one sentence, or none."""
+    shares = [
+        *zip(
+            nuisances.fault_shares,
+            ("empty", "of another molecule", "at a wrong pose", "with a neighbour", "with a speck"),
+            strict=True,
+        ),
+        (nuisances.missing_arm_share, "without the first arm"),
+        (nuisances.side_view_share, "preferred side views"),
+    ]
+    words = [f"{share:.0%} {name}" for share, name in shares if share]
+    if nuisances.amplitude_spread:
+        words.append(f"amplitudes spread by {nuisances.amplitude_spread:.0%}")
+    if nuisances.defocus_error:
+        words.append(f"defocus wrong by {nuisances.defocus_error:g} A")
+    return ["Particles: " + ", ".join(words) + "."] if words else []

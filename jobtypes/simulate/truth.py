@@ -1,9 +1,11 @@
 """The folder truth/: what is known of a set of particles; written by the simulation, read by the score.
 
-Its layout is that of the adk64 reference set, so one reader serves both:
+Its layout is that of the adk64 and arms64real reference sets, so one reader serves all:
 
 t.npy (p, motions)        coordinate of each particle, 0..1        half.npy (p,)   1 or 2
 poses.npy (p, 5)          true rot, tilt, psi, origin x, y (A)      model.npz       atoms, their paths and how to render them
+kind.npy (p,)             what each image is (nuisances)          has_arm.npy (p,)  whether the first arm is there
+amplitude.npy (p,)        of the molecule, 1 on average, 0: none  defocus.npy (p, 3)  true defocus u, v (A), angle (degrees)
 vol_NNN.mrc, volumes_t.npy   maps along the motion                  consensus.mrc, consensus_t.npy   the map halfway
 mask_{union,consensus,moving,core}.mrc                              oracle_half{1,2}.mrc   rigid maps, no motion in the data
 """
@@ -27,6 +29,7 @@ from jobtypes.common.masks import raised_cosine
 from jobtypes.common.volumes import read_volume, write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.motion import MovingModel
+from jobtypes.simulate.nuisances import GOOD, JUNK
 from jobtypes.simulate.render import AtomRenderer
 from relion_jobs.contract.errors import UserError
 
@@ -57,6 +60,10 @@ class Truth:
         (p, 5) true rot, tilt, psi in degrees, origin x, y in A.
     consensus_coordinates
         (motions,) of the map halfway.
+    kind
+        (p,) what each image is, as in `nuisances`.
+    has_arm
+        (p,) whether the first arm is there.
     directory
         The folder truth/; None before it is written.
     """
@@ -67,12 +74,24 @@ class Truth:
     half: NDArray[np.int64]
     poses: Array
     consensus_coordinates: Array
+    kind: NDArray[np.int64]
+    has_arm: NDArray[np.bool_]
     directory: Path | None = None
 
     @property
     def motions(self) -> int:
         """Number of coordinates."""
         return len(self.consensus_coordinates)
+
+    @property
+    def is_judged(self) -> NDArray[np.bool_]:
+        """(p,) particles whose motion can be judged: good, whole, at their pose."""
+        return np.asarray((self.kind == GOOD) & self.has_arm)
+
+    @property
+    def is_junk(self) -> NDArray[np.bool_]:
+        """(p,) particles that are not our molecule at its pose."""
+        return np.isin(self.kind, JUNK)
 
     @property
     def scale(self) -> float:
@@ -89,9 +108,10 @@ class Truth:
         """(n,) atoms with less than 1 A (times scale) of rms fluctuation."""
         return np.asarray(self.model.fluctuation < FIXED_ANGSTROMS * self.scale)
 
-    def positions(self, coordinates: Array) -> NDArray[np.float32]:
+    def positions(self, coordinates: NDArray[np.floating]) -> NDArray[np.float32]:
         """One conformation: coordinates (motions,) -> (n, 3) A."""
-        return self.model.positions(np.asarray(coordinates, float)[None])[0]
+        positions: NDArray[np.float32] = self.model.positions(np.asarray(coordinates, float)[None])[0]
+        return positions
 
     def render(self, coordinates: Array) -> Tensor:
         """Map (N, N, N) of one conformation."""
@@ -140,7 +160,7 @@ def grid_coordinates(motions: int) -> Array:
     return np.array(list(product(steps, repeat=motions)))
 
 
-def write_truth(directory: Path, truth: Truth, oracle: dict[int, Tensor]) -> None:
+def write_truth(directory: Path, truth: Truth, oracle: dict[int, Tensor], *, amplitude: Array, defocus: Array) -> None:
     """Write the folder.
 
     Parameters
@@ -151,10 +171,20 @@ def write_truth(directory: Path, truth: Truth, oracle: dict[int, Tensor]) -> Non
         What is known.
     oracle
         Half map (N, N, N) of each half without motion.
+    amplitude
+        (p,) of our molecule, 1 on average; 0 where it is not there.
+    defocus
+        (p, 3) true u, v in A, angle in degrees.
     """
     directory.mkdir(parents=True, exist_ok=True)
     pixel_size = truth.renderer.pixel_size_angstroms
-    arrays = {"t": truth.coordinates, "half": truth.half, "poses": truth.poses, "consensus_t": truth.consensus_coordinates}
+    arrays: dict[str, NDArray[Any]] = {
+        "t": truth.coordinates,
+        "half": truth.half,
+        "poses": truth.poses,
+        "consensus_t": truth.consensus_coordinates,
+    }
+    arrays |= {"kind": truth.kind, "has_arm": truth.has_arm, "amplitude": amplitude, "defocus": defocus}
     arrays["volumes_t"] = grid_coordinates(truth.motions)
     for name, array in arrays.items():
         with written_whole(directory / f"{name}.npy") as temporary, temporary.open("wb") as file:
@@ -223,7 +253,11 @@ def read_truth(directory: Path) -> Truth:
     except (KeyError, ValueError, OSError, BadZipFile) as error:
         raise UserError(f"{path} cannot be read as the model of a simulated set ({error}); simulate it again.") from error
     coordinates, half, poses, consensus = (_array(directory / f"{name}.npy") for name in ("t", "half", "poses", "consensus_t"))
-    return Truth(model, renderer, coordinates, half, poses, consensus, directory)
+    # sets without these two files hold nothing but good, whole particles
+    kind, has_arm = np.full(len(half), GOOD), np.ones(len(half), dtype=bool)
+    if (directory / "kind.npy").is_file():
+        kind, has_arm = _array(directory / "kind.npy"), _array(directory / "has_arm.npy")
+    return Truth(model, renderer, coordinates, half, poses, consensus, kind, has_arm, directory)
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -23,7 +23,7 @@ ALL_TASKS = "all_tasks"
 class Task:
     """One thing that a job of this type can do in its directory.
 
-    Parameters
+    Attributes
     ----------
     name
         E.g. ``forward_deformations``.
@@ -69,7 +69,7 @@ class Cleanable:
 
     Nodes of the pipeline and files that job.star names are never cleaned, so they need not be left out here.
 
-    Parameters
+    Attributes
     ----------
     pattern
         Of paths inside the job directory, e.g. ``forward_deformations/checkpoints/[0-9]*.pth``.
@@ -88,7 +88,7 @@ class Cleanable:
 class JobType:
     """A kind of job.
 
-    Parameters
+    Attributes
     ----------
     name
         Short name on our command lines, e.g. ``dynamight``.

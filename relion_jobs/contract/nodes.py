@@ -14,7 +14,7 @@ LOGFILE = "LogFile.pdf.relion"
 class Node:
     """One file of the pipeline.
 
-    Parameters
+    Attributes
     ----------
     path
         Relative to the project directory, e.g. ``DynaMight/job002/backprojection/map_half1.mrc``.

@@ -28,7 +28,7 @@ OTHER_ARGS = "other_args"
 class Option:
     """One parameter of a job type.
 
-    Parameters
+    Attributes
     ----------
     variable
         Name in job.star, e.g. ``nr_gaussians``.

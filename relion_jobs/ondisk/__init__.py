@@ -12,7 +12,9 @@ trust            what says what is run must not be writable by all, nor a strang
 owner            who holds a lock, in a text that people and we can read
 locks            RELION's project lock, and one process per job
 project          find, create and change a project
+trash            Trash/: job directories and files that were deleted
 job_directory    one job directory: marks, notes, output nodes
+later_outputs    files that a tool adds to a job that has ended
 nodes_directory  .Nodes/, what RELION's browse buttons show
 gui_settings     .gui_*job.star, the defaults of the next job in RELION's GUI
 site             site.yaml: the queue and its commands, GPUs, plugin folders

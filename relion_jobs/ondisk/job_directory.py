@@ -24,7 +24,7 @@ _OUTPUT_NODES = "output_nodes"
 class JobDirectory:
     """A job directory of a project.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

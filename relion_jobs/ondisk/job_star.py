@@ -24,7 +24,7 @@ _VARIABLE, _VALUE = "rlnJobOptionVariable", "rlnJobOptionValue"
 class JobRequest:
     """What job.star says.
 
-    Parameters
+    Attributes
     ----------
     label
         Type label, e.g. ``dynamight``.

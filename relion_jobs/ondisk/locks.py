@@ -52,7 +52,7 @@ Report = Callable[[str], None]
 class ProjectLock:
     """The lock of a project while it is held.
 
-    Parameters
+    Attributes
     ----------
     directory
         ``PROJECT/.relion_lock``.

@@ -18,7 +18,7 @@ _PATTERN = re.compile(r"process (\d+) on (\S+) since (\d{4}-\d\d-\d\dT\d\d:\d\d:
 class Owner:
     """One process.
 
-    Parameters
+    Attributes
     ----------
     pid
         Process number.

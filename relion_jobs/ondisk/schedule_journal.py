@@ -18,7 +18,7 @@ RUNNING_MARK = "RUNNING_PIPELINER_default_relion_jobs"
 class Journal:
     """A schedule that is under way.
 
-    Parameters
+    Attributes
     ----------
     owner
         Process that runs it, in the words of `relion_jobs.ondisk.owner.Owner`.

@@ -28,7 +28,7 @@ _PATTERNS = ("queue_id", "queue_waits", "queue_runs", "queue_ended")
 class Site:
     """What is special about this place; everything is optional.
 
-    Parameters
+    Attributes
     ----------
     queue_template
         Submission script template, used where a job names none.

@@ -36,7 +36,7 @@ Value = str | int | float
 class Table:
     """One ``data_`` block.
 
-    Parameters
+    Attributes
     ----------
     name
         Without ``data_``.

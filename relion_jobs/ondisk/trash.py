@@ -22,7 +22,7 @@ from relion_jobs.ondisk.names import entry_in_project, job_entry
 class TrashContents:
     """What the Trash holds.
 
-    Parameters
+    Attributes
     ----------
     jobs
         Names of deleted jobs, e.g. ``DynaMight/job004/``.

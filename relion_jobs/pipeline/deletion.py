@@ -17,7 +17,7 @@ from relion_jobs.pipeline.graph import Edge, Pipeline, Process, without_processe
 class Cut:
     """A pipeline in two parts.
 
-    Parameters
+    Attributes
     ----------
     kept
         What stays.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class ForeignTable:
     """A table of the pipeline file that is not ours.
 
-    Parameters
+    Attributes
     ----------
     name
         Without ``data_``.
@@ -31,7 +31,7 @@ class ForeignTable:
 class ForeignColumn:
     """A column of a known table that is not ours.
 
-    Parameters
+    Attributes
     ----------
     table
         Name of the table without ``data_``.

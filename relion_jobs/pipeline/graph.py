@@ -18,7 +18,7 @@ Edge = tuple[str, str]
 class Process:
     """One job.
 
-    Parameters
+    Attributes
     ----------
     name
         Job directory with its final slash, e.g. ``DynaMight/job002/``.
@@ -51,7 +51,7 @@ class Process:
 class Pipeline:
     """All jobs of a project and the files between them.
 
-    Parameters
+    Attributes
     ----------
     counter
         Number that the next new job gets.

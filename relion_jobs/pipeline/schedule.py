@@ -17,7 +17,7 @@ Action = Literal["start", "wait", "never"]
 class Decision:
     """What to do with one scheduled job.
 
-    Parameters
+    Attributes
     ----------
     process
         The job.

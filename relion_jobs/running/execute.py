@@ -26,7 +26,7 @@ from relion_jobs.running.settings import Settings
 class Outcome:
     """How a job ended.
 
-    Parameters
+    Attributes
     ----------
     status
         Succeeded, Failed or Aborted; the exit mark says the same.

@@ -46,7 +46,7 @@ NOT_YOURS = (
 class Launch:
     """A job that is ready to start: its directory is prepared and its row says Running.
 
-    Parameters
+    Attributes
     ----------
     directory
         Where it runs.

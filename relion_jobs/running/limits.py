@@ -24,7 +24,7 @@ _GPU_DEVICES = Path("/proc/driver/nvidia/gpus")
 class Limits:
     """Jobs at once; those in a queue do not count, since the queue looks after its machines.
 
-    Parameters
+    Attributes
     ----------
     per_host
         On this machine.
@@ -46,7 +46,7 @@ class Limits:
 class Use:
     """What a job takes of this machine.
 
-    Parameters
+    Attributes
     ----------
     is_queued
         A queue takes it: nothing.

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"(?:^|\b[Jj]ob <?)(\d+)(?![\w:/-])", re.MULTILINE)
 class Standing:
     """How a job stands in its queue.
 
-    Parameters
+    Attributes
     ----------
     state
         ``waits``, ``runs``, ``ended``, or ``unknown`` where the queue cannot be asked.
@@ -48,7 +48,7 @@ class Standing:
 class QueuedJob:
     """A job whose last launch was handed to a queue.
 
-    Parameters
+    Attributes
     ----------
     script
         Its submission script, absolute.

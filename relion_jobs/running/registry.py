@@ -27,7 +27,7 @@ FOLDERS_VARIABLE = "RELION_JOBS_PLUGINS"
 class Registry:
     """Where each job type is declared; nothing is imported before it is asked for.
 
-    Parameters
+    Attributes
     ----------
     sources
         Name of the job type -> function that imports and returns it.

@@ -39,7 +39,7 @@ POLL_SECONDS = 0.5
 class Scheduler:
     """The scheduled jobs of one project, one call of `run` at a time.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.
@@ -143,7 +143,8 @@ class Scheduler:
             self._look_for_stop()
         if self._is_stopped:
             return
-        self._note(round=self._journal.round + 1, next_start=self._pause_end(), is_rescheduling=True)
+        next_round = self._journal.round + 1
+        self._note(replace(self._journal, round=next_round, next_start=self._pause_end(), is_rescheduling=True))
         self._set_back()
 
     def _pause_end(self) -> float:
@@ -157,13 +158,13 @@ class Scheduler:
             for name in done if len(done) == sum(process is not None for process in found) else ():
                 JobDirectory(self.project, name).clear_marks()
                 edit.pipeline = with_status(edit.pipeline, name, Status.SCHEDULED)
-        self._note(is_rescheduling=False)
+        self._note(replace(self._journal, is_rescheduling=False))
         self._told.clear()
         self._handed.clear()
         self.report(f"Round {self._journal.round} of {self._journal.rounds}.")
 
-    def _note(self, **changes: object) -> None:
-        self._journal = replace(self._journal, **changes)  # type: ignore[arg-type]
+    def _note(self, journal: Journal) -> None:
+        self._journal = journal
         schedule_journal.write(self.project, self._journal)
 
     def _look_for_stop(self) -> None:
@@ -225,7 +226,7 @@ class Scheduler:
             # somebody else was faster, while jobs before this one were started
             return True
         if name not in self._journal.jobs:
-            self._note(jobs=(*self._journal.jobs, name))
+            self._note(replace(self._journal, jobs=(*self._journal.jobs, name)))
         try:
             launch = prepare_run(self.project, name, self.registry)
             self._running[name] = submit(launch)

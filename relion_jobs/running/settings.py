@@ -35,7 +35,7 @@ SUBMIT_COMMAND = "qsub"
 class Settings:
     """What one launch of a job does.
 
-    Parameters
+    Attributes
     ----------
     texts
         Rows of job.star.

@@ -21,7 +21,7 @@ _answers: dict[tuple[str, ...], tuple[float, _Answer | None]] = {}
 class SiteQueue:
     """The queue whose commands a site gives; of those that it does not give the queue makes no use.
 
-    Parameters
+    Attributes
     ----------
     site
         Its ``queue_...`` entries count.

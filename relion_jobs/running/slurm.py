@@ -52,7 +52,7 @@ _NO_TIME = ("N/A", "", "UNLIMITED", "NOT_SET", "INVALID")
 class SlurmJob:
     """One row of ``squeue``.
 
-    Parameters
+    Attributes
     ----------
     number
         Job id.

@@ -2,7 +2,7 @@
 
 From what is pure to what a person types; the first three know no files:
 
-graph       Scheme: nodes, edges, forks, variables; every change returns a new Scheme
+scheme_graph  Scheme: nodes, edges, forks, variables; every change returns a new Scheme
 operators   what the operators take and compute, and what is wrong in a scheme
 texts       what a scheme puts into the options of its jobs
 scheme_star  Schemes/NAME/scheme.star <-> Scheme

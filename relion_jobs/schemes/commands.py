@@ -15,9 +15,9 @@ from relion_jobs.running.console import Console
 from relion_jobs.running.overview import table
 from relion_jobs.running.registry import project_registry
 from relion_jobs.schemes import scheme_star
-from relion_jobs.schemes.graph import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, rest, set_variable
 from relion_jobs.schemes.operators import problems
 from relion_jobs.schemes.runner import SchemeRunner, abort_scheme
+from relion_jobs.schemes.scheme_graph import UNDEFINED, Edge, Operator, Scheme, Value, Variable, reset, rest, set_variable
 from relion_jobs.schemes.texts import value_text
 
 

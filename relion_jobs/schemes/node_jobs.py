@@ -19,7 +19,7 @@ from relion_jobs.running.registry import Registry
 from relion_jobs.running.settings import new_texts, read_settings
 from relion_jobs.schemes import scheme_star
 from relion_jobs.schemes.foreign_node_jobs import add_foreign, added_since, schedule_foreign_continue
-from relion_jobs.schemes.graph import CONTINUE, Scheme
+from relion_jobs.schemes.scheme_graph import CONTINUE, Scheme
 from relion_jobs.schemes.texts import fill_in, real_paths
 
 INPUT_WAIT_SECONDS = 50.0  # as RELION: an input on a slow file system may be seen late
@@ -30,7 +30,7 @@ _INPUT_POLL_SECONDS = 1.0
 class SchemeJobs:
     """Makes the jobs of schemes.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

@@ -16,8 +16,8 @@ from pathlib import Path
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.star_column import count_rows, read_column
 from relion_jobs.schemes import project_files, scheme_star
-from relion_jobs.schemes.graph import UNDEFINED, RunState, Scheme, Value, number
 from relion_jobs.schemes.operators import SIGNATURES, compute, is_pure, of_column, value_of
+from relion_jobs.schemes.scheme_graph import UNDEFINED, RunState, Scheme, Value, number
 from relion_jobs.schemes.texts import real_paths, value_text
 
 _HOUR_SECONDS = 3600.0
@@ -27,7 +27,7 @@ _HOUR_SECONDS = 3600.0
 class OperatorRunner:
     """The operators of the schemes of one project.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

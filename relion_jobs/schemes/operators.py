@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.schemes.graph import CONTINUE, NEW, UNDEFINED, Scheme, Value, number
+from relion_jobs.schemes.scheme_graph import CONTINUE, NEW, UNDEFINED, Scheme, Value, number
 
 
 @dataclass(frozen=True)
 class Signature:
     """Kinds of the variables that an operator takes.
 
-    Parameters
+    Attributes
     ----------
     output, input1, input2
         ``float``, ``bool``, ``string``; ``number``: a float variable or a number; ``any``: a variable of any kind; with ``?``

@@ -28,11 +28,11 @@ from relion_jobs.running.relaunch import schedule_unstarted
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.submit import submit
 from relion_jobs.schemes import scheme_star
-from relion_jobs.schemes.graph import UNDEFINED, RunState, Scheme
 from relion_jobs.schemes.mail import send_mail
 from relion_jobs.schemes.node_jobs import SchemeJobs, with_noted_job
 from relion_jobs.schemes.operator_runner import OperatorRunner
 from relion_jobs.schemes.operators import problems
+from relion_jobs.schemes.scheme_graph import UNDEFINED, RunState, Scheme
 
 POLL_SECONDS = 0.2
 
@@ -41,7 +41,7 @@ POLL_SECONDS = 0.2
 class SchemeRunner:
     """One scheme of a project.
 
-    Parameters
+    Attributes
     ----------
     project
         Project directory.

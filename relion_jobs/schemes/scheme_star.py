@@ -12,7 +12,7 @@ from relion_jobs.ondisk import star
 from relion_jobs.ondisk.names import check_name, inside_project
 from relion_jobs.ondisk.star import Table
 from relion_jobs.pipeline.foreign import ForeignTable
-from relion_jobs.schemes.graph import Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
+from relion_jobs.schemes.scheme_graph import Edge, Operator, RunState, Scheme, SchemeJob, Variable, number
 
 SCHEME_STAR = "scheme.star"
 

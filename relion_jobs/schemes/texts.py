@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import NO, SCHEMES, YES
-from relion_jobs.schemes.graph import Scheme, Value
+from relion_jobs.schemes.scheme_graph import Scheme, Value
 
 _JOB_PATH = re.compile(rf"{SCHEMES}/([^/\s,]+)/([^/\s,]+)/")
 _VARIABLE = re.compile(r"\$\$(\S*)")

@@ -45,7 +45,7 @@ _CONTROL_FILES = frozenset(
 class Cleaned:
     """What a clean moved.
 
-    Parameters
+    Attributes
     ----------
     name
         The job.

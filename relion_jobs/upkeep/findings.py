@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Finding:
     """One thing that is not as it should be.
 
-    Parameters
+    Attributes
     ----------
     sentence
         What, and where.

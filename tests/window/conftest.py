@@ -92,7 +92,7 @@ def write_project(project: Path) -> np.ndarray:
 
     Both halves have learned the truth, and about half 1's held-out particle `MISTAKEN` half 2 is mistaken by `MISTAKE`.
     """
-    write_particles(project, n_particles=2 * N_PER_HALF, box=BOX, pixel_size=PIXEL)
+    write_particles(project, n_particles=2 * N_PER_HALF, box=BOX, pixel_size_angstroms=PIXEL)
     halves = {}
     for half in (1, 2):
         generator = torch.Generator().manual_seed(half)
@@ -105,7 +105,7 @@ def write_project(project: Path) -> np.ndarray:
         if half == 1:
             by_other[MISTAKEN, 0] += MISTAKE / LARGEST_ANGLE
         halves[half] = MadeUpHalf(model, latents, by_other)
-    write_training(project, halves, box=BOX, pixel_size=PIXEL, diameter=110.0, identity="hinge")
+    write_training(project, halves, box=BOX, pixel_size_angstroms=PIXEL, diameter=110.0, identity="hinge")
     return LARGEST_ANGLE * halves[1].latents[:, 0].numpy()
 
 

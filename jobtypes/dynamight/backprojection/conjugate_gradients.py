@@ -47,9 +47,9 @@ def solve(
     ----------
     operator, precondition
         Symmetric, not negative.
-    right
+    right : (*S)
         Right-hand side.
-    start
+    start : (*S)
         First guess, in the range of the preconditioner; zero if not given.
     iterations, tolerance
         Stop after so many, or once the residual has fallen by this factor against that of a zero start.

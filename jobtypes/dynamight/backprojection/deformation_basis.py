@@ -38,7 +38,8 @@ class DeformationBasis:
 
     def displacements(self, coefficients: Tensor) -> Tensor:
         """Return the displacements u of one state, (K,) -> (m, 3) voxels."""
-        return torch.tensordot(coefficients.to(self.fields), self.fields, dims=1)
+        displacements: Tensor = torch.tensordot(coefficients.to(self.fields), self.fields, dims=1)
+        return displacements
 
     def warp(self, coefficients: Tensor, *, order: Order) -> Warp:
         """Return the forward deformation of one state, (K,)."""

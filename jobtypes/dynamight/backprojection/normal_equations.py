@@ -112,7 +112,9 @@ class Reconstruction:
         noise_to_signal : (N // 2 + 1,)
             Prior of each shell in units of the data's mean weight there, (1 - FSC) / FSC of maps made of these data; None: the
             weakest prior that keeps the problem well posed, the same whatever the other half holds.
-        start, iterations, tolerance, after_iteration
+        start : (N, N, N)
+            First guess; zero if not given.
+        iterations, tolerance, after_iteration
             As in `conjugate_gradients.solve`.
         """
         ratio = torch.full_like(self.shell_weight, WEAKEST_PRIOR)

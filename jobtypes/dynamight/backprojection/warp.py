@@ -87,7 +87,8 @@ class Warp:
             support = self.support[start : start + _CHUNK]
             moved = displacements[start : start + _CHUNK]
             at = (support % n, support // n % n, support // (n * n))
-            yield (support, *(axis_taps(at[a] + moved[:, a], n, self.order) for a in range(3)))  # type: ignore[misc]
+            along_x, along_y, along_z = (axis_taps(at[a] + moved[:, a], n, self.order) for a in range(3))
+            yield support, along_x, along_y, along_z
 
     def _read(self, volume: Tensor) -> Tensor:
         flat = volume.reshape(-1)

@@ -7,6 +7,7 @@ schedule    what each epoch does: resolution, weights, learning rates
 losses      likelihood, strain
 neighbours  pairs of Gaussians whose distance the strain keeps
 noise       noise spectra from residuals
+judging     the first look at the particles: quality, noise, scale
 memory_use  what will fit into the memory
 plan        what will be used, and refusal of bad input
 preparation  images of a half set read, its model seeded

@@ -235,7 +235,8 @@ def _same_poses(training: HalfTraining, state: dict[str, Any], places: torch.Ten
     """(n_h,) whether the input pose is that of the earlier file."""
     turned = (training.observations.matrices - state["input_matrices"][places]).abs().amax((1, 2))
     moved = (training.observations.shifts - state["input_shifts"][places]).abs().amax(1)
-    return (turned < LARGEST_ROUNDING_RADIANS) & (moved < LARGEST_ROUNDING_ANGSTROMS)
+    same: torch.Tensor = (turned < LARGEST_ROUNDING_RADIANS) & (moved < LARGEST_ROUNDING_ANGSTROMS)
+    return same
 
 
 def set_earlier_aside(job_directory: Path) -> Path:

@@ -18,8 +18,8 @@ class EpochProgress:
 
     Attributes
     ----------
-    order
-        (p,) training particles in the order of this epoch.
+    order : (p,)
+        Training particles in the order of this epoch.
     residual_power, qualities
         Of the steps done; no qualities where particles are not judged.
     totals

@@ -45,8 +45,8 @@ class FirstJudgement:
         Leading Fourier terms to use.
     independent_fraction
         See `losses.data_misfit`.
-    latents
-        (n_h, d) states of the particles; None: all are at rest.
+    latents : (n_h, d)
+        States of the particles; None: all are at rest.
     """
 
     def __init__(
@@ -120,5 +120,5 @@ class FirstJudgement:
             power.add_sums(of_groups, batch.group, good)
         quality.learn(judged, sums.terms)
         model.noise_power.copy_(power.update(model.noise_power))
-        model.gaussians.log_scale += quality.mean_scale.log()
+        model.gaussians.log_scale.add_(quality.mean_scale.log())
         quality.make_mean_scale_one()

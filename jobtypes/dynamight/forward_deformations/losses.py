@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobtypes.common.autograd import apply
 from jobtypes.dynamight.model.backend import Backend
 from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
 
@@ -29,25 +30,25 @@ def data_misfit(
 
     Parameters
     ----------
-    observed, projected
-        (b, q) complex Fourier terms of images, and of projections without CTF; the latter are differentiated.
-    transfer
-        (b, q) CTF, times the particle's scale.
-    weights
-        (groups, q) inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
-    group
-        (b,) optics group.
-    shares
-        (b,) of each particle in the power of the residuals, 0 to 1.
+    observed, projected : (b, q) complex
+        Fourier terms of images, and of projections without CTF; the latter are differentiated.
+    transfer : (b, q)
+        CTF, times the particle's scale.
+    weights : (groups, q)
+        Inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
+    group : (b,)
+        Optics group.
+    shares : (b,)
+        Of each particle in the power of the residuals, 0 to 1.
     backend
         What adds up.
 
     Returns
     -------
-    tuple
-        (b,); and (groups, q) sums of |r|^2 over the particles of each group, each with its share.
+    (b,), (groups, q)
+        The misfit of each particle; and sums of |r|^2 over the particles of each group, each with its share.
     """
-    return _WeightedPower.apply(projected, observed, transfer, weights, group, shares, backend)  # type: ignore[no-untyped-call,no-any-return]
+    return apply(_WeightedPower, projected, observed, transfer, weights, group, shares, backend)
 
 
 def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
@@ -59,8 +60,8 @@ def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
     ----------
     points
         The Gaussians of each particle; all particles are worked out at a time, so let them be few.
-    edges
-        (e, 2) pairs of Gaussians.
+    edges : (e, 2)
+        Pairs of Gaussians.
     backend
         What measures.
     """
@@ -68,7 +69,7 @@ def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
     at_rest = (points.positions[first] - points.positions[second]).detach().T
     length_at_rest = at_rest.square().sum(0).add(SMALL_SQUARED_LENGTH).sqrt()
     ends = first.int().contiguous(), second.int().contiguous()
-    return _Strain.apply(*points.flat(), length_at_rest, *ends, backend)  # type: ignore[no-untyped-call,no-any-return]
+    return apply(_Strain, *points.flat(), length_at_rest, *ends, backend)
 
 
 class _WeightedPower(torch.autograd.Function):
@@ -123,9 +124,9 @@ class _Strain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient (b,) of the means -> those of coefficients and basis."""
-        *flat, forces, first, second = ctx.saved_tensors
-        points = PointsInParts(*flat, len(forces))
+        positions, coefficients, basis, forces, first, second = ctx.saved_tensors
+        points = PointsInParts(positions, coefficients, basis, len(forces))
         slopes = SlopesOfParts(points)
-        slopes.add(points.parts[0], ctx.backend.add_forces(forces, gradient, first, second, len(flat[0]) // 3))
+        slopes.add(points.parts[0], ctx.backend.add_forces(forces, gradient, first, second, len(positions) // 3))
         _, of_coefficients, of_basis = slopes.total()
         return None, of_coefficients, of_basis, None, None, None, None

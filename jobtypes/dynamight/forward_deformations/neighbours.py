@@ -24,10 +24,10 @@ class ElasticGraph:
 
     Attributes
     ----------
-    edges
-        (e, 2) indices, in random order.
-    positions
-        (n, 3) in A.
+    edges : (e, 2)
+        Indices, in random order.
+    positions : (n, 3) A
+        Where the Gaussians are.
     """
 
     edges: Tensor
@@ -64,8 +64,8 @@ def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gauss
 
     Parameters
     ----------
-    positions
-        (n, 3) in A.
+    positions : (n, 3) A
+        Where the Gaussians are.
     generator
         Source of the random order, on the CPU.
     edges_per_gaussian
@@ -73,8 +73,8 @@ def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gauss
 
     Returns
     -------
-    Tensor
-        (e, 2) indices.
+    (e, 2)
+        Pairs of indices.
     """
     points = positions.detach().cpu().numpy()
     most = edges_per_gaussian * len(points)

@@ -60,8 +60,8 @@ def image_power(observations: Observations, n_groups: int, training: Tensor, n_i
         Images of a half set.
     n_groups
         Optics groups of the whole data set; one without an image among those looked at gets the mean of all.
-    training
-        (p,) indices of the particles that train, of which the first `n_images` are looked at.
+    training : (p,)
+        Indices of the particles that train, of which the first `n_images` are looked at.
     n_images
         At most so many.
     """

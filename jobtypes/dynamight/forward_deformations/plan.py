@@ -64,10 +64,12 @@ class TrainingPlan:
         The particles' STAR file as it was given, the particles in it, and the reader of their stacks, verified.
     band
         Fourier terms.
-    mask, particle_diameter_angstroms, soft_edge_angstroms
-        (N, N) soft mask of the images, the diameter of its flat part, and the width of its edge.
-    held_out
-        (P,) True for particles that train nothing.
+    mask : (N, N)
+        Soft mask of the images.
+    particle_diameter_angstroms, soft_edge_angstroms
+        Diameter of the mask's flat part, and the width of its edge.
+    held_out : (P,)
+        True for particles that train nothing.
     seed
         Low-passed consensus and threshold.
     size
@@ -168,27 +170,27 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     """
     table = read_particles(project / options.fn_star, seed=options.seed)
     _refuse_few_images(table)
-    box, pixel_size = table.box, table.pixel_size_angstroms
+    box, pixel_size_angstroms = table.box, table.pixel_size_angstroms
     consensus = read_volume(project / options.fn_map)
-    check_map(consensus, box=box, pixel_size_angstroms=pixel_size, name=options.fn_map)
+    check_map(consensus, box=box, pixel_size_angstroms=pixel_size_angstroms, name=options.fn_map)
     images = ParticleImages(table, project)
     images.verify()
-    mask, diameter = image_mask(box, pixel_size, options.particle_diameter, options.soft_edge)
-    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size)
-    band = Band(box, pixel_size, resolution)
+    mask, diameter = image_mask(box, pixel_size_angstroms, options.particle_diameter, options.soft_edge)
+    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
+    band = Band(box, pixel_size_angstroms, resolution)
     if len(band) == 0:
         raise UserError(
             f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
-            f"{box * pixel_size:g} A; expected a few times less than that."
+            f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
         )
-    moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size)
+    moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size_angstroms)
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
     memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
     seed = make_seed(
         consensus.data,
-        pixel_size,
+        pixel_size_angstroms,
         threshold=options.initial_threshold,
         radius_angstroms=diameter / 2 + options.soft_edge,
         mask=moving,
@@ -237,10 +239,10 @@ def _refuse_few_images(table: ParticleTable) -> None:
             )
 
 
-def _read_mask(project: Path, name: str, box: int, pixel_size: float) -> torch.Tensor:
+def _read_mask(project: Path, name: str, box: int, pixel_size_angstroms: float) -> torch.Tensor:
     """(N, N, N) mask with values from 0 to 1."""
     volume = read_volume(project / name)
-    check_map(volume, box=box, pixel_size_angstroms=pixel_size, name=name)
+    check_map(volume, box=box, pixel_size_angstroms=pixel_size_angstroms, name=name)
     low, high = float(volume.data.min()), float(volume.data.max())
     if low < -1e-3 or high > 1 + 1e-3 or high <= 0:
         raise UserError(f"Mask {name} has values from {low:.3g} to {high:.3g}; a mask must lie between 0 and 1 and not be empty.")

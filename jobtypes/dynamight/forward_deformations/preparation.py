@@ -90,10 +90,10 @@ def _read_images(
 
 def checkpoint_settings(plan: TrainingPlan) -> dict[str, Any]:
     """Plain values from which later tasks rebuild the models (see `model.result`), and digests of the input files."""
-    pixel_size = plan.table.pixel_size_angstroms
+    pixel_size_angstroms = plan.table.pixel_size_angstroms
     return {
         "box": plan.table.box,
-        "pixel_size_angstroms": pixel_size,
+        "pixel_size_angstroms": pixel_size_angstroms,
         "star_file": plan.star_file,
         "inputs": plan.inputs,
         "seed": plan.random_seed,

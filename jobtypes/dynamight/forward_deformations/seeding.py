@@ -44,14 +44,14 @@ class Seed:
 
     Attributes
     ----------
-    density
-        (N, N, N) map low-passed to `SEED_RESOLUTION_ANGSTROMS`.
+    density : (N, N, N)
+        Map low-passed to `SEED_RESOLUTION_ANGSTROMS`.
     threshold
         Density above which Gaussians are placed.
     pixel_size_angstroms
         Voxel size.
-    mask
-        (N, N, N) where the molecule may move; None: everywhere.
+    mask : (N, N, N)
+        Where the molecule may move; None: everywhere.
     """
 
     density: Tensor
@@ -71,7 +71,12 @@ class Seed:
 
 
 def make_seed(
-    consensus: Tensor, pixel_size: float, *, threshold: float | None, radius_angstroms: float, mask: Tensor | None = None
+    consensus: Tensor,
+    pixel_size_angstroms: float,
+    *,
+    threshold: float | None,
+    radius_angstroms: float,
+    mask: Tensor | None = None,
 ) -> Seed:
     """Low-pass the consensus map (N, N, N) and find or check its threshold, inside a sphere of the particle's radius.
 
@@ -81,11 +86,11 @@ def make_seed(
         The threshold lies above every voxel of the low-passed map, or the map's contrast is inverted.
     """
     box = consensus.shape[0]
-    frequency = frequencies_3d(box, pixel_size).norm(dim=-1)
+    frequency = frequencies_3d(box, pixel_size_angstroms).norm(dim=-1)
     # nothing beyond the resolution, and a soft edge before it, so that the map does not ring
     falloff = raised_cosine(frequency * SEED_RESOLUTION_ANGSTROMS, SEED_EDGE_STARTS, 1 - SEED_EDGE_STARTS)
     density = irfft3(rfft3(consensus) * falloff, box)
-    axis = (torch.arange(box) - box // 2) * pixel_size
+    axis = (torch.arange(box) - box // 2) * pixel_size_angstroms
     inside = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) <= radius_angstroms**2
     density = torch.where(inside, density, density.new_zeros(()))
     highest = float(density.max())
@@ -104,7 +109,7 @@ def make_seed(
             f"The initial threshold {threshold:g} lies above every voxel of the consensus map low-passed to "
             f"{SEED_RESOLUTION_ANGSTROMS:g} A, whose highest value is {highest:.4g}; leave it empty to have one found."
         )
-    return Seed(density, float(threshold), pixel_size, mask)
+    return Seed(density, float(threshold), pixel_size_angstroms, mask)
 
 
 def seed_model(
@@ -125,12 +130,12 @@ def seed_model(
         What both halves start from.
     observations, projector
         This half's images, and the renderer.
-    training
-        (p,) indices of the particles that train; the first few hundred set the scale of the amplitudes.
+    training : (p,)
+        Indices of the particles that train; the first few hundred set the scale of the amplitudes.
     size
         Of the model.
-    noise_power
-        (groups, shells) first guess of the noise.
+    noise_power : (groups, shells)
+        First guess of the noise.
     generator
         This half's random numbers, on the CPU.
 
@@ -192,4 +197,4 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
             "The images do not correlate with the consensus map; check that the particles are white on black and that their "
             "poses belong to this map."
         )
-    model.gaussians.log_scale += torch.log(torch.tensor(above / below))
+    model.gaussians.log_scale.add_(torch.log(torch.tensor(above / below)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class StopRule:
     """A state machine over the held-out objective of successive epochs.
 
-    Parameters
+    Attributes
     ----------
     patience
         Epochs without an improvement that end the training.

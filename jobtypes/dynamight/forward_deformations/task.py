@@ -33,6 +33,7 @@ from jobtypes.dynamight.forward_deformations.preparation import checkpoint_setti
 from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.quality import LEAST_QUALITY
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import write_forward_outputs
@@ -232,15 +233,19 @@ def _finish(
     halves = {half: stage.training for half, stage in stages.items()}
     by_other = _latents_by_other(halves, plan, job, team)
     states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half]} for half, state in _states(stages).items()})
-    motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
+    words = {
+        half: [*_quality_in_words(half, training), _motion_in_words(half, training, plan)] for half, training in halves.items()
+    }
+    findings = team.merged(words)
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
     for scratch in job.directory.glob(layout.SPECTRA_PATTERN):
         scratch.unlink()
     _write_outputs(history, job)
-    for sentence in motions.values():
-        job.report(sentence)
+    for sentences in findings.values():
+        for sentence in sentences:
+            job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
 
 
@@ -276,6 +281,19 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *
         team.hear()
 
     return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
+
+
+def _quality_in_words(half: int, training: HalfTraining) -> list[str]:
+    """What the particles of one half set are; nothing of a training that does not judge them."""
+    if not training.judges:
+        return []
+    quality = training.model.quality
+    junk = float((quality.probability <= LEAST_QUALITY).double().mean())
+    spread = float(quality.scale_spread / quality.mean_scale)
+    return [
+        f"Half {half}: {100 * junk:.1f} % of the images are something else than the molecule at its pose (quality of at most "
+        f"{LEAST_QUALITY:g}; they count for little or nothing); the signal of the others scatters by {100 * spread:.0f} %."
+    ]
 
 
 def _motion_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:

@@ -34,7 +34,7 @@ class OrthogonalMomentum(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": learning_rate})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override] # nor takes a closure
         """Take one step along the gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -51,7 +51,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """Nearly the nearest orthogonal matrix: all singular values moved to between 0.7 and 1.2 (five Newton-Schulz steps)."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: Tensor = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T
@@ -65,7 +65,8 @@ def _orthogonal_step(state: dict[str, Tensor], gradient: Tensor) -> Tensor:
     state["momentum"].mul_(0.95).add_(gradient)
     nesterov = state["momentum"] * 0.95 + gradient
     # 0.2 sqrt(longer side) gives the entries the rms of an Adam step
-    return orthogonalised(nesterov) * (0.2 * max(gradient.shape) ** 0.5)
+    size: float = 0.2 * max(gradient.shape) ** 0.5
+    return orthogonalised(nesterov) * size
 
 
 def _adam_step(state: dict[str, Any], gradient: Tensor) -> Tensor:
@@ -75,4 +76,5 @@ def _adam_step(state: dict[str, Any], gradient: Tensor) -> Tensor:
     count = state["count"]
     state["mean"].mul_(0.9).add_(gradient, alpha=0.1)
     state["square"].mul_(0.99).addcmul_(gradient, gradient, value=0.01)
-    return (state["mean"] / (1 - 0.9**count)) / ((state["square"] / (1 - 0.99**count)).sqrt() + 1e-8)
+    step: Tensor = (state["mean"] / (1 - 0.9**count)) / ((state["square"] / (1 - 0.99**count)).sqrt() + 1e-8)
+    return step

@@ -83,7 +83,7 @@ class PairSource:
         self.chance = model.gaussians.amplitudes.detach().cpu().double()
         self.latent_mean = latent_mean
         self.latent_deviation = (0.5 * latent_log_variance).exp()
-        self.box_length = box_length_angstroms
+        self.box_length_angstroms = box_length_angstroms
         self.per_particle = -(-n_pairs // len(latent_mean))
         self.seed = seed
         self.basis_at_gaussians = self.field.basis(self.positions)  # (K, n, 3)
@@ -127,5 +127,5 @@ class PairSource:
         near = round(count * _SHARE_NEAR / (1 - _SHARE_GAUSSIANS))
         chosen = torch.multinomial(self.chance, near, replacement=True, generator=generator)
         around = self.positions.cpu()[chosen] + _NEAR_ANGSTROMS * torch.randn(near, 3, generator=generator)
-        anywhere = (torch.rand(count - near, 3, generator=generator) - 0.5) * self.box_length
+        anywhere = (torch.rand(count - near, 3, generator=generator) - 0.5) * self.box_length_angstroms
         return torch.cat((around, anywhere)).to(self.positions.device)

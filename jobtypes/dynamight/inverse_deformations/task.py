@@ -90,7 +90,7 @@ def start_training(
         Of the job.
     """
     seed = 2 * seed + part.half
-    box_length = forward.box * forward.pixel_size_angstroms
+    box_length_angstroms = forward.box * forward.pixel_size_angstroms
     trained = torch.from_numpy(~part.held_out).to(part.latent_mean.device)
     if not bool(trained.any()):
         trained = torch.ones_like(trained)
@@ -99,7 +99,7 @@ def start_training(
         part.model,
         latents,
         part.latent_log_variance[trained],
-        box_length_angstroms=box_length,
+        box_length_angstroms=box_length_angstroms,
         n_pairs=_PAIRS_PER_EPOCH,
         seed=seed,
     )
@@ -109,7 +109,7 @@ def start_training(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = InverseDisplacement(
-            n_coefficients=len(motions.mean), n_coordinates=len(motions), box_length_angstroms=box_length
+            n_coefficients=len(motions.mean), n_coordinates=len(motions), box_length_angstroms=box_length_angstroms
         )
     network.set_motions(motions)
     pairs = StoredPairs(source, _STORED_DRAWS) if store_deformations else source

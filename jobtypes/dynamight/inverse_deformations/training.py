@@ -133,9 +133,9 @@ class InverseTraining:
     def _step(self, pairs: Pairs, batch: Tensor) -> Tensor:
         deformed, weight = pairs.deformed[batch], pairs.weight[batch]
         error = deformed + self.network(deformed, pairs.coefficients[batch]) - pairs.consensus[batch]
-        loss = (weight * (error.square().sum(1) + _ROUNDING_ANGSTROMS**2).sqrt()).sum() / weight.sum().clamp(min=1)
+        loss: Tensor = (weight * (error.square().sum(1) + _ROUNDING_ANGSTROMS**2).sqrt()).sum() / weight.sum().clamp(min=1)
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimiser.step()
         return loss.detach()
 

@@ -5,8 +5,10 @@ gaussians      the consensus: Gaussians with positions, amplitudes and widths
 displacement   latent -> displacement at any point of space (a sum of basis fields)
 deformed       the Gaussians as each particle has them
 backend        points -> images, and the like, with their adjoints: what compiled_loops (made of loops) and whole_tensors can do
+density        Gaussians -> map
 projection     points and amplitudes -> image spectra
 poses          each particle's refined pose, with its prior
+quality        how much of each image is the molecule at its pose
 encoder        image spectra -> posterior of the latent
 inference      the posterior worked out, where the encoder's guess is not enough
 half_model     all of these for one half set; prediction of an image

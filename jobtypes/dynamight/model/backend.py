@@ -53,12 +53,12 @@ class Backend(Protocol):
 
         Parameters
         ----------
-        points
-            (b, 3, n).
-        length_at_rest
-            (e,) before the points move.
-        first, second
-            (e,) int32, points at the ends of the edges.
+        points : (b, 3, n) A
+            Where the points are.
+        length_at_rest : (e,) A
+            Before the points move.
+        first, second : (e,) int32
+            Points at the ends of the edges.
         small
             Added to squared lengths.
         """
@@ -73,22 +73,22 @@ class Backend(Protocol):
 
         Parameters
         ----------
-        observed, projected
-            (b, q) complex.
-        transfer
-            (b, q) real.
-        weights
-            (groups, q).
-        group
-            (b,) row of the weights of each particle.
-        shares
-            (b,) of each particle in the power of its group.
+        observed, projected : (b, q) complex
+            Fourier terms of images, and of projections without CTF.
+        transfer : (b, q)
+            CTF, real.
+        weights : (groups, q)
+            Of the terms, for each optics group.
+        group : (b,)
+            Row of the weights of each particle.
+        shares : (b,)
+            Of each particle in the power of its group.
 
         Returns
         -------
-        tuple
-            (b,) the weighted sum over the terms; (b, q) minus half its gradient by the projected terms; (groups, q) sum of the
-            power over the particles of each group, without weights but with shares.
+        (b,), (b, q), (groups, q)
+            The weighted sum over the terms; minus half its gradient by the projected terms; sum of the power over the particles
+            of each group, without weights but with shares.
         """
 
 

@@ -29,7 +29,7 @@ class CompiledLoops:
         """See `Backend`."""
         images = points.new_empty(len(turns), len(amplitudes), height * width)
         loops.over_particles(loops.splat, (points, turns, shifts, images), amplitudes, width)
-        return images.unflatten(-1, (height, width))
+        return images.view(*images.shape[:-1], height, width)
 
     def splat_adjoint(
         self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, images: Tensor

@@ -17,12 +17,12 @@ class Deformed:
 
     Attributes
     ----------
-    positions
-        (n, 3) in A.
-    coefficients
-        (b, K); K is 0 for a batch in which nothing moves.
-    basis
-        (K, n, 3) in A, quickest where it lies in memory as (K, 3, n).
+    positions : (n, 3) A
+        Where the points are before they move.
+    coefficients : (b, K)
+        K is 0 for a batch in which nothing moves.
+    basis : (K, n, 3) A
+        Quickest where it lies in memory as (K, 3, n).
     """
 
     positions: Tensor

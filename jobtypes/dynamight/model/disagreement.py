@@ -38,19 +38,19 @@ class Disagreement:
     gaussian_motion: Tensor
 
     @property
-    def rms_error(self) -> float:
+    def rms_error_angstroms(self) -> float:
         """Rms of the disagreement over everything, A."""
         return float(self.particle_error.square().mean().sqrt())
 
     @property
-    def rms_motion(self) -> float:
+    def rms_motion_angstroms(self) -> float:
         """Rms of the motion over everything, A."""
         return float(self.particle_motion.square().mean().sqrt())
 
     @property
     def correlation(self) -> float:
         """Of the two models' displacements: with a the sum and b the difference, (|a|^2 - |b|^2) / (|a|^2 + |b|^2)."""
-        total, difference = 4 * self.rms_motion**2, self.rms_error**2
+        total, difference = 4 * self.rms_motion_angstroms**2, self.rms_error_angstroms**2
         return (total - difference) / (total + difference) if total + difference > 0 else 0.0
 
 

@@ -42,8 +42,8 @@ class DisplacementField(nn.Module):
         Latent dimensions d.
     n_fields
         Basis fields K.
-    wavelengths_angstroms
-        (w,) of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
+    wavelengths_angstroms : (w,)
+        Of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
     width
         Neurons per hidden layer: one of the trunk, two of the branch.
     """
@@ -77,12 +77,12 @@ class DisplacementField(nn.Module):
         """Remove from now on the rigid motion of these points (n, 3) A, weighted by (n,), from every field."""
         self.anchors, self.anchor_weights = positions.detach().clone(), weights.detach().clone()
 
-    def set_mask(self, mask: Tensor, pixel_size: float, finest: int = 64) -> None:
+    def set_mask(self, mask: Tensor, pixel_size_angstroms: float, finest: int = 64) -> None:
         """Let only the inside of a mask (N, N, N) move, in proportion to its value; kept on a grid of at most `finest` points."""
         box = mask.shape[0]
         size = min(finest, box)
         small = nn.functional.interpolate(mask[None, None].float(), size=(size,) * 3, mode="trilinear", align_corners=True)
-        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size  # of the voxel centres, A
+        ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size_angstroms  # of the voxel centres, A
         self.mask, self.mask_ends = small[0, 0].to(self.wavelengths), ends.to(self.wavelengths)
 
     def mobility(self, points: Tensor) -> Tensor:
@@ -103,7 +103,8 @@ class DisplacementField(nn.Module):
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """a_k of latents (b, d): (b, K), zero at the reference state, that of latent zero unless another was set."""
-        return self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
+        coefficients: Tensor = self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
+        return coefficients
 
     def raw_basis(self, points: Tensor) -> Tensor:
         """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it."""
@@ -113,6 +114,7 @@ class DisplacementField(nn.Module):
         with mixed_precision(points.device, wanted=self.training):
             hidden = self.trunk[:-1](encoding).to(points.dtype)
         last = self.trunk[-1]
+        assert isinstance(last, nn.Linear)
         fields = torch.addmm(last.bias[:, None], last.weight, hidden.T)  # (3 K, m)
         return fields.view(self.n_fields, 3, -1).transpose(1, 2)
 
@@ -185,9 +187,11 @@ class Frame:
     ----------
     field
         Whose fields.
-    motions, shares
-        (6, n, 3) rigid motions of the Gaussians and (3 n, 6) their fit, see `fit_of_motions`; they hardly change while the
-        Gaussians move by a fraction of the molecule. None where rigid motions stay in.
+    motions : (6, n, 3)
+        Rigid motions of the Gaussians; they hardly change while the Gaussians move by a fraction of the molecule. None where
+        rigid motions stay in.
+    shares : (3 n, 6)
+        Their fit, see `fit_of_motions`.
     """
 
     field: DisplacementField
@@ -225,13 +229,14 @@ def fit_of_motions(motions: Tensor, weights: Tensor) -> Tensor:
     weighted = _flat(motions * weights[:, None])
     normal = weighted @ flat.T
     normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=motions.dtype, device=motions.device)
-    return torch.linalg.solve(normal, weighted).T.contiguous()
+    shares: Tensor = torch.linalg.solve(normal, weighted).T.contiguous()
+    return shares
 
 
 def without_share(fields: Tensor, fitted: Tensor, shares: Tensor, motions: Tensor) -> Tensor:
     """Fields (K, m, 3) less the motions, at their points (6, m, 3), that `fit_of_motions` finds in `fitted` (K, n, 3)."""
-    rest = torch.addmm(_flat(fields), _flat(fitted) @ shares, _flat(motions), alpha=-1)
-    return rest.unflatten(1, (3, -1)).transpose(1, 2)
+    rest: Tensor = torch.addmm(_flat(fields), _flat(fitted) @ shares, _flat(motions), alpha=-1).unflatten(1, (3, -1))
+    return rest.transpose(1, 2)
 
 
 def _flat(vectors: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    probes_angstroms
-        (p, 3) probe points.
+    probes_angstroms : (p, 3)
+        Probe points.
     n_latent
         Latent dimensions d.
     width
@@ -46,12 +46,14 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        difference
-            (b, M, M) filtered difference images, their standard deviation about 1, centred at pixel M // 2.
+        difference : (b, M, M)
+            Filtered difference images, their standard deviation about 1, centred at pixel M // 2.
         pixels_per_angstrom
             Scale of these images.
-        matrices, shifts
-            (b, 3, 3) and (b, 2) poses.
+        matrices : (b, 3, 3)
+            Rotations of the poses.
+        shifts : (b, 2) A
+            Shifts of the poses.
         backend
             What reads the images.
 
@@ -80,8 +82,8 @@ def probe_points(positions: Tensor, spacing_angstroms: float, margin_angstroms: 
 
     Parameters
     ----------
-    positions
-        (n, 3) Gaussians in A, on the CPU.
+    positions : (n, 3) A
+        Gaussians, on the CPU.
     spacing_angstroms
         Edge of the cube that holds one point.
     margin_angstroms
@@ -89,8 +91,8 @@ def probe_points(positions: Tensor, spacing_angstroms: float, margin_angstroms: 
 
     Returns
     -------
-    Tensor
-        (p, 3) in A.
+    (p, 3) A
+        Probe points.
     """
     low = positions.min(0).values - margin_angstroms
     high = positions.max(0).values + margin_angstroms

@@ -13,8 +13,8 @@ class GaussianModel(nn.Module):
 
     Parameters
     ----------
-    positions_angstroms
-        (n, 3) centres in A from the box centre, order x y z.
+    positions_angstroms : (n, 3)
+        Centres from the box centre, order x y z.
     amplitude
         Integral of each Gaussian at the start, in units of image density x pixels.
     width_angstroms
@@ -58,26 +58,28 @@ class GaussianModel(nn.Module):
         return exponent.exp()
 
 
-def seed_positions(density: Tensor, threshold: float, n_gaussians: int, pixel_size: float, generator: torch.Generator) -> Tensor:
+def seed_positions(
+    density: Tensor, threshold: float, n_gaussians: int, pixel_size_angstroms: float, generator: torch.Generator
+) -> Tensor:
     """Draw Gaussian centres from the voxels of a map above a threshold, in proportion to their density.
 
     Parameters
     ----------
-    density
-        (N, N, N) map, order z y x.
+    density : (N, N, N)
+        Map, order z y x.
     threshold
         Density below which no Gaussian is placed.
     n_gaussians
         Number of centres n.
-    pixel_size
+    pixel_size_angstroms
         A per voxel.
     generator
         Source of randomness, on the CPU.
 
     Returns
     -------
-    Tensor
-        (n, 3) positions in A from the box centre (voxel N // 2), order x y z, spread evenly inside each voxel.
+    (n, 3) A
+        Positions from the box centre (voxel N // 2), order x y z, spread evenly inside each voxel.
     """
     box = density.shape[0]
     weight = (density - threshold).clamp(min=0).flatten().double()
@@ -89,7 +91,7 @@ def seed_positions(density: Tensor, threshold: float, n_gaussians: int, pixel_si
     voxel = torch.searchsorted(cumulative, quantiles * cumulative[-1]).clamp(max=weight.numel() - 1)
     zyx = torch.stack((voxel // box**2, voxel // box % box, voxel % box), dim=1).float()
     zyx = zyx + torch.rand(n_gaussians, 3, generator=generator) - 0.5
-    return (zyx.flip(1) - box // 2) * pixel_size
+    return (zyx.flip(1) - box // 2) * pixel_size_angstroms
 
 
 def automatic_threshold(density: Tensor, inside: Tensor | None = None) -> float:

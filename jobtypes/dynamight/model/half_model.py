@@ -72,7 +72,7 @@ class HalfModel(nn.Module):
         moved = torch.einsum("k,knc->nc", coefficients, self.field.basis_at_gaussians(positions))
         self.field.set_anchors(positions, self.field.anchor_weights)
         self.field.set_reference(coefficients)
-        positions += moved
+        positions.add_(moved)
 
     def deformed(self, latent: Tensor, basis: Tensor | None = None) -> Deformed:
         """The Gaussians of particles of latents (b, d); `basis` (K, n, 3) where the fields at the Gaussians are at hand."""

@@ -130,7 +130,7 @@ class InverseHalf:
     def consensus_positions(self, deformed: Tensor, coefficients: Tensor, *, newton_steps: int = 1) -> Tensor:
         """Consensus positions (m, 3) A of deformed positions (m, 3) A in states with coefficients (m, K) or (K,)."""
         coefficients = coefficients.expand(len(deformed), -1)
-        consensus = deformed + self.network(deformed, coefficients)
+        consensus: Tensor = deformed + self.network(deformed, coefficients)
         for _ in range(newton_steps):
             consensus = newton_step(self.field, consensus, deformed, coefficients)
         return consensus
@@ -169,7 +169,8 @@ def bounded_step(jacobian: Tensor, error: Tensor) -> Tensor:
     jacobian = torch.where(regular[:, None, None], jacobian, torch.eye(3, dtype=jacobian.dtype, device=jacobian.device))
     step = torch.linalg.solve(jacobian, error)
     longest = 3 * error.norm(dim=1, keepdim=True)
-    return step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+    bounded: Tensor = step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+    return bounded
 
 
 @torch.no_grad()

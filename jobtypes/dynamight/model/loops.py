@@ -20,15 +20,25 @@ from torch import Tensor
 
 _Array = NDArray[Any]
 # sums may be reordered; numbers that are none must stay what they are, for they stop a training
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
+FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def _loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop on its first call; kept on disk where one may write, which saves a second or two of the next start."""
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return _compiled(function, cache=True)
     except RuntimeError:  # neither this folder nor the user's may be written
-        return numba.njit(**OPTIONS)(function)
+        return _compiled(function)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, **options)(function)
+    return compiled
+
+
+def _put_into_its_caller(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Before both are compiled: by itself the function would be compiled with its sums in another order."""
+    return _compiled(function, inline="always")
 
 
 def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *common: Tensor | float) -> list[Any]:
@@ -74,7 +84,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="loop")
 
 
-@numba.njit(**OPTIONS)
+@_compiled
 def _place(
     points: _Array,
     turn: _Array,
@@ -129,14 +139,16 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
 
     Parameters
     ----------
-    points
-        (b, 3, n), or (1, 3, n) where all have the same.
-    turns, shifts
-        (b, 2, 3) and (b, 2): a point p is at pixel (x, y) = turn p + shift.
-    images
-        (b, c, height width), rows of x: the result.
-    amplitudes
-        (c, n).
+    points : (b, 3, n)
+        Or (1, 3, n) where all have the same.
+    turns : (b, 2, 3)
+        Of all points: a point p is at pixel (x, y) = turn p + shift.
+    shifts : (b, 2) pixels
+        Added to that.
+    images : (b, c, height width)
+        Rows of x: the result.
+    amplitudes : (c, n)
+        Of the points, in each channel.
     width
         Pixels of a row.
     """
@@ -160,6 +172,31 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
                 image[at + width + 1] += high_right
 
 
+@_put_into_its_caller
+def _place_adjoint(
+    points: _Array, turn: _Array, along_x: _Array, along_y: _Array, of_points: _Array, of_turn: _Array, of_shift: _Array
+) -> None:
+    """Gradients of what `_place` takes, from those of the pixel (n,) along x and y of each point."""
+    t00, t01, t02, t10, t11, t12 = turn[0, 0], turn[0, 1], turn[0, 2], turn[1, 0], turn[1, 1], turn[1, 2]
+    s00 = s01 = s02 = s10 = s11 = s12 = sx = sy = points.dtype.type(0)
+    for j in range(points.shape[1]):
+        x, y = along_x[j], along_y[j]
+        of_points[0, j] = t00 * x + t10 * y
+        of_points[1, j] = t01 * x + t11 * y
+        of_points[2, j] = t02 * x + t12 * y
+        s00 += x * points[0, j]
+        s01 += x * points[1, j]
+        s02 += x * points[2, j]
+        s10 += y * points[0, j]
+        s11 += y * points[1, j]
+        s12 += y * points[2, j]
+        sx += x
+        sy += y
+    of_turn[0, 0], of_turn[0, 1], of_turn[0, 2] = s00, s01, s02
+    of_turn[1, 0], of_turn[1, 1], of_turn[1, 2] = s10, s11, s12
+    of_shift[0], of_shift[1] = sx, sy
+
+
 @_loop
 def splat_adjoint(
     points: _Array,
@@ -178,18 +215,21 @@ def splat_adjoint(
     ----------
     points, turns, shifts, amplitudes, width
         As for `splat`.
-    images
-        (b, c, height width) gradient of the images.
-    of_points, of_turns, of_shifts
-        (b, 3, n), (b, 2, 3), (b, 2): results.
+    images : (b, c, height width)
+        Gradient of the images.
+    of_points : (b, 3, n)
+        Result: gradient of the points.
+    of_turns : (b, 2, 3)
+        Result: gradient of the turns.
+    of_shifts : (b, 2)
+        Result: gradient of the shifts.
 
     Returns
     -------
-    array
-        (c, n) gradient of the amplitudes.
+    (c, n)
+        Gradient of the amplitudes.
     """
     n = points.shape[2]
-    number = points.dtype.type
     first = np.empty(n, np.int32)
     fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
     along_x, along_y = np.empty(n, points.dtype), np.empty(n, points.dtype)
@@ -211,25 +251,7 @@ def splat_adjoint(
                 along_x[j] += weight * (upper_slope + fy[j] * (lower_slope - upper_slope))
                 along_y[j] += weight * slope_y
                 of_weights[j] += inside[j] * (upper + fy[j] * slope_y)
-        t00, t01, t02, t10, t11, t12 = turn[0, 0], turn[0, 1], turn[0, 2], turn[1, 0], turn[1, 1], turn[1, 2]
-        s00 = s01 = s02 = s10 = s11 = s12 = sx = sy = number(0)
-        moved = of_points[i]
-        for j in range(n):
-            x, y = along_x[j], along_y[j]
-            moved[0, j] = t00 * x + t10 * y
-            moved[1, j] = t01 * x + t11 * y
-            moved[2, j] = t02 * x + t12 * y
-            s00 += x * seen[0, j]
-            s01 += x * seen[1, j]
-            s02 += x * seen[2, j]
-            s10 += y * seen[0, j]
-            s11 += y * seen[1, j]
-            s12 += y * seen[2, j]
-            sx += x
-            sy += y
-        of_turns[i, 0, 0], of_turns[i, 0, 1], of_turns[i, 0, 2] = s00, s01, s02
-        of_turns[i, 1, 0], of_turns[i, 1, 1], of_turns[i, 1, 2] = s10, s11, s12
-        of_shifts[i, 0], of_shifts[i, 1] = sx, sy
+        _place_adjoint(seen, turn, along_x, along_y, of_points[i], of_turns[i], of_shifts[i])
     return of_amplitudes
 
 
@@ -239,14 +261,14 @@ def interpolate(images: _Array, turns: _Array, shifts: _Array, values: _Array, p
 
     Parameters
     ----------
-    images
-        (b, size, size), rows of x.
+    images : (b, size, size)
+        Rows of x.
     turns, shifts
-        (b, 2, 3) and (b, 2): as for `splat`.
-    values
-        (b, n): the result.
-    points
-        (3, n), the same for all particles.
+        As for `splat`: (b, 2, 3) and (b, 2).
+    values : (b, n)
+        The result.
+    points : (3, n)
+        The same for all particles.
     """
     n, size = points.shape[1], images.shape[1]
     first = np.empty(n, np.int32)
@@ -269,16 +291,16 @@ def change_of_length(
 
     Parameters
     ----------
-    points
-        (b, 3, n).
-    mean
-        (b,) result: over the edges, of the squared change of length.
-    forces
-        (b, 3, e) result: its gradient by the first end of each edge, as far as that edge goes.
-    length_at_rest
-        (e,) before the points move.
-    first, second
-        (e,) points at the ends of the edges.
+    points : (b, 3, n) A
+        Where the points are.
+    mean : (b,)
+        Result: over the edges, of the squared change of length.
+    forces : (b, 3, e)
+        Result: its gradient by the first end of each edge, as far as that edge goes.
+    length_at_rest : (e,) A
+        Before the points move.
+    first, second : (e,)
+        Points at the ends of the edges.
     small
         Added to squared lengths.
     """
@@ -333,27 +355,27 @@ def weighted_power(
 
     Parameters
     ----------
-    observed, projected
-        (b, q, 2) real and imaginary parts.
-    transfer
-        (b, q) real.
-    group
-        (b,) row of the weights of each particle.
-    shares
-        (b,) of each particle in the power of its group.
-    totals
-        (b,) result: sum over the terms.
-    half_slopes
-        (b, q, 2) result: minus half the gradient of the totals by the projected terms.
-    weights
-        (n_groups, q).
+    observed, projected : (b, q, 2)
+        Real and imaginary parts.
+    transfer : (b, q)
+        CTF, real.
+    group : (b,)
+        Row of the weights of each particle.
+    shares : (b,)
+        Of each particle in the power of its group.
+    totals : (b,)
+        Result: sum over the terms.
+    half_slopes : (b, q, 2)
+        Result: minus half the gradient of the totals by the projected terms.
+    weights : (n_groups, q)
+        Of the terms, for each optics group.
     n_groups
         Their rows.
 
     Returns
     -------
-    array
-        (n_groups, q) power of the residuals of each group, without weights but with shares.
+    (n_groups, q)
+        Power of the residuals of each group, without weights but with shares.
     """
     power = np.zeros((n_groups, observed.shape[1]), observed.dtype)
     for i in range(len(observed)):

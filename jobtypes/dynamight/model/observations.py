@@ -41,10 +41,10 @@ class Band:
         weights counts every independent term of a real image once.
     """
 
-    def __init__(self, box: int, pixel_size: float, resolution_angstroms: float) -> None:
-        self.box, self.pixel_size = box, pixel_size
-        self.box_length_angstroms = box * pixel_size
-        grid = frequencies_2d(box, pixel_size).reshape(-1, 2).double()
+    def __init__(self, box: int, pixel_size_angstroms: float, resolution_angstroms: float) -> None:
+        self.box, self.pixel_size_angstroms = box, pixel_size_angstroms
+        self.box_length_angstroms = box * pixel_size_angstroms
+        grid = frequencies_2d(box, pixel_size_angstroms).reshape(-1, 2).double()
         harmonics = (grid * self.box_length_angstroms).round().long()
         radius = harmonics.double().norm(dim=1)
         # the Nyquist row and column of an even box hold sums of two frequencies; leave them out
@@ -276,7 +276,9 @@ class ScratchFile:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def image_mask(box: int, pixel_size: float, diameter_angstroms: float | None, edge_angstroms: float) -> tuple[Tensor, float]:
+def image_mask(
+    box: int, pixel_size_angstroms: float, diameter_angstroms: float | None, edge_angstroms: float
+) -> tuple[Tensor, float]:
     """Soft circular mask of the images and the diameter it has.
 
     Without a diameter, or with one that the box cannot hold, the mask is as large as the box allows, its soft edge included.
@@ -291,11 +293,11 @@ def image_mask(box: int, pixel_size: float, diameter_angstroms: float | None, ed
     UserError
         The soft edge alone fills the box.
     """
-    largest = box * pixel_size - 2 * edge_angstroms
+    largest = box * pixel_size_angstroms - 2 * edge_angstroms
     if largest <= 0:
         raise UserError(
-            f"A soft edge of {edge_angstroms:g} A (soft_edge) on all sides fills the whole box of {box * pixel_size:g} A; "
-            f"expected less than {box * pixel_size / 2:g} A."
+            f"A soft edge of {edge_angstroms:g} A (soft_edge) on all sides fills the whole box of "
+            f"{box * pixel_size_angstroms:g} A; expected less than {box * pixel_size_angstroms / 2:g} A."
         )
     diameter = min(diameter_angstroms or largest, largest)
-    return soft_circle(box, diameter / 2 / pixel_size, edge_angstroms / pixel_size), diameter
+    return soft_circle(box, diameter / 2 / pixel_size_angstroms, edge_angstroms / pixel_size_angstroms), diameter

@@ -29,14 +29,14 @@ class RefinedPoses(nn.Module):
 
     Attributes
     ----------
-    corrections
-        (n_particles, 5) rotation vector in the image's frame in radians, and shift in A.
-    scale
-        (5,) that first guess: the unit in which corrections are of the size of one.
-    sigmas
-        (5,) present widths of the prior.
-    curvature
-        (5, 5) mean curvature of minus the log likelihood of an image, in 1/scale^2.
+    corrections : (n_particles, 5)
+        Rotation vector in the image's frame in radians, and shift in A.
+    scale : (5,)
+        That first guess: the unit in which corrections are of the size of one.
+    sigmas : (5,)
+        Present widths of the prior.
+    curvature : (5, 5)
+        Mean curvature of minus the log likelihood of an image, in 1/scale^2.
     """
 
     corrections: Tensor
@@ -65,10 +65,12 @@ class RefinedPoses(nn.Module):
 
         Parameters
         ----------
-        index
-            (b,) the particles.
-        corrections, gradient
-            (b, 5) and the gradient of the objective by them.
+        index : (b,)
+            The particles.
+        corrections : (b, 5)
+            Of these particles.
+        gradient : (b, 5)
+            Of the objective, by the corrections.
         rate
             1 would be Newton's own step; smaller ones average over the batches that shape the model meanwhile.
         """
@@ -86,12 +88,12 @@ class RefinedPoses(nn.Module):
 
         Parameters
         ----------
-        estimates
-            (s, 5) maximum-likelihood corrections of some particles, in units of the scale.
-        covariances
-            (s, 5) their variances.
-        curvature
-            (5, 5) mean curvature, see the class.
+        estimates : (s, 5)
+            Maximum-likelihood corrections of some particles, in units of the scale.
+        covariances : (s, 5)
+            Their variances.
+        curvature : (5, 5)
+            Mean curvature, see the class.
         share
             Weight of this estimate against the present width, in the logarithm.
         """

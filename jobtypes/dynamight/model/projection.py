@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobtypes.common.autograd import apply
 from jobtypes.common.fourier import fast_size, irfft2_columns, rfft2_columns
 from jobtypes.dynamight.model.backend import Backend, backend_for
 from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
@@ -74,10 +75,10 @@ class RenderGrid:
         Pixels per side, even and quick to transform. The box centre is at pixel size // 2.
     n_columns
         Columns kx = 0 .. of its transform that hold terms.
-    index
-        (q,) place of each term among these columns, (size, n_columns) flattened.
-    factor
-        (q,) undoes the attenuation of the splat and counts phases from the box centre.
+    index : (q,)
+        Place of each term among these columns, (size, n_columns) flattened.
+    factor : (q,)
+        Undoes the attenuation of the splat and counts phases from the box centre.
     backend
         What renders.
     """
@@ -150,20 +151,21 @@ class Projector:
         ----------
         points
             n of each of b particles, in A from the box centre.
-        matrices, shifts
-            (b, 3, 3) and (b, 2) in A: a point p projects to the first two components of matrix p, plus the shift.
-        amplitudes
-            (c, n).
+        matrices : (b, 3, 3)
+            A point p projects to the first two components of matrix p, plus the shift.
+        shifts : (b, 2) A
+            Added to that.
+        amplitudes : (c, n)
+            Of the points, in each channel.
         n_terms
             The first q frequencies of the band.
 
         Returns
         -------
-        Tensor
-            (b, c, q) complex: sum_j amplitude_j exp(-2 pi i k x_j), as an unnormalised Fourier transform with its phase origin
-            at the box centre.
+        (b, c, q) complex
+            Sum_j amplitude_j exp(-2 pi i k x_j), as an unnormalised Fourier transform with its phase origin at the box centre.
         """
         grid = self.grid(n_terms)
         pixels_per_angstrom = grid.size / self.band.box_length_angstroms
         turns, origins = matrices[:, :2] * pixels_per_angstrom, shifts * pixels_per_angstrom + grid.size // 2
-        return _Render.apply(*points.flat(), turns, origins, amplitudes, grid)  # type: ignore[no-untyped-call]
+        return apply(_Render, *points.flat(), turns, origins, amplitudes, grid)

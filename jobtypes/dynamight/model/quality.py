@@ -41,12 +41,12 @@ class ShellSums:
 
     Attributes
     ----------
-    agreement
-        (b, s) sum of w Re(conj(p) o) for weights w over the noise power.
-    predicted, observed
-        (b, s) sums of w |p|^2 and w |o|^2.
-    terms
-        (s,) independent terms of a shell.
+    agreement : (b, s)
+        Sum of w Re(conj(p) o) for weights w over the noise power.
+    predicted, observed : (b, s)
+        Sums of w |p|^2 and w |o|^2.
+    terms : (s,)
+        Independent terms of a shell.
     """
 
     agreement: Tensor
@@ -60,14 +60,14 @@ class ShellSums:
 
         Parameters
         ----------
-        observed, predicted
-            (b, q) complex Fourier terms.
-        weights
-            (b, q) inverse noise power times the independent terms that each counts for.
-        shells
-            (q,) shell of each term.
-        independent
-            (q,) independent terms that each counts for.
+        observed, predicted : (b, q) complex
+            Fourier terms.
+        weights : (b, q)
+            Inverse noise power times the independent terms that each counts for.
+        shells : (q,)
+            Shell of each term.
+        independent : (q,)
+            Independent terms that each counts for.
         n_shells
             Shells s of the whole band.
         """
@@ -87,10 +87,10 @@ class QualitySums:
 
     Attributes
     ----------
-    moments
-        (6,) sums over particles: one; quality; and quality times the mean of x, of x^2, of log k and of its square.
-    power
-        (s,) sum of the predictions' power in noise units, each times the particle's quality.
+    moments : (6,)
+        Sums over particles: one; quality; and quality times the mean of x, of x^2, of log k and of its square.
+    power : (s,)
+        Sum of the predictions' power in noise units, each times the particle's quality.
     """
 
     moments: Tensor
@@ -130,16 +130,16 @@ class ParticleQuality(nn.Module):
 
     Attributes
     ----------
-    probability
-        (n_particles,) that the image is the molecule at its pose.
-    scale
-        (n_particles,) of the prediction, if it is; 1 on average.
-    share
-        () share of the half set's images that are.
-    mean_scale, scale_spread, mean_log_factor, log_factor_spread
-        () how x and log k of those scatter.
-    typical
-        (n_shells,) power of a prediction per independent term, in noise units.
+    probability : (n_particles,)
+        That the image is the molecule at its pose.
+    scale : (n_particles,)
+        Of the prediction, if it is; 1 on average.
+    share : ()
+        Of the half set's images that are.
+    mean_scale, scale_spread, mean_log_factor, log_factor_spread : ()
+        How x and log k of those scatter.
+    typical : (n_shells,)
+        Power of a prediction per independent term, in noise units.
     """
 
     probability: Tensor
@@ -178,9 +178,15 @@ class ParticleQuality(nn.Module):
         """Whether anything has been learned of all particles yet."""
         return bool((self.typical > 0).any())
 
+    @property
+    def is_good(self) -> Tensor:
+        """(n_particles,) bool: rather the molecule than not; all of them where none is."""
+        good = self.probability > LEAST_QUALITY
+        return good if bool(good.any()) else torch.ones_like(good)
+
     def good(self, index: Tensor) -> Tensor:
         """Those of some particles (b,), an index on the CPU, that are rather the molecule than not; all where none is."""
-        chosen = index[(self.probability.cpu()[index]) > LEAST_QUALITY]
+        chosen = index[self.is_good.cpu()[index]]
         return chosen if len(chosen) else index
 
     @torch.no_grad()

@@ -37,20 +37,20 @@ class HalfResult:
     model
         In evaluation mode, without gradients. Its consensus is the central state of the particles, not that of the training: its
         Gaussians lie there, and displacements start there.
-    rows
-        (n_h,) 0-based rows of the particle STAR file, held-out ones too.
-    held_out
-        (n_h,) True for particles that trained nothing.
-    latent_mean, latent_log_variance
-        (n_h, d) posterior of each particle.
-    angles_matrices
-        (n_h, 3, 3) refined rotations A, r_image = A r_map.
-    shifts_angstroms
-        (n_h, 2) refined shifts of the projection.
-    rms_displacement
-        (n_h,) rms displacement of each particle's Gaussians, each counted the same, from the consensus, A.
-    latent_by_other
-        (m, d) latents that the other half's model gives to the held-out particles, in their order; None before the training has
+    rows : (n_h,)
+        0-based rows of the particle STAR file, held-out ones too.
+    held_out : (n_h,)
+        True for particles that trained nothing.
+    latent_mean, latent_log_variance : (n_h, d)
+        Posterior of each particle.
+    angles_matrices : (n_h, 3, 3)
+        Refined rotations A, r_image = A r_map.
+    shifts_angstroms : (n_h, 2)
+        Refined shifts of the projection.
+    rms_displacement : (n_h,) A
+        Rms displacement of each particle's Gaussians, each counted the same, from the consensus.
+    latent_by_other : (m, d)
+        Latents that the other half's model gives to the held-out particles, in their order; None before the training has
         ended.
     """
 
@@ -64,6 +64,21 @@ class HalfResult:
     shifts_angstroms: Tensor
     rms_displacement: Tensor
     latent_by_other: Tensor | None = None
+
+    @property
+    def quality(self) -> Tensor:
+        """(n_h,) probability that each image is the molecule at its pose; 1 where the training judged nothing."""
+        return self.model.quality.probability
+
+    @property
+    def scale(self) -> Tensor:
+        """(n_h,) strength of each image's signal if it is; 1 on average."""
+        return self.model.quality.scale
+
+    @property
+    def good(self) -> Tensor:
+        """(n_h,) bool, on the device: rather the molecule than not; all of them where none is."""
+        return self.model.quality.is_good
 
 
 @dataclass(frozen=True)
@@ -234,7 +249,9 @@ def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], dev
     matrices, shifts = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
-    _centre(model, latent_mean[~part["held_out"].to(device)])
+    trained = ~part["held_out"].to(device)
+    good = trained & model.quality.is_good
+    _centre(model, latent_mean[good if bool(good.any()) else trained])
     # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
     basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
     gram = basis @ basis.T / len(model.gaussians.positions)

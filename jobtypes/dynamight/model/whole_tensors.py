@@ -31,7 +31,7 @@ class WholeTensors:
                 # one index serves all four pixels, in views that begin 0, 1, a row, and a row and 1 later
                 images[:, c, row + 1 :].scatter_add_(1, first, right)
                 images[:, c, row:].scatter_add_(1, first, share.sub_(right))
-        return images.unflatten(-1, (height, width))
+        return images.view(*images.shape[:-1], height, width)
 
     def splat_adjoint(
         self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, images: Tensor

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
+from matplotlib.transforms import Transform
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -49,11 +50,11 @@ class AnimationStage:
         self.dimensions = tuple(sorted(extent[:2]))
         self.backdrop, self.to_pixels = self._drawn(session, path)
 
-    def _drawn(self, session: Session, path: Tensor) -> tuple[NDArray[np.float64], object]:
+    def _drawn(self, session: Session, path: Tensor) -> tuple[NDArray[np.float64], Transform]:
         """Colour bar and latent space (h, w, 3), and the transform from the axes' coordinates to pixels from the lower left."""
         height = self.pixels / _DOTS_PER_INCH
         widths = [0.09, height][: len(self.dimensions)]
-        figure, axes = new_figure(1, len(widths), width=sum(widths) + 0.85, height=height, gridspec_kw={"width_ratios": widths})
+        figure, axes = new_figure(1, len(widths), width=sum(widths) + 0.85, height=height, width_ratios=widths)
         bar = ScalarMappable(Normalize(0, self.scene.largest), DISPLACEMENT_COLOURS)
         figure.colorbar(bar, cax=axes[0, 0], label="displacement (Å)")
         if len(self.dimensions) == 2:
@@ -74,7 +75,7 @@ class AnimationStage:
         """One frame (h, w, 3), 0 to 1: the views of the state, the colour bar, and where in the latent space it is."""
         backdrop = self.backdrop.copy()
         if len(self.dimensions) == 2:
-            x, y = self.to_pixels.transform(coordinates[list(self.dimensions)].double().numpy())  # type: ignore[attr-defined]
+            x, y = self.to_pixels.transform(coordinates[list(self.dimensions)].double().numpy())
             _dot(backdrop, x, self.pixels - y, _DOT_RADIUS * self.pixels)
         return np.concatenate([*self.scene.pictures(portrait, self.pixels), backdrop], axis=1)
 

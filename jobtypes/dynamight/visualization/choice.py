@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Choice:
         Ranges: dimension or main motion from 1, lowest, highest; of motions in A.
     displacement, error
         Lowest and highest rms displacement, and disagreement of the halves, in A; None: any.
+    quality
+        Lowest and highest probability that an image is the molecule at its pose; None: any.
     clusters, n_clusters
         Numbers from 1; None: the clusters of the last visualization.
     polygon, embedding, axes
@@ -47,6 +50,7 @@ class Choice:
     motions: list[list[float]]
     displacement: list[float] | None
     error: list[float] | None
+    quality: list[float] | None
     clusters: list[int]
     n_clusters: int | None
     polygon: Path | None
@@ -65,9 +69,9 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
     """
     if choice.half_set != 0 and choice.error:
         raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
-    conditions = (choice.latents, choice.motions, choice.displacement, choice.clusters, choice.polygon)
+    conditions = (choice.latents, choice.motions, choice.displacement, choice.quality, choice.clusters, choice.polygon)
     if choice.half_set != 0 and not any(conditions):
-        raise UserError("No condition is given; choose by --latent, --motion, --displacement, --cluster or --polygon.")
+        raise UserError("No condition is given; choose by --latent, --motion, --displacement, --quality, --cluster or --polygon.")
     session = Session(job_directory, forward, choice.half_set or 1)
     chosen = _chosen(session, choice)
     rows = session.part.rows[chosen]
@@ -89,9 +93,11 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
         for dimension, low, high in ranges:
             if not (dimension == int(dimension) and 1 <= dimension <= values.shape[1]):
                 raise UserError(f"There is no {what} {dimension:g}; the job has {values.shape[1]}, counted from 1.")
-            chosen &= in_range(values[:, int(dimension) - 1], *_ordered(low, high, what))
+            chosen &= in_range(values[:, int(dimension) - 1], *_ordered((low, high), what))
     if choice.displacement:
-        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(*choice.displacement, "displacement"))
+        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(choice.displacement, "displacement"))
+    if choice.quality:
+        chosen &= in_range(part.quality.cpu().numpy(), *_ordered(choice.quality, "quality"))
     if choice.clusters:
         chosen &= _in_clusters(session, choice)
     if choice.polygon:
@@ -100,7 +106,8 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
     return chosen
 
 
-def _ordered(low: float, high: float, what: str) -> tuple[float, float]:
+def _ordered(ends: Sequence[float], what: str) -> tuple[float, float]:
+    low, high = ends
     if not low <= high:
         raise UserError(f"The range of the {what} goes from {low:g} to {high:g}; give the lower end first.")
     return low, high
@@ -133,7 +140,7 @@ def _held_out(forward: ForwardResult, choice: Choice) -> NDArray[np.int64]:
     if not choice.error:
         return np.concatenate([part.rows[part.held_out] for part in forward.halves.values()])
     particles = held_out_particles(forward)
-    return particles.rows[in_range(particles.errors, *_ordered(*choice.error, "disagreement"))]
+    return particles.rows[in_range(particles.errors, *_ordered(choice.error, "disagreement"))]
 
 
 def _ranges(session: Session) -> str:

@@ -23,6 +23,8 @@ PARTICLE_COLOURINGS = (
     "pose",
     "shift",
     "cluster",
+    "quality",
+    "scale",
     "held-out error",
 )
 GAUSSIAN_COLOURINGS = ("displacement", "amplitude", "width", "position")
@@ -56,13 +58,15 @@ class Colouring:
 def direction_colours(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Colours (m, 3) of the directions of vectors (m, 3): x red, y green, z blue, from -1 (0) to 1 (1); grey for none."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return 0.5 + 0.5 * np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    unit: NDArray[np.float64] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return 0.5 + 0.5 * unit
 
 
 def position_colours(positions: NDArray[np.float64], among: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Colours (m, 3) of positions (m, 3): x red, y green, z blue, from the 2nd to the 98th percentile of those `among` (n, 3)."""
     low, high = np.percentile(positions if among is None else among, (2, 98), axis=0)
-    return np.clip((positions - low) / np.maximum(high - low, 1e-6), 0, 1)
+    colours: NDArray[np.float64] = np.clip((positions - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return colours
 
 
 @torch.no_grad()
@@ -151,14 +155,19 @@ def colour_particles(
         case "density":
             return Colouring(name, "density (share of the largest)", local_density(points))
         case "log density":
-            return Colouring(name, "log10 of the density", np.log10(np.maximum(local_density(points), 1e-4)))
+            exponents: NDArray[np.float64] = np.log10(np.maximum(local_density(points), 1e-4))
+            return Colouring(name, "log10 of the density", exponents)
         case "pose":
             colours = direction_colours(viewing_directions(part))
             return Colouring(name, "viewing direction: x red, y green, z blue", colours=colours)
         case "shift":
             return Colouring(name, "length of the shift (Å)", part.shifts_angstroms.norm(dim=1).cpu().double().numpy())
         case "cluster":
-            return Colouring(name, "cluster", clusters + 1.0, is_category=True)
+            return Colouring(name, "cluster", clusters.astype(np.float64) + 1, is_category=True)
+        case "quality":
+            return Colouring(name, "quality (probability of the molecule)", part.quality.cpu().double().numpy())
+        case "scale":
+            return Colouring(name, "scale of the signal", part.scale.cpu().double().numpy())
         case "held-out error":
             return Colouring(name, "disagreement of the halves (Å)", held_out_error())
     raise ValueError(f"no colouring {name}; known are {', '.join(PARTICLE_COLOURINGS)}")

@@ -67,14 +67,14 @@ class Scene:
         Contour level of the maps.
     largest
         Displacement in A with the darkest colour.
-    pixel_size
+    pixel_size_angstroms
         Of the maps, A.
     """
 
     cameras: tuple[SurfaceCamera, ...]
     level: float
     largest: float
-    pixel_size: float
+    pixel_size_angstroms: float
 
     def pictures(self, portrait: Portrait, pixels: int | None = None) -> list[NDArray[np.float64]]:
         """One picture per camera, with as many pixels a side as the camera has or as asked for."""
@@ -83,7 +83,7 @@ class Scene:
             colours = np.full_like(colours, to_rgb(OUTSIDE_COLOUR))
         volume = without_dust(portrait.volume, self.level)
         cameras = (camera if pixels is None else camera.with_pixels(pixels) for camera in self.cameras)
-        return [camera.picture(volume, self.pixel_size, self.level, portrait.positions, colours) for camera in cameras]
+        return [camera.picture(volume, self.pixel_size_angstroms, self.level, portrait.positions, colours) for camera in cameras]
 
 
 def without_dust(volume: Tensor, level: float) -> Tensor:
@@ -141,8 +141,8 @@ def draw_states(scene: Scene, portraits: Sequence[Portrait], path: Path, *, titl
         label_of_state = f"{portrait.label}\noutside the data" if portrait.outside else portrait.label
         axes[0, column].set_title(label_of_state, fontsize=8)
     camera = scene.cameras[0]
-    length = _round_length(camera.extent / 4)
-    pixels, margin = length / camera.extent * camera.pixels, 0.05 * camera.pixels
+    length = _round_length(camera.extent_angstroms / 4)
+    pixels, margin = length / camera.extent_angstroms * camera.pixels, 0.05 * camera.pixels
     corner = axes[-1, 0]
     corner.plot([margin, margin + pixels], [camera.pixels - margin] * 2, color="k", lw=2, solid_capstyle="butt")
     corner.text(margin, camera.pixels - 1.6 * margin, f"{length:g} Å", fontsize=7.5, va="bottom")

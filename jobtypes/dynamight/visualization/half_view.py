@@ -100,7 +100,9 @@ class HalfView:
         self.reduction = session.reduction("pca", dimensions=(0, min(1, len(session.motions) - 1)))
         if held_out is not None:
             other = session.forward.halves[3 - session.half].model
-            self.other_states = GaussianStates(other, session.box, session.pixel_size, session.gaussians.resolution)
+            self.other_states = GaussianStates(
+                other, session.box, session.pixel_size_angstroms, session.gaussians.resolution_angstroms
+            )
             self.other_surfaces = GaussianSurfaces(self.other_states)
 
     def surfaces_of(self, source: str) -> StateSurfaces:
@@ -108,10 +110,10 @@ class HalfView:
         session = self.session
         if source == SOURCES[0]:
             return GaussianSurfaces(session.gaussians)
-        volume = half_reconstruction(session.job_directory, session.half, session.box, session.pixel_size)
+        volume = half_reconstruction(session.job_directory, session.half, session.box, session.pixel_size_angstroms)
         if volume is None:
             raise UserError("This job has no deformed reconstruction yet; run the deformed backprojection to see its surface.")
-        found = CarriedSurfaces(volume, session.pixel_size, session.model)
+        found = CarriedSurfaces(volume, session.pixel_size_angstroms, session.model)
         found.surface(self.consensus, found.level)  # what takes long, while nobody waits for a click
         return found
 

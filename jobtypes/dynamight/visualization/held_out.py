@@ -55,7 +55,8 @@ class HeldOutParticles:
 
     def gaussian_errors(self, half: int, particle: int) -> Tensor:
         """(n,) disagreement in A about one of the particles held out of a half, at each Gaussian of that half."""
-        return self.motions[half].difference(particle).norm(dim=1)
+        errors: Tensor = self.motions[half].difference(particle).norm(dim=1)
+        return errors
 
 
 def held_out_particles(forward: ForwardResult) -> HeldOutParticles:

@@ -86,7 +86,7 @@ def draw_latent_space(
         bar = figure.colorbar(shown, ax=axes, pad=0.02, aspect=28, ticks=ticks)
         bar.set_label(colouring.label, color=look.foreground)
         bar.ax.tick_params(colors=look.foreground, which="both")
-        bar.outline.set_edgecolor(look.foreground)  # type: ignore[operator]
+        bar.outline.set_edgecolor(look.foreground)
     axes.plot(*reduction.points[least_moved], marker="+", ms=12, mew=2, color=look.mark, ls="none", zorder=4)
     figure.set_facecolor(look.background)
     axes.set_facecolor(look.background)
@@ -112,14 +112,16 @@ def save_latent_space(path: Path, reduction: Reduction, colouring: Colouring, *,
 
 def _dots(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: Look) -> ScalarMappable | None:
     size = float(np.clip(12_000 / len(points), 1.5, 16))
+    x, y = points.T
     if colouring.colours is not None:
-        axes.scatter(*points.T, c=colouring.colours, s=size, linewidths=0)
+        axes.scatter(x, y, c=colouring.colours, s=size, linewidths=0)
         return None
     values = _values(colouring)
     known = np.isfinite(values)
-    axes.scatter(*points[~known].T, color=look.missing, s=size, linewidths=0)
+    axes.scatter(x[~known], y[~known], color=look.missing, s=size, linewidths=0)
     order = np.flatnonzero(known)[np.argsort(values[known], kind="stable")]
-    return axes.scatter(*points[order].T, c=values[order], s=size, linewidths=0, **_scale(colouring, look))  # type: ignore[arg-type]
+    colours, norm = _scale(colouring, look)
+    return axes.scatter(x[order], y[order], c=values[order], s=size, linewidths=0, cmap=colours, norm=norm)
 
 
 def _cells(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: Look) -> ScalarMappable | None:
@@ -131,14 +133,17 @@ def _cells(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: 
     cell = row * _CELLS + column
 
     def total(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(cell, weights, _CELLS**2).reshape(_CELLS, _CELLS)
+        return np.asarray(np.bincount(cell, weights, _CELLS**2), np.float64).reshape(_CELLS, _CELLS)
 
-    place_of = {"origin": "lower", "extent": (left, right, bottom, top), "aspect": "auto", "interpolation": "nearest"}
+    def show(picture: NDArray[np.float64], colours: Colormap | None = None, norm: Normalize | None = None) -> ScalarMappable:
+        extent = (left, right, bottom, top)
+        return axes.imshow(picture, colours, norm, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
+
     if colouring.colours is not None:
         counts = total(np.ones(len(cell)))
         sums = [total(channel) for channel in colouring.colours[inside].T]
         picture = np.dstack([*(channel / np.maximum(counts, 1) for channel in sums), (counts > 0).astype(float)])
-        axes.imshow(picture, **place_of)  # type: ignore[arg-type]
+        show(picture)
         return None
     values = _values(colouring)[inside]
     known = np.isfinite(values)
@@ -148,8 +153,8 @@ def _cells(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: 
         mean = np.round(mean)
     picture = np.ma.masked_where(counts == 0, mean)
     unknown = np.ma.masked_where((counts > 0) | (total((~known).astype(float)) == 0), np.ones_like(mean))
-    axes.imshow(unknown, cmap=ListedColormap([look.missing]), **place_of)  # type: ignore[arg-type]
-    return axes.imshow(picture, **place_of, **_scale(colouring, look))  # type: ignore[arg-type]
+    show(unknown, ListedColormap([look.missing]))
+    return show(picture, *_scale(colouring, look))
 
 
 def _values(colouring: Colouring) -> NDArray[np.float64]:
@@ -157,14 +162,13 @@ def _values(colouring: Colouring) -> NDArray[np.float64]:
     return colouring.values
 
 
-def _scale(colouring: Colouring, look: Look) -> dict[str, object]:
+def _scale(colouring: Colouring, look: Look) -> tuple[Colormap, Normalize]:
     """Colour map and norm of the values: from 0, or the lowest where that is below, to the 99.5th percentile of what is known."""
     values = _values(colouring)
     known = values[np.isfinite(values)]
     if colouring.is_category:
         count = int(known.max()) if len(known) else 1
-        colours = ListedColormap([colormaps["Set2"](index % 8) for index in range(count)])
-        return {"cmap": colours, "norm": BoundaryNorm(np.arange(count + 1) + 0.5, count)}
+        colours = [colormaps["Set2"](index % 8) for index in range(count)]
+        return ListedColormap(colours), BoundaryNorm(np.arange(count + 1) + 0.5, count)
     low, high = (min(0.0, float(known.min())), float(np.percentile(known, 99.5))) if len(known) else (0.0, 1.0)
-    colours = look.densities if "density" in colouring.name else look.amounts
-    return {"cmap": colours, "norm": Normalize(low, max(high, low + 1e-6))}
+    return look.densities if "density" in colouring.name else look.amounts, Normalize(low, max(high, low + 1e-6))

@@ -43,7 +43,8 @@ class Reduction:
     def _width(self) -> NDArray[np.float64]:
         """(2,) extent of the drawing, so that both axes count the same."""
         low, high = np.percentile(self.points, (0.5, 99.5), axis=0)
-        return np.maximum(high - low, 1e-9)
+        width: NDArray[np.float64] = np.maximum(high - low, 1e-9)
+        return width
 
     def nearest(self, points: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distances, as shares of the width of the drawing, and particles that lie nearest to points (m, 2): (m, count) each."""

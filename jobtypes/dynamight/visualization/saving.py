@@ -61,7 +61,7 @@ def save_map(session: Session, coordinates: Tensor, *, label: str = "") -> tuple
     """Write the map of the state at coordinates (D,) in A under the next free name; also what draws it."""
     path = next_path(session, layout.STATES, ".mrc")
     portrait = portrait_of(session, coordinates, label=label)
-    write_volume(path, portrait.volume, session.pixel_size)
+    write_volume(path, portrait.volume, session.pixel_size_angstroms)
     return path, portrait
 
 
@@ -103,7 +103,7 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
         job.progress(f"{stage}: maps", done, len(path), "maps")
     scene = scene_of(session, portraits, portraits[-1].positions - portraits[0].positions)
     pictures = _pictures(session, path, portraits, scene, job, stage)
-    files = write_series(folder, [portrait.volume for portrait in portraits], session.pixel_size)
+    files = write_series(folder, [portrait.volume for portrait in portraits], session.pixel_size_angstroms)
     first, last = portraits[0].positions, portraits[-1].positions
     arrows, script = folder / layout.MOVIE_ARROWS, folder / layout.MOVIE_SCRIPT
     write_motion_arrows(arrows, first, last - first, box_centre(session))
@@ -146,9 +146,9 @@ def scene_of(session: Session, portraits: list[Portrait], motion: Tensor) -> Sce
     cameras = cameras_for(torch.cat([portrait.positions for portrait in portraits]), motion)
     level = automatic_threshold(portraits[len(portraits) // 2].volume)
     largest = max([float(portrait.rms.quantile(0.99)) for portrait in portraits if not portrait.outside], default=0.0)
-    return Scene(cameras, level, max(largest, 0.5), session.pixel_size)
+    return Scene(cameras, level, max(largest, 0.5), session.pixel_size_angstroms)
 
 
 def box_centre(session: Session) -> float:
     """A from the first voxel, where viewers put the origin, to the box centre."""
-    return session.box // 2 * session.pixel_size
+    return session.box // 2 * session.pixel_size_angstroms

@@ -66,7 +66,7 @@ class Session:
         self.job_directory, self.forward, self.half = Path(job_directory), forward, half
         self.part: HalfResult = forward.halves[half]
         self.model = self.part.model
-        self.box, self.pixel_size = forward.box, forward.pixel_size_angstroms
+        self.box, self.pixel_size_angstroms = forward.box, forward.pixel_size_angstroms
 
     @classmethod
     def open(
@@ -94,16 +94,16 @@ class Session:
     def gaussians(self) -> GaussianStates:
         """States as moved Gaussians."""
         resolution = training_resolution(self.job_directory, self.forward)
-        return GaussianStates(self.model, self.box, self.pixel_size, resolution)
+        return GaussianStates(self.model, self.box, self.pixel_size_angstroms, resolution)
 
     @cached_property
     def maps(self) -> StateMaps:
         """The sharpest maps of states that this job allows: its deformed reconstruction, else the Gaussians."""
-        volume = half_reconstruction(self.job_directory, self.half, self.box, self.pixel_size)
+        volume = half_reconstruction(self.job_directory, self.half, self.box, self.pixel_size_angstroms)
         if volume is None:
             return self.gaussians
         words = f"the deformed reconstruction of half {self.half}, carried along the deformation to the state"
-        return CarriedReconstruction(volume, self.pixel_size, self.model, words)
+        return CarriedReconstruction(volume, self.pixel_size_angstroms, self.model, words)
 
     @property
     def least_moved(self) -> int:

@@ -68,18 +68,22 @@ class GaussianSurfaces:
 
     def __init__(self, states: GaussianStates) -> None:
         self.states = states
-        length = states.box * states.pixel_size
-        finest = max(states.least_width, states.pixel_size)  # a Gaussian's width holds all that there is to see
+        length = states.box * states.pixel_size_angstroms
+        finest = max(
+            states.least_width_angstroms, states.pixel_size_angstroms
+        )  # a Gaussian's width holds all that there is to see
         grid = min(states.box, _LARGEST_GRID, max(32, 2 * round(length / finest / 2)))
-        self.pixel_size = length / grid
-        width = max(states.least_width, 0.75 * self.pixel_size)  # narrower ones would show the grid
-        self.render = DensityRenderer(states.model.gaussians, grid, self.pixel_size, least_width_angstroms=width, oversampling=1)
+        self.pixel_size_angstroms = length / grid
+        width = max(states.least_width_angstroms, 0.75 * self.pixel_size_angstroms)  # narrower ones would show the grid
+        self.render = DensityRenderer(
+            states.model.gaussians, grid, self.pixel_size_angstroms, least_width_angstroms=width, oversampling=1
+        )
         consensus = self.render(states.model.gaussians.positions).cpu()
         self.level, self.highest = automatic_threshold(consensus), float(consensus.max())
 
     def surface(self, coefficients: Tensor, level: float) -> Mesh:
         """Surface at a contour level of the state with coefficients (K,)."""
-        return contour(self.render(self.states.positions(coefficients)).cpu(), self.pixel_size, level)
+        return contour(self.render(self.states.positions(coefficients)).cpu(), self.pixel_size_angstroms, level)
 
 
 class CarriedSurfaces:
@@ -96,7 +100,7 @@ class CarriedSurfaces:
     """
 
     def __init__(self, volume: Tensor, pixel_size_angstroms: float, model: HalfModel) -> None:
-        self.volume, self.pixel_size, self.model = volume.cpu(), pixel_size_angstroms, model
+        self.volume, self.pixel_size_angstroms, self.model = volume.cpu(), pixel_size_angstroms, model
         self.level, self.highest = automatic_threshold(self.volume), float(self.volume.max())
         self._contoured: tuple[float, Mesh, Tensor] | None = None
 
@@ -104,7 +108,7 @@ class CarriedSurfaces:
     def surface(self, coefficients: Tensor, level: float) -> Mesh:
         """Surface at a contour level of the state with coefficients (K,); a new level takes longer than a new state."""
         if self._contoured is None or self._contoured[0] != level:
-            mesh = contour(self.volume, self.pixel_size, level)
+            mesh = contour(self.volume, self.pixel_size_angstroms, level)
             points = torch.from_numpy(mesh.vertices).to(coefficients.device)
             self._contoured = (level, mesh, self.model.field.basis(points))
         _, mesh, basis = self._contoured

@@ -47,10 +47,12 @@ class GaussianStates:
     """
 
     def __init__(self, model: HalfModel, box: int, pixel_size_angstroms: float, resolution_angstroms: float = 0.0) -> None:
-        self.model, self.box, self.pixel_size = model, box, pixel_size_angstroms
-        self.resolution = resolution_angstroms
-        self.least_width = 0.225 * resolution_angstroms
-        self.render = DensityRenderer(model.gaussians, box, pixel_size_angstroms, least_width_angstroms=self.least_width)
+        self.model, self.box, self.pixel_size_angstroms = model, box, pixel_size_angstroms
+        self.resolution_angstroms = resolution_angstroms
+        self.least_width_angstroms = 0.225 * resolution_angstroms
+        self.render = DensityRenderer(
+            model.gaussians, box, pixel_size_angstroms, least_width_angstroms=self.least_width_angstroms
+        )
         self.description = "the Gaussians of the half, moved to the state and rendered with their amplitudes and widths"
         if resolution_angstroms:
             self.description += f" at a resolution of {resolution_angstroms:.1f} Å"
@@ -124,7 +126,7 @@ class CarriedReconstruction:
     """
 
     def __init__(self, volume: Tensor, pixel_size_angstroms: float, model: HalfModel, description: str) -> None:
-        self.box, self.pixel_size, self.description = volume.shape[0], pixel_size_angstroms, description
+        self.box, self.pixel_size_angstroms, self.description = volume.shape[0], pixel_size_angstroms, description
         self.device = model.gaussians.positions.device
         self.field = TabulatedField(model, self.box * pixel_size_angstroms)
         self.volume = volume.cpu()
@@ -142,7 +144,7 @@ class CarriedReconstruction:
         active, arriving = self._arriving(state)
         deformed = self.points[active]
         consensus, jacobian = self._solve(state, deformed - arriving, deformed)
-        voxels = (consensus / self.pixel_size + self.box // 2).flip(1).T.cpu().numpy()  # z y x
+        voxels = (consensus / self.pixel_size_angstroms + self.box // 2).flip(1).T.cpu().numpy()  # z y x
         values = map_coordinates(self.spline, voxels, order=3, prefilter=False, mode="constant")
         result = self.volume.flatten().clone()
         result[active.cpu()] = torch.from_numpy(values) / jacobian.cpu().clamp(min=0.2, max=5.0)
@@ -157,7 +159,7 @@ class CarriedReconstruction:
         displacement = torch.zeros_like(self.points)
         displacement[self.moving] = self.field.displacement(state, self.points[self.moving])
         carried = torch.nonzero(self.moving & (self.weight > 0)).flatten()
-        target = (self.points + displacement)[carried] / self.pixel_size + self.box // 2
+        target = (self.points + displacement)[carried] / self.pixel_size_angstroms + self.box // 2
         weight = self.weight[carried]
         mass = splat_points(target, weight, self.box).flatten() + self.weight * ~self.moving
         moments = [splat_points(target, weight * displacement[carried, axis], self.box).flatten() for axis in range(3)]

@@ -54,4 +54,5 @@ def smooth_path(points: NDArray[np.float64], n_frames: int, *, smoothing: float 
 
 
 def _length_along(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+    along: NDArray[np.float64] = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+    return along

@@ -31,8 +31,8 @@ def compare_halves(forward: ForwardResult, job: RunningJob) -> None:
     found = particles.disagreements
     for half, part in found.items():
         job.report(
-            f"Held-out particles of half {half}: the two models disagree by {part.rms_error:.2f} A rms where the motion is "
-            f"{part.rms_motion:.2f} A rms (correlation {part.correlation:.3f})."
+            f"Held-out particles of half {half}: the two models disagree by {part.rms_error_angstroms:.2f} A rms where "
+            f"the motion is {part.rms_motion_angstroms:.2f} A rms (correlation {part.correlation:.3f})."
         )
     draw_disagreement(
         {half: part.particle_error.numpy() for half, part in found.items()},
@@ -41,10 +41,8 @@ def compare_halves(forward: ForwardResult, job: RunningJob) -> None:
         {half: part.gaussian_motion.numpy() for half, part in found.items()},
         job.directory / layout.DISAGREEMENT_FIGURE,
     )
-    numbers = {
-        f"half{half}": {"rms_error_angstroms": r.rms_error, "rms_motion_angstroms": r.rms_motion, "correlation": r.correlation}
-        for half, r in found.items()
-    }
+    names = ("rms_error_angstroms", "rms_motion_angstroms", "correlation")
+    numbers = {f"half{half}": {name: getattr(part, name) for name in names} for half, part in found.items()}
     with written_whole(job.directory / layout.DISAGREEMENT) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1))
     _write_held_out(particles, job, job.directory / layout.HELD_OUT_PARTICLES)

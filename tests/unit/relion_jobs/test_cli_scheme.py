@@ -16,7 +16,7 @@ from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.schemes import scheme_star
-from relion_jobs.schemes.graph import Edge, Operator, Scheme, SchemeJob, Variable
+from relion_jobs.schemes.scheme_graph import Edge, Operator, Scheme, SchemeJob, Variable
 
 TOY = "relion.external.toy"
 FLOATS = {"i": Variable(0.0, 0.0), "most": Variable(3.0, 3.0), "pace": Variable(0.0, 0.0)}

@@ -15,7 +15,7 @@ from relion_jobs.contract.errors import JobAborted, RelionJobsError
 from relion_jobs.contract.running_job import Companion, RunningJob
 
 
-class Progress:
+class BackgroundJob:
     """What a piece of work is given to say how far it is; it looks like a running job, so that any task's work can be done.
 
     Parameters
@@ -86,7 +86,7 @@ class Background(QWidget):
         super().__init__()
         self.job, self.say = job, say
         self._thread: Thread | None = None
-        self._progress: Progress | None = None
+        self._progress: BackgroundJob | None = None
         self._then: Callable[[Any], None] = lambda result: None
         self._ends = _Ends()
         self._ends.stepped.connect(self._step)
@@ -106,12 +106,12 @@ class Background(QWidget):
         """True while a piece of work has not been finished."""
         return self._thread is not None
 
-    def run(self, title: str, work: Callable[[Progress], Any], then: Callable[[Any], None]) -> bool:
+    def run(self, title: str, work: Callable[[BackgroundJob], Any], then: Callable[[Any], None]) -> bool:
         """Start `work` in a thread; its result is given to `then` in the window's thread. False where other work is going on."""
         if self.busy:
             self.say("Something else is being computed; wait for it, or cancel it.")
             return False
-        self._progress, self._then = Progress(self.job, self._ends.stepped.emit), then
+        self._progress, self._then = BackgroundJob(self.job, self._ends.stepped.emit), then
         self.bar.setFormat(f"{title}  %p %")
         self.bar.setRange(0, 0)
         self.setVisible(True)
@@ -130,7 +130,7 @@ class Background(QWidget):
         if self._thread is not None:
             self._thread.join()
 
-    def _work(self, work: Callable[[Progress], Any], progress: Progress) -> None:
+    def _work(self, work: Callable[[BackgroundJob], Any], progress: BackgroundJob) -> None:
         try:
             result = work(progress)
         except BaseException as error:  # noqa: BLE001 - whatever happens in the thread is shown in the window

@@ -173,8 +173,8 @@ class MovieControls(QWidget):
     def set_motions(self, rms_angstroms: list[float]) -> None:
         """One button for each of the largest motions."""
         while (item := self.motions.takeAt(0)) is not None:
-            if item.widget() is not None:
-                item.widget().deleteLater()
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
         self.buttons = []
         for motion, rms in enumerate(rms_angstroms[:4]):
             button = _button(f"motion {motion + 1} ({rms:.1f} Å)", f"From the 2nd to the 98th percentile; rms {rms:.2f} Å.")

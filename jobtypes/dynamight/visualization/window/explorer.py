@@ -20,7 +20,7 @@ from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.selection import in_polygon
 from jobtypes.dynamight.visualization.state_surfaces import Mesh, StateSurfaces
 from jobtypes.dynamight.visualization.window import saved_files
-from jobtypes.dynamight.visualization.window.background import Background, Progress
+from jobtypes.dynamight.visualization.window.background import Background, BackgroundJob
 from jobtypes.dynamight.visualization.window.controls import Tabs, ViewControls
 from jobtypes.dynamight.visualization.window.latent_canvas import LatentCanvas
 from jobtypes.dynamight.visualization.window.molecule_layers import Appearance, MoleculeLayers
@@ -114,7 +114,9 @@ class Explorer(QWidget):
 
     def make_room(self) -> None:
         """Hide napari's own layer docks; they come back from its Window menu."""
-        for other in self.window().findChildren(QDockWidget):
+        window = self.window()
+        assert window is not None  # itself, if nothing else
+        for other in window.findChildren(QDockWidget):
             if other.objectName() in ("layer list", "layer controls"):
                 other.setVisible(False)
 
@@ -125,7 +127,7 @@ class Explorer(QWidget):
         self.top.half.setCurrentText(choice)
         method, name = self.top.method, self.top.colouring.currentText()
 
-        def work(progress: Progress) -> tuple[HalfView, Mesh, Reduction, Colouring]:
+        def work(progress: BackgroundJob) -> tuple[HalfView, Mesh, Reduction, Colouring]:
             view = open_view(choice, self.forward, self.job.directory)
             view.reduction = view.reduce(method, self.seed)
             colouring = view.colouring(name, self.n_clusters, self.seed)
@@ -162,7 +164,7 @@ class Explorer(QWidget):
             return
         view, method, name = self.view, self.top.method, self.top.colouring.currentText()
 
-        def work(progress: Progress) -> tuple[Reduction, Colouring]:
+        def work(progress: BackgroundJob) -> tuple[Reduction, Colouring]:
             reduction = view.reduction if view.reduction.method == method else view.reduce(method, self.seed)
             return reduction, view.colouring(name, self.n_clusters, self.seed)
 
@@ -254,7 +256,7 @@ class Explorer(QWidget):
 
         def then(volume: Tensor) -> None:
             level = self.tabs.show_controls.chosen_level / self._view.surfaces.highest * float(volume.max())
-            self.molecule.show_volume(volume, session.pixel_size, level)
+            self.molecule.show_volume(volume, session.pixel_size_angstroms, level)
 
         self.background.run("map of the state", lambda progress: session.state_map(state.coordinates), then)
 
@@ -266,7 +268,7 @@ class Explorer(QWidget):
         self.molecule.volume.iso_threshold = level / view.surfaces.highest * self.molecule.volume.contrast_limits[1]
         state = self.state
 
-        def work(progress: Progress) -> tuple[Mesh, ShownState | None]:
+        def work(progress: BackgroundJob) -> tuple[Mesh, ShownState | None]:
             again = None if state is None else view.state_of(state.coordinates, level, particle=state.particle)
             return view.surface_of_consensus(level), again
 
@@ -382,7 +384,7 @@ class Explorer(QWidget):
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
         self._saved(path)
 
-    def _save(self, what: str, work: Callable[[Progress], Path]) -> None:
+    def _save(self, what: str, work: Callable[[BackgroundJob], Path]) -> None:
         self.background.run(f"saving {what}", work, self._saved)
 
     def _saved(self, path: Path) -> None:

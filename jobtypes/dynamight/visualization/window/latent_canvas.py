@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.backend_bases import DrawEvent, MouseEvent
+from matplotlib.backend_bases import DrawEvent, MouseButton, MouseEvent
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,7 +31,7 @@ class LatentCanvas(FigureCanvasQTAgg):
     polygon_drawn = Signal(object)  # (m, 2)
 
     def __init__(self) -> None:
-        super().__init__(Figure(figsize=(5, 4), layout="constrained"))
+        super().__init__(Figure(figsize=(5, 4), layout="constrained"))  # type: ignore[no-untyped-call] # as all of matplotlib's canvas
         self.figure.set_facecolor(DARK.background)
         self.setMinimumSize(380, 300)
         self.setCursor(Qt.CursorShape.CrossCursor)
@@ -53,11 +53,17 @@ class LatentCanvas(FigureCanvasQTAgg):
         self.figure.clear()
         self.axes = self.figure.add_subplot()
         draw_latent_space(self.figure, self.axes, reduction, colouring, least_moved=least_moved)
-        line = {"animated": True, "solid_capstyle": "round", "solid_joinstyle": "round"}
+
+        def line(colour: str, width: float) -> Line2D:
+            (drawn,) = self.axes.plot(
+                [], [], color=colour, lw=width, zorder=6, animated=True, solid_capstyle="round", solid_joinstyle="round"
+            )
+            return drawn
+
         self._overlay = {
-            "path": self.axes.plot([], [], color=_PATH, lw=2.2, zorder=6, **line)[0],
+            "path": line(_PATH, 2.2),
             "frames": self.axes.plot([], [], "o", color=_PATH, ms=3.5, zorder=7, animated=True)[0],
-            "polygon": self.axes.plot([], [], color=_SELECTION, lw=1.6, zorder=6, **line)[0],
+            "polygon": line(_SELECTION, 1.6),
             "state": self.axes.plot([], [], "o", mec="white", mew=1.5, ms=9, zorder=8, animated=True)[0],
         }
         self.draw()
@@ -97,12 +103,12 @@ class LatentCanvas(FigureCanvasQTAgg):
         if not self._overlay or event.inaxes is not self.axes or self._pressed is not None:
             return
         self._pressed = _meaning(event)
-        self._stroke = [(float(event.xdata), float(event.ydata))]
+        self._stroke = [_place(event)]
 
     def _move(self, event: MouseEvent) -> None:
         if self._pressed not in (_MIDDLE, _RIGHT) or event.inaxes is not self.axes:
             return
-        self._stroke.append((float(event.xdata), float(event.ydata)))
+        self._stroke.append(_place(event))
         if self._pressed == _MIDDLE:
             self._overlay["frames"].set_data([], [])
         self._set("path" if self._pressed == _MIDDLE else "polygon", np.array(self._stroke))
@@ -118,6 +124,13 @@ class LatentCanvas(FigureCanvasQTAgg):
             self.polygon_drawn.emit(stroke)
 
 
+def _place(event: MouseEvent) -> tuple[float, float]:
+    """Point of the drawing at which the mouse is, of an event within the axes."""
+    assert event.xdata is not None
+    assert event.ydata is not None
+    return float(event.xdata), float(event.ydata)
+
+
 def _meaning(event: MouseEvent) -> int:
     """Button that the press stands for; laptops have no middle one."""
     modifiers = event.guiEvent.modifiers() if event.guiEvent is not None else Qt.KeyboardModifier.NoModifier
@@ -125,4 +138,5 @@ def _meaning(event: MouseEvent) -> int:
         return _MIDDLE
     if event.button == _LEFT and modifiers & Qt.KeyboardModifier.ControlModifier:
         return _RIGHT
+    assert isinstance(event.button, MouseButton)
     return int(event.button)

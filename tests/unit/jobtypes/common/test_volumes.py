@@ -11,10 +11,10 @@ from jobtypes.common.volumes import Volume, check_map, read_volume, write_volume
 from relion_jobs.contract.errors import UserError
 
 
-def write_map(path: Path, values: np.ndarray, pixel_size: float | tuple[float, float, float] = 2.0) -> Path:
+def write_map(path: Path, values: np.ndarray, pixel_size_angstroms: float | tuple[float, float, float] = 2.0) -> Path:
     with mrcfile.new(path, overwrite=True) as file:
         file.set_data(values)
-        file.voxel_size = pixel_size
+        file.voxel_size = pixel_size_angstroms
     return path
 
 
@@ -61,7 +61,7 @@ def test_other_modes_and_byte_orders_become_float32(tmp_path: Path, dtype: str) 
 
 
 @pytest.mark.parametrize(
-    ("values", "pixel_size", "sentence"),
+    ("values", "pixel_size_angstroms", "sentence"),
     [
         (np.ones((3, 4, 5), np.float32), 1, "5 x 4 x 3 voxels; expected a cube"),
         (np.ones((4, 4), np.float32), 1, "4 x 4 voxels; expected a cube"),
@@ -70,9 +70,11 @@ def test_other_modes_and_byte_orders_become_float32(tmp_path: Path, dtype: str) 
         (np.ones((3, 3, 3), np.complex64), 1, "has MRC mode 4"),
     ],
 )
-def test_a_map_that_cannot_be_used_is_refused(tmp_path: Path, values: np.ndarray, pixel_size: float, sentence: str) -> None:
+def test_a_map_that_cannot_be_used_is_refused(
+    tmp_path: Path, values: np.ndarray, pixel_size_angstroms: float, sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
-        read_volume(write_map(tmp_path / "m.mrc", values, pixel_size))
+        read_volume(write_map(tmp_path / "m.mrc", values, pixel_size_angstroms))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -110,12 +112,12 @@ def test_a_missing_map_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path / "m.mrc")
 
 
-@pytest.mark.parametrize(("box", "pixel_size"), [(6, 2.0), (4, 2.1)])
-def test_a_map_of_another_box_or_pixel_size_is_refused(box: int, pixel_size: float) -> None:
+@pytest.mark.parametrize(("box", "pixel_size_angstroms"), [(6, 2.0), (4, 2.1)])
+def test_a_map_of_another_box_or_pixel_size_is_refused(box: int, pixel_size_angstroms: float) -> None:
     volume = Volume(torch.zeros(4, 4, 4), 2.0)
     check_map(volume, 4, 2.004, "Mask mask.mrc")
     with pytest.raises(UserError, match=r"Mask mask\.mrc has box 4 and pixel size 2 A, but the particles have box"):
-        check_map(volume, box, pixel_size, "Mask mask.mrc")
+        check_map(volume, box, pixel_size_angstroms, "Mask mask.mrc")
 
 
 def test_equal_maps_are_equal_bytes_whenever_they_are_written(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def write_checkpoint(
             model.field.branch[-1].weight *= 1 + shift_half2
         by_other = torch.randn(int(held_out(N_PER_HALF).sum()), N_LATENT, generator=generator)
         halves[half] = MadeUpHalf(model, latents, by_other if has_ended else None)
-    write_training(project, halves, box=BOX, pixel_size=PIXEL, diameter=70.0, identity=identity, name=name)
+    write_training(project, halves, box=BOX, pixel_size_angstroms=PIXEL, diameter=70.0, identity=identity, name=name)
 
 
 @pytest.fixture(params=[COMPILED_LOOPS, WHOLE_TENSORS], ids=lambda backend: type(backend).__name__)
@@ -83,7 +83,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Any:
     """A job with a trained checkpoint; the working directory is its project."""
     monkeypatch.chdir(tmp_path)
-    write_particles(tmp_path, n_particles=2 * N_PER_HALF, box=BOX, pixel_size=PIXEL)
+    write_particles(tmp_path, n_particles=2 * N_PER_HALF, box=BOX, pixel_size_angstroms=PIXEL)
     write_checkpoint(tmp_path)
     return recording_job(tmp_path, JOB, is_continue=True)
 

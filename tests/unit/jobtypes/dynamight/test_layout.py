@@ -103,9 +103,17 @@ def test_names_are_as_they_have_always_been() -> None:
 
 
 def test_no_name_is_left_out_above() -> None:
-    known = {*LABELS, *PATHS, *CALLS, *SERIES, "RESULT_FOLDERS", "FIGURE_PATTERNS", "Series"}
+    known = {*LABELS, *PATHS, *CALLS, *SERIES, "RESULT_FOLDERS", "FIGURE_PATTERNS", "LINKED_AT_TOP", "Series"}
     mine = {name for name, value in vars(layout).items() if not inspect.ismodule(value) and not name.startswith("_")}
     assert mine - {"annotations", "Path", "dataclass"} == known
+
+
+def test_what_post_process_takes_stands_at_the_top_under_its_own_name() -> None:
+    assert {str(path): label.split(".")[0] for path, label in layout.LINKED_AT_TOP.items()} == {
+        "backprojection/map_half1.mrc": "DensityMap",
+        "backprojection/map_half2.mrc": "DensityMap",
+        "backprojection/mask.mrc": "Mask3D",
+    }
 
 
 def test_a_training_and_what_follows_from_it_are_set_aside_together() -> None:

@@ -72,7 +72,7 @@ class Images:
 
     folder: str
     box: int
-    pixel_size: float
+    pixel_size_angstroms: float
     order: NDArray[np.int64]
     origin: tuple[float, float]
     optics: tuple[tuple[float, float], ...]
@@ -96,9 +96,9 @@ OTHERS = {
 
 def density(images: Images, swing: float = 0.0) -> NDArray[np.float32]:
     """Map (N, N, N) of a state."""
-    axis = (torch.arange(images.box) - images.box // 2) * images.pixel_size
+    axis = (torch.arange(images.box) - images.box // 2) * images.pixel_size_angstroms
     profiles = torch.exp(-((axis[:, None, None] - balls(swing)) ** 2) / (2 * SIGMA**2))  # (N, balls, 3)
-    return np.asarray(torch.einsum("xa,ya,za->zyx", *profiles.unbind(2)) * images.pixel_size**3 / 60)
+    return np.asarray(torch.einsum("xa,ya,za->zyx", *profiles.unbind(2)) * images.pixel_size_angstroms**3 / 60)
 
 
 def write_images(images: Images, drawn: Drawn) -> None:
@@ -107,7 +107,7 @@ def write_images(images: Images, drawn: Drawn) -> None:
     Path(images.folder).mkdir()
     lines = ["data_optics", "", "loop_", *(f"_{name}" for name in OPTICS.split())]
     for group, (voltage, contrast) in enumerate(images.optics, 1):
-        lines.append(f"{group} {voltage} 2.7 {contrast} {images.pixel_size} {images.box}")
+        lines.append(f"{group} {voltage} 2.7 {contrast} {images.pixel_size_angstroms} {images.box}")
     lines += ["", "data_particles", "", "loop_", *(f"_{name}" for name in COLUMNS.split())]
     for row, particle in enumerate(images.order):
         angles = " ".join(f"{angle:.6f}" for angle in drawn.angles[particle])
@@ -119,7 +119,7 @@ def write_images(images: Images, drawn: Drawn) -> None:
         )
     Path(images.star).write_text("\n".join([*lines, ""]))
     table = read_particles(images.star)
-    frequencies = frequencies_2d(images.box, images.pixel_size)
+    frequencies = frequencies_2d(images.box, images.pixel_size_angstroms)
     atoms = torch.stack([balls(float(drawn.swing[particle])) for particle in images.order])
     xy = torch.einsum("bij,bnj->bni", euler_matrices(torch.from_numpy(table.angles_degrees)).float(), atoms)[..., :2]
     spectra = torch.exp(-2j * torch.pi * torch.einsum("bnd,yxd->bnyx", xy, frequencies)).sum(1)
@@ -127,8 +127,8 @@ def write_images(images: Images, drawn: Drawn) -> None:
     spectra = spectra * ctf(table.ctf_parameters(), frequencies)
     pixels = irfft2(spectra * shift_phases(-torch.from_numpy(table.origins_angstroms).float(), frequencies), images.box).numpy()
     pixels = pixels / pixels.std() + NOISE * rng.standard_normal(pixels.shape)
-    mrcfile.write(f"{images.folder}/particles.mrcs", pixels.astype(np.float32), voxel_size=images.pixel_size)
-    mrcfile.write(images.map, density(images).astype(np.float32), voxel_size=images.pixel_size)
+    mrcfile.write(f"{images.folder}/particles.mrcs", pixels.astype(np.float32), voxel_size=images.pixel_size_angstroms)
+    mrcfile.write(images.map, density(images).astype(np.float32), voxel_size=images.pixel_size_angstroms)
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any, dra
 
 def agreement(images: Images) -> float:
     """Correlation to 9 A of the deformed map with the state of the molecule that it agrees with best."""
-    frequency = frequencies_3d(images.box, images.pixel_size).norm(dim=-1)
+    frequency = frequencies_3d(images.box, images.pixel_size_angstroms).norm(dim=-1)
 
     def band(volume: NDArray[np.float32]) -> NDArray[np.float32]:
         return irfft3(rfft3(torch.from_numpy(volume)) * (frequency < 1 / 9), images.box).numpy().ravel()
@@ -212,7 +212,8 @@ def test_every_later_task_takes_the_particles_that_the_training_went_on_with(run
     shutil.rmtree(BINNED.folder)  # nothing may need them any more
 
     forward, table = load_centred_result(Path(JOB)), read_particles(images.star)
-    assert (forward.box, forward.pixel_size_angstroms, forward.star_file) == (images.box, images.pixel_size, images.star)
+    assert (forward.box, forward.pixel_size_angstroms) == (images.box, images.pixel_size_angstroms)
+    assert forward.star_file == images.star
     for half, part in forward.halves.items():
         assert np.array_equal(part.rows, np.flatnonzero(table.half == half))
         held_out = before.halves[half].rows[before.halves[half].held_out]

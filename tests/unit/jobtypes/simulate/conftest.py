@@ -38,3 +38,11 @@ def make_set(recording_job) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory, make_set) -> Path:
     return make_set(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def junk_set(tmp_path_factory: pytest.TempPathFactory, make_set) -> Path:
+    """A set with every nuisance."""
+    shares = dict.fromkeys(("empty_share", "other_share", "wrong_pose_share", "neighbour_share", "speck_share"), "0.1")
+    others = {"missing_arm_share": "0.2", "side_view_share": "0.3", "amplitude_spread": "0.2", "defocus_error": "200"}
+    return make_set(tmp_path_factory.mktemp("junk"), **shares, **others)

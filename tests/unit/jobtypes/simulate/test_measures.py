@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,8 @@ from jobtypes.common.volumes import read_volume
 from jobtypes.simulate.geometry import matrices_of
 from jobtypes.simulate.latent_measures import score_latents
 from jobtypes.simulate.map_measures import score_maps
+from jobtypes.simulate.molecule import make_molecule
+from jobtypes.simulate.motion import make_motion
 from jobtypes.simulate.motion_measures import reference_conformation, score_deformation, true_displacements
 from jobtypes.simulate.truth import read_truth
 
@@ -87,6 +91,19 @@ def test_the_true_coordinate_as_latent_is_perfect_and_blind_to_the_view(truth):
     assert found.linear_r2[0] == pytest.approx(1)
     assert found.neighbours_r2[0] > 0.9
     assert found.view_leak_r2 < 0.05
+
+
+def test_a_latent_on_a_circle_tells_of_a_turn_all_around():
+    molecule = make_molecule(np.random.default_rng(1), core_kilodaltons=20, arms=1, arm_share=0.3)
+    turning = make_motion(molecule, motions=1, kind="turn", amplitude_angstroms=1)
+    rng = np.random.default_rng(0)
+    place, views = rng.uniform(0, 1, (200, 1)), rng.uniform(0, 180, (200, 5))
+    turn = SimpleNamespace(coordinates=place, poses=views, model=turning)
+    latents = np.concatenate([np.cos(2 * np.pi * place + 1), np.sin(2 * np.pi * place + 1)], axis=1)
+    found = score_latents(turn, latents, np.arange(200))
+    assert len(found.linear_r2) == len(found.neighbours_r2) == 1
+    assert found.linear_r2[0] == pytest.approx(1)
+    assert found.neighbours_r2[0] > 0.95
 
 
 def test_a_latent_that_is_the_view_is_found_out(truth):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist
+from scipy.spatial.transform import Rotation
 
 from jobtypes.simulate.molecule import make_molecule
 from jobtypes.simulate.motion import make_motion
@@ -17,7 +19,7 @@ def ends(model):
     return away[model.driver >= 0], away[model.driver < 0]
 
 
-@pytest.mark.parametrize("kind", ["hinge", "bend"])
+@pytest.mark.parametrize("kind", ["hinge", "bend", "elbow"])
 @pytest.mark.parametrize("amplitude", [5.0, 14.0])
 def test_moving_atoms_travel_the_amplitude_on_average_and_the_core_stays(molecule, kind, amplitude):
     moving, fixed = ends(make_motion(molecule, motions=1, kind=kind, amplitude_angstroms=amplitude))
@@ -40,11 +42,55 @@ def test_a_bent_arm_keeps_its_length_along_the_middle(molecule):
     assert np.abs(neighbours[:, bonded].mean(1) - neighbours[20, bonded].mean()).max() < 0.1
 
 
-@pytest.mark.parametrize("kind", ["hinge", "bend"])
+@pytest.mark.parametrize("kind", ["hinge", "bend", "elbow"])
 def test_halfway_is_the_molecule_as_it_was_made(molecule, kind):
     model = make_motion(molecule, motions=2, kind=kind, amplitude_angstroms=15)
     halfway = model.positions(np.array([[0.5, 0.5]]))[0]
     np.testing.assert_allclose(halfway, molecule.positions, atol=1e-4)
+
+
+def test_the_two_halves_of_an_elbowed_arm_are_stiff_and_move_differently(molecule):
+    model = make_motion(molecule, motions=1, kind="elbow", amplitude_angstroms=14)
+    arm = molecule.arms[0]
+    atoms = model.part == 1
+    along = (molecule.positions[atoms] - arm.hinge) @ arm.direction
+    inner, outer = (model.path[:, atoms][:, half] for half in (along <= along.max() / 2, along > along.max() / 2))
+    for half in (inner, outer):
+        np.testing.assert_allclose(pdist(half[0][::3]), pdist(half[40][::3]), atol=1e-3)
+    turns = [Rotation.align_vectors(half[40] - half[40].mean(0), half[0] - half[0].mean(0))[0] for half in (inner, outer)]
+    # the outer half is carried along by the inner one, and turns as far again about an axis across
+    own = turns[1] * turns[0].inv()
+    assert turns[0].magnitude() > 0.1
+    assert own.magnitude() == pytest.approx(turns[0].magnitude(), rel=0.2)
+    axes = [turn.as_rotvec() / turn.magnitude() for turn in (turns[0], own)]
+    assert abs(axes[0] @ axes[1]) < 0.3
+
+
+@pytest.mark.parametrize("degrees", [60.0, 200.0, 360.0])
+def test_a_turn_goes_through_the_angle_asked_for_about_the_arms_direction(molecule, degrees):
+    model = make_motion(molecule, motions=1, kind="turn", amplitude_angstroms=1, turn_degrees=degrees)
+    atoms = model.path[:, model.part == 1] - molecule.arms[0].hinge
+    np.testing.assert_allclose(pdist(atoms[0][::3]), pdist(atoms[10][::3]), atol=1e-3)
+    quarter = Rotation.align_vectors(atoms[10] - atoms[10].mean(0), atoms[0] - atoms[0].mean(0))[0]
+    assert np.rad2deg(quarter.magnitude()) == pytest.approx(degrees / 4, abs=0.01)
+    np.testing.assert_allclose(quarter.as_rotvec() / quarter.magnitude(), molecule.arms[0].direction, atol=1e-4)
+    np.testing.assert_allclose(atoms[0] @ molecule.arms[0].direction, atoms[10] @ molecule.arms[0].direction, atol=1e-3)
+    assert model.is_circle.tolist() == [degrees == 360]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_turning_arm_lies_across_the_core_and_clears_it_all_around(seed):
+    molecule = make_molecule(np.random.default_rng(seed), core_kilodaltons=60, arms=1, arm_share=0.3)
+    model = make_motion(molecule, motions=1, kind="turn", amplitude_angstroms=1)
+    core, arm = model.path[0, model.part == 0], model.path[:, model.part == 1]
+    assert cKDTree(core).query(arm.reshape(-1, 3))[0].min() > 3
+    # a point of the arm is far from where it is half a turn later
+    assert np.linalg.norm(arm[20] - arm[0], axis=1).mean() > 40
+
+
+def test_no_motion_is_a_circle_by_chance(molecule):
+    assert make_motion(molecule, motions=0, kind="hinge", amplitude_angstroms=15).is_circle.shape == (0,)
+    assert not make_motion(molecule, motions=2, kind="hinge", amplitude_angstroms=15).is_circle.any()
 
 
 def test_two_motions_are_independent(molecule):

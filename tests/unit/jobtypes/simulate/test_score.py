@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -6,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobtypes.simulate import score
+from jobtypes.common.particles import read_particles, write_particles
+from jobtypes.simulate import results, score
 from jobtypes.simulate.motion_measures import true_displacements
 from jobtypes.simulate.truth import read_truth
 
@@ -116,7 +118,7 @@ def test_a_job_finds_its_truth_and_exports_itself(tiny_set, monkeypatch, capsys)
         write_result(read_truth(tiny_set), job / "score")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(score.subprocess, "run", export)
+    monkeypatch.setattr(results.subprocess, "run", export)
     assert score.main([str(job), "--particles", "7"]) == 0
     assert commands[0][1:] == [
         "-m", "relion_jobs.dropin", "dynamight", "export", str(job), "--output", str(job / "score"), "--particles", "7",
@@ -126,7 +128,7 @@ def test_a_job_finds_its_truth_and_exports_itself(tiny_set, monkeypatch, capsys)
 
 def test_a_failed_export_passes_its_sentence_on(tiny_set, monkeypatch, capsys):
     failed = subprocess.CompletedProcess([], 1, "", "Traceback...\nThere is no checkpoint in DynaMight/job002.\n")
-    monkeypatch.setattr(score.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(results.subprocess, "run", lambda *_, **__: failed)
     assert score.main([str(make_job(tiny_set))]) == 1
     assert "There is no checkpoint" in capsys.readouterr().err
 
@@ -135,3 +137,88 @@ def test_a_job_on_real_particles_cannot_be_scored(tiny_set, capsys):
     (tiny_set.parents[1] / "real.star").write_text("")
     assert score.main([str(make_job(tiny_set, "real.star"))]) == 1
     assert "only simulated sets can be scored" in capsys.readouterr().err
+
+
+@pytest.fixture
+def judged_job(junk_set, monkeypatch) -> Path:
+    """A job on the set with every nuisance whose result is true for good particles and nonsense for all others."""
+    job, truth = make_job(junk_set), read_truth(junk_set)
+
+    def export(command, **_):
+        shutil.rmtree(job / "score", ignore_errors=True)
+        write_result(truth, job / "score")
+        for half in (1, 2):
+            for name, rows in (("disp", "disp_index"), ("latent", "index")):
+                values = np.load(job / f"score/{name}_half{half}.npy")
+                values[~truth.is_judged[np.load(job / f"score/{rows}_half{half}.npy")]] = 1000
+                np.save(job / f"score/{name}_half{half}.npy", values)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(results.subprocess, "run", export)
+    return job
+
+
+def write_quality(job, junk_set, quality, rows) -> None:
+    """Write particles.star of the training with a quality, as the job does: any rows of the file that it was given."""
+    table = read_particles(junk_set / "particles.star")
+    (job / "forward_deformations").mkdir(exist_ok=True)
+    write_particles(table, job / "forward_deformations/particles.star", rows=rows, rlnDynamightQuality=quality)
+
+
+def test_motion_and_latents_are_judged_by_good_whole_particles_alone(judged_job, junk_set, capsys):
+    report = judged_job / "score.json"
+    assert score.main([str(judged_job), "--json", str(report)]) == 0
+    out, truth = capsys.readouterr().out, read_truth(junk_set)
+    assert "99.0% of the true motion" in out
+    assert f"judged by good, whole particles at their pose: {truth.is_judged.sum()} of the 120" in out
+    numbers = json.loads(report.read_text())
+    half1 = truth.is_judged[truth.half == 1]
+    assert numbers["latents"]["half1"]["particles"] == half1.sum()
+    assert numbers["deformation"]["half1"]["particles"] == half1[::2].sum()
+    assert "quality" not in numbers
+    assert "Quality" not in out
+
+
+def test_quality_is_judged_as_a_classifier(judged_job, junk_set, capsys):
+    truth, rows = read_truth(junk_set), np.arange(5, 120)
+    write_quality(judged_job, junk_set, np.where(truth.is_junk, 0.02, 0.97)[rows], rows)
+    report = judged_job / "score.json"
+    assert score.main([str(judged_job), "--json", str(report)]) == 0
+    out, numbers = capsys.readouterr().out, json.loads(report.read_text())["quality"]
+    assert "100.0% of pairs" in out
+    assert "is calibrated" in out
+    assert re.search(r"quality 0.95 to 1 +\d+ +0.970 +1.000", out)
+    assert re.search("mean quality, speck +0.970", out)
+    assert (numbers["auc"], numbers["junk"]) == (1, truth.is_junk[rows].sum())
+
+
+def test_a_quality_that_promises_too_much_is_not_calibrated(judged_job, junk_set, capsys):
+    write_quality(judged_job, junk_set, np.ones(120), np.arange(120))
+    assert score.main([str(judged_job)]) == 0
+    out = capsys.readouterr().out
+    assert "50.0% of pairs" in out
+    assert "IS NOT CALIBRATED" in out
+
+
+def test_a_quality_that_is_none_is_refused(judged_job, junk_set, capsys):
+    write_quality(judged_job, junk_set, np.full(120, 1.5), np.arange(120))
+    assert score.main([str(judged_job)]) == 1
+    assert "is 1.5 in row 1" in capsys.readouterr().err
+
+
+def test_a_quality_of_other_particles_is_refused(judged_job, junk_set, capsys):
+    write_quality(judged_job, junk_set, np.ones(120), np.arange(120))
+    star = judged_job / "forward_deformations/particles.star"
+    star.write_text(star.read_text().replace("External/job001/", "External/job007/"))
+    assert score.main([str(judged_job)]) == 1
+    assert "another particle set" in capsys.readouterr().err
+
+
+def test_a_result_without_a_particle_that_can_be_judged_is_refused(junk_set, tmp_path, capsys):
+    truth, folder = read_truth(junk_set), tmp_path / "result"
+    write_result(truth, folder)
+    junk = np.flatnonzero(truth.is_junk)
+    np.save(folder / "index_half1.npy", junk)
+    np.save(folder / "latent_half1.npy", np.zeros((len(junk), 2)))
+    assert score.main(["--data", str(junk_set), "--result", str(folder)]) == 1
+    assert "none can be judged" in capsys.readouterr().err

@@ -6,15 +6,20 @@ import pytest
 import starfile
 import torch
 
-from jobtypes.common.fourier import fsc
+from jobtypes.common.ctf import ctf as product_ctf
+from jobtypes.common.fourier import frequencies_2d, fsc, rfft2
+from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import read_volume
+from jobtypes.simulate.geometry import matrices_of
 from jobtypes.simulate.job import JOB_TYPE, OUTPUTS
+from jobtypes.simulate.reconstruct import SliceInsertion, unshift
 from jobtypes.simulate.task import check
 from jobtypes.simulate.truth import read_truth
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import parse_values
 
 TRUTH_FILES = ["t.npy", "half.npy", "poses.npy", "model.npz", "volumes_t.npy", "vol_000.mrc", "consensus.mrc", "consensus_t.npy"]
+TRUTH_FILES += ["kind.npy", "has_arm.npy", "amplitude.npy", "defocus.npy"]
 TRUTH_FILES += [f"mask_{name}.mrc" for name in ("union", "consensus", "moving", "core")] + [
     "oracle_half1.mrc",
     "oracle_half2.mrc",
@@ -91,6 +96,54 @@ def test_pose_errors_are_in_the_star_file_and_not_in_the_truth(make_set, tmp_pat
     place = make_set(tmp_path, pose_error_angle="1", pose_error_shift="0.2", nr_particles="60")
     given = starfile.read(place / "particles.star")["particles"][["rlnOriginXAngst", "rlnOriginYAngst"]].to_numpy()
     assert (given - read_truth(place).poses[:, 3:]).std() == pytest.approx(1.0, rel=0.3)
+
+
+def test_what_is_wrong_is_in_the_truth_and_its_consequence_in_the_star_file(junk_set):
+    truth, given = read_truth(junk_set), starfile.read(junk_set / "particles.star")["particles"]
+    files = {name: np.load(junk_set / f"truth/{name}.npy") for name in ("kind", "has_arm", "amplitude", "defocus")}
+    assert np.bincount(files["kind"], minlength=6).min() > 0
+    assert truth.is_judged.sum() == ((files["kind"] == 0) & files["has_arm"]).sum()
+    assert (files["amplitude"] == 0).tolist() == np.isin(files["kind"], (1, 2)).tolist()
+    angles = given[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy()
+    off = np.abs(matrices_of(angles) - matrices_of(truth.poses[:, :3])).max((1, 2))
+    assert off[~truth.is_junk].max() < 1e-4
+    assert off[truth.is_junk].min() > 0.05
+    assert (given.rlnDefocusU - files["defocus"][:, 0]).std() == pytest.approx(200, rel=0.3)
+
+
+def test_the_rigid_maps_are_made_of_all_particles_at_the_poses_and_defocus_of_the_star_file(junk_set):
+    stack = torch.from_numpy(mrcfile.read(junk_set / "Particles/particles_001.mrcs").copy())
+    table = read_particles(junk_set / "particles.star")
+    matrices = torch.from_numpy(matrices_of(table.angles_degrees)).float()
+    transfer = product_ctf(table.ctf_parameters(), frequencies_2d(32, 5.0))
+    spectra = unshift(rfft2(stack), torch.from_numpy(table.origins_angstroms).float(), frequencies_2d(32, 5.0))
+    for half in (1, 2):
+        mine, again = torch.from_numpy(np.flatnonzero(table.half == half)), SliceInsertion(32)
+        again.insert([spectra[mine]], transfer[mine], matrices[mine])
+        written = read_volume(junk_set / f"half{half}.mrc").data
+        assert float(fsc(again.volume(), written)[1:15].min()) > 0.999
+
+
+def test_a_turn_and_a_dense_part_go_through_the_whole_job(make_set, tmp_path):
+    place = make_set(tmp_path, motion_kind="turn", dense_part="shell", nr_particles="20", states="two_states", angpix="6")
+    truth = read_truth(place)
+    assert truth.model.is_circle.tolist() == [True]
+    assert (truth.model.elements == "S").sum() > 100
+
+
+def test_check_tells_of_all_that_is_wrong():
+    plan = check(parse_values(JOB_TYPE.options, {"preset": "real"}), Path("External/job007"))[0]
+    for words in (
+        "dense rod",
+        "unevenly spread",
+        "5% empty",
+        "5% at a wrong pose",
+        "20% without the first arm",
+        "wrong by 200 A",
+    ):
+        assert words in plan
+    turn = check(parse_values(JOB_TYPE.options, {"preset": "turn"}), Path("External/job007"))[0]
+    assert "a turn through 360 degrees" in turn
 
 
 def test_check_says_what_would_be_made():

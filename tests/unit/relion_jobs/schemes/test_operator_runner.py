@@ -8,9 +8,9 @@ import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.schemes import scheme_star
-from relion_jobs.schemes.graph import Operator, RunState, Scheme, SchemeJob, Variable
 from relion_jobs.schemes.operator_runner import OperatorRunner
 from relion_jobs.schemes.operators import SIGNATURES, is_pure
+from relion_jobs.schemes.scheme_graph import Operator, RunState, Scheme, SchemeJob, Variable
 
 TABLE = "data_particles\n\nloop_\n_rlnName #1\n_rlnValue #2\n_rlnFlag #3\nfirst 2.5 1\nsecond -1 0\n"
 STRINGS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relion_jobs.contract.errors import UserError
-from relion_jobs.schemes.graph import Edge, Operator, Scheme, SchemeJob, Variable
 from relion_jobs.schemes.operators import SIGNATURES, compute, is_pure, of_column, problems, value_of
+from relion_jobs.schemes.scheme_graph import Edge, Operator, Scheme, SchemeJob, Variable
 
 VARIABLES = Scheme(
     "Schemes/a/",

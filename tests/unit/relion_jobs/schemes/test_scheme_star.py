@@ -9,8 +9,8 @@ import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.schemes import scheme_star
-from relion_jobs.schemes.graph import Edge, Operator, RunState, Scheme, Variable
 from relion_jobs.schemes.operators import problems
+from relion_jobs.schemes.scheme_graph import Edge, Operator, RunState, Scheme, Variable
 
 SAMPLES = Path(__file__).parents[3] / "data/relion"
 

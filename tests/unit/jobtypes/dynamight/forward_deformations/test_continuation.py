@@ -117,10 +117,12 @@ def test_what_may_change_is_named(new_job, values):
     assert FREE_ON_RESUME < FREE_ON_OTHER_PARTICLES
 
 
-def write_mask(path: Path, box: int, pixel_size: float) -> None:
+def write_mask(path: Path, box: int, pixel_size_angstroms: float) -> None:
     """The half of the box with positive x may move."""
-    axis = (np.arange(box) - box // 2) * pixel_size
-    mrcfile.write(path, np.broadcast_to((axis > 0).astype(np.float32), (box,) * 3), voxel_size=pixel_size, overwrite=True)
+    axis = (np.arange(box) - box // 2) * pixel_size_angstroms
+    mrcfile.write(
+        path, np.broadcast_to((axis > 0).astype(np.float32), (box,) * 3), voxel_size=pixel_size_angstroms, overwrite=True
+    )
 
 
 def test_another_mask_is_refused_as_long_as_the_images_are_the_same(new_job, values, project):

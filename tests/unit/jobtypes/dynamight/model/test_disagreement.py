@@ -24,7 +24,7 @@ def two_motions(seed: int) -> TwoMotions:
 def test_models_of_the_same_motion_agree() -> None:
     one = two_motions(0)
     found = TwoMotions(one.coefficients, one.basis, 2 * one.coefficients, one.basis / 2).disagreement()
-    assert found.rms_error < 1e-5
+    assert found.rms_error_angstroms < 1e-5
     assert found.correlation > 0.9999
 
 
@@ -74,7 +74,7 @@ def test_which_conformation_a_half_calls_its_consensus_does_not_count(forward: F
     same.halves[2] = replace(same.halves[2], model=model)
     found = held_out_motions(same, 1).disagreement()
     # what is left: points are the same in space, and between the two consensus states the molecule has moved past them
-    assert found.rms_error < 0.15 * found.rms_motion
+    assert found.rms_error_angstroms < 0.15 * found.rms_motion_angstroms
 
 
 def test_a_particle_that_the_other_half_takes_for_another_is_off_by_the_way_between_the_two(forward: ForwardResult) -> None:

@@ -17,8 +17,8 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack((a.flatten(), b.flatten())))[0, 1])
 
 
-def centre_of_mass(volume: Tensor, pixel_size: float) -> Tensor:
-    axis = (torch.arange(len(volume)) - len(volume) // 2) * pixel_size
+def centre_of_mass(volume: Tensor, pixel_size_angstroms: float) -> Tensor:
+    axis = (torch.arange(len(volume)) - len(volume) // 2) * pixel_size_angstroms
     total = volume.sum()
     return torch.stack([(volume.sum(other) * axis).sum() / total for other in ((0, 1), (0, 2), (1, 2))])
 

@@ -8,7 +8,7 @@ import pytest
 
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
-from relion_jobs.schemes.graph import (
+from relion_jobs.schemes.scheme_graph import (
     Edge,
     Operator,
     RunState,

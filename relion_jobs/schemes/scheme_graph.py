@@ -32,7 +32,7 @@ class Variable(Generic[T]):
 class Operator:
     """A node that computes, or does something to a file, instead of running a job.
 
-    Parameters
+    Attributes
     ----------
     kind
         RELION's type, e.g. ``float=plus``; `relion_jobs.schemes.operators` knows them all.
@@ -50,7 +50,7 @@ class Operator:
 class SchemeJob:
     """A node that runs a job.
 
-    Parameters
+    Attributes
     ----------
     job
         Job directory with its slash, e.g. ``DynaMight/job010/``; the node's own name while it has not started.
@@ -69,7 +69,7 @@ class SchemeJob:
 class Edge:
     """Which node follows which; a fork asks a boolean variable.
 
-    Parameters
+    Attributes
     ----------
     start, end
         Names of nodes; `end` is for a fork whose variable is false, or the only way.
@@ -92,7 +92,7 @@ class Edge:
 class RunState:
     """Where the run of a scheme is at its current node, so that a run that dies can be taken up without a job run twice.
 
-    Parameters
+    Attributes
     ----------
     launcher
         Process that runs the scheme, in the words of `relion_jobs.ondisk.owner.Owner`.
@@ -117,7 +117,7 @@ class RunState:
 class Scheme:
     """All of a scheme. Variables of different kinds may bear the same name, as in RELION.
 
-    Parameters
+    Attributes
     ----------
     name
         Directory with its slash, e.g. ``Schemes/flex/``.
