@@ -250,7 +250,7 @@ def draw_quality(
     n_bins
         Bars of each histogram.
     """
-    figure, axes = new_figure(1, 2, width=3.6, height=2.7)
+    figure, axes = new_figure(1, 2, width=7.2, height=2.9)
     of_quality, of_scale = axes[0]
     widest = max(2.0, *(float(np.percentile(values, 99.8)) for values in scale.values()))
     for half in quality:

@@ -137,7 +137,7 @@ def _two_columns(motions: PrincipalMotions, part: HalfResult) -> NDArray[np.floa
 
 @torch.no_grad()
 def rms_of_gaussians(part: HalfResult, chunk: int = 4096) -> Tensor:
-    """Rms displacement (n,) in A of each Gaussian about its mean position, over the half set's particles that are the molecule."""
+    """Rms displacement (n,) in A of each Gaussian about its mean position, over a half set's particles that are the molecule."""
     basis = part.model.field.basis_at_gaussians(part.model.gaussians.positions)  # (K, n, 3)
     coefficients = part.model.field.coefficients(part.latent_mean[part.good])
     centred = coefficients - coefficients.mean(0)

@@ -185,7 +185,7 @@ class HalfTraining:
         progress.residual_power.add_sums(residual_power, batch.group, quality)
         if progress.qualities is not None:
             progress.qualities.add(*self.judge(batch, projected.detach(), n_terms))
-        figures = {"loss": quality * objective, **losses, "quality": quality}
+        figures = {"loss": objective, **losses, "quality": quality}
         progress.add(len(batch.index), self._step(figures, batch, corrections, plan))
 
     def judge(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
@@ -282,26 +282,31 @@ class HalfTraining:
         n_terms: int,
         frame: Frame,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Every term of the objective (b,), the projections (b, q), and the power of the residuals (groups, q)."""
+        """Every term of the objective (b,), the projections (b, q), and the power of the residuals (groups, q).
+
+        Terms and power count each particle by its quality, as it was before this step.
+        """
         model = self.model
+        quality = model.quality.probability[batch.index]
         matrices, shifts = corrected(corrections, batch.matrices, batch.shifts)
         pose_penalty = model.poses.penalty(corrections)
         points = model.at_rest(len(batch.index))
         zero = pose_penalty.new_zeros(len(batch.index))
-        losses = {"kl": zero, "strain": zero, "pose": pose_penalty}
+        losses = {"kl": zero, "strain": zero, "pose": quality * pose_penalty}
         if plan.deforms:
             posterior = model.encode(batch, self.projector, n_terms, (matrices.detach(), shifts.detach()))
             points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
             edges = self.graph.of_step(self.visits // self.settings.batch_size)
-            losses["kl"] = posterior.divergence()
-            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend).mean().expand_as(zero)
+            losses["kl"] = quality * posterior.divergence()
+            stretched = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend)
+            losses["strain"] = (quality[:STRAIN_SAMPLE] * stretched).mean().expand_as(zero)
             self._remember(batch, posterior, points)
         projected = model.project(points, matrices, shifts, self.projector, n_terms)
-        losses["data"], residual_power = self._misfit(batch, projected, n_terms)
-        return losses, projected, residual_power
+        misfit, residual_power = self._misfit(batch, projected, n_terms)
+        return {**losses, "data": quality * misfit}, projected, residual_power
 
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
-        """See `data_misfit`."""
+        """See `data_misfit`; particles have their quality as their share in the power."""
         precision = self.model.precision(self.observations.band, n_terms)
         weights = self._weights(n_terms) * precision
         quality, transfer = self.model.quality.probability[batch.index], self.model.transfer(batch, n_terms)

@@ -35,6 +35,12 @@ SMALLEST_SCALE = 0.1
 LEAST_QUALITY = 0.5  # of particles that are rather the molecule than not
 
 
+def rather_good(quality: Tensor) -> Tensor:
+    """(n,) bool, of qualities (n,): rather the molecule than not; all of them where none is."""
+    good = quality > LEAST_QUALITY
+    return good if bool(good.any()) else torch.ones_like(good)
+
+
 @dataclass(frozen=True)
 class ShellSums:
     """How images and their predictions agree, in noise units, summed over the terms of each shell.
@@ -181,8 +187,7 @@ class ParticleQuality(nn.Module):
     @property
     def is_good(self) -> Tensor:
         """(n_particles,) bool: rather the molecule than not; all of them where none is."""
-        good = self.probability > LEAST_QUALITY
-        return good if bool(good.any()) else torch.ones_like(good)
+        return rather_good(self.probability)
 
     def good(self, index: Tensor) -> Tensor:
         """Those of some particles (b,), an index on the CPU, that are rather the molecule than not; all where none is."""

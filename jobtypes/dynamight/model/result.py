@@ -20,6 +20,7 @@ from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
+from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight forward deformations", 4
@@ -49,6 +50,9 @@ class HalfResult:
         Refined shifts of the projection.
     rms_displacement : (n_h,) A
         Rms displacement of each particle's Gaussians, each counted the same, from the consensus.
+    quality, scale : (n_h,)
+        Probability that each image is the molecule at its pose, 1 where the training judged nothing; and the strength of its
+        signal if it is, 1 on average.
     latent_by_other : (m, d)
         Latents that the other half's model gives to the held-out particles, in their order; None before the training has
         ended.
@@ -63,22 +67,14 @@ class HalfResult:
     angles_matrices: Tensor
     shifts_angstroms: Tensor
     rms_displacement: Tensor
+    quality: Tensor
+    scale: Tensor
     latent_by_other: Tensor | None = None
-
-    @property
-    def quality(self) -> Tensor:
-        """(n_h,) probability that each image is the molecule at its pose; 1 where the training judged nothing."""
-        return self.model.quality.probability
-
-    @property
-    def scale(self) -> Tensor:
-        """(n_h,) strength of each image's signal if it is; 1 on average."""
-        return self.model.quality.scale
 
     @property
     def good(self) -> Tensor:
         """(n_h,) bool, on the device: rather the molecule than not; all of them where none is."""
-        return self.model.quality.is_good
+        return rather_good(self.quality)
 
 
 @dataclass(frozen=True)
@@ -267,5 +263,7 @@ def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], dev
         angles_matrices=matrices,
         shifts_angstroms=shifts,
         rms_displacement=power.sqrt(),
+        quality=model.quality.probability,
+        scale=model.quality.scale,
         latent_by_other=part[LATENT_BY_OTHER].to(device) if LATENT_BY_OTHER in part else None,
     )
