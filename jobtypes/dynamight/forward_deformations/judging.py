@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.forward_deformations.noise import ShellPower
+from jobtypes.dynamight.forward_deformations.noise import ShellPower, image_power
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import QualitySums, ShellSums
 
 SAMPLE, BATCH = 2000, 64  # particles
-SETTLED, MOST_ROUNDS = 0.001, 20  # change of the share
+SETTLED, MOST_ROUNDS = 0.002, 20  # change of the share, and of the logarithm of the amplitudes
 
 
 def shell_sums(
@@ -65,14 +65,15 @@ class FirstJudgement:
     @torch.no_grad()
     def run(self, training: Tensor) -> None:
         """Judge all particles of the half set; those that train, by their index (p,), say how loud noise and signal are."""
-        quality, share = self._model.quality, -1.0
-        sample = training[:SAMPLE]
+        quality, sample = self._model.quality, training[:SAMPLE]
         self._set_typical(sample)
         for _ in range(MOST_ROUNDS):
-            if abs(float(quality.share) - share) < SETTLED:
-                break
-            share = float(quality.share)
+            before = quality.share.clone(), self._model.gaussians.log_scale.clone()
             self._round(sample)
+            moved = quality.share - before[0], self._model.gaussians.log_scale - before[1]
+            if float(torch.stack(moved).abs().max()) < SETTLED:
+                break
+        self._set_fine_noise(sample)
         for batch, projected in self._looked_at(torch.arange(len(self._observations))):
             quality.judge(batch.index, self._sums(batch, projected))
 
@@ -105,6 +106,13 @@ class FirstJudgement:
             terms += sums.terms * len(batch.index)
         typical.copy_(total / terms.clamp(min=1e-6))
 
+    def _set_fine_noise(self, sample: Tensor) -> None:
+        """Take images of something else out of the noise of shells beyond those that are looked at."""
+        noise, shells = self._model.noise_power, self._observations.band.shells
+        found = image_power(self._observations, len(noise), sample, shares=self._model.quality.probability)
+        beyond = int(shells[self._n_terms - 1]) + 1
+        noise[:, beyond:] = found[:, beyond:]
+
     def _round(self, sample: Tensor) -> None:
         """Judge the sample; then learn the scatter of qualities, the noise, and the scale of the amplitudes."""
         model, quality = self._model, self._model.quality
@@ -119,6 +127,8 @@ class FirstJudgement:
             of_groups = squared.new_zeros(len(model.noise_power), squared.shape[1]).index_add_(0, batch.group, squared)
             power.add_sums(of_groups, batch.group, good)
         quality.learn(judged, sums.terms)
+        before = model.noise_power.clone()
         model.noise_power.copy_(power.update(model.noise_power))
+        quality.follow_noise(before, model.noise_power)
         model.gaussians.log_scale.add_(quality.mean_scale.log())
         quality.make_mean_scale_one()

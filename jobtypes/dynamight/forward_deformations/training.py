@@ -15,7 +15,7 @@ from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shel
 from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
-from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
 from jobtypes.dynamight.model.displacement import Frame
@@ -201,9 +201,11 @@ class HalfTraining:
 
     def _end_epoch(self, progress: EpochProgress, n_terms: int) -> dict[str, float]:
         """Learn the noise from what is left of the images, and how qualities scatter; returns the figures per particle."""
-        self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
+        before = self.model.noise_power.clone()
+        self.model.noise_power.copy_(progress.residual_power.update(before, share=0.5))
         if progress.qualities is not None:
             self.learn_quality(progress.qualities, n_terms)
+            self.model.quality.follow_noise(before, self.model.noise_power)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise self._diverged()  # before it is saved
         self.progress = None
@@ -367,8 +369,9 @@ class HalfTraining:
                 self.keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
             projected = model.project(points, matrices, shifts, self.projector, n_terms)
-            if self.judges:
-                self.judge(batch, projected, n_terms)  # of which nothing is learned
+            # nothing is learned of it; once the stop rule counts, qualities stay, so that its epochs compare
+            if self.judges and plan.kl_weight < FULL_KL_WEIGHT:
+                self.judge(batch, projected, n_terms)
             misfit, _ = self._misfit(batch, projected, n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]

@@ -5,7 +5,7 @@ of all where a model of the molecule is fitted. So each particle is judged by tw
 
 - the molecule at its pose: the scale x of the prediction p lies near 1, and what the model leaves undescribed, e, is as little
   as it is for most particles;
-- something else: x lies anywhere between -1 and 1, and e has any power.
+- something else: x scatters widely about 0, and e has any power.
 
 n is the noise, of known power; e is random, with the spectrum of a typical prediction times a factor k, which takes one of the
 values of a grid. The integral over x has a closed form. How scales and factors of the molecule's images scatter, and what share
@@ -77,13 +77,15 @@ class ShellSums:
         n_shells
             Shells s of the whole band.
         """
-        in_shell = torch.zeros(len(shells), n_shells, dtype=weights.dtype, device=weights.device)
-        in_shell[torch.arange(len(shells), device=shells.device), shells] = 1
+
+        def in_shells(values: Tensor) -> Tensor:
+            return values.new_zeros(n_shells, len(values)).index_add_(0, shells, values.T).T
+
         return ShellSums(
-            agreement=(weights * (observed.real * predicted.real + observed.imag * predicted.imag)) @ in_shell,
-            predicted=(weights * (predicted.real.square() + predicted.imag.square())) @ in_shell,
-            observed=(weights * (observed.real.square() + observed.imag.square())) @ in_shell,
-            terms=independent @ in_shell,
+            agreement=in_shells(weights * (observed.real * predicted.real + observed.imag * predicted.imag)),
+            predicted=in_shells(weights * (predicted.real.square() + predicted.imag.square())),
+            observed=in_shells(weights * (observed.real.square() + observed.imag.square())),
+            terms=independent.new_zeros(n_shells).index_add_(0, shells, independent),
         )
 
 
@@ -197,8 +199,9 @@ class ParticleQuality(nn.Module):
     @torch.no_grad()
     def judge(self, index: Tensor, sums: ShellSums) -> tuple[Tensor, Tensor]:
         """Work out quality and scale of the particles at `index` (b,); returns what to `QualitySums.add`."""
+        known = (self.typical > 0).to(sums.terms)  # shells new to the band say nothing yet
         variance = 1 + self.factors[:, None] * self.typical  # (k, s) of a term that is not predicted, in noise units
-        a, b, c = (part @ (1 / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
+        a, b, c = (part @ (known / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
         unpredicted = -c - variance.log() @ sums.terms
         evidence, x, x_variance = _over_scales(a, b, unpredicted, self.mean_scale, self.scale_spread)
         evidence = evidence + (-0.5 * ((self.log_factors - self.mean_log_factor) / self.log_factor_spread).square()).log_softmax(
@@ -221,19 +224,24 @@ class ParticleQuality(nn.Module):
     def learn(self, sums: QualitySums, terms: Tensor) -> None:
         """Take what the judgements of the particles say about all of them; shells without terms (s,) learn nothing.
 
-        Where hardly any image seems to be the molecule, its share stays at the smallest.
+        Where not even one image seems to be the molecule, nothing but its share, the smallest, is learned.
         """
         count, good, x, x_squared, log_factor, log_factor_squared = (float(value) for value in sums.moments)
-        if good <= 0:
+        if good < 1:
             self.share.fill_(SMALLEST_SHARE)
             return
-        mean, mean_log = x / good, log_factor / good
+        mean, mean_log = max(SMALLEST_SCALE, x / good), log_factor / good
         self.share.fill_(min(LARGEST_SHARE, max(SMALLEST_SHARE, good / count)))
         self.mean_scale.fill_(mean)
         self.scale_spread.fill_(max(NARROWEST_SCALE, max(0.0, x_squared / good - mean**2) ** 0.5))
         self.mean_log_factor.fill_(mean_log)
         self.log_factor_spread.fill_(max(NARROWEST_FACTOR, max(0.0, log_factor_squared / good - mean_log**2) ** 0.5))
         self.typical.copy_(torch.where(terms > 0, sums.power / good / terms.clamp(min=1e-6), self.typical.double()))
+
+    @torch.no_grad()
+    def follow_noise(self, before: Tensor, after: Tensor) -> None:
+        """Express powers in units of another noise, (groups, s) both."""
+        self.typical *= (before / after).mean(0)
 
     @torch.no_grad()
     def make_mean_scale_one(self) -> None:

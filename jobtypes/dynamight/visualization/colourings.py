@@ -100,7 +100,7 @@ def location_of_motion(part: HalfResult) -> NDArray[np.float64]:
 
 def _centred(part: HalfResult) -> Tensor:
     coefficients = part.model.field.coefficients(part.latent_mean)
-    return coefficients - coefficients.mean(0)
+    return coefficients - coefficients[part.good].mean(0)
 
 
 def viewing_directions(part: HalfResult) -> NDArray[np.float64]:

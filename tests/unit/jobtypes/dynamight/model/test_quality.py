@@ -156,3 +156,38 @@ def test_no_image_of_the_molecule_leaves_the_smallest_share():
     quality.learn(QualitySums.none(N_SHELLS, torch.device("cpu")), torch.ones(N_SHELLS))
     assert quality.share == pytest.approx(0.05)
     assert all(bool(value.isfinite().all()) for value in quality.state_dict().values())
+
+
+def test_shells_that_are_new_to_the_band_say_nothing_yet(mixed):
+    """Predictions of finer detail, which no training has seen, may be wrong without harm to the particle."""
+    _, learned_of_all = mixed
+    sums = sums_of(*images(10, signal=0.4, scales=torch.ones(10), other=torch.zeros(10)))
+    quality = ParticleQuality(10, N_SHELLS)
+    quality.load_state_dict(learned_of_all.state_dict() | {"probability": torch.ones(10), "scale": torch.ones(10)})
+    fine = torch.arange(N_SHELLS) >= 5
+    quality.typical[fine] = 0
+    quality.judge(torch.arange(10), sums)
+    expected = quality.probability.clone()
+    wrong = ShellSums(torch.where(fine, 0.0, sums.agreement), torch.where(fine, 9.0, sums.predicted), sums.observed, sums.terms)
+    totals = QualitySums.none(N_SHELLS, torch.device("cpu"))
+    totals.add(*quality.judge(torch.arange(10), wrong))
+    assert torch.equal(quality.probability, expected)
+    quality.learn(totals, sums.terms)
+    assert bool((quality.typical[fine] > 0).all())
+
+
+def test_powers_follow_the_noise_that_is_their_unit(mixed):
+    _, learned_of_all = mixed
+    quality = ParticleQuality(1000, N_SHELLS)
+    quality.load_state_dict(learned_of_all.state_dict())
+    before = torch.full((2, N_SHELLS), 3.0)
+    quality.follow_noise(before, 2 * before)
+    assert torch.allclose(2 * quality.typical, learned_of_all.typical)
+
+
+def test_hardly_one_image_of_the_molecule_teaches_nothing_but_the_share():
+    quality = ParticleQuality(2, N_SHELLS)
+    sums = QualitySums(torch.tensor([100.0, 1e-9, -5.0, 1.0, 2.0, 3.0]).double(), torch.ones(N_SHELLS).double())
+    quality.learn(sums, torch.ones(N_SHELLS))
+    assert quality.mean_scale == 1
+    assert quality.share == pytest.approx(0.05)
