@@ -73,7 +73,7 @@ class HalfTraining:
     ----------
     model, observations, projector
         What is trained, and on what.
-    training, held_out
+    training, held_out : (p,), (m,)
         Indices (within the half) of the particles that train, and of those that never do.
     settings
         How.
@@ -86,16 +86,16 @@ class HalfTraining:
         Whole epochs.
     stop_rule, stopped
         Whether this half's held-out particles have stopped improving.
-    latent_mean, latent_log_variance
-        (n_h, d) posterior of every particle as of the last time it was seen, on the CPU.
+    latent_mean, latent_log_variance : (n_h, d)
+        Posterior of every particle as of the last time it was seen, on the CPU.
     graph
         Neighbours for the strain.
     pose_prior_is_due
         Whether nothing is known yet of how far the poses of these images are off.
     judges
         Whether particles count by their quality; not in a training that was begun before they did.
-    motion_power
-        (n,) running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
+    motion_power : (n,)
+        Running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
         How far the epoch under way is; None between epochs.
     """

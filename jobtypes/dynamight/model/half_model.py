@@ -40,8 +40,8 @@ class HalfModel(nn.Module):
 
     Attributes
     ----------
-    noise_power
-        (groups, shells) expected squared modulus of a Fourier term of the masked noise, per optics group and shell.
+    noise_power : (groups, shells)
+        Expected squared modulus of a Fourier term of the masked noise, per optics group and shell.
     """
 
     noise_power: Tensor

@@ -39,10 +39,10 @@ class Representatives:
 
     Attributes
     ----------
-    latents
-        (k, d).
-    shares
-        (k,) share of the particles that each stands for.
+    latents : (k, d)
+        Of the states.
+    shares : (k,)
+        Share of the particles that each stands for.
     """
 
     latents: Tensor
@@ -143,10 +143,10 @@ def _mean_over_maxima(
 
     Parameters
     ----------
-    latent, covariance, log_weight
-        (b, d), (b, d, d), (b,) of the maximum.
-    others, log_weights
-        States, and their weights (b, k); those within reach of the maximum are part of it.
+    latent : (b, d); covariance : (b, d, d); log_weight : (b,)
+        Of the maximum.
+    others, log_weights : k states, (b, k)
+        States, and the logarithms of their weights; those within reach of the maximum are part of it.
     """
     away = others.latents - latent[:, None]  # (b, k, d)
     squared_distance = (torch.linalg.solve(covariance, away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
