@@ -21,5 +21,6 @@ epochs      all epochs of both half sets
 posteriors  the last stage: latents and poses of all particles under the final model
 timing      how long all that will take, measured on first batches
 held_out_latents  what the other half's model makes of held-out particles
+evidence    whether there is motion, by particles that a model was not trained on
 task        the story: read, seed, train, save
 """

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.team import Team
+from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
@@ -175,12 +176,10 @@ def work_out_posteriors(
 
 
 @torch.no_grad()
-def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> tuple[float, float]:
-    """Log evidence per held-out particle for motion against none, and its standard error; once all are worked out.
+def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence:
+    """What the held-out particles say of the half set's motion, once all are worked out.
 
     Images of something else than the molecule have no say.
-
-    Both are 0 of fewer than two particles.
 
     Parameters
     ----------
@@ -204,7 +203,4 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> tuple[fl
                 prior_weight=plan.kl_weight,
             ).cpu()
         )
-    values = torch.cat(parts).double()
-    if len(values) < 2:
-        return 0.0, 0.0
-    return float(values.mean()), float(values.std() / len(values) ** 0.5)
+    return Evidence.of(torch.cat(parts))

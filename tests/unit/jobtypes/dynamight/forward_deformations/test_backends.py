@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,7 @@ def trained(training: HalfTraining) -> dict[str, Tensor]:
     return {
         "loss": torch.tensor(losses),
         "held-out objective": torch.tensor(objective),
-        "evidence": torch.tensor(mean_evidence_of_motion(training, EPOCH)),
+        "evidence": torch.tensor(astuple(mean_evidence_of_motion(training, EPOCH))),
         "latents": training.latent_mean,
         "displacements": model.displacement(training.latent_mean),
         "positions": model.gaussians.positions,
