@@ -203,6 +203,8 @@ def half_result(field: TrueField, truth: Truth, table: ParticleTable, half: int,
         euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float(),
         -torch.from_numpy(table.origins_angstroms[rows]).float(),
         torch.zeros(len(rows)),
+        quality=torch.ones(len(rows)),
+        scale=torch.ones(len(rows)),
     )
 
 

@@ -93,6 +93,8 @@ def made_training(words: argparse.Namespace) -> ForwardResult:
         angles_matrices=torch.eye(3).expand(count, 3, 3),
         shifts_angstroms=torch.zeros(count, 2),
         rms_displacement=latents.norm(dim=1),
+        quality=torch.ones(count),
+        scale=torch.ones(count),
     )
     return ForwardResult(
         halves={1: part},

@@ -1,4 +1,7 @@
-"""Makes the pictures of the guide from a finished demo project: ``python docs/make_pictures.py demo``."""
+"""Makes the pictures of the guide: ``python docs/make_pictures.py demo JOB_DIR``.
+
+From a finished demo project, and the quality of particles from a job on simulated particles of the preset ``real``.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,14 @@ FIGURES = {
     "maps": "backprojection/figures/maps.png",
     "fsc": "backprojection/figures/fsc.png",
 }
+QUALITY = "forward_deformations/figures/05_quality.png"
 WIDTH, COLOURS = 1000, 128
 
 
-def main(project: str) -> None:
-    """Draw the overview, and copy the job's own figures with fewer pixels and colours."""
+def main(project: str, real_job: str) -> None:
+    """Draw the overview, and copy the jobs' own figures with fewer pixels and colours."""
     PICTURES.mkdir(exist_ok=True)
+    shrink(Path(real_job) / QUALITY, PICTURES / "quality.png")
     os.chdir(project)
     draw_overview(PICTURES / "overview.png")
     for name, source in FIGURES.items():
@@ -85,4 +90,4 @@ def shrink(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    main(*sys.argv[1:])

@@ -11,10 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS_IN_LINE = ("relion_jobs", "jobtypes/common", "jobtypes/dynamight", "jobtypes/toy")
-NOT_IN_LINE = {
-    ROOT / "jobtypes/dynamight/forward_deformations/training.py",
-    *(ROOT / "jobtypes/dynamight/model" / f"{name}.py" for name in ("half_model", "inference", "observations")),
-}
 SHAPE = r"\((?:[\w*.]+(?: // \d)?(?: [+-] \d)?, ?)+[^)]*\)"  # (n,), (b, N, N // 2 + 1)
 
 
@@ -58,16 +54,12 @@ def annotations(node: ast.FunctionDef | ast.ClassDef) -> dict[str, str]:
 
 
 def in_line() -> list[Path]:
-    return [path for room in ROOMS_IN_LINE for path in sorted((ROOT / room).rglob("*.py")) if path not in NOT_IN_LINE]
+    return [path for room in ROOMS_IN_LINE for path in sorted((ROOT / room).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", in_line(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_shapes_and_fields_are_said_in_one_way(path: Path) -> None:
     assert complaints(path.read_text()) == []
-
-
-def test_a_file_that_has_come_into_line_is_no_longer_exempt() -> None:
-    assert [path.name for path in NOT_IN_LINE if complaints(path.read_text()) == []] == []
 
 
 @pytest.mark.parametrize(

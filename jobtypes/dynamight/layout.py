@@ -43,6 +43,7 @@ TRAINING_FIGURE = FORWARD / _FIGURES / "01_training.png"
 LATENTS_FIGURE = FORWARD / _FIGURES / "02_latents.png"
 GAUSSIANS_FIGURE = FORWARD / _FIGURES / "03_gaussians.png"
 DISPLACEMENTS_FIGURE = FORWARD / _FIGURES / "04_displacements.png"
+QUALITY_FIGURE = FORWARD / _FIGURES / "05_quality.png"
 
 
 def checkpoint(epoch: int) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jobtypes.dynamight.colours import DENSITY_COLOURS, DISPLACEMENT_COLOURS, HALF_COLOURS, STATE_COLOUR
 from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
+from jobtypes.dynamight.model.quality import LEAST_QUALITY
 
 Row = Mapping[str, float]
 
@@ -230,4 +231,48 @@ def draw_displacements(rms: Mapping[int, NDArray[np.float64]], path: Path) -> Pa
         path,
         title="Displacement per particle",
         caption="Rms displacement over the Gaussians of each particle, in Å, relative to the consensus of its half set.",
+    )
+
+
+def draw_quality(
+    quality: Mapping[int, NDArray[np.float64]], scale: Mapping[int, NDArray[np.float64]], path: Path, *, n_bins: int = 40
+) -> Path:
+    """Histograms of the particles' quality, and of the scales of those that are the molecule.
+
+    Parameters
+    ----------
+    quality : half -> (P,)
+        Probability that each image is the molecule at its pose.
+    scale : half -> (p,)
+        Strength of the signal of those that are.
+    path
+        PNG to write.
+    n_bins
+        Bars of each histogram.
+    """
+    figure, axes = new_figure(1, 2, width=7.2, height=2.9)
+    of_quality, of_scale = axes[0]
+    widest = max(2.0, *(float(np.percentile(values, 99.8)) for values in scale.values()))
+    for half in quality:
+        junk = np.mean(quality[half] <= LEAST_QUALITY)
+        label = f"half {half}: {100 * junk:.1f} % below {LEAST_QUALITY:g}"
+        for axis, values, end, words in (
+            (of_quality, quality[half], 1.0, label),
+            (of_scale, scale[half], widest, f"half {half}: spread {np.std(scale[half]):.2f}"),
+        ):
+            bins = np.linspace(0, end, n_bins + 1)
+            axis.hist(values, bins, histtype="stepfilled", alpha=0.2, color=HALF_COLOURS[half])
+            axis.hist(values, bins, histtype="step", lw=1.3, color=HALF_COLOURS[half], label=words)
+    # most particles are near 1, those near 0 are to be seen too
+    of_quality.set(xlabel="quality", ylabel="particles", xlim=(0, 1), yscale="log")
+    of_quality.legend(loc="upper center")
+    of_scale.set(xlabel="scale of the signal", ylabel="particles", xlim=(0, widest))
+    of_scale.set_ylim(0, 1.35 * of_scale.get_ylim()[1])
+    of_scale.legend()
+    return save_figure(
+        figure,
+        path,
+        title="Quality and scale of the particles",
+        caption="Left: probability that an image is the molecule at its pose, and not something else or the molecule in a wrong "
+        "one; the counts are on a logarithmic axis. Right: strength of the signal, 1 on average, of those that rather are.",
     )

@@ -26,7 +26,7 @@ from jobtypes.dynamight.model.density import render_density
 from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, particles_of
-from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents
+from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents, draw_quality
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.running_job import RunningJob
 
@@ -77,6 +77,8 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     positions = {half: part.model.gaussians.positions.cpu().numpy() for half, part in halves.items()}
     draw_gaussians(positions, {half: values.cpu().numpy() for half, values in rms.items()}, folder / layout.GAUSSIANS_FIGURE)
     draw_displacements(displacements, folder / layout.DISPLACEMENTS_FIGURE)
+    scales = {half: part.scale[part.good].cpu().numpy() for half, part in halves.items()}
+    draw_quality({half: part.quality.cpu().numpy() for half, part in halves.items()}, scales, folder / layout.QUALITY_FIGURE)
     for half, part in halves.items():
         _write_half(forward, part, motions[half], rms[half], job)
     table, particles = particles_of(forward, job.project), folder / layout.PARTICLES
@@ -115,10 +117,10 @@ def training_resolution(job_directory: Path, forward: ForwardResult) -> float:
 
 
 def motions_of(part: HalfResult) -> PrincipalMotions:
-    """Main motions of a half set over all its particles, on the CPU."""
+    """Main motions of a half set over its particles that are the molecule, on the CPU."""
     gaussians, field = part.model.gaussians, part.model.field
     basis = field.basis_at_gaussians(gaussians.positions)
-    return principal_motions(basis.cpu(), gaussians.amplitudes.cpu(), field.coefficients(part.latent_mean).cpu())
+    return principal_motions(basis.cpu(), gaussians.amplitudes.cpu(), field.coefficients(part.latent_mean[part.good]).cpu())
 
 
 def _displaced(part: HalfResult, coefficients: Tensor) -> Tensor:
@@ -135,9 +137,9 @@ def _two_columns(motions: PrincipalMotions, part: HalfResult) -> NDArray[np.floa
 
 @torch.no_grad()
 def rms_of_gaussians(part: HalfResult, chunk: int = 4096) -> Tensor:
-    """Rms displacement (n,) in A of each Gaussian of a half set over its particles, about its mean position."""
+    """Rms displacement (n,) in A of each Gaussian about its mean position, over a half set's particles that are the molecule."""
     basis = part.model.field.basis_at_gaussians(part.model.gaussians.positions)  # (K, n, 3)
-    coefficients = part.model.field.coefficients(part.latent_mean)
+    coefficients = part.model.field.coefficients(part.latent_mean[part.good])
     centred = coefficients - coefficients.mean(0)
     covariance = centred.T @ centred / max(len(centred), 1)  # (K, K)
     power = torch.cat([torch.einsum("kl,knc,lnc->n", covariance, part_, part_) for part_ in basis.split(chunk, dim=1)])
@@ -219,9 +221,10 @@ def write_particles_with_latents(
 ) -> None:
     """Write the particles of one or both half sets with what was learned about them, in the order of the particle STAR file.
 
-    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A), rlnDynamightRmsDisplacement (A), and the refined pose
-    as rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst; RELION ignores them. Latents
-    and motions of the two halves are not the same axes.
+    The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A), rlnDynamightRmsDisplacement (A), rlnDynamightQuality
+    (0 to 1: the probability that the image is the molecule at its pose), rlnDynamightScale (strength of its signal), and the
+    refined pose as rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst; RELION ignores
+    them. Latents and motions of the two halves are not the same axes.
 
     Parameters
     ----------
@@ -245,6 +248,8 @@ def write_particles_with_latents(
     columns: dict[str, NDArray[Any]] = {f"rlnDynamightLatent{i + 1}": latents[:, i] for i in range(latents.shape[1])}
     columns |= {f"rlnDynamightMotion{i + 1}": coordinates[:, i] for i in range(n_motions)}
     columns["rlnDynamightRmsDisplacement"] = np.concatenate([part.rms_displacement.cpu().numpy() for part, _ in parts])
+    columns["rlnDynamightQuality"] = np.concatenate([part.quality.cpu().numpy() for part, _ in parts])
+    columns["rlnDynamightScale"] = np.concatenate([part.scale.cpu().numpy() for part, _ in parts])
     columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
     columns |= _refined_poses([part for part, _ in parts])
     rows = np.concatenate([part.rows for part, _ in parts])

@@ -35,8 +35,9 @@ class HalfProblem:
         Its particles.
     bins
         Who belongs together.
-    held_out : (n_h,) bool
-        Particles kept for the verdict; none of them where that would leave nothing to reconstruct from.
+    held_out, good : (n_h,) bool
+        Particles kept for the verdict, none of them where that would leave nothing to reconstruct from; and those that are
+        rather the molecule than not: the others are left out.
     deformations
         D_m of each bin.
     information : (n_h,)
@@ -47,19 +48,20 @@ class HalfProblem:
     views: ParticleViews
     bins: Bins
     held_out: np.ndarray
+    good: np.ndarray
     deformations: Sequence[Deformation]
     information: Tensor
 
     def members(self, *, held_out: bool) -> list[np.ndarray]:
-        """Numbers (n_m,) in the half of the held-out or the other particles of each bin."""
+        """Numbers (n_m,) in the half of the held-out or the other good particles of each bin."""
         labels = self.bins.labels.numpy()
-        wanted = self.held_out if held_out else ~self.held_out
+        wanted = self.good & (self.held_out if held_out else ~self.held_out)
         return [np.flatnonzero((labels == m) & wanted) for m in range(len(self.bins))]
 
 
-def usable_held_out(held_out: np.ndarray) -> np.ndarray:
-    """Return the held-out particles, or none where no other particle would be left."""
-    return np.zeros_like(held_out) if held_out.all() else held_out
+def usable_held_out(held_out: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Return the held-out particles, or none where no other good particle would be left."""
+    return np.zeros_like(held_out) if held_out[good].all() else held_out
 
 
 def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -> Bins:
@@ -67,10 +69,11 @@ def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -
     positions = result.model.gaussians.positions
     coefficients = result.model.field.coefficients(result.latent_mean)
     gram = gram_matrix(result.model.field.basis(positions), result.model.gaussians.amplitudes.abs())
+    good = result.good.cpu().numpy()
     return choose_bins(
         coefficients,
         gram,
-        train=torch.from_numpy(~usable_held_out(result.held_out)),
+        train=torch.from_numpy(good & ~usable_held_out(result.held_out, good)),
         tolerance_angstroms=binning.tolerance_pixels * pixel_size_angstroms,
         most=binning.most,
         seed=binning.seed,
@@ -115,8 +118,9 @@ def build_half_problem(
         Inverse map of the inverse network; None: the forward field is used.
     """
     box, pixel_size_angstroms = views.images.table.box, views.images.table.pixel_size_angstroms
-    held_out = usable_held_out(result.held_out)
-    _set_noise(result, views, held_out, batch_size)
+    good = result.good.cpu().numpy()
+    held_out = usable_held_out(result.held_out, good)
+    _set_noise(result, views, good & ~held_out, batch_size)
     bins = bins_of(result, binning, pixel_size_angstroms)
     deformations: Sequence[Deformation]
     if bins.rms_motion_angstroms == 0:
@@ -136,13 +140,13 @@ def build_half_problem(
         basis = deformation_basis(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
         deformations = [basis.warp(centre.to(basis.fields), order=order) for centre in bins.centres]
     information = latent_information(result.latent_mean, result.latent_log_variance).cpu()
-    return HalfProblem(result.half, views, bins, held_out, deformations, information)
+    return HalfProblem(result.half, views, bins, held_out, good, deformations, information)
 
 
-def _set_noise(result: HalfResult, views: ParticleViews, held_out: np.ndarray, batch_size: int) -> None:
+def _set_noise(result: HalfResult, views: ParticleViews, used: np.ndarray, batch_size: int) -> None:
     table, gaussians = views.images.table, result.model.gaussians
     consensus = render_density(gaussians, gaussians.positions, table.box, table.pixel_size_angstroms)
-    members = sample_of_groups(table.optics_group[result.rows], ~held_out)
+    members = sample_of_groups(table.optics_group[result.rows], used)
     views.set_noise(noise_power(views, members, consensus, batch_size=batch_size))
 
 

@@ -25,7 +25,8 @@ class Views:
     image, transfer : (b, q)
         Spectrum of the centred image and the factor between it and the projection.
     data : (b, q) complex; weight : (b, q)
-        w C y and w C^2, the terms of the normal equations, with w the `weight of the noise <ParticleViews.set_noise>`.
+        w C y and w C^2, the terms of the normal equations, with w the `weight of the noise <ParticleViews.set_noise>` times the
+        particle's quality, and C the CTF times its scale.
     noise_gain : (b, q)
         Power of the noise over that of the detector: 1, or C^2 where images were premultiplied by their CTF.
     rotations : (b, 3, 3)
@@ -53,6 +54,8 @@ class ParticleViews:
         Rows of this half in it.
     rotations : (n_h, 3, 3); shifts_angstroms : (n_h, 2)
         Pose of each: rotation A and shift of the projection.
+    quality, scale : (n_h,)
+        Weight of each image, and strength of its signal; None: 1.
     plane
         The Fourier pixels wanted; its device is where everything is computed.
 
@@ -64,10 +67,20 @@ class ParticleViews:
     """
 
     def __init__(
-        self, images: ParticleImages, rows: np.ndarray, rotations: Tensor, shifts_angstroms: Tensor, *, plane: SlicePlane
+        self,
+        images: ParticleImages,
+        rows: np.ndarray,
+        rotations: Tensor,
+        shifts_angstroms: Tensor,
+        *,
+        plane: SlicePlane,
+        quality: Tensor | None = None,
+        scale: Tensor | None = None,
     ) -> None:
         self.images, self.rows, self.plane = images, rows, plane
         self.rotations, self.shifts = rotations, shifts_angstroms
+        self.quality = torch.ones(len(rows)) if quality is None else quality
+        self.scale = torch.ones(len(rows)) if scale is None else scale
         table = images.table
         self._frequencies = frequencies_2d(table.box, table.pixel_size_angstroms, device=plane.cycles.device)
         self._noise_weight = torch.ones(len(table.optics.numbers), len(plane), device=plane.cycles.device)
@@ -106,8 +119,10 @@ class ParticleViews:
             data, weight = torch.where(twice, image, data), torch.where(twice, transfer, weight)
             gain = torch.where(twice, transfer, gain)
         group = torch.from_numpy(self.images.table.optics_group[self.rows[members]]).to(device)
-        of_noise = self._noise_weight[group]
-        return Views(image, transfer, data * of_noise, weight * of_noise, gain, self.rotations[index].to(device), group)
+        scale = self.scale[members].to(device)[:, None]
+        of_image = self._noise_weight[group] * self.quality[members].to(device)[:, None]
+        data, weight = data * of_image * scale, weight * of_image * scale.square()
+        return Views(image, transfer * scale, data, weight, gain, self.rotations[index].to(device), group)
 
 
 def batches(members: np.ndarray, size: int) -> list[np.ndarray]:

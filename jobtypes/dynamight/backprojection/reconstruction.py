@@ -150,7 +150,8 @@ class DeformedReconstruction:
                 after_batch=self._counter(f"Half {half}: likelihood of held-out particles", sum(map(len, members)), "particles"),
             )
             gains.append(gain)
-            information.append(problem.information[torch.from_numpy(who)])
+            # gains count by the quality of the particle, and so must what they are compared with
+            information.append(problem.views.quality[who].to(problem.information) * problem.information[torch.from_numpy(who)])
         return judge(torch.cat(gains), torch.cat(information))
 
     def _pair(self, maps: dict[int, Tensor]) -> MapPair:

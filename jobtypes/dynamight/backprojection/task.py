@@ -167,10 +167,13 @@ def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
     for half, result in forward.halves.items():
         bins = bins_of(result, inputs.binning, pixel)
         counts.append(len(bins))
-        tolerance, held_out = inputs.binning.tolerance_pixels, int(result.held_out.sum())
+        tolerance, good = inputs.binning.tolerance_pixels, result.good.cpu().numpy()
+        others = int((~good).sum())
+        left_out = f" ({others} more are something else than the molecule, and left out)" if others else ""
         leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
         sentence = (
-            f"Half {half}: {len(result.rows)} particles, {held_out} of them held out for the verdict; rms motion "
+            f"Half {half}: {int(good.sum())} particles{left_out}, {int((result.held_out & good).sum())} of them held out for the "
+            f"verdict; rms motion "
             f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
             f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
         )
@@ -189,7 +192,15 @@ def _problems(
     return {
         half: build_half_problem(
             result,
-            ParticleViews(images, result.rows, result.angles_matrices, result.shifts_angstroms, plane=plane),
+            ParticleViews(
+                images,
+                result.rows,
+                result.angles_matrices,
+                result.shifts_angstroms,
+                plane=plane,
+                quality=result.quality.cpu(),
+                scale=result.scale.cpu(),
+            ),
             binning=inputs.binning,
             order=options.warp_interpolation,
             batch_size=options.backproject_batchsize,

@@ -7,6 +7,7 @@ schedule    what each epoch does: resolution, weights, learning rates
 losses      likelihood, strain
 neighbours  pairs of Gaussians whose distance the strain keeps
 noise       noise spectra from residuals
+judging     the first look at the particles: quality, noise, scale
 memory_use  what will fit into the memory
 plan        what will be used, and refusal of bad input
 preparation  images of a half set read, its model seeded
@@ -20,5 +21,6 @@ epochs      all epochs of both half sets
 posteriors  the last stage: latents and poses of all particles under the final model
 timing      how long all that will take, measured on first batches
 held_out_latents  what the other half's model makes of held-out particles
+evidence    whether there is motion, by particles that a model was not trained on
 task        the story: read, seed, train, save
 """

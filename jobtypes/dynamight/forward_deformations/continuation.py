@@ -190,7 +190,7 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
     rows_before = state["rows"].numpy()
     places = torch.from_numpy(np.searchsorted(rows_before, start.earlier_rows[training.observations.rows]))
     device = training.observations.device
-    of_images = ("poses.corrections", "noise_power", "field.mask")
+    of_images = ("poses.corrections", "noise_power", "field.mask", "quality.")
     seeded = {name: value.cpu() for name, value in training.model.state_dict().items() if name.startswith(of_images)}
     model = build_model(state["model"] | seeded, start.checkpoint["settings"]).to(device)
     same = _same_poses(training, state, places)

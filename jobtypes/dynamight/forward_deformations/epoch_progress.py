@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.model.observations import Band
+from jobtypes.dynamight.model.quality import QualitySums
 
 
 @dataclass
@@ -19,8 +20,8 @@ class EpochProgress:
     ----------
     order : (p,)
         Training particles in the order of this epoch.
-    residual_power
-        Of the steps done.
+    residual_power, qualities
+        Of the steps done; no qualities where particles are not judged.
     totals
         Sums of each figure over the particles seen.
     seen
@@ -29,6 +30,7 @@ class EpochProgress:
 
     order: Tensor
     residual_power: ShellPower
+    qualities: QualitySums | None
     totals: dict[str, float]
     seen: int = 0
 
@@ -44,11 +46,13 @@ class EpochProgress:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"order": self.order, **self.residual_power.state(), "totals": self.totals, "seen": self.seen}
+        judged = {} if self.qualities is None else self.qualities.state()
+        return {"order": self.order, **self.residual_power.state(), **judged, "totals": self.totals, "seen": self.seen}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], n_groups: int, band: Band) -> EpochProgress:
         """The progress of a checkpoint; the power is of so many optics groups and of the terms of a band."""
         power = ShellPower(n_groups, band)
         power.restore(state)
-        return cls(state["order"], power, dict(state["totals"]), state["seen"])
+        qualities = QualitySums.from_state(state, band.shells.device)
+        return cls(state["order"], power, qualities, dict(state["totals"]), state["seen"])

@@ -12,36 +12,42 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.half_model import HalfModel
-from jobtypes.dynamight.model.inference import refine_posterior
+from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior
 from jobtypes.dynamight.model.poses import RefinedPoses
 
 
 @torch.no_grad()
-def latents_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, after_batch: Callable[[int], None]) -> Tensor:
+def seen_by_other(
+    training: HalfTraining, other: HalfModel, plan: EpochPlan, after_batch: Callable[[int], None]
+) -> tuple[Tensor, Evidence]:
     """Posterior means (m, d), on the CPU, of the held-out particles of a half set under the other half's model.
 
-    Poses are worked out too, from the input poses and under the other half's prior.
+    And what these particles say of that model's motion; images of something else than the molecule have no say. Poses are worked
+    out too, from the input poses and under the other half's prior.
 
     Parameters
     ----------
     training
         The half set.
     other
-        The other half's model; its poses are replaced by the input poses of these particles.
+        The other half's model; its poses are replaced by the input poses of these particles, its qualities by theirs.
     plan
         Of the last epoch.
     after_batch
         Hears how many particles are done.
     """
     other.poses = _unrefined(other.poses, len(training.observations)).to(training.observations.device)
+    other.quality = training.model.quality  # of these particles
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
-    means, done = [training.latent_mean[:0]], 0
+    means, evidence, done = [training.latent_mean[:0]], [torch.zeros(0)], 0
+    good = training.model.quality.is_good.cpu()
     for index in training.held_out.split(training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
-        posterior, _ = refine_posterior(
+        posterior, corrections = refine_posterior(
             other,
             batch,
             other.encode(batch, training.projector, n_terms),
@@ -52,9 +58,20 @@ def latents_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, 
             move_poses=training.settings.refine_poses,
         )
         means.append(posterior.mean.cpu())
+        other.poses.corrections[batch.index] = corrections
+        of_batch = evidence_of_motion(
+            other,
+            batch,
+            posterior,
+            training.projector,
+            n_terms=n_terms,
+            independent_fraction=training.settings.independent_fraction,
+            prior_weight=plan.kl_weight,
+        )
+        evidence.append(of_batch.cpu()[good[index]])
         done += len(index)
         after_batch(done)
-    return torch.cat(means)
+    return torch.cat(means), Evidence.of(torch.cat(evidence))
 
 
 def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:

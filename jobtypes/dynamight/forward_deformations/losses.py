@@ -15,7 +15,13 @@ SMALL_SQUARED_LENGTH = 1e-4  # A^2; keeps the slope finite where two Gaussians c
 
 
 def data_misfit(
-    observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, backend: Backend
+    observed: Tensor,
+    projected: Tensor,
+    transfer: Tensor,
+    weights: Tensor,
+    group: Tensor,
+    shares: Tensor,
+    backend: Backend,
 ) -> tuple[Tensor, Tensor]:
     """Minus the log likelihood of each image, up to a constant, and the power of the residuals.
 
@@ -27,20 +33,22 @@ def data_misfit(
     observed, projected : (b, q) complex
         Fourier terms of images, and of projections without CTF; the latter are differentiated.
     transfer : (b, q)
-        CTF.
+        CTF, times the particle's scale.
     weights : (groups, q)
         Inverse noise power 1 / s^2, times that share, and 1/2 for terms whose conjugate is among the q too.
     group : (b,)
         Optics group.
+    shares : (b,)
+        Of each particle in the power of the residuals, 0 to 1.
     backend
         What adds up.
 
     Returns
     -------
     (b,), (groups, q)
-        The misfit of each particle; and sums of |r|^2 over the particles of each group.
+        The misfit of each particle; and sums of |r|^2 over the particles of each group, each with its share.
     """
-    return apply(_WeightedPower, projected, observed, transfer, weights, group, backend)
+    return apply(_WeightedPower, projected, observed, transfer, weights, group, shares, backend)
 
 
 def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
@@ -69,10 +77,17 @@ class _WeightedPower(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, observed: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, backend: Backend
+        ctx: Any,
+        projected: Tensor,
+        observed: Tensor,
+        transfer: Tensor,
+        weights: Tensor,
+        group: Tensor,
+        shares: Tensor,
+        backend: Backend,
     ) -> tuple[Tensor, Tensor]:
         """Return both and keep minus half the slope."""
-        total, half_slope, power = backend.weighted_power(observed, projected, transfer, weights, group)
+        total, half_slope, power = backend.weighted_power(observed, projected, transfer, weights, group, shares)
         ctx.save_for_backward(half_slope)
         ctx.mark_non_differentiable(power)
         return total, power
@@ -81,7 +96,7 @@ class _WeightedPower(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient (b,) of the sum -> that of the projected terms."""
         (half_slope,) = ctx.saved_tensors
-        return -2 * gradient[:, None] * half_slope, None, None, None, None, None
+        return -2 * gradient[:, None] * half_slope, None, None, None, None, None, None
 
 
 class _Strain(torch.autograd.Function):

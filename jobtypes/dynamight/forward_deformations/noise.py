@@ -20,24 +20,25 @@ class ShellPower:
         self.band = band
         self._terms_per_shell: dict[int, Tensor] = {}
 
-    def add(self, terms: Tensor, group: Tensor) -> None:
-        """Add the terms (b, q) of images of optics groups (b,)."""
-        power = terms.real.square() + terms.imag.square()
+    def add(self, terms: Tensor, group: Tensor, shares: Tensor) -> None:
+        """Add the terms (b, q) of images of optics groups (b,), each with its share (b,)."""
+        power = shares[:, None] * (terms.real.square() + terms.imag.square())
         # whole images are quick to add up; shell by shell only their sum is
-        self.add_sums(power.new_zeros(len(self.total), terms.shape[1]).index_add_(0, group, power), group)
+        of_groups = power.new_zeros(len(self.total), terms.shape[1]).index_add_(0, group, power)
+        self.add_sums(of_groups, group, shares)
 
-    def add_sums(self, of_groups: Tensor, group: Tensor) -> None:
-        """Add images of optics groups (b,) whose squared moduli were summed up for each group: (groups, q)."""
+    def add_sums(self, of_groups: Tensor, group: Tensor, shares: Tensor) -> None:
+        """Add images of optics groups (b,); their squared moduli, times shares (b,), were summed up by group: (groups, q)."""
         n_terms = of_groups.shape[1]
         if n_terms not in self._terms_per_shell:
             self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
         self.total.index_add_(1, self.band.shells[:n_terms], of_groups.double())
-        self.count.index_add_(0, group, self._terms_per_shell[n_terms].expand(len(group), -1))
+        self.count.index_add_(0, group, shares.double()[:, None] * self._terms_per_shell[n_terms])
 
     def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:
-        """Old (groups, shells) noise power moved by `share` towards the mean, where there is one."""
+        """Old (groups, shells) noise power moved by `share` towards the mean, where there is as much as one term of an image."""
         mean = (self.total / self.count.clamp(min=1)).to(noise_power)
-        seen = self.count > 0
+        seen = self.count >= 1
         return torch.where(seen, (1 - share) * noise_power + share * mean, noise_power)
 
     def state(self) -> dict[str, Tensor]:
@@ -50,7 +51,9 @@ class ShellPower:
         self.count.copy_(state["power_count"])
 
 
-def image_power(observations: Observations, n_groups: int, training: Tensor, n_images: int = 2000) -> Tensor:
+def image_power(
+    observations: Observations, n_groups: int, training: Tensor, n_images: int = 2000, *, shares: Tensor | None = None
+) -> Tensor:
     """(groups, shells) mean power of images: the first guess of the noise, of which the signal is a small part.
 
     Parameters
@@ -63,10 +66,14 @@ def image_power(observations: Observations, n_groups: int, training: Tensor, n_i
         Indices of the particles that train, of which the first `n_images` are looked at.
     n_images
         At most so many.
+    shares : (n_h,)
+        By which each particle counts; None: all alike.
     """
+    shares = torch.ones(len(observations), device=observations.device) if shares is None else shares
     power = ShellPower(n_groups, observations.band)
     for part in training[:n_images].split(256):
-        power.add(observations.terms(part), observations.group[part].to(observations.device))
+        group = observations.group[part].to(observations.device)
+        power.add(observations.terms(part), group, shares[part.to(shares.device)])
     everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)
     # shell 0 is not in the band, and a group may have no image among the first
     everything = torch.where(everything > 0, everything, everything[everything > 0].mean())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.team import Team
+from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
@@ -84,8 +85,8 @@ class PosteriorStage:
         return [torch.arange(first, min(first + size, n_particles)) for first in range(done, n_particles, size)]
 
     def _training_latents(self) -> Tensor:
-        """(p, d) on the compute device."""
-        return self.training.kept(self.training.training).mean
+        """(p, d) of particles that are the molecule, on the compute device."""
+        return self.training.kept(self.training.model.quality.good(self.training.training)).mean
 
     def _refine(self, index: Tensor, plan: EpochPlan, n_terms: int, others: Representatives) -> None:
         training = self.training
@@ -103,6 +104,10 @@ class PosteriorStage:
         )
         training.model.poses.corrections[batch.index] = corrections
         training.keep(index, posterior)
+        if training.judges:
+            matrices, shifts = training.model.poses(batch.index, batch.matrices, batch.shifts)
+            points = training.model.deformed(posterior.mean)
+            training.judge(batch, training.model.project(points, matrices, shifts, training.projector, n_terms), n_terms)
         self.refined += len(index)
 
     def _set_motion_power(self) -> None:
@@ -171,10 +176,10 @@ def work_out_posteriors(
 
 
 @torch.no_grad()
-def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> tuple[float, float]:
-    """Log evidence per held-out particle for motion against none, and its standard error; once all are worked out.
+def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence:
+    """What the held-out particles say of the half set's motion, once all are worked out.
 
-    Both are 0 of fewer than two particles.
+    Images of something else than the molecule have no say.
 
     Parameters
     ----------
@@ -185,7 +190,7 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> tuple[fl
     """
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     parts = [torch.zeros(0)]
-    for index in training.held_out.split(training.settings.batch_size):
+    for index in training.model.quality.good(training.held_out).split(training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
         parts.append(
             evidence_of_motion(
@@ -198,7 +203,4 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> tuple[fl
                 prior_weight=plan.kl_weight,
             ).cpu()
         )
-    values = torch.cat(parts).double()
-    if len(values) < 2:
-        return 0.0, 0.0
-    return float(values.mean()), float(values.std() / len(values) ** 0.5)
+    return Evidence.of(torch.cat(parts))

@@ -26,13 +26,15 @@ from jobtypes.dynamight.forward_deformations.continuation import (
     with_split,
 )
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
-from jobtypes.dynamight.forward_deformations.held_out_latents import latents_by_other
+from jobtypes.dynamight.forward_deformations.evidence import Evidence, Finding
+from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
 from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.quality import LEAST_QUALITY
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import write_forward_outputs
@@ -40,8 +42,6 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
-
-SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
 
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
@@ -230,37 +230,43 @@ def _finish(
 ) -> None:
     """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
     halves = {half: stage.training for half, stage in stages.items()}
-    by_other = _latents_by_other(halves, plan, job, team)
-    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half]} for half, state in _states(stages).items()})
-    motions = team.merged({half: _motion_in_words(half, training, plan) for half, training in halves.items()})
+    by_other = _seen_by_other(halves, plan, job, team)
+    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half][0]} for half, state in _states(stages).items()})
+    crossed = team.merged({half: evidence for half, (_, evidence) in by_other.items()})
+    words = {
+        half: [*_quality_in_words(half, training), _finding(half, training, plan, crossed).sentence()]
+        for half, training in halves.items()
+    }
+    findings = team.merged(words)
     if states is None or writer is None:
         return
     path = writer.save(states, history, finished=True)
     for scratch in job.directory.glob(layout.SPECTRA_PATTERN):
         scratch.unlink()
     _write_outputs(history, job)
-    for sentence in motions.values():
-        job.report(sentence)
+    for sentences in findings.values():
+        for sentence in sentences:
+            job.report(sentence)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
 
 
-def _latents_by_other(
+def _seen_by_other(
     halves: dict[int, HalfTraining], plan: TrainingPlan, job: RunningJob, team: Team
-) -> dict[int, torch.Tensor]:
-    """For each half set of this process what `latents_by_other` says; the models, which are final, are exchanged for it."""
+) -> dict[int, tuple[torch.Tensor, Evidence]]:
+    """For each half set of this process what `seen_by_other` says; the models, which are final, are exchanged for it."""
     models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
-    latents = {}
+    seen = {}
     for half, training in halves.items():
 
-        def after_batch(seen: int, half: int = half, training: HalfTraining = training) -> None:
-            job.progress(f"held-out particles of half {half}", seen, len(training.held_out), "particles")
+        def after_batch(done: int, half: int = half, training: HalfTraining = training) -> None:
+            job.progress(f"held-out particles of half {half}", done, len(training.held_out), "particles")
             job.check_abort()
             team.hear()
 
         (state,) = (state for number, state in models.items() if number != half)
         other = build_model(state, checkpoint_settings(plan)).to(training.observations.device).eval()
-        latents[half] = latents_by_other(training, other, plan.epoch(training.epochs_done - 1), after_batch)
-    return latents
+        seen[half] = seen_by_other(training, other, plan.epoch(training.epochs_done - 1), after_batch)
+    return seen
 
 
 def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
@@ -278,13 +284,26 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *
     return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
 
 
-def _motion_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:
-    """What was found in one half set; motion counts where particles that trained nothing are more likely with it."""
-    evidence, error = mean_evidence_of_motion(training, plan.epoch(training.epochs_done - 1))
-    found = f"held-out particles are more likely with it than without by {evidence:+.1f} ± {error:.1f} log-likelihood units each"
-    if evidence < SURE_ERRORS * error or evidence <= 0:
-        return f"Half {half}: no motion was found; what was learned is {training.rms_motion():.2f} A rms, and {found}."
-    return (
-        f"Half {half}: the density moves by {training.rms_motion():.1f} A rms, its most mobile tenth by "
-        f"{float(training.motion_power.quantile(0.9).sqrt()):.1f} A or more; {found}."
+def _quality_in_words(half: int, training: HalfTraining) -> list[str]:
+    """What the particles of one half set are; nothing of a training that does not judge them."""
+    if not training.judges:
+        return []
+    quality = training.model.quality
+    junk = float((quality.probability <= LEAST_QUALITY).double().mean())
+    spread = float(quality.scale_spread / quality.mean_scale)
+    return [
+        f"Half {half}: {100 * junk:.1f} % of the images are something else than the molecule at its pose (quality of at most "
+        f"{LEAST_QUALITY:g}; they count for little or nothing); the signal of the others scatters by {100 * spread:.0f} %."
+    ]
+
+
+def _finding(half: int, training: HalfTraining, plan: TrainingPlan, crossed: dict[int, Evidence]) -> Finding:
+    """What was found in one half set; `crossed`: by half set, what its held-out particles say of the other half's motion."""
+    (of_other,) = (evidence for number, evidence in crossed.items() if number != half)
+    return Finding(
+        half=half,
+        rms_motion_angstroms=training.rms_motion(),
+        mobile_tenth_angstroms=float(training.motion_power.quantile(0.9).sqrt()),
+        own=mean_evidence_of_motion(training, plan.epoch(training.epochs_done - 1)),
+        of_other=of_other,
     )

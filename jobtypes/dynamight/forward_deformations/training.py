@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
+from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
 from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
-from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
 from jobtypes.dynamight.model.displacement import Frame
@@ -23,6 +24,7 @@ from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.quality import QualitySums
 from relion_jobs.contract.errors import JobFailed
 
 # Learning rates of Adam, each in the unit of its parameters.
@@ -71,7 +73,7 @@ class HalfTraining:
     ----------
     model, observations, projector
         What is trained, and on what.
-    training, held_out
+    training, held_out : (p,), (m,)
         Indices (within the half) of the particles that train, and of those that never do.
     settings
         How.
@@ -84,14 +86,16 @@ class HalfTraining:
         Whole epochs.
     stop_rule, stopped
         Whether this half's held-out particles have stopped improving.
-    latent_mean, latent_log_variance
-        (n_h, d) posterior of every particle as of the last time it was seen, on the CPU.
+    latent_mean, latent_log_variance : (n_h, d)
+        Posterior of every particle as of the last time it was seen, on the CPU.
     graph
         Neighbours for the strain.
     pose_prior_is_due
         Whether nothing is known yet of how far the poses of these images are off.
-    motion_power
-        (n,) running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
+    judges
+        Whether particles count by their quality; not in a training that was begun before they did.
+    motion_power : (n,)
+        Running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
         How far the epoch under way is; None between epochs.
     """
@@ -126,6 +130,7 @@ class HalfTraining:
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
         self.graph = ElasticGraph.of(g.positions, generator)
         self.pose_prior_is_due = True
+        self.judges = True
         self.epochs_done = 0
         self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
@@ -161,7 +166,7 @@ class HalfTraining:
                 self._learn(batch, plan, progress, n_terms, frame)
                 if leave() and progress.seen < len(progress.order):
                     yield None
-            yield self._end_epoch(progress)
+            yield self._end_epoch(progress, n_terms)
 
     def run_epoch(self, plan: EpochPlan, leave: Callable[[], bool]) -> dict[str, float] | None:
         """`run` a single epoch, or the rest of it where it was left: its figures; None where it is left (again)."""
@@ -174,14 +179,33 @@ class HalfTraining:
     def _learn(self, batch: ObservedBatch, plan: EpochPlan, progress: EpochProgress, n_terms: int, frame: Frame) -> None:
         """Take one step on a batch, and count it."""
         corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
-        losses, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
+        quality = self.model.quality.probability[batch.index]  # of before this step
+        losses, projected, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
         objective = losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
-        progress.residual_power.add_sums(residual_power, batch.group)
-        progress.add(len(batch.index), self._step({"loss": objective, **losses}, batch, corrections, plan))
+        progress.residual_power.add_sums(residual_power, batch.group, quality)
+        if progress.qualities is not None:
+            progress.qualities.add(*self.judge(batch, projected.detach(), n_terms))
+        figures = {"loss": objective, **losses, "quality": quality}
+        progress.add(len(batch.index), self._step(figures, batch, corrections, plan))
 
-    def _end_epoch(self, progress: EpochProgress) -> dict[str, float]:
-        """Learn the noise from what is left of the images; returns the figures per particle."""
-        self.model.noise_power.copy_(progress.residual_power.update(self.model.noise_power, share=0.5))
+    def judge(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
+        """Work out quality and scale of a batch from its projections (b, q) without CTF; returns what to `QualitySums.add`."""
+        fraction, band = self.settings.independent_fraction, self.observations.band
+        sums = shell_sums(self.model, band, batch, projected, n_terms=n_terms, independent_fraction=fraction)
+        return self.model.quality.judge(batch.index, sums)
+
+    def learn_quality(self, sums: QualitySums, n_terms: int) -> None:
+        """Take what the judgements of many particles, by their first terms, say about all."""
+        terms = torch.zeros_like(self.model.quality.typical)
+        self.model.quality.learn(sums, terms.index_add_(0, self.observations.band.shells[:n_terms], self._weights(n_terms)))
+
+    def _end_epoch(self, progress: EpochProgress, n_terms: int) -> dict[str, float]:
+        """Learn the noise from what is left of the images, and how qualities scatter; returns the figures per particle."""
+        before = self.model.noise_power.clone()
+        self.model.noise_power.copy_(progress.residual_power.update(before, share=0.5))
+        if progress.qualities is not None:
+            self.learn_quality(progress.qualities, n_terms)
+            self.model.quality.follow_noise(before, self.model.noise_power)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise self._diverged()  # before it is saved
         self.progress = None
@@ -196,6 +220,8 @@ class HalfTraining:
 
     def _begin_epoch(self, plan: EpochPlan, n_terms: int) -> EpochProgress:
         g = self.model.gaussians
+        if self.judges and not self.model.quality.is_ready:
+            self._judge_first(plan, n_terms)
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
@@ -206,9 +232,23 @@ class HalfTraining:
         self.progress = EpochProgress(
             order=self.training[torch.randperm(len(self.training), generator=self.generator)],
             residual_power=ShellPower(len(self.model.noise_power), self.observations.band),
+            qualities=self._no_qualities() if self.judges else None,
             totals={},
         )
         return self.progress
+
+    def _judge_first(self, plan: EpochPlan, n_terms: int) -> None:
+        FirstJudgement(
+            self.model,
+            self.observations,
+            self.projector,
+            n_terms=n_terms,
+            independent_fraction=self.settings.independent_fraction,
+            latents=self.latent_mean if self.epochs_done and plan.deforms else None,
+        ).run(self.training)
+
+    def _no_qualities(self) -> QualitySums:
+        return QualitySums.none(len(self.model.quality.typical), self.observations.device)
 
     def _pose_prior_is_due(self) -> bool:
         """In the first epoch, and in every one that completes so many more visits."""
@@ -217,7 +257,8 @@ class HalfTraining:
 
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
         """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
-        sample = self.training[torch.randperm(len(self.training), generator=self.generator)[:POSE_SAMPLE]]
+        training = self.model.quality.good(self.training)
+        sample = training[torch.randperm(len(training), generator=self.generator)[:POSE_SAMPLE]]
         parts = []
         for index in sample.split(self.settings.batch_size):
             batch = self.observations.batch(index, n_terms)
@@ -242,30 +283,36 @@ class HalfTraining:
         plan: EpochPlan,
         n_terms: int,
         frame: Frame,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Every term of the objective (b,), and the power of the residuals (groups, q)."""
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Every term of the objective (b,), the projections (b, q), and the power of the residuals (groups, q).
+
+        Terms and power count each particle by its quality, as it was before this step.
+        """
         model = self.model
+        quality = model.quality.probability[batch.index]
         matrices, shifts = corrected(corrections, batch.matrices, batch.shifts)
         pose_penalty = model.poses.penalty(corrections)
         points = model.at_rest(len(batch.index))
         zero = pose_penalty.new_zeros(len(batch.index))
-        losses = {"kl": zero, "strain": zero, "pose": pose_penalty}
+        losses = {"kl": zero, "strain": zero, "pose": quality * pose_penalty}
         if plan.deforms:
             posterior = model.encode(batch, self.projector, n_terms, (matrices.detach(), shifts.detach()))
             points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
             edges = self.graph.of_step(self.visits // self.settings.batch_size)
-            losses["kl"] = posterior.divergence()
-            losses["strain"] = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend).mean().expand_as(zero)
+            losses["kl"] = quality * posterior.divergence()
+            stretched = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend)
+            losses["strain"] = (quality[:STRAIN_SAMPLE] * stretched).mean().expand_as(zero)
             self._remember(batch, posterior, points)
         projected = model.project(points, matrices, shifts, self.projector, n_terms)
-        losses["data"], residual_power = self._misfit(batch, projected, n_terms)
-        return losses, residual_power
+        misfit, residual_power = self._misfit(batch, projected, n_terms)
+        return {**losses, "data": quality * misfit}, projected, residual_power
 
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
-        """See `data_misfit`."""
+        """See `data_misfit`; particles have their quality as their share in the power."""
         precision = self.model.precision(self.observations.band, n_terms)
         weights = self._weights(n_terms) * precision
-        return data_misfit(batch.spectra, projected, batch.ctf, weights, batch.group, self.projector.backend)
+        quality, transfer = self.model.quality.probability[batch.index], self.model.transfer(batch, n_terms)
+        return data_misfit(batch.spectra, projected, transfer, weights, batch.group, quality, self.projector.backend)
 
     def _weights(self, n_terms: int) -> Tensor:
         """(q,) how many independent terms each counts for."""
@@ -297,20 +344,20 @@ class HalfTraining:
     def _remember(self, batch: ObservedBatch, posterior: Posterior, points: Deformed) -> None:
         self.keep(batch.index.cpu(), posterior)
         share = 1 / MOTION_MEMORY_STEPS
-        self.motion_power.mul_(1 - share).add_(
-            share * mean_squared_displacement(points.coefficients.detach(), points.basis.detach())
-        )
+        quality = self.model.quality.probability[batch.index][:, None]
+        of_batch = mean_squared_displacement(quality.sqrt() * points.coefficients.detach(), points.basis.detach())
+        self.motion_power.mul_(1 - share).add_(share * of_batch)
 
     @torch.no_grad()
     def held_out_objective(self, plan: EpochPlan) -> float:
-        """Minus the log likelihood of the held-out particles at their posterior means, per particle.
+        """Minus the log likelihood of the held-out particles at their posterior means, per particle, each by its quality.
 
         It includes the noise's own normalisation, so that epochs of one resolution compare whatever their noise spectra.
         """
         model = self.model.eval()
         band = self.observations.band
         n_terms = band.n_terms(plan.resolution_angstroms)
-        total = 0.0
+        total, count = 0.0, 0.0
         basis = model.field.basis_at_gaussians(model.gaussians.positions)  # of all batches
         log_noise = model.noise_power[:, band.shells[:n_terms]].log()
         for index in self.held_out.split(self.settings.batch_size):
@@ -321,10 +368,16 @@ class HalfTraining:
                 points = model.deformed(posterior.mean, basis)
                 self.keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
-            misfit, _ = self._misfit(batch, model.project(points, matrices, shifts, self.projector, n_terms), n_terms)
+            projected = model.project(points, matrices, shifts, self.projector, n_terms)
+            # nothing is learned of it; once the stop rule counts, qualities stay, so that its epochs compare
+            if self.judges and plan.kl_weight < FULL_KL_WEIGHT:
+                self.judge(batch, projected, n_terms)
+            misfit, _ = self._misfit(batch, projected, n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
-            total += float((misfit + normalisation).sum())
-        return total / max(1, len(self.held_out))
+            quality = model.quality.probability[batch.index]
+            total += float((quality * (misfit + normalisation)).sum())
+            count += float(quality.sum())
+        return total / count if count else 0.0
 
     def keep(self, index: Tensor, posterior: Posterior) -> None:
         """Remember the posterior of some particles (b,), an index on the CPU."""
@@ -350,6 +403,7 @@ class HalfTraining:
             "epochs_done": self.epochs_done,
             **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
+            "judges": self.judges,
             "stop_rule": self.stop_rule.state(),
             "stopped": self.stopped,
             "rows": torch.from_numpy(self.observations.rows),
@@ -365,7 +419,7 @@ class HalfTraining:
         device = self.observations.device
         field.set_anchors(saved["field.anchors"].to(device), saved["field.anchor_weights"].to(device))
         field.mask = torch.zeros_like(saved["field.mask"], device=device)
-        self.model.load_state_dict(state["model"])
+        self.model.take(state["model"])
         self.networks.load_state_dict(state["networks"])
         self.generator.set_state(state["generator"].cpu())
         self.latent_mean.copy_(state["latent_mean"])
@@ -373,6 +427,7 @@ class HalfTraining:
         self.motion_power.copy_(state["motion_power"])
         self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
+        self.judges = state.get("judges", False)
         self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
         self.stop_rule.restore(state["stop_rule"])
         progress = state["progress"]

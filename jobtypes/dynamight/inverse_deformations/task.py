@@ -91,7 +91,7 @@ def start_training(
     """
     seed = 2 * seed + part.half
     box_length_angstroms = forward.box * forward.pixel_size_angstroms
-    trained = torch.from_numpy(~part.held_out).to(part.latent_mean.device)
+    trained = torch.from_numpy(~part.held_out).to(part.latent_mean.device) & part.good
     if not bool(trained.any()):
         trained = torch.ones_like(trained)
     latents = part.latent_mean[trained]

@@ -67,7 +67,7 @@ class Backend(Protocol):
         """Forces (b, 3, e), times the weight (b,) of each particle, added at first ends, taken off at second ones: (b, 3, n)."""
 
     def weighted_power(
-        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor
+        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted power of the residuals observed - transfer projected.
 
@@ -81,12 +81,14 @@ class Backend(Protocol):
             Of the terms, for each optics group.
         group : (b,)
             Row of the weights of each particle.
+        shares : (b,)
+            Of each particle in the power of its group.
 
         Returns
         -------
         (b,), (b, q), (groups, q)
             The weighted sum over the terms; minus half its gradient by the projected terms; sum of the power over the particles
-            of each group, without weights.
+            of each group, without weights but with shares.
         """
 
 

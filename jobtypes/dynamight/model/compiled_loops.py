@@ -74,11 +74,11 @@ class CompiledLoops:
         return totals
 
     def weighted_power(
-        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor
+        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Backend`."""
         total, half_slope = transfer.new_empty(len(transfer)), torch.empty_like(projected)
-        particles = (_as_real(observed), _as_real(projected), transfer, group, total, torch.view_as_real(half_slope))
+        particles = (_as_real(observed), _as_real(projected), transfer, group, shares, total, torch.view_as_real(half_slope))
         power = loops.over_particles(loops.weighted_power, particles, weights, len(weights))
         return total, half_slope, torch.from_numpy(sum(power))
 

@@ -15,6 +15,7 @@ from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.quality import ParticleQuality
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Posterior:
 
 
 class HalfModel(nn.Module):
-    """Gaussians, displacement field, encoder and poses of one half set.
+    """Gaussians, displacement field and encoder of one half set, and poses and quality of its particles.
 
     Attributes
     ----------
-    noise_power
-        (groups, shells) expected squared modulus of a Fourier term of the masked noise, per optics group and shell.
+    noise_power : (groups, shells)
+        Expected squared modulus of a Fourier term of the masked noise, per optics group and shell.
     """
 
     noise_power: Tensor
@@ -51,6 +52,12 @@ class HalfModel(nn.Module):
         super().__init__()
         self.gaussians, self.field, self.encoder, self.poses = gaussians, field, encoder, poses
         self.register_buffer("noise_power", noise_power)
+        self.quality = ParticleQuality(len(poses.corrections), noise_power.shape[1])
+
+    def take(self, state: dict[str, Tensor]) -> None:
+        """Load a state dict; in one from before particles were judged, all count as the molecule."""
+        unjudged = {f"quality.{name}": value for name, value in self.quality.state_dict().items()}
+        self.load_state_dict(unjudged | state)
 
     def displacement(self, latent: Tensor, points: Tensor | None = None) -> Tensor:
         """Displacements (b, m, 3) in A of points (m, 3) in A, the Gaussians by default, at latents (b, d)."""
@@ -83,6 +90,10 @@ class HalfModel(nn.Module):
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
         return (terms * transfer).sum(1) if len(transfer) > 1 else terms[:, 0] * transfer[0]  # such a sum would be another pass
 
+    def transfer(self, batch: ObservedBatch, n_terms: int) -> Tensor:
+        """(b, q) factor between a projection's term and the observed one: the CTF times the particle's scale."""
+        return batch.ctf[:, :n_terms] * self.quality.scale[batch.index][:, None]
+
     def precision(self, band: Band, n_terms: int) -> Tensor:
         """(groups, q) inverse noise power of each of the first `n_terms` terms, per optics group."""
         return (1 / self.noise_power)[:, band.shells[:n_terms]]
@@ -99,9 +110,10 @@ class HalfModel(nn.Module):
         with torch.no_grad():
             matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
             consensus = self.project(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
-            difference = batch.spectra[:, :n_terms] - batch.ctf[:, :n_terms] * consensus
+            transfer = self.transfer(batch, n_terms)
+            difference = batch.spectra[:, :n_terms] - transfer * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio
-            difference = difference * batch.ctf[:, :n_terms] * self.precision(projector.band, n_terms).sqrt()[batch.group]
+            difference = difference * transfer * self.precision(projector.band, n_terms).sqrt()[batch.group]
             images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
         return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts, projector.backend))
 

@@ -39,10 +39,10 @@ class Representatives:
 
     Attributes
     ----------
-    latents
-        (k, d).
-    shares
-        (k,) share of the particles that each stands for.
+    latents : (k, d)
+        Of the states.
+    shares : (k,)
+        Share of the particles that each stands for.
     """
 
     latents: Tensor
@@ -143,10 +143,10 @@ def _mean_over_maxima(
 
     Parameters
     ----------
-    latent, covariance, log_weight
-        (b, d), (b, d, d), (b,) of the maximum.
-    others, log_weights
-        States, and their weights (b, k); those within reach of the maximum are part of it.
+    latent : (b, d); covariance : (b, d, d); log_weight : (b,)
+        Of the maximum.
+    others, log_weights : k states, (b, k)
+        States, and the logarithms of their weights; those within reach of the maximum are part of it.
     """
     away = others.latents - latent[:, None]  # (b, k, d)
     squared_distance = (torch.linalg.solve(covariance, away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
@@ -230,7 +230,7 @@ class _Target:
         self._model, self._batch, self._projector, self._n_terms = model, batch, projector, n_terms
         self._move_poses = move_poses
         self._n_latent = model.encoder.mean.out_features
-        self._ctf, self._observed = batch.ctf[:, :n_terms], batch.spectra[:, :n_terms]
+        self._transfer, self._observed = model.transfer(batch, n_terms), batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
         weights = projector.band.weights[:n_terms]
         self._weight = independent_fraction * model.precision(projector.band, n_terms)[batch.group] * weights
@@ -259,7 +259,7 @@ class _Target:
         latent, corrections = self.split(unknown)
         matrices, shifts = corrected(corrections, self._batch.matrices, self._batch.shifts)
         points = self._model.deformed(latent, self._basis)
-        return self._ctf * self._model.project(points, matrices, shifts, self._projector, self._n_terms)
+        return self._transfer * self._model.project(points, matrices, shifts, self._projector, self._n_terms)
 
     def misfit(self, predicted: Tensor) -> Tensor:
         """(b,) minus the log likelihood, up to a constant."""

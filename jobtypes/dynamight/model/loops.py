@@ -345,6 +345,7 @@ def weighted_power(
     projected: _Array,
     transfer: _Array,
     group: _Array,
+    shares: _Array,
     totals: _Array,
     half_slopes: _Array,
     weights: _Array,
@@ -360,6 +361,8 @@ def weighted_power(
         CTF, real.
     group : (b,)
         Row of the weights of each particle.
+    shares : (b,)
+        Of each particle in the power of its group.
     totals : (b,)
         Result: sum over the terms.
     half_slopes : (b, q, 2)
@@ -372,18 +375,18 @@ def weighted_power(
     Returns
     -------
     (n_groups, q)
-        Power of the residuals of each group, without weights.
+        Power of the residuals of each group, without weights but with shares.
     """
     power = np.zeros((n_groups, observed.shape[1]), observed.dtype)
     for i in range(len(observed)):
         seen, given, factor, half_slope = observed[i], projected[i], transfer[i], half_slopes[i]
-        weight, of_group = weights[group[i]], power[group[i]]
+        weight, of_group, share = weights[group[i]], power[group[i]], shares[i]
         total = observed.dtype.type(0)
         for k in range(len(factor)):
             real = seen[k, 0] - factor[k] * given[k, 0]
             imaginary = seen[k, 1] - factor[k] * given[k, 1]
             squared = real * real + imaginary * imaginary
-            of_group[k] += squared
+            of_group[k] += share * squared
             total += weight[k] * squared
             scale = weight[k] * factor[k]
             half_slope[k, 0], half_slope[k, 1] = scale * real, scale * imaginary

@@ -30,14 +30,16 @@ class Band:
 
     Attributes
     ----------
-    harmonics
-        (Q, 2) integer frequencies kx >= 0, ky of the half plane, as multiples of 1 / box length.
-    frequencies
-        (Q, 2) in 1/A. squared_frequencies (Q,) in 1/A^2.
-    shells
-        (Q,) integer radius. radius (Q,), on the CPU.
-    weights
-        (Q,) 1 for a term that stands for itself and its conjugate, 1/2 where both are in the half plane: a sum with these
+    harmonics : (Q, 2)
+        Integer frequencies kx >= 0, ky of the half plane, as multiples of 1 / box length.
+    frequencies : (Q, 2) 1/A
+    squared_frequencies : (Q,) 1/A^2
+    shells : (Q,)
+        Integer radius.
+    radius : (Q,)
+        On the CPU.
+    weights : (Q,)
+        1 for a term that stands for itself and its conjugate, 1/2 where both are in the half plane: a sum with these
         weights counts every independent term of a real image once.
     """
 
@@ -94,16 +96,18 @@ class ObservedBatch:
 
     Attributes
     ----------
-    index
-        (b,) place of each particle in its half's `Observations`.
-    spectra
-        (b, q) complex Fourier terms of the masked images, unnormalised, phase origin at the box centre: the first of the band.
-    ctf
-        (b, q) factor between a projection's term and the observed one.
-    matrices
-        (b, 3, 3) input rotations. shifts (b, 2) input shift of the projection in A.
-    group
-        (b,) optics group.
+    index : (b,)
+        Place of each particle in its half's `Observations`.
+    spectra : (b, q) complex
+        Fourier terms of the masked images, unnormalised, phase origin at the box centre: the first of the band.
+    ctf : (b, q)
+        Factor between a projection's term and the observed one.
+    matrices : (b, 3, 3)
+        Input rotations.
+    shifts : (b, 2) A
+        Input shift of the projection.
+    group : (b,)
+        Optics group.
     """
 
     index: Tensor
@@ -129,8 +133,8 @@ class Observations:
         The particles, and the (n_h,) rows of this half.
     band
         Fourier terms to keep.
-    mask
-        (N, N) soft mask of the images.
+    mask : (N, N)
+        Soft mask of the images.
     device
         Where batches go.
     scratch
@@ -138,10 +142,10 @@ class Observations:
 
     Attributes
     ----------
-    spectra
-        (n_h, Q, 2) float16, real and imaginary parts over `scale`.
-    scale
-        (n_h,).
+    spectra : (n_h, Q, 2) float16
+        Real and imaginary parts over `scale`.
+    scale : (n_h,)
+        The largest term of each image over what it is stored as.
 
     Raises
     ------
@@ -285,8 +289,8 @@ def image_mask(
 
     Returns
     -------
-    tuple
-        (N, N) mask; diameter of its flat part in A.
+    (N, N), float
+        Mask; diameter of its flat part in A.
 
     Raises
     ------

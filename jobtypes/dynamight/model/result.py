@@ -20,6 +20,7 @@ from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
+from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight forward deformations", 4
@@ -49,6 +50,9 @@ class HalfResult:
         Refined shifts of the projection.
     rms_displacement : (n_h,) A
         Rms displacement of each particle's Gaussians, each counted the same, from the consensus.
+    quality, scale : (n_h,)
+        Probability that each image is the molecule at its pose, 1 where the training judged nothing; and the strength of its
+        signal if it is, 1 on average.
     latent_by_other : (m, d)
         Latents that the other half's model gives to the held-out particles, in their order; None before the training has
         ended.
@@ -63,7 +67,14 @@ class HalfResult:
     angles_matrices: Tensor
     shifts_angstroms: Tensor
     rms_displacement: Tensor
+    quality: Tensor
+    scale: Tensor
     latent_by_other: Tensor | None = None
+
+    @property
+    def good(self) -> Tensor:
+        """(n_h,) bool, on the device: rather the molecule than not; all of them where none is."""
+        return rather_good(self.quality)
 
 
 @dataclass(frozen=True)
@@ -214,7 +225,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     # tensors whose size is not known beforehand
     model.field.set_anchors(state["field.anchors"], state["field.anchor_weights"])
     model.field.mask = torch.zeros_like(state["field.mask"])
-    model.load_state_dict(state)
+    model.take(state)
     return model
 
 
@@ -234,7 +245,9 @@ def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], dev
     matrices, shifts = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
-    _centre(model, latent_mean[~part["held_out"].to(device)])
+    trained = ~part["held_out"].to(device)
+    good = trained & model.quality.is_good
+    _centre(model, latent_mean[good if bool(good.any()) else trained])
     # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
     basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
     gram = basis @ basis.T / len(model.gaussians.positions)
@@ -250,5 +263,7 @@ def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], dev
         angles_matrices=matrices,
         shifts_angstroms=shifts,
         rms_displacement=power.sqrt(),
+        quality=model.quality.probability,
+        scale=model.quality.scale,
         latent_by_other=part[LATENT_BY_OTHER].to(device) if LATENT_BY_OTHER in part else None,
     )

@@ -83,13 +83,13 @@ class WholeTensors:
         return totals.index_add_(2, first, weighted).index_add_(2, second, weighted, alpha=-1)
 
     def weighted_power(
-        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor
+        self, observed: Tensor, projected: Tensor, transfer: Tensor, weights: Tensor, group: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Backend`."""
         residual = observed - transfer * projected
         squared = residual.real.square() + residual.imag.square()
         weight = weights[group]
-        power = torch.zeros_like(weights).index_add_(0, group, squared)
+        power = torch.zeros_like(weights).index_add_(0, group, shares[:, None] * squared)
         return (weight * squared).sum(1), weight * transfer * residual, power
 
 

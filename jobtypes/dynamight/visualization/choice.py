@@ -34,6 +34,8 @@ class Choice:
         Ranges: dimension or main motion from 1, lowest, highest; of motions in A.
     displacement, error
         Lowest and highest rms displacement, and disagreement of the halves, in A; None: any.
+    quality
+        Lowest and highest probability that an image is the molecule at its pose; None: any.
     clusters, n_clusters
         Numbers from 1; None: the clusters of the last visualization.
     polygon, embedding, axes
@@ -48,6 +50,7 @@ class Choice:
     motions: list[list[float]]
     displacement: list[float] | None
     error: list[float] | None
+    quality: list[float] | None
     clusters: list[int]
     n_clusters: int | None
     polygon: Path | None
@@ -66,9 +69,9 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
     """
     if choice.half_set != 0 and choice.error:
         raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
-    conditions = (choice.latents, choice.motions, choice.displacement, choice.clusters, choice.polygon)
+    conditions = (choice.latents, choice.motions, choice.displacement, choice.quality, choice.clusters, choice.polygon)
     if choice.half_set != 0 and not any(conditions):
-        raise UserError("No condition is given; choose by --latent, --motion, --displacement, --cluster or --polygon.")
+        raise UserError("No condition is given; choose by --latent, --motion, --displacement, --quality, --cluster or --polygon.")
     session = Session(job_directory, forward, choice.half_set or 1)
     chosen = _chosen(session, choice)
     rows = session.part.rows[chosen]
@@ -93,6 +96,8 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
             chosen &= in_range(values[:, int(dimension) - 1], *_ordered((low, high), what))
     if choice.displacement:
         chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(choice.displacement, "displacement"))
+    if choice.quality:
+        chosen &= in_range(part.quality.cpu().numpy(), *_ordered(choice.quality, "quality"))
     if choice.clusters:
         chosen &= _in_clusters(session, choice)
     if choice.polygon:

@@ -23,6 +23,8 @@ PARTICLE_COLOURINGS = (
     "pose",
     "shift",
     "cluster",
+    "quality",
+    "scale",
     "held-out error",
 )
 GAUSSIAN_COLOURINGS = ("displacement", "amplitude", "width", "position")
@@ -98,7 +100,7 @@ def location_of_motion(part: HalfResult) -> NDArray[np.float64]:
 
 def _centred(part: HalfResult) -> Tensor:
     coefficients = part.model.field.coefficients(part.latent_mean)
-    return coefficients - coefficients.mean(0)
+    return coefficients - coefficients[part.good].mean(0)
 
 
 def viewing_directions(part: HalfResult) -> NDArray[np.float64]:
@@ -162,6 +164,10 @@ def colour_particles(
             return Colouring(name, "length of the shift (Å)", part.shifts_angstroms.norm(dim=1).cpu().double().numpy())
         case "cluster":
             return Colouring(name, "cluster", clusters.astype(np.float64) + 1, is_category=True)
+        case "quality":
+            return Colouring(name, "quality (probability of the molecule)", part.quality.cpu().double().numpy())
+        case "scale":
+            return Colouring(name, "scale of the signal", part.scale.cpu().double().numpy())
         case "held-out error":
             return Colouring(name, "disagreement of the halves (Å)", held_out_error())
     raise ValueError(f"no colouring {name}; known are {', '.join(PARTICLE_COLOURINGS)}")

@@ -210,6 +210,8 @@ def open_view(choice: str, forward: ForwardResult, job_directory: Path) -> HalfV
         angles_matrices=part.angles_matrices[chosen],
         shifts_angstroms=part.shifts_angstroms[chosen],
         rms_displacement=part.rms_displacement[chosen],
+        quality=part.quality[chosen],
+        scale=part.scale[chosen],
     )
     halves = {**forward.halves, half: restricted}
     return HalfView(Session(job_directory, replace(forward, halves=halves), half), held_out)

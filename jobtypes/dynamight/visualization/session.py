@@ -201,15 +201,20 @@ class Session:
         return np.asarray(self.forward.halves[3 - self.half].rows[chosen[nearest]])
 
     def clusters(self, count: int, seed: int) -> Clusters:
-        """Group the particles by k-means along the main motions; each group is shown by its particle nearest to the centre."""
+        """Group the particles by k-means along the main motions; each group is shown by its particle nearest to the centre.
+
+        Particles that are the molecule place the centres, the others are only assigned.
+        """
         from sklearn.cluster import KMeans
 
         coordinates = self.coordinates.numpy()
-        count = min(count, len(np.unique(coordinates, axis=0)))
-        found = KMeans(count, n_init=4, random_state=seed).fit(coordinates)
+        good = coordinates[self.part.good.cpu().numpy()]
+        count = min(count, len(np.unique(good, axis=0)))
+        found = KMeans(count, n_init=4, random_state=seed).fit(good)
         order = np.argsort(found.cluster_centers_[:, 0])
-        labels = np.argsort(order)[found.labels_]
-        distance = ((coordinates - found.cluster_centers_[found.labels_]) ** 2).sum(1)
+        assigned = found.labels_ if len(good) == len(coordinates) else found.predict(coordinates)
+        labels = np.argsort(order)[assigned]
+        distance = ((coordinates - found.cluster_centers_[assigned]) ** 2).sum(1)
         particles = np.array([np.flatnonzero(labels == c)[distance[labels == c].argmin()] for c in range(count)])
         return Clusters(labels.astype(np.int64), self.coordinates[particles], particles)
 

@@ -36,6 +36,7 @@ PATHS = {
     "LATENTS_FIGURE": "forward_deformations/figures/02_latents.png",
     "GAUSSIANS_FIGURE": "forward_deformations/figures/03_gaussians.png",
     "DISPLACEMENTS_FIGURE": "forward_deformations/figures/04_displacements.png",
+    "QUALITY_FIGURE": "forward_deformations/figures/05_quality.png",
     "FINAL_INVERSE": "inverse_deformations/inv_chkpt.pth",
     "INVERSE_PATTERN": "inverse_deformations/inv_chkpt_[0-9]*.pth",
     "INVERSE_ACCURACY": "inverse_deformations/accuracy.json",

@@ -97,7 +97,7 @@ def test_rms_of_gaussians_is_what_the_displacements_say(forward) -> None:
 def test_a_finished_training_leaves_figures_maps_and_particles(flexible_job, forward) -> None:
     write_forward_outputs(forward, HISTORY, flexible_job)
     folder = flexible_job.directory / "forward_deformations"
-    assert len(list((folder / "figures").glob("*.png"))) == 4
+    assert len(list((folder / "figures").glob("*.png"))) == 5
     assert all((folder / f"consensus_half{half}.mrc").is_file() for half in (1, 2))
     assert read_particles(folder / "particles.star").half.tolist() == [1, 2] * 30
     assert len(flexible_job.outputs) == 4  # two maps, log, particles

@@ -145,6 +145,8 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
                 euler_matrices(torch.tensor(table.angles_degrees[rows])).float(),
                 -torch.tensor(table.origins_angstroms[rows]).float(),
                 torch.zeros(len(rows)),
+                quality=torch.ones(len(rows)),
+                scale=torch.ones(len(rows)),
             )
         forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", 60.0, 10.0, 1, Path("truth.pth"))
         monkeypatch.setattr(task, "load_centred_result", lambda *_: forward)

@@ -62,6 +62,40 @@ def test_without_motion_the_deformed_map_is_the_rigid_map_to_rounding(make_proje
         np.testing.assert_array_equal(maps[f"map_half{half}"], maps[f"rigid_half{half}"])
 
 
+def agreement(maps: dict[str, np.ndarray], truth: np.ndarray, half: int) -> tuple[float, float]:
+    """Correlation of a deformed half map with the truth, and the slope by it."""
+    found = maps[f"map_half{half}"].ravel()
+    return float(np.corrcoef(found, truth.ravel())[0, 1]), float(np.polyfit(truth.ravel(), found, 1)[0])
+
+
+def test_images_of_something_else_leave_no_trace(make_project):
+    sound = make_project(200, name="sound")
+    truth, expected = sound.true_map().numpy(), sound.run(sound.job())
+    spoiled, rng = make_project(200, name="spoiled"), np.random.default_rng(5)
+    with mrcfile.open(spoiled.root / "particles.mrcs", "r+") as stack:
+        for part in spoiled.forward.halves.values():
+            junk = part.rows[-10:]
+            stack.data[junk] = 30 * rng.standard_normal(stack.data[junk].shape)
+            part.quality[-10:] = 0.01
+    found = spoiled.run(spoiled.job())
+    for half in (1, 2):
+        assert agreement(found, truth, half)[0] > agreement(expected, truth, half)[0] - 0.01
+
+
+def test_the_scale_of_each_image_is_taken_into_account(make_project):
+    even = make_project(200, name="even")
+    truth, expected = even.true_map().numpy(), even.run(even.job())
+    uneven, rng = make_project(200, name="uneven"), np.random.default_rng(5)
+    with mrcfile.open(uneven.root / "particles.mrcs", "r+") as stack:
+        for part in uneven.forward.halves.values():
+            scale = rng.uniform(1.5, 2.5, len(part.rows)).astype(np.float32)
+            stack.data[part.rows] *= scale[:, None, None]
+            part.scale.copy_(torch.from_numpy(scale))
+    found = uneven.run(uneven.job())
+    for half in (1, 2):
+        assert agreement(found, truth, half) == pytest.approx(agreement(expected, truth, half), abs=0.06)
+
+
 def test_maps_are_on_the_absolute_scale_of_the_data(make_project):
     project = make_project(400, motion=0.0, noise=0.0)
     ours = torch.fft.rfftn(torch.as_tensor(average(project.run(project.job()), "map")))

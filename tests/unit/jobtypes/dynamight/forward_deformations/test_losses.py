@@ -22,7 +22,7 @@ def test_the_misfit_is_half_the_squared_residual_of_the_pixels_over_their_varian
     weights = band.weights.double()[None] / (variance * box**2)
     terms = spectrum[:, band.index]
     nothing, transfer, group = torch.zeros_like(terms), torch.ones(2, len(band)).double(), torch.zeros(2, dtype=torch.long)
-    misfit, _ = data_misfit(terms, nothing, transfer, weights, group, backend)
+    misfit, _ = data_misfit(terms, nothing, transfer, weights, group, torch.ones(2).double(), backend)
     assert misfit.numpy() == pytest.approx((banded.square().sum((1, 2)) / (2 * variance)).numpy())
 
 
@@ -31,11 +31,13 @@ def test_each_group_has_its_own_weights_and_power_and_the_misfit_the_slope_of_fi
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     observed, projected = torch.complex(draw(5, 7), draw(5, 7)), torch.complex(draw(5, 7), draw(5, 7)).requires_grad_()
     transfer, weights, group = draw(5, 7), draw(3, 7).square(), torch.tensor([0, 2, 2, 0, 2])
-    misfit, power = data_misfit(observed, projected, transfer, weights, group, backend)
+    shares = draw(5).square()
+    misfit, power = data_misfit(observed, projected, transfer, weights, group, shares, backend)
     squared = (observed - transfer * projected).detach().abs().square()
     torch.testing.assert_close(misfit.detach(), (weights[group] * squared).sum(1))
-    torch.testing.assert_close(power, torch.stack([squared[group == g].sum(0) for g in range(3)]))
-    assert torch.autograd.gradcheck(lambda p: data_misfit(observed, p, transfer, weights, group, backend)[0], (projected,))
+    torch.testing.assert_close(power, torch.stack([(shares[:, None] * squared)[group == g].sum(0) for g in range(3)]))
+    misfit_of = lambda p: data_misfit(observed, p, transfer, weights, group, shares, backend)[0]  # noqa: E731
+    assert torch.autograd.gradcheck(misfit_of, (projected,))
 
 
 def test_the_strain_of_a_stretch_is_the_squared_change_of_length(backend):

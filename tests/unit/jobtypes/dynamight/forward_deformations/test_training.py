@@ -42,7 +42,8 @@ def test_a_step_makes_no_tensor_on_a_device_of_its_own_and_waits_for_none(new_tr
     monkeypatch.setattr(training, "_remember", lambda *kept: None)  # it is for the CPU
     batch = replace(batch, **{name: tensor.to(meta) for name, tensor in vars(batch).items()})
     corrections = model.poses.corrections[batch.index].requires_grad_()
-    losses, residual_power = training._losses(batch, corrections, EPOCH, n_terms, frame)
+    losses, projected, residual_power = training._losses(batch, corrections, EPOCH, n_terms, frame)
+    training.judge(batch, projected.detach(), n_terms)
     sum(losses.values()).mean().backward()
     gradients = [corrections.grad, *(parameter.grad for parameter in model.parameters() if parameter.requires_grad)]
     assert {tensor.device for tensor in (*losses.values(), residual_power, *gradients)} == {meta}
@@ -65,6 +66,7 @@ def residuals(training: HalfTraining, n_terms: int) -> tuple[torch.Tensor, torch
 
 def test_the_held_out_objective_is_minus_the_log_likelihood_of_complex_noise(new_training):
     training = new_training()
+    training.judges = False
     training.run_epoch(EPOCH, never)
     band = training.observations.band
     residual, power = residuals(training, band.n_terms(EPOCH.resolution_angstroms))
@@ -96,7 +98,11 @@ def test_the_held_out_objective_changes_nothing_that_trains(new_training):
     before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
     randomness = training.generator.get_state()
     training.held_out_objective(EPOCH)
-    assert all(torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
+    after = training.model.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(before[name], tensor)}
+    assert changed <= {"quality.probability", "quality.scale"}
+    for name in changed:
+        assert torch.equal(before[name][training.training], after[name][training.training])
     assert torch.equal(training.generator.get_state(), randomness)
 
 
@@ -149,4 +155,7 @@ def test_held_out_particles_train_nothing_not_even_the_first_guess_of_noise_and_
     for training in (before, after):
         training.run_epoch(EPOCH, never)
     states = before.model.state_dict(), after.model.state_dict()
+    for state in states:
+        for name in ("quality.probability", "quality.scale"):
+            state[name] = state[name][before.training]  # held-out particles are judged, each by itself
     assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []

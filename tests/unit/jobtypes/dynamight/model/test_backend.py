@@ -208,7 +208,7 @@ def test_the_power_of_residuals_is_the_plain_formula(generator, dtype, backend):
     observed, projected = torch.complex(draw(5, 7), draw(5, 7)), torch.complex(draw(5, 7), draw(5, 7)).conj()
     transfer, weights, group = draw(5, 7), draw(3, 7).square(), torch.tensor([0, 2, 2, 0, 2])
     residual = observed - transfer * projected
-    squared, weight = residual.abs().square(), weights[group]
-    power = torch.stack([squared[group == g].sum(0) for g in range(3)])
+    squared, weight, shares = residual.abs().square(), weights[group], draw(5).square()
+    power = torch.stack([(shares[:, None] * squared)[group == g].sum(0) for g in range(3)])
     expected = (weight * squared).sum(1), weight * transfer * residual, power
-    assert_same(backend.weighted_power(observed, projected, transfer, weights, group), expected)
+    assert_same(backend.weighted_power(observed, projected, transfer, weights, group, shares), expected)

@@ -17,6 +17,7 @@ from jobtypes.dynamight.model.displacement import (
 )
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.poses import RefinedPoses
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_stretching_every_edge_by_a_tenth_costs_a_hundredth_of_its_squared_lengt
 
 def test_another_reference_state_changes_the_names_of_states_but_not_the_states(field, positions):
     gaussians = GaussianModel(positions, amplitude=1.0, width_angstroms=3.0)
-    model = HalfModel(gaussians, field, None, None, torch.ones(1, 4)).eval().requires_grad_(False)
+    model = HalfModel(gaussians, field, None, RefinedPoses(1), torch.ones(1, 4)).eval().requires_grad_(False)
     field.set_anchors(positions, field.anchor_weights)
     field.trunk[-1].weight.mul_(4)
     latents = torch.randn(5, 3, generator=torch.Generator().manual_seed(4)) * 2

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.particles import read_particles
 from jobtypes.common.star_tables import read_tables
-from jobtypes.dynamight.model.result import load_centred_result
+from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, load_centred_result
 from jobtypes.dynamight.visualization import task
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.subset import main
@@ -64,6 +66,16 @@ def test_conditions_are_all_fulfilled(job, session: Session) -> None:
     x, moved = session.coordinates[:, 0].numpy(), session.part.rms_displacement.numpy()
     chosen = (x > -1) & (moved >= 1) & (moved <= 4) & (session.part.latent_mean[:, 1].numpy() <= 1)
     assert rows_of(FIRST) == np.sort(session.part.rows[chosen]).tolist()
+
+
+def test_particles_are_chosen_by_their_quality(job, session: Session) -> None:
+    path = Path(JOB) / "forward_deformations/checkpoints/checkpoint_final.pth"
+    content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
+    quality = torch.linspace(0, 1, len(session.part.rows))
+    content["halves"][1]["model"]["quality.probability"] = quality
+    save_checkpoint(path, content, kind=KIND, version=FORMAT_VERSION)
+    assert main([JOB, "--quality", "0.75", "max"]) == 0
+    assert rows_of(FIRST) == np.sort(session.part.rows[quality.numpy() >= 0.75]).tolist()
 
 
 def test_clusters_are_numbered_as_in_the_figures(job, session: Session) -> None:

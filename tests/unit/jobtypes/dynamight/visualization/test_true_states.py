@@ -14,6 +14,7 @@ from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wa
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 from jobtypes.dynamight.visualization.saving import save_map
 from jobtypes.dynamight.visualization.session import Session
@@ -65,8 +66,8 @@ def true_model(truth: Truth) -> HalfModel:
     field.set_anchors(consensus, torch.ones(len(consensus)))
     field.set_mask(torch.ones(box, box, box), pixel)  # everything may move, the whole too
     gaussians = GaussianModel(consensus, amplitude=1.0, width_angstroms=2.0)
-    poses = torch.nn.Module()
-    model = HalfModel(gaussians, field, Encoder(consensus[::50].clone(), 1), poses, torch.ones(1, box // 2 + 1))  # type: ignore[arg-type]
+    encoder, noise_power = Encoder(consensus[::50].clone(), 1), torch.ones(1, box // 2 + 1)
+    model = HalfModel(gaussians, field, encoder, RefinedPoses(1), noise_power)
     return model.eval().requires_grad_(False)
 
 
@@ -84,7 +85,7 @@ def session(truth: Truth, tmp_path: Path) -> Session:
     rms = model.displacement(latents).square().sum(2).mean(1).sqrt()
     part = HalfResult(
         1, model, np.arange(n), np.zeros(n, bool), latents, torch.zeros_like(latents), torch.eye(3).expand(n, 3, 3),
-        torch.zeros(n, 2), rms,
+        torch.zeros(n, 2), rms, torch.ones(n), torch.ones(n),
     )  # fmt: skip
     renderer = truth.renderer
     forward = ForwardResult(

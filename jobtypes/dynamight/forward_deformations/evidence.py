@@ -1,0 +1,84 @@
+"""Is there motion? What particles that a model was not trained on say of it, and when that is a claim.
+
+Motion is claimed of a half set where particles are sure to be more likely with it than without: those that the half set held out
+of its training, and those that the other half set held out, of which neither model has seen any. What a model has learned of the
+noise, or of what is wrong with its own images, does not help it with the images of others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Log evidence for motion against none, per particle.
+
+    Attributes
+    ----------
+    mean, error
+        Over particles, and its standard error; both 0 of fewer than two.
+    """
+
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> Evidence:
+        """From the log evidence (m,) of each particle."""
+        if len(values) < 2:
+            return cls(0.0, 0.0)
+        values = values.double()
+        return cls(float(values.mean()), float(values.std() / len(values) ** 0.5))
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it speaks for motion beyond doubt."""
+        return self.mean > 0 and self.mean >= SURE_ERRORS * self.error
+
+    def __str__(self) -> str:
+        """The mean and its error."""
+        return f"{self.mean:+.1f} ± {self.error:.1f}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one half set.
+
+    Attributes
+    ----------
+    half
+        1 or 2.
+    rms_motion_angstroms, mobile_tenth_angstroms
+        How far the density moves, and by how much its most mobile tenth at least.
+    own, of_other
+        What the particles that this half set, and the other, held out say of this half set's motion.
+    """
+
+    half: int
+    rms_motion_angstroms: float
+    mobile_tenth_angstroms: float
+    own: Evidence
+    of_other: Evidence
+
+    @property
+    def has_motion(self) -> bool:
+        """Whether motion is claimed."""
+        return self.own.is_sure and self.of_other.is_sure
+
+    def sentence(self) -> str:
+        """The finding in words."""
+        who = (
+            f"held-out particles are more likely with it than without by {self.own} log-likelihood units each, those of the "
+            f"other half set by {self.of_other}"
+        )
+        if self.has_motion:
+            return (
+                f"Half {self.half}: the density moves by {self.rms_motion_angstroms:.1f} A rms, its most mobile tenth by "
+                f"{self.mobile_tenth_angstroms:.1f} A or more; {who}."
+            )
+        return f"Half {self.half}: no motion was found; what was learned is {self.rms_motion_angstroms:.2f} A rms, and {who}."

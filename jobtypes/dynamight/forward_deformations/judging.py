@@ -1,0 +1,134 @@
+"""The first look at a half set's particles: which are the molecule at their pose, how loud the noise is, how strong the signal.
+
+These hang together: images of something else make the noise look louder than it is and the signal weaker. So they are worked out
+in turn, on a sample of the particles that train, until the share of the molecule's images settles; then all particles are judged.
+Afterwards every step of the training judges its particles anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.forward_deformations.noise import ShellPower, image_power
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch
+from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.quality import QualitySums, ShellSums
+
+SAMPLE, BATCH = 2000, 64  # particles
+SETTLED, MOST_ROUNDS = 0.002, 20  # change of the share, and of the logarithm of the amplitudes
+
+
+def shell_sums(
+    model: HalfModel, band: Band, batch: ObservedBatch, projected: Tensor, *, n_terms: int, independent_fraction: float
+) -> ShellSums:
+    """How a batch of images agrees with its projections (b, q) without CTF; see `losses.data_misfit` for the fraction."""
+    independent = independent_fraction * band.weights[:n_terms]
+    weights = independent * model.precision(band, n_terms)[batch.group]
+    predicted = batch.ctf[:, :n_terms] * projected
+    return ShellSums.of(batch.spectra, predicted, weights, band.shells[:n_terms], independent, len(model.quality.typical))
+
+
+class FirstJudgement:
+    """The first look at the particles of a half set.
+
+    Parameters
+    ----------
+    model
+        Its noise, the scale of its amplitudes and its qualities are set.
+    observations, projector
+        The half set's images, and the renderer.
+    n_terms
+        Leading Fourier terms to use.
+    independent_fraction
+        See `losses.data_misfit`.
+    latents : (n_h, d)
+        States of the particles; None: all are at rest.
+    """
+
+    def __init__(
+        self,
+        model: HalfModel,
+        observations: Observations,
+        projector: Projector,
+        *,
+        n_terms: int,
+        independent_fraction: float,
+        latents: Tensor | None,
+    ) -> None:
+        self._model, self._observations, self._projector = model, observations, projector
+        self._n_terms, self._fraction, self._latents = n_terms, independent_fraction, latents
+
+    @torch.no_grad()
+    def run(self, training: Tensor) -> None:
+        """Judge all particles of the half set; those that train, by their index (p,), say how loud noise and signal are."""
+        quality, sample = self._model.quality, training[:SAMPLE]
+        self._set_typical(sample)
+        for _ in range(MOST_ROUNDS):
+            before = quality.share.clone(), self._model.gaussians.log_scale.clone()
+            self._round(sample)
+            moved = quality.share - before[0], self._model.gaussians.log_scale - before[1]
+            if float(torch.stack(moved).abs().max()) < SETTLED:
+                break
+        self._set_fine_noise(sample)
+        for batch, projected in self._looked_at(torch.arange(len(self._observations))):
+            quality.judge(batch.index, self._sums(batch, projected))
+
+    def _looked_at(self, index: Tensor) -> Iterator[tuple[ObservedBatch, Tensor]]:
+        """Batches of particles and their projections (b, q)."""
+        model = self._model
+        for part in index.split(BATCH):
+            batch = self._observations.batch(part, self._n_terms)
+            points = model.at_rest(len(part)) if self._latents is None else model.deformed(self._latents[part].to(batch.ctf))
+            matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
+            yield batch, model.project(points, matrices, shifts, self._projector, self._n_terms)
+
+    def _sums(self, batch: ObservedBatch, projected: Tensor) -> ShellSums:
+        return shell_sums(
+            self._model,
+            self._observations.band,
+            batch,
+            projected,
+            n_terms=self._n_terms,
+            independent_fraction=self._fraction,
+        )
+
+    def _set_typical(self, sample: Tensor) -> None:
+        """The power of a typical prediction, before anything is known of qualities."""
+        typical = self._model.quality.typical
+        total, terms = torch.zeros_like(typical), torch.zeros_like(typical)
+        for batch, projected in self._looked_at(sample):
+            sums = self._sums(batch, projected)
+            total += sums.predicted.sum(0)
+            terms += sums.terms * len(batch.index)
+        typical.copy_(total / terms.clamp(min=1e-6))
+
+    def _set_fine_noise(self, sample: Tensor) -> None:
+        """Take images of something else out of the noise of shells beyond those that are looked at."""
+        noise, shells = self._model.noise_power, self._observations.band.shells
+        found = image_power(self._observations, len(noise), sample, shares=self._model.quality.probability)
+        beyond = int(shells[self._n_terms - 1]) + 1
+        noise[:, beyond:] = found[:, beyond:]
+
+    def _round(self, sample: Tensor) -> None:
+        """Judge the sample; then learn the scatter of qualities, the noise, and the scale of the amplitudes."""
+        model, quality = self._model, self._model.quality
+        judged = QualitySums.none(len(quality.typical), self._observations.device)
+        power = ShellPower(len(model.noise_power), self._observations.band)
+        for batch, projected in self._looked_at(sample):
+            sums = self._sums(batch, projected)
+            judged.add(*quality.judge(batch.index, sums))
+            residual = batch.spectra - model.transfer(batch, self._n_terms) * projected
+            good = quality.probability[batch.index]
+            squared = good[:, None] * (residual.real.square() + residual.imag.square())
+            of_groups = squared.new_zeros(len(model.noise_power), squared.shape[1]).index_add_(0, batch.group, squared)
+            power.add_sums(of_groups, batch.group, good)
+        quality.learn(judged, sums.terms)
+        before = model.noise_power.clone()
+        model.noise_power.copy_(power.update(model.noise_power))
+        quality.follow_noise(before, model.noise_power)
+        model.gaussians.log_scale.add_(quality.mean_scale.log())
+        quality.make_mean_scale_one()

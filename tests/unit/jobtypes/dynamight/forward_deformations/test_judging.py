@@ -1,0 +1,116 @@
+"""Images of something else among those of the swinging dumbbell."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
+
+EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)
+WARM_UP = EpochPlan(deforms=False, resolution_angstroms=16.0, kl_weight=0.1, learning_rate=1.0)
+LOUD = 5.0  # times as loud as the other images
+
+
+def never() -> bool:
+    return False
+
+
+def spoil(training, seed: int = 0) -> torch.Tensor:
+    """Make three images that train, and one held out, loud noise; returns their indices."""
+    junk = torch.cat((training.training[[2, 7, 11]], training.held_out[:1]))
+    images = training.observations
+    rms = float((images.spectra[:2].float() * images.scale[:2, None, None]).std())
+    noise = torch.randn(images.spectra[junk].shape, generator=torch.Generator().manual_seed(seed))
+    images.spectra[junk] = (5000 * noise).half()
+    images.scale[junk] = LOUD * rms / 5000
+    return junk
+
+
+def all_but(junk: torch.Tensor, count: int) -> torch.Tensor:
+    others = torch.ones(count, dtype=torch.bool)
+    others[junk] = False
+    return others
+
+
+def test_images_of_something_else_are_found_at_once(new_training):
+    training = new_training()
+    junk = spoil(training)
+    training.run_epoch(WARM_UP, never)
+    training.held_out_objective(WARM_UP)
+    probability = training.model.quality.probability
+    assert probability[junk].max() < 0.05
+    assert probability[all_but(junk, len(probability))].mean() > 0.9
+
+
+def test_noise_and_scale_are_those_of_the_sound_images(new_training):
+    sound, training = new_training(), new_training()
+    n_terms = training.observations.band.n_terms(WARM_UP.resolution_angstroms)
+    sound._begin_epoch(WARM_UP, n_terms)
+    spoil(training)  # both have the same images
+    training._begin_epoch(WARM_UP, n_terms)
+    shells = training.observations.band.shells[:n_terms].unique()
+    ratio = training.model.noise_power[:, shells] / sound.model.noise_power[:, shells]
+    assert float(ratio.log().abs().mean()) < 0.2
+    scales = [each.model.gaussians.log_scale.item() for each in (sound, training)]
+    assert scales[1] == pytest.approx(scales[0], abs=0.1)
+
+
+def test_an_image_of_something_else_trains_nothing(new_training):
+    """Whatever it shows, an epoch gives the same model, noise and poses of the others."""
+    models = []
+    for seed, training in enumerate([new_training(), new_training()]):
+        junk = spoil(training, seed)
+        training.model.quality.typical.fill_(1.0)  # all have been judged
+        training.model.quality.probability[junk] = 0.0
+        training.run_epoch(EPOCH, never)
+        models.append(training.model.state_dict())
+    one, other = models
+    learned = [name for name in one if not name.startswith(("quality.", "poses.corrections"))]
+    assert [name for name in learned if not torch.equal(one[name], other[name])] == []
+    others = all_but(junk, len(one["poses.corrections"]))
+    assert torch.equal(one["poses.corrections"][others], other["poses.corrections"][others])
+
+
+def test_a_training_from_before_particles_were_judged_goes_on_without(new_training):
+    old, taken_up = new_training(), new_training()
+    old.judges = False
+    old.run_epoch(WARM_UP, never)
+    state = deepcopy(old.state())
+    del state["judges"]
+    state["model"] = {name: value for name, value in state["model"].items() if not name.startswith("quality.")}
+    taken_up.restore(state)
+    old.run_epoch(EPOCH, never)
+    taken_up.run_epoch(EPOCH, never)
+    assert not taken_up.judges
+    assert bool((taken_up.model.quality.probability == 1).all())
+    for name, value in old.model.state_dict().items():
+        assert torch.equal(value, taken_up.model.state_dict()[name])
+
+
+def test_judging_changes_with_the_state_of_a_training_that_is_carried_over(new_training):
+    """Particles of other images are judged in the states that are known of them, not at rest."""
+    training = new_training()
+    training.run_epoch(WARM_UP, never)
+    training.run_epoch(EPOCH, never)
+    training.model.quality.typical.zero_()
+    assert not training.model.quality.is_ready
+    training._begin_epoch(EPOCH, training.observations.band.n_terms(EPOCH.resolution_angstroms))
+    assert training.model.quality.is_ready
+    assert all(math.isfinite(float(value)) for value in training.model.quality.probability)
+
+
+def test_qualities_of_held_out_particles_stay_while_the_stop_rule_counts(new_training):
+    training = new_training()
+    training.run_epoch(EPOCH, never)
+    training.held_out_objective(EPOCH)
+    kept = training.model.quality.probability[training.held_out].clone()
+    training.observations.scale[training.held_out[:1]] *= LOUD
+    training.held_out_objective(replace(EPOCH, kl_weight=FULL_KL_WEIGHT))
+    assert torch.equal(training.model.quality.probability[training.held_out], kept)
+    training.held_out_objective(EPOCH)
+    assert training.model.quality.probability[training.held_out[0]] < kept[0]
