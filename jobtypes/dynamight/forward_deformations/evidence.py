@@ -46,7 +46,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class MotionFinding:
     """What was found in one half set.
 
     Attributes

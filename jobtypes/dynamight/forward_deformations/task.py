@@ -26,7 +26,7 @@ from jobtypes.dynamight.forward_deformations.continuation import (
     with_split,
 )
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
-from jobtypes.dynamight.forward_deformations.evidence import Evidence, Finding
+from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
 from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
@@ -297,10 +297,10 @@ def _quality_in_words(half: int, training: HalfTraining) -> list[str]:
     ]
 
 
-def _finding(half: int, training: HalfTraining, plan: TrainingPlan, crossed: dict[int, Evidence]) -> Finding:
+def _finding(half: int, training: HalfTraining, plan: TrainingPlan, crossed: dict[int, Evidence]) -> MotionFinding:
     """What was found in one half set; `crossed`: by half set, what its held-out particles say of the other half's motion."""
     (of_other,) = (evidence for number, evidence in crossed.items() if number != half)
-    return Finding(
+    return MotionFinding(
         half=half,
         rms_motion_angstroms=training.rms_motion(),
         mobile_tenth_angstroms=float(training.motion_power.quantile(0.9).sqrt()),

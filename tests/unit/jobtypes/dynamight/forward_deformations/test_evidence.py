@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.dynamight.forward_deformations.evidence import Evidence, Finding
+from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
 
 
 def test_the_error_of_a_mean_falls_with_the_root_of_the_particles():
@@ -31,7 +31,7 @@ def test_of_fewer_than_two_particles_nothing_is_sure(values):
     ],
 )
 def test_motion_is_claimed_where_particles_of_both_half_sets_are_sure_of_it(own, of_other, claimed):
-    finding = Finding(1, 1.5, 3.0, own, of_other)
+    finding = MotionFinding(1, 1.5, 3.0, own, of_other)
     assert finding.has_motion == claimed
     assert ("no motion was found" in finding.sentence()) != claimed
     assert f"by {own}" in finding.sentence()
