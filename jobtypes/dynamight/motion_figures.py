@@ -221,8 +221,7 @@ def draw_displacements(rms: Mapping[int, NDArray[np.float64]], path: Path) -> Pa
     bins = np.linspace(0, max(top, 0.1), 32)
     for half, values in rms.items():
         label = f"half {half}: median {np.median(values):.2g} Å"
-        axis.hist(values, bins, histtype="stepfilled", alpha=0.2, color=HALF_COLOURS[half])
-        axis.hist(values, bins, histtype="step", lw=1.3, color=HALF_COLOURS[half], label=label)
+        _draw_histogram(axis, values, bins, half, label)
     axis.set(xlabel="rms displacement of a particle (Å)", ylabel="particles", xlim=(0, bins[-1]))
     axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
     axis.legend()
@@ -232,6 +231,13 @@ def draw_displacements(rms: Mapping[int, NDArray[np.float64]], path: Path) -> Pa
         title="Displacement per particle",
         caption="Rms displacement over the Gaussians of each particle, in Å, relative to the consensus of its half set.",
     )
+
+
+def _draw_histogram(axis: Axes, values: NDArray[np.float64], bins: NDArray[np.float64], half: int, label: str) -> None:
+    """One half set's histogram among others: filled lightly, so that all outlines are seen."""
+    edges: list[float] = bins.tolist()
+    axis.hist(values, edges, histtype="stepfilled", alpha=0.2, color=HALF_COLOURS[half])
+    axis.hist(values, edges, histtype="step", lw=1.3, color=HALF_COLOURS[half], label=label)
 
 
 def draw_quality(
@@ -261,8 +267,7 @@ def draw_quality(
             (of_scale, scale[half], widest, f"half {half}: spread {np.std(scale[half]):.2f}"),
         ):
             bins = np.linspace(0, end, n_bins + 1)
-            axis.hist(values, bins, histtype="stepfilled", alpha=0.2, color=HALF_COLOURS[half])
-            axis.hist(values, bins, histtype="step", lw=1.3, color=HALF_COLOURS[half], label=words)
+            _draw_histogram(axis, values, bins, half, words)
     # most particles are near 1, those near 0 are to be seen too
     of_quality.set(xlabel="quality", ylabel="particles", xlim=(0, 1), yscale="log")
     of_quality.legend(loc="upper center")

@@ -122,10 +122,7 @@ class FirstJudgement:
             sums = self._sums(batch, projected)
             judged.add(*quality.judge(batch.index, sums))
             residual = batch.spectra - model.transfer(batch, self._n_terms) * projected
-            good = quality.probability[batch.index]
-            squared = good[:, None] * (residual.real.square() + residual.imag.square())
-            of_groups = squared.new_zeros(len(model.noise_power), squared.shape[1]).index_add_(0, batch.group, squared)
-            power.add_sums(of_groups, batch.group, good)
+            power.add(residual, batch.group, quality.probability[batch.index])
         quality.learn(judged, sums.terms)
         before = model.noise_power.clone()
         model.noise_power.copy_(power.update(model.noise_power))

@@ -204,9 +204,8 @@ class ParticleQuality(nn.Module):
         a, b, c = (part @ (known / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
         unpredicted = -c - variance.log() @ sums.terms
         evidence, x, x_variance = _over_scales(a, b, unpredicted, self.mean_scale, self.scale_spread)
-        evidence = evidence + (-0.5 * ((self.log_factors - self.mean_log_factor) / self.log_factor_spread).square()).log_softmax(
-            0
-        )
+        away = (self.log_factors - self.mean_log_factor) / self.log_factor_spread
+        evidence = evidence + (-0.5 * away.square()).log_softmax(0)
         zero, spread = torch.zeros_like(self.mean_scale), OTHER_SCALE * self.mean_scale
         other = _over_scales(a, b, unpredicted, zero, spread)[0] - math.log(len(FACTORS))
         probability = (evidence.logsumexp(1) - other.logsumexp(1) + torch.logit(self.share)).sigmoid()
