@@ -43,9 +43,10 @@ def start(request):
     return call
 
 
-# the job is asked to stop when its last stage begins
+# the job is asked to stop when its last stage begins, which waits until the first process has heard it
 STOPS_IN_LAST_STAGE = """
 import sys
+import time
 from pathlib import Path
 
 from jobtypes.dynamight.forward_deformations import task
@@ -56,6 +57,8 @@ work_out = task.work_out_posteriors
 
 def stop(*words, **settings):
     (Path(sys.argv[1]) / "RELION_JOB_ABORT_NOW").touch()
+    while settings["team"].is_first and not settings["job"].abort_requested():
+        time.sleep(0.01)
     work_out(*words, **settings)
 
 
