@@ -9,8 +9,9 @@ from torch import Tensor
 
 from jobtypes.common.autograd import apply
 from jobtypes.dynamight.model.backend import Backend
-from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts
+from jobtypes.dynamight.model.deformed import Deformed, PointsInParts, SlopesOfParts, combine
 
+SMALL_BATCH = 8  # particles whose edges are in memory at a time
 SMALL_SQUARED_LENGTH = 1e-4  # A^2; keeps the slope finite where two Gaussians coincide
 
 
@@ -70,6 +71,18 @@ def strain(points: Deformed, edges: Tensor, backend: Backend) -> Tensor:
     length_at_rest = at_rest.square().sum(0).add(SMALL_SQUARED_LENGTH).sqrt()
     ends = first.int().contiguous(), second.int().contiguous()
     return apply(_Strain, *points.flat(), length_at_rest, *ends, backend)
+
+
+def change_of_length(points: Deformed, edges: Tensor) -> Tensor:
+    """(e,) A^2: squared change of length of each of the edges (e, 2), mean over the particles."""
+    first, second = edges.T
+    at_rest = points.positions[first] - points.positions[second]
+    total = torch.zeros_like(at_rest[:, 0])
+    for coefficients in points.coefficients.split(SMALL_BATCH):  # all would take much memory
+        displacements = combine(coefficients, points.basis)
+        lengths = (at_rest + displacements[:, first] - displacements[:, second]).norm(dim=2)
+        total += (lengths - at_rest.norm(dim=1)).square().sum(0)
+    return total / max(1, len(points))
 
 
 class _WeightedPower(torch.autograd.Function):

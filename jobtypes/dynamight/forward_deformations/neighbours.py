@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch import Tensor
 # Pairs between these distances (A) carry the elasticity of a protein: closer ones are noise of the seeding, farther ones
 # bridge domains.
 SHORTEST_ANGSTROMS, LONGEST_ANGSTROMS = 3.0, 9.0
+
+# How far softness goes: an edge in a part that keeps its shape is this much stiffer than one whose length changes by the mean.
+LEAST_STRAIN = 0.03  # of the mean over all edges
 
 # The pairs are looked for anew once the Gaussians have moved by so much, rms, in A.
 STALE_ANGSTROMS = 0.5
@@ -28,35 +31,61 @@ class ElasticGraph:
         Indices, in random order.
     positions : (n, 3) A
         Where the Gaussians are.
+    stiffness : (e,)
+        Of each edge, 1 in the mean.
     """
 
     edges: Tensor
     positions: Tensor
+    stiffness: Tensor
 
     @classmethod
     def of(cls, positions: Tensor, generator: torch.Generator) -> ElasticGraph:
         """Graph of positions (n, 3) A; see `elastic_edges`."""
-        return cls(elastic_edges(positions, generator), positions.detach().clone())
+        edges = elastic_edges(positions, generator)
+        return cls(edges, positions.detach().clone(), torch.ones_like(positions[:1, 0]).expand(len(edges)).clone())
 
     def renewed(self, positions: Tensor, generator: torch.Generator) -> ElasticGraph:
         """Return this graph while it is good enough for positions (n, 3) A, else their own."""
         moved = (positions.detach() - self.positions).square().sum(1).mean().sqrt()
         return self if float(moved) < STALE_ANGSTROMS else ElasticGraph.of(positions, generator)
 
-    def of_step(self, step: int) -> Tensor:
-        """(e', 2) as many edges as Gaussians, other ones at every step until all have had their turn."""
+    def softened(self, squared_change: Tensor) -> ElasticGraph:
+        """This graph, soft where the deformations of the particles strain it.
+
+        The cost of a strain s then grows as log(1 + s / s0) instead of s, as of a prior with heavy tails: a molecule is stiff in
+        most places, and gives way in a few hinges (iteratively reweighted least squares, Holland and Welsch 1977).
+
+        Parameters
+        ----------
+        squared_change : (e,) A^2
+            Squared change of length of each edge, mean over particles.
+        """
+        ends = self.edges.flatten()
+        count = torch.bincount(ends, minlength=len(self.positions)).clamp(min=1)
+        # one edge by itself says little: what counts is the mean at both its ends
+        sums = torch.zeros_like(self.positions[:, 0]).index_add_(0, ends, squared_change.repeat_interleave(2))
+        strain = (sums / count)[self.edges].mean(1)
+        stiffness = 1 / (strain / strain.mean().clamp(min=1e-12) + LEAST_STRAIN)
+        return replace(self, stiffness=stiffness / stiffness.mean())
+
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """(n, 2) as many edges as Gaussians, each as often as it is stiff: their mean strain is that of all, so weighted."""
         count = min(len(self.positions), len(self.edges))
-        turn = torch.arange(step * count, (step + 1) * count, device=self.edges.device)
-        return self.edges[turn % max(1, len(self.edges))]
+        # one draw for each equal share of the total
+        shares = (torch.arange(count) + torch.rand(count, generator=generator)) / max(1, count)
+        cumulative = self.stiffness.double().cumsum(0)
+        chosen = torch.searchsorted(cumulative, shares.to(cumulative) * cumulative[-1:]).clamp(max=max(0, len(self.edges) - 1))
+        return self.edges[chosen]
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        return {"edges": self.edges.int(), "edges_at": self.positions}
+        return {"edges": self.edges.int(), "edges_at": self.positions, "edges_stiffness": self.stiffness}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> ElasticGraph:
         """The graph of a checkpoint."""
-        return cls(state["edges"].long().to(device), state["edges_at"].to(device))
+        return cls(state["edges"].long().to(device), state["edges_at"].to(device), state["edges_stiffness"].to(device))
 
 
 def elastic_edges(positions: Tensor, generator: torch.Generator, edges_per_gaussian: int = 10) -> Tensor:

@@ -26,7 +26,7 @@ FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # The band ends where a Gaussian model still helps: not beyond 5.5 A, where noise is all that there is to learn in most data,
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
-STIFFNESS_PER_RESIDUE = 0.15  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
+STIFFNESS_PER_RESIDUE = 0.6  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
 # Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this, and
 # in any case where they would fill more than the second share.
 SHARE_OF_MEMORY, LARGEST_SHARE_OF_MEMORY = 0.25, 0.8

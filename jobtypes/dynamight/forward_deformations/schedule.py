@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
-VISITS_OF_A_HALF = 86_000
+VISITS_OF_A_HALF = 54_000
 FEWEST_EPOCHS, MOST_EPOCHS = 12, 80
 # Of the Kullback-Leibler term.
-FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.005, 0.4
+FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.005, 1.0
+# Of the strain, against its full weight.
+FIRST_STIFFNESS = 0.25
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class EpochPlan:
         Weight of the Kullback-Leibler term.
     learning_rate
         Factor on all learning rates.
+    stiffness
+        Factor on the weight of the strain.
     """
 
     deforms: bool
     resolution_angstroms: float
     kl_weight: float
     learning_rate: float
+    stiffness: float = 1.0
 
 
 def default_epochs(n_training: int) -> int:
@@ -44,8 +49,9 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
 
     The consensus alone is fitted in the first twentieth. Resolution stays at 16 A for a tenth and grows until nearly half, so
     that every large motion is found before fine detail can trap it; at low signal the weaker of two motions takes that long.
-    The weight of the prior stays low until a half, then grows to its full value at four fifths: with the full weight from the
-    start the latents collapse, with a low one to the end they learn noise. The learning rate falls in the last quarter.
+    The weight of the prior stays low until a half, then grows to its full value, that of the evidence, at four fifths: with the
+    full weight from the start the latents collapse, with a low one to the end they learn noise. The strain too weighs less at
+    first, since a motion must be found before it is known where the molecule is soft. The learning rate falls in the last quarter.
     """
     progress = epoch / max(1, n_epochs - 1) if n_epochs > 1 else 1.0
     coarse = max(16.0, highest_resolution_angstroms)
@@ -57,6 +63,7 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
         resolution_angstroms=resolution,
         kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.8),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
+        stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),
     )
 
 

@@ -22,6 +22,9 @@ from relion_jobs.contract.errors import UserError
 SEED_RESOLUTION_ANGSTROMS = 15.0
 INVERTED = 2.0  # times as deep as high: solvent is never that much darker than protein is bright
 SEED_EDGE_STARTS = 0.6  # of the frequency at which the low-pass filter ends
+# A part that moves, or that some particles lack, is smeared below the surface of the consensus, and what has no Gaussians never
+# sharpens: so they are placed down to this share of the level found for the surface, unless that is noise (standard deviations).
+SMEARED_SHARE, NOISE_DEVIATIONS = 0.3, 5.0
 # One residue weighs 110 Da on average; proteins hold 1.21 A^3 per Da (partial specific volume 0.73 ml/g).
 RESIDUE_VOLUME_ANGSTROMS3 = 133.0
 PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS = 7.0, 14.0
@@ -47,6 +50,8 @@ class Seed:
     density : (N, N, N)
         Map low-passed to `SEED_RESOLUTION_ANGSTROMS`.
     threshold
+        Density at the surface.
+    lowest
         Density above which Gaussians are placed.
     pixel_size_angstroms
         Voxel size.
@@ -56,6 +61,7 @@ class Seed:
 
     density: Tensor
     threshold: float
+    lowest: float
     pixel_size_angstroms: float
     mask: Tensor | None
 
@@ -80,6 +86,8 @@ def make_seed(
 ) -> Seed:
     """Low-pass the consensus map (N, N, N) and find or check its threshold, inside a sphere of the particle's radius.
 
+    With a threshold that is given, Gaussians are placed above it only.
+
     Raises
     ------
     UserError
@@ -102,14 +110,21 @@ def make_seed(
             f"The contrast of the consensus map is inverted: low-passed to {SEED_RESOLUTION_ANGSTROMS:g} A it goes from "
             f"{lowest:.3g} to {highest:.3g}; protein must be positive (relion_image_handler --multiply_constant -1)."
         )
+    lowest = threshold
     if threshold is None:
         threshold = automatic_threshold(density, inside)
+        lowest = min(threshold, max(SMEARED_SHARE * threshold, NOISE_DEVIATIONS * _noise(density[inside])))
     elif threshold >= highest:
         raise UserError(
             f"The initial threshold {threshold:g} lies above every voxel of the consensus map low-passed to "
             f"{SEED_RESOLUTION_ANGSTROMS:g} A, whose highest value is {highest:.4g}; leave it empty to have one found."
         )
-    return Seed(density, float(threshold), pixel_size_angstroms, mask)
+    return Seed(density, float(threshold), float(lowest), pixel_size_angstroms, mask)
+
+
+def _noise(values: Tensor) -> float:
+    """Standard deviation of density outside the molecule, which fills the smaller part of the sphere: from the median deviation."""
+    return 1.4826 * float((values - values.median()).abs().median())
 
 
 def seed_model(
@@ -144,7 +159,7 @@ def seed_model(
     UserError
         The images do not correlate with the map.
     """
-    positions = seed_positions(seed.density, seed.threshold, size.n_gaussians, seed.pixel_size_angstroms, generator)
+    positions = seed_positions(seed.density, seed.lowest, size.n_gaussians, seed.pixel_size_angstroms, generator)
     spacing = (seed.volume_angstroms3 / size.n_gaussians) ** (1 / 3)
     wavelengths = encoding_wavelengths(observations.band.box_length_angstroms)
     with torch.random.fork_rng(devices=[]):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
 from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
-from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
+from jobtypes.dynamight.forward_deformations.losses import change_of_length, data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
@@ -35,8 +35,8 @@ RATE_POSES = 0.3  # of a Newton step
 # Particles whose poses tell, at the beginning of an epoch, how far poses are off, the weight of what they tell, and how many
 # visits later others are asked.
 POSE_SAMPLE, POSE_SHARE, POSE_PRIOR_VISITS = 48, 0.3, 4000
-# Particles of a batch whose strain counts for all of them.
-STRAIN_SAMPLE = 16
+# Particles of a batch whose strain counts for all of them, and those that tell, at the beginning of an epoch, where it is soft.
+STRAIN_SAMPLE, SOFTNESS_SAMPLE = 16, 64
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -181,7 +181,8 @@ class HalfTraining:
         corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
         quality = self.model.quality.probability[batch.index]  # of before this step
         losses, projected, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
-        objective = losses["data"] + plan.kl_weight * losses["kl"] + self.settings.stiffness * losses["strain"] + losses["pose"]
+        stiffness = plan.stiffness * self.settings.stiffness
+        objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
         progress.residual_power.add_sums(residual_power, batch.group, quality)
         if progress.qualities is not None:
             progress.qualities.add(*self.judge(batch, projected.detach(), n_terms))
@@ -226,6 +227,8 @@ class HalfTraining:
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
         self.graph = self.graph.renewed(g.positions, self.generator)
+        if plan.deforms:
+            self.graph = self.graph.softened(self._strain_of_edges())
         if self.settings.refine_poses and self._pose_prior_is_due():
             self._learn_pose_prior(plan, n_terms)
             self.pose_prior_is_due = False
@@ -236,6 +239,13 @@ class HalfTraining:
             totals={},
         )
         return self.progress
+
+    @torch.no_grad()
+    def _strain_of_edges(self) -> Tensor:
+        """(e,) squared change of length, A^2, mean over a sample of the training particles as they were seen last."""
+        training = self.model.quality.good(self.training)
+        sample = training[torch.randperm(len(training), generator=self.generator)[:SOFTNESS_SAMPLE]]
+        return change_of_length(self.model.deformed(self.kept(sample).mean), self.graph.edges)
 
     def _judge_first(self, plan: EpochPlan, n_terms: int) -> None:
         FirstJudgement(
@@ -298,9 +308,8 @@ class HalfTraining:
         if plan.deforms:
             posterior = model.encode(batch, self.projector, n_terms, (matrices.detach(), shifts.detach()))
             points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
-            edges = self.graph.of_step(self.visits // self.settings.batch_size)
             losses["kl"] = quality * posterior.divergence()
-            stretched = strain(points.first(STRAIN_SAMPLE), edges, self.projector.backend)
+            stretched = strain(points.first(STRAIN_SAMPLE), self.graph.drawn(self.generator), self.projector.backend)
             losses["strain"] = (quality[:STRAIN_SAMPLE] * stretched).mean().expand_as(zero)
             self._remember(batch, posterior, points)
         projected = model.project(points, matrices, shifts, self.projector, n_terms)

@@ -59,16 +59,16 @@ class GaussianModel(nn.Module):
 
 
 def seed_positions(
-    density: Tensor, threshold: float, n_gaussians: int, pixel_size_angstroms: float, generator: torch.Generator
+    density: Tensor, lowest: float, n_gaussians: int, pixel_size_angstroms: float, generator: torch.Generator
 ) -> Tensor:
-    """Draw Gaussian centres from the voxels of a map above a threshold, in proportion to their density.
+    """Draw Gaussian centres from the voxels of a map above a level, in proportion to their density.
 
     Parameters
     ----------
     density : (N, N, N)
         Map, order z y x.
-    threshold
-        Density below which no Gaussian is placed.
+    lowest
+        Density, not negative, up to which no Gaussian is placed.
     n_gaussians
         Number of centres n.
     pixel_size_angstroms
@@ -82,7 +82,7 @@ def seed_positions(
         Positions from the box centre (voxel N // 2), order x y z, spread evenly inside each voxel.
     """
     box = density.shape[0]
-    weight = (density - threshold).clamp(min=0).flatten().double()
+    weight = torch.where(density > lowest, density, density.new_zeros(())).flatten().double()
     cumulative = weight.cumsum(0)
     # stratified draws cover the density more evenly than independent ones
     quantiles = (

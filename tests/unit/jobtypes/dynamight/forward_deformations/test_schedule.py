@@ -2,7 +2,13 @@
 
 from itertools import pairwise
 
-from jobtypes.dynamight.forward_deformations.schedule import FIRST_KL_WEIGHT, FULL_KL_WEIGHT, default_epochs, plan_epoch
+from jobtypes.dynamight.forward_deformations.schedule import (
+    FIRST_KL_WEIGHT,
+    FIRST_STIFFNESS,
+    FULL_KL_WEIGHT,
+    default_epochs,
+    plan_epoch,
+)
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 
 
@@ -20,6 +26,13 @@ def test_the_prior_comes_in_gradually():
     assert weights[-1] == FULL_KL_WEIGHT > weights[0]
 
 
+def test_the_molecule_is_soft_until_its_motion_is_found():
+    stiffness = [plan_epoch(epoch, 50, 5.5).stiffness for epoch in range(50)]
+    assert stiffness[0] == FIRST_STIFFNESS < 1
+    assert stiffness == sorted(stiffness)
+    assert stiffness[30:] == [1.0] * 20
+
+
 def test_warm_up_comes_first_and_a_training_of_two_epochs_deforms_at_once():
     assert not plan_epoch(0, 40, 5.5).deforms
     assert plan_epoch(2, 40, 5.5).deforms
@@ -27,7 +40,7 @@ def test_warm_up_comes_first_and_a_training_of_two_epochs_deforms_at_once():
 
 
 def test_fewer_epochs_for_more_particles():
-    assert default_epochs(900) > default_epochs(5000) > default_epochs(1_000_000) > 0
+    assert default_epochs(900) > default_epochs(3000) > default_epochs(1_000_000) > 0
 
 
 def test_the_rule_stops_after_its_patience_without_improvement():

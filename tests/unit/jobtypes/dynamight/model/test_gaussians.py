@@ -22,13 +22,12 @@ def density():
 def test_positions_follow_the_density(density):
     positions = seed_positions(density, 0.5, 4000, 2.0, torch.Generator().manual_seed(1))
     near_second = (positions - torch.tensor([10.0, 0.0, 6.0])).norm(dim=1) < 8
-    # weights above the threshold are 0.5 and 2.5
-    assert abs(float(near_second.float().mean()) - 2.5 / 3.0) < 0.02
+    assert abs(float(near_second.float().mean()) - 3.0 / 4.0) < 0.02
 
 
 def test_mean_position_is_the_centre_of_mass_within_a_tenth_of_a_voxel(density):
     positions = seed_positions(density, 0.5, 4000, 2.0, torch.Generator().manual_seed(1))
-    expected = (0.5 * torch.tensor([-10.0, 0.0, 0.0]) + 2.5 * torch.tensor([10.0, 0.0, 6.0])) / 3
+    expected = (1.0 * torch.tensor([-10.0, 0.0, 0.0]) + 3.0 * torch.tensor([10.0, 0.0, 6.0])) / 4
     assert torch.allclose(positions.mean(0), expected, atol=0.2)
 
 
