@@ -57,9 +57,8 @@ def fit_control_points(control_points: ControlPoints, positions: Tensor, wanted:
     design = torch.cat(designs, dim=1).double()
     normal = design.T @ design + 1e-4 * torch.eye(design.shape[1])
     solution = torch.linalg.solve(normal, design.T @ wanted.double()).float()
-    for level, values in zip(
-        control_points.levels, solution.split([len(part.points) for part in control_points.levels]), strict=True
-    ):
+    parts = solution.split([len(level.points) for level in control_points.levels])
+    for level, values in zip(control_points.levels, parts, strict=True):
         level.values.copy_(values)
 
 

@@ -107,7 +107,7 @@ class DisplacementField(nn.Module):
 
         `nearest`: control points around them, see `ControlPoints.forward`.
         """
-        fields = self.trunk(points, nearest).T.contiguous()  # (3 K, m)
+        fields: Tensor = self.trunk(points, nearest).T.contiguous()  # (3 K, m)
         return fields.view(self.n_fields, 3, -1).transpose(1, 2)
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
