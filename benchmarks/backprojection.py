@@ -29,7 +29,8 @@ from jobtypes.dynamight.backprojection.deformation_basis import tabulate
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
-from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField, encoding_wavelengths
+from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField
 
 N_FIELDS, N_LATENT = 16, 4
 
@@ -99,9 +100,8 @@ def iteration_seconds(
     """Seconds of D* T D of one bin: what an iteration does for each."""
     torch.manual_seed(0)
     gaussians = torch.randn(words.gaussians, 3) * CLOUD_SIGMA_ANGSTROMS
-    field = DisplacementField(
-        n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=encoding_wavelengths(words.box * pixel_size_angstroms)
-    )
+    points = ControlPoints.around(gaussians, 3 * N_FIELDS)
+    field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, control_points=points)
     field.set_anchors(gaussians, torch.ones(len(gaussians)))
     basis = tabulate(
         field, gaussians, box=words.box, pixel_size_angstroms=pixel_size_angstroms, reach_angstroms=TAPER_END_ANGSTROMS

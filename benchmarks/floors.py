@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from jobtypes.dynamight.model.control_points import NEAREST
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.projection import Projector
 
@@ -34,6 +35,7 @@ def step_floor(
         Operations and bytes per second, of `measuring.machine_speed`.
     """
     n, k = len(model.gaussians.positions), model.field.n_fields
+    near = sum(min(NEAREST, len(level.points)) for level in model.field.trunk.levels)  # control points around a Gaussian
     highest = int(projector.band.harmonics[:n_terms].abs().max())
     grid = projector.grid(n_terms).size
     encoded = 2 * highest + 2  # pixels of the encoder's images
@@ -48,8 +50,8 @@ def step_floor(
         batch * (4 * n_terms * COMPLEX + 2 * encoded**2 * FLOAT + 5 * probes * FLOAT),
     )
     field = (
-        2 * n * _weights(model.field.trunk) + 2 * batch * _weights(model.field.branch) + 6 * batch * k * n,
-        (3 * k * n + 3 * batch * n) * FLOAT,
+        2 * n * 3 * k * near + 2 * batch * _weights(model.field.branch) + 6 * batch * k * n,
+        (3 * k * n + 3 * batch * n + 2 * near * n) * FLOAT,
     )
     # observed, predicted and their weights; two Gaussians of each of 2 n edges
     loss = (batch * (12 * n_terms + 24 * n), batch * (n_terms * (2 * COMPLEX + FLOAT) + 2 * n * 3 * FLOAT))

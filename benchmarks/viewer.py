@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from measuring import best_of, count_processor_time, print_table
 
-from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -76,7 +77,7 @@ def made_training(words: argparse.Namespace) -> ForwardResult:
     length = words.box * pixel_size_angstroms
     direction = torch.nn.functional.normalize(torch.randn(words.gaussians, 3, generator=generator), dim=1)
     positions = 0.3 * length * torch.rand(words.gaussians, 1, generator=generator) ** (1 / 3) * direction  # a full ball
-    field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=encoding_wavelengths(length))
+    field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, control_points=ControlPoints.around(positions, 3 * N_FIELDS))
     field.set_anchors(positions, torch.ones(len(positions)))
     gaussians = GaussianModel(positions, amplitude=1.0, width_angstroms=1.5)
     model = HalfModel(gaussians, field, Encoder(positions[::10].clone(), N_LATENT), RefinedPoses(1), torch.ones(1, words.box))

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.checkpoints import save_checkpoint
+from jobtypes.common.digests import digest_of_particles
+from jobtypes.common.particles import read_particles
 from jobtypes.common.rotations import euler_matrices
+from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, LATENT_BY_OTHER
 
@@ -41,6 +44,22 @@ class MadeUpHalf:
     model: HalfModel
     latents: Tensor
     latents_by_other: Tensor | None
+
+
+@torch.no_grad()
+def fit_control_points(control_points: ControlPoints, positions: Tensor, wanted: Tensor) -> None:
+    """Set the values of control points by least squares, so that they give `wanted` (n, columns) at positions (n, 3) A."""
+    nearest = control_points.nearest(positions)
+    designs = [
+        torch.zeros(len(positions), len(level.points)).scatter_(1, index, level.weights(positions, index))
+        for level, index in zip(control_points.levels, nearest, strict=True)
+    ]
+    design = torch.cat(designs, dim=1).double()
+    normal = design.T @ design + 1e-4 * torch.eye(design.shape[1])
+    solution = torch.linalg.solve(normal, design.T @ wanted.double()).float()
+    parts = solution.split([len(level.points) for level in control_points.levels])
+    for level, values in zip(control_points.levels, parts, strict=True):
+        level.values.copy_(values)
 
 
 def held_out(n_particles: int) -> Tensor:
@@ -96,6 +115,7 @@ def write_training(
         "box": box,
         "pixel_size_angstroms": pixel_size_angstroms,
         "star_file": "particles.star",
+        "inputs": {"fn_star": digest_of_particles(read_particles(project / "particles.star"))},
         "seed": 1,
         "particle_diameter_angstroms": diameter,
         "soft_edge_angstroms": 10.0,

@@ -55,7 +55,14 @@ def save_checkpoint(path: Path | str, contents: Mapping[str, Any], *, kind: str,
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(
+    path: Path | str,
+    *,
+    kind: str,
+    version: int,
+    remedy: str = "use the program that wrote it",
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
     """Read the contents of a checkpoint, onto `device`, running no code that is in it (weights_only).
 
     Parameters
@@ -64,6 +71,8 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
         The file.
     kind, version
         As it was saved; the same version is needed.
+    remedy
+        What the user can do about one of another version.
     device
         Where tensors go.
 
@@ -93,8 +102,7 @@ def load_checkpoint(path: Path | str, *, kind: str, version: int, device: torch.
         raise UserError(f"The checkpoint {path} is of {stored[_KIND]}; expected one of {kind}.")
     if stored[_VERSION] != version:
         raise UserError(
-            f"The checkpoint {path} has format {stored[_VERSION]}, but this program reads format {version}; use the "
-            f"program that wrote it."
+            f"The checkpoint {path} has format {stored[_VERSION]}, but this program reads format {version}; {remedy}."
         )
     return dict(stored[_CONTENTS])
 

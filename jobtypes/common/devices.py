@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from relion_jobs.contract.errors import UserError
-
-FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability
 
 
 def choose_device(gpu_ids: str | None) -> tuple[torch.device, str]:
@@ -132,13 +129,3 @@ def forget_peak_memory(device: torch.device) -> None:
 def peak_memory_bytes(device: torch.device) -> int | None:
     """The most that this process has held of a GPU's memory; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if is_gpu(device) else None
-
-
-def mixed_precision(device: torch.device, *, wanted: bool = True) -> torch.autocast:
-    """Matrix products inside it are in bfloat16 on a GPU that has it, and as ever elsewhere (CPUs that have it gain little)."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and _prefers_bfloat16(device))
-
-
-@cache
-def _prefers_bfloat16(device: torch.device) -> bool:
-    return is_gpu(device) and torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trained_job import JOB, MadeUpHalf, held_out, write_particles, write_training
+from tests.trained_job import JOB, MadeUpHalf, fit_control_points, held_out, write_particles, write_training
 
 if os.environ.get("RELION_JOBS_WINDOW_TESTS") != "1":
     collect_ignore_glob = ["test_*.py"]  # they need a display
@@ -45,7 +45,8 @@ def true_density(angle: float, at: np.ndarray) -> np.ndarray:
 
 def learned_model(generator: torch.Generator):
     """A half model with the two fields of the hinge: d = (cos a - 1) (x - h) + sin a (z cross (x - h)), by least squares."""
-    from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+    from jobtypes.dynamight.model.control_points import ControlPoints
+    from jobtypes.dynamight.model.displacement import DisplacementField
     from jobtypes.dynamight.model.encoder import Encoder
     from jobtypes.dynamight.model.gaussians import GaussianModel
     from jobtypes.dynamight.model.half_model import HalfModel
@@ -53,9 +54,7 @@ def learned_model(generator: torch.Generator):
 
     points, arm = molecule()
     positions = torch.from_numpy(points).float()
-    field = DisplacementField(
-        n_latent=2, n_fields=2, wavelengths_angstroms=encoding_wavelengths(BOX * PIXEL, shortest_angstroms=16.0), width=256
-    )
+    field = DisplacementField(n_latent=2, n_fields=2, control_points=ControlPoints.around(positions, 6), width=256)
     field.set_anchors(positions, torch.ones(len(positions)))
     field.set_mask(torch.ones(BOX, BOX, BOX), PIXEL)  # everything may move, and the frame is the box
     from_hinge = np.where(arm[:, None], points - HINGE, 0.0)
@@ -63,9 +62,7 @@ def learned_model(generator: torch.Generator):
     tangential = np.column_stack((-from_hinge[:, 1], from_hinge[:, 0], np.zeros(len(points))))
     latents = torch.from_numpy(np.random.default_rng(0).uniform(-1.1, 1.1, (800, 2))).float()
     angles = LARGEST_ANGLE * latents[:, 0]
-    wavelengths = 2 * np.pi * positions[:, :, None] / field.wavelengths
-    encoding = torch.cat((wavelengths.sin(), wavelengths.cos()), dim=2).flatten(1)
-    _fit_last(field.trunk, encoding, torch.from_numpy(np.concatenate((radial, tangential), axis=1)).float())
+    fit_control_points(field.trunk, positions, torch.from_numpy(np.concatenate((radial, tangential), axis=1)).float())
     _fit_last(field.branch, latents, torch.stack((angles.cos() - 1, angles.sin()), dim=1))
     model = HalfModel(
         GaussianModel(positions, amplitude=1.0, width_angstroms=WIDTH),

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.common.checkpoints import save_checkpoint
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.whole_files import remove_unfinished
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, checkpoint_path
+from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, checkpoint_path, read_checkpoint
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import JobFailed
 
@@ -90,7 +90,7 @@ def load_last(job_directory: Path) -> dict[str, Any] | None:
     """
     if not any((job_directory / layout.CHECKPOINTS).glob("*.pth")):
         return None
-    return load_checkpoint(checkpoint_path(job_directory, None), kind=KIND, version=FORMAT_VERSION)
+    return read_checkpoint(checkpoint_path(job_directory, None))
 
 
 def set_results_aside(job_directory: Path, *, keep: Collection[Path] = ()) -> Path:

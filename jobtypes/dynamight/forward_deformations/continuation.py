@@ -95,7 +95,7 @@ def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan
         return Start()
     if job.is_continue and is_other_star(options.fn_star, earlier):
         return _other_particles(earlier, plan, job)
-    begun_with = earlier["settings"].get("inputs", {})
+    begun_with = earlier["settings"]["inputs"]
     changed = [name for name, digest in begun_with.items() if plan.inputs.get(name) != digest]
     if job.is_continue:
         if changed:

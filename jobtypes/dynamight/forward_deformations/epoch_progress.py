@@ -21,7 +21,7 @@ class EpochProgress:
     order : (p,)
         Training particles in the order of this epoch.
     residual_power, qualities
-        Of the steps done; no qualities where particles are not judged.
+        Of the steps done.
     totals
         Sums of each figure over the particles seen.
     seen
@@ -30,7 +30,7 @@ class EpochProgress:
 
     order: Tensor
     residual_power: ShellPower
-    qualities: QualitySums | None
+    qualities: QualitySums
     totals: dict[str, float]
     seen: int = 0
 
@@ -46,8 +46,8 @@ class EpochProgress:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        judged = {} if self.qualities is None else self.qualities.state()
-        return {"order": self.order, **self.residual_power.state(), **judged, "totals": self.totals, "seen": self.seen}
+        sums = self.residual_power.state() | self.qualities.state()
+        return {"order": self.order, **sums, "totals": self.totals, "seen": self.seen}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], n_groups: int, band: Band) -> EpochProgress:

@@ -104,10 +104,9 @@ class PosteriorStage:
         )
         training.model.poses.corrections[batch.index] = corrections
         training.keep(index, posterior)
-        if training.judges:
-            matrices, shifts = training.model.poses(batch.index, batch.matrices, batch.shifts)
-            points = training.model.deformed(posterior.mean)
-            training.judge(batch, training.model.project(points, matrices, shifts, training.projector, n_terms), n_terms)
+        matrices, shifts = training.model.poses(batch.index, batch.matrices, batch.shifts)
+        points = training.model.deformed(posterior.mean)
+        training.judge(batch, training.model.project(points, matrices, shifts, training.projector, n_terms), n_terms)
         self.refined += len(index)
 
     def _set_motion_power(self) -> None:
@@ -122,10 +121,8 @@ class PosteriorStage:
         return {POSTERIORS: {"encoded": self.encoded, "refined": self.refined, "representatives": others}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a half set's state in a checkpoint, exactly; one that says nothing of this stage is of before it."""
-        saved = state.get(POSTERIORS)
-        if saved is None:
-            return
+        """Go on from a half set's state in a checkpoint, exactly."""
+        saved = state[POSTERIORS]
         self.encoded, self.refined = saved["encoded"], saved["refined"]
         if (others := saved["representatives"]) is not None:
             device = self.training.observations.device

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_3d, irfft3, rfft3
 from jobtypes.common.masks import raised_cosine
-from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder, probe_points
 from jobtypes.dynamight.model.gaussians import GaussianModel, automatic_threshold, seed_positions
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -161,9 +162,8 @@ def seed_model(
     """
     positions = seed_positions(seed.density, seed.lowest, size.n_gaussians, seed.pixel_size_angstroms, generator)
     spacing = (seed.volume_angstroms3 / size.n_gaussians) ** (1 / 3)
-    wavelengths = encoding_wavelengths(observations.band.box_length_angstroms)
     with torch.random.fork_rng(devices=[]):
-        # layers draw their starting weights from the global generator
+        # layers and control points draw their starting values from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         model = HalfModel(
             GaussianModel(
@@ -172,7 +172,7 @@ def seed_model(
             DisplacementField(
                 n_latent=size.n_latent,
                 n_fields=size.n_fields,
-                wavelengths_angstroms=wavelengths,
+                control_points=ControlPoints.around(positions, 3 * size.n_fields),
             ),
             Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), size.n_latent),
             RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),

@@ -285,9 +285,7 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *
 
 
 def _quality_in_words(half: int, training: HalfTraining) -> list[str]:
-    """What the particles of one half set are; nothing of a training that does not judge them."""
-    if not training.judges:
-        return []
+    """What the particles of one half set are."""
     quality = training.model.quality
     junk = float((quality.probability <= LEAST_QUALITY).double().mean())
     spread = float(quality.scale_spread / quality.mean_scale)

@@ -29,6 +29,7 @@ from relion_jobs.contract.errors import JobFailed
 
 # Learning rates of Adam, each in the unit of its parameters.
 RATE_NETWORKS = 2e-3
+RATE_FIELD_ANGSTROMS = 2e-2
 RATE_POSITIONS_ANGSTROMS = 0.03
 RATE_AMPLITUDES = 5e-3
 RATE_POSES = 0.3  # of a Newton step
@@ -92,8 +93,6 @@ class HalfTraining:
         Neighbours for the strain.
     pose_prior_is_due
         Whether nothing is known yet of how far the poses of these images are off.
-    judges
-        Whether particles count by their quality; not in a training that was begun before they did.
     motion_power : (n,)
         Running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
@@ -117,7 +116,8 @@ class HalfTraining:
         g = model.gaussians
         self.networks = torch.optim.Adam(
             [
-                {"params": [*model.field.parameters(), *model.encoder.parameters()], "rate": RATE_NETWORKS},
+                {"params": [*model.field.branch.parameters(), *model.encoder.parameters()], "rate": RATE_NETWORKS},
+                {"params": [*model.field.trunk.parameters()], "rate": RATE_FIELD_ANGSTROMS},
                 {"params": [g.positions], "rate": RATE_POSITIONS_ANGSTROMS},
                 {"params": [g.raw_amplitudes, g.log_scale, g.log_widths, g.width_logits], "rate": RATE_AMPLITUDES},
             ],
@@ -130,7 +130,6 @@ class HalfTraining:
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
         self.graph = ElasticGraph.of(g.positions, generator)
         self.pose_prior_is_due = True
-        self.judges = True
         self.epochs_done = 0
         self.stop_rule, self.stopped = StopRule(), False
         self.progress: EpochProgress | None = None
@@ -184,8 +183,7 @@ class HalfTraining:
         stiffness = plan.stiffness * self.settings.stiffness
         objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
         progress.residual_power.add_sums(residual_power, batch.group, quality)
-        if progress.qualities is not None:
-            progress.qualities.add(*self.judge(batch, projected.detach(), n_terms))
+        progress.qualities.add(*self.judge(batch, projected.detach(), n_terms))
         figures = {"loss": objective, **losses, "quality": quality}
         progress.add(len(batch.index), self._step(figures, batch, corrections, plan))
 
@@ -204,9 +202,8 @@ class HalfTraining:
         """Learn the noise from what is left of the images, and how qualities scatter; returns the figures per particle."""
         before = self.model.noise_power.clone()
         self.model.noise_power.copy_(progress.residual_power.update(before, share=0.5))
-        if progress.qualities is not None:
-            self.learn_quality(progress.qualities, n_terms)
-            self.model.quality.follow_noise(before, self.model.noise_power)
+        self.learn_quality(progress.qualities, n_terms)
+        self.model.quality.follow_noise(before, self.model.noise_power)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise self._diverged()  # before it is saved
         self.progress = None
@@ -221,7 +218,7 @@ class HalfTraining:
 
     def _begin_epoch(self, plan: EpochPlan, n_terms: int) -> EpochProgress:
         g = self.model.gaussians
-        if self.judges and not self.model.quality.is_ready:
+        if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
@@ -235,7 +232,7 @@ class HalfTraining:
         self.progress = EpochProgress(
             order=self.training[torch.randperm(len(self.training), generator=self.generator)],
             residual_power=ShellPower(len(self.model.noise_power), self.observations.band),
-            qualities=self._no_qualities() if self.judges else None,
+            qualities=QualitySums.none(len(self.model.quality.typical), self.observations.device),
             totals={},
         )
         return self.progress
@@ -256,9 +253,6 @@ class HalfTraining:
             independent_fraction=self.settings.independent_fraction,
             latents=self.latent_mean if self.epochs_done and plan.deforms else None,
         ).run(self.training)
-
-    def _no_qualities(self) -> QualitySums:
-        return QualitySums.none(len(self.model.quality.typical), self.observations.device)
 
     def _pose_prior_is_due(self) -> bool:
         """In the first epoch, and in every one that completes so many more visits."""
@@ -379,7 +373,7 @@ class HalfTraining:
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
             projected = model.project(points, matrices, shifts, self.projector, n_terms)
             # nothing is learned of it; once the stop rule counts, qualities stay, so that its epochs compare
-            if self.judges and plan.kl_weight < FULL_KL_WEIGHT:
+            if plan.kl_weight < FULL_KL_WEIGHT:
                 self.judge(batch, projected, n_terms)
             misfit, _ = self._misfit(batch, projected, n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
@@ -412,7 +406,6 @@ class HalfTraining:
             "epochs_done": self.epochs_done,
             **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
-            "judges": self.judges,
             "stop_rule": self.stop_rule.state(),
             "stopped": self.stopped,
             "rows": torch.from_numpy(self.observations.rows),
@@ -428,7 +421,7 @@ class HalfTraining:
         device = self.observations.device
         field.set_anchors(saved["field.anchors"].to(device), saved["field.anchor_weights"].to(device))
         field.mask = torch.zeros_like(saved["field.mask"], device=device)
-        self.model.take(state["model"])
+        self.model.load_state_dict(state["model"])
         self.networks.load_state_dict(state["networks"])
         self.generator.set_state(state["generator"].cpu())
         self.latent_mean.copy_(state["latent_mean"])
@@ -436,7 +429,6 @@ class HalfTraining:
         self.motion_power.copy_(state["motion_power"])
         self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
-        self.judges = state.get("judges", False)
         self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
         self.stop_rule.restore(state["stop_rule"])
         progress = state["progress"]

@@ -2,14 +2,14 @@
 
 u(x; z) = sum_k a_k(z) U_k(x)
 
-The fields U_k (the trunk) are evaluated once per step for all points, the coefficients a_k (the branch) once per particle, so
-that a batch of displacements is one matrix product. Source: branch and trunk networks of Lu et al. 2021 (DeepONet).
+The fields U_k (the trunk: values at control points) are evaluated once per step for all points, the coefficients a_k (the
+branch: a network) once per particle, so that a batch of displacements is one matrix product. Source: branch and trunk of Lu et
+al. 2021 (DeepONet).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from jobtypes.common.devices import mixed_precision
 from jobtypes.common.masks import raised_cosine
+from jobtypes.dynamight.model.control_points import ControlPoints
 
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
@@ -42,26 +42,22 @@ class DisplacementField(nn.Module):
         Latent dimensions d.
     n_fields
         Basis fields K.
-    wavelengths_angstroms : (w,)
-        Of the positional encoding; fields vary smoothly below the shortest. See `encoding_wavelengths`.
+    control_points
+        Of 3 K columns: what holds the fields.
     width
-        Neurons per hidden layer: one of the trunk, two of the branch.
+        Neurons of each of the two hidden layers of the branch.
     """
 
-    wavelengths: Tensor
     anchors: Tensor
     anchor_weights: Tensor
     mask: Tensor
     mask_ends: Tensor
     reference: Tensor
 
-    def __init__(self, *, n_latent: int, n_fields: int, wavelengths_angstroms: Tensor, width: int = 128) -> None:
+    def __init__(self, *, n_latent: int, n_fields: int, control_points: ControlPoints, width: int = 128) -> None:
         super().__init__()
-        self.register_buffer("wavelengths", wavelengths_angstroms.clone())
-        n_wavelengths = len(wavelengths_angstroms)
         self.n_fields = n_fields
-        # every point passes through the trunk at every step; a second hidden layer finds hardly more
-        self.trunk = _perceptron(6 * n_wavelengths, width, 1, 3 * n_fields)
+        self.trunk = control_points
         self.branch = _perceptron(n_latent, width, 2, n_fields)
         # the points and weights that define "no rigid motion of the whole"
         self.register_buffer("anchors", torch.zeros(0, 3))
@@ -83,7 +79,7 @@ class DisplacementField(nn.Module):
         size = min(finest, box)
         small = nn.functional.interpolate(mask[None, None].float(), size=(size,) * 3, mode="trilinear", align_corners=True)
         ends = torch.tensor([-(box // 2), box - 1 - box // 2]) * pixel_size_angstroms  # of the voxel centres, A
-        self.mask, self.mask_ends = small[0, 0].to(self.wavelengths), ends.to(self.wavelengths)
+        self.mask, self.mask_ends = small[0, 0].to(self.mask), ends.to(self.mask)
 
     def mobility(self, points: Tensor) -> Tensor:
         """(m,) value of the mask at points (m, 3) A; 1 everywhere without a mask, 0 outside its box."""
@@ -106,16 +102,12 @@ class DisplacementField(nn.Module):
         coefficients: Tensor = self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
         return coefficients
 
-    def raw_basis(self, points: Tensor) -> Tensor:
-        """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it."""
-        phase = 2 * math.pi * points[:, :, None] / self.wavelengths  # (m, 3, w)
-        encoding = torch.cat((phase.sin(), phase.cos()), dim=2).flatten(1)
-        # an error of a few thousandths of a field is far below the noise of a step
-        with mixed_precision(points.device, wanted=self.training):
-            hidden = self.trunk[:-1](encoding).to(points.dtype)
-        last = self.trunk[-1]
-        assert isinstance(last, nn.Linear)
-        fields = torch.addmm(last.bias[:, None], last.weight, hidden.T)  # (3 K, m)
+    def raw_basis(self, points: Tensor, nearest: Sequence[Tensor] | None = None) -> Tensor:
+        """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it.
+
+        `nearest`: control points around them, see `ControlPoints.forward`.
+        """
+        fields: Tensor = self.trunk(points, nearest).T.contiguous()  # (3 K, m)
         return fields.view(self.n_fields, 3, -1).transpose(1, 2)
 
     def basis_at_gaussians(self, positions: Tensor) -> Tensor:
@@ -126,11 +118,12 @@ class DisplacementField(nn.Module):
 
     @torch.no_grad()
     def frame(self, positions: Tensor) -> Frame:
-        """What keeps the fields at the Gaussians free of rigid motion, worked out at their positions (n, 3) A."""
+        """What of the fields at the Gaussians hardly changes while these move a little, worked out at positions (n, 3) A."""
+        nearest = self.trunk.nearest(positions)
         if self.mask.numel() or len(self.anchors) != len(positions):
-            return Frame(self, None, None)
+            return Frame(self, nearest, None, None)
         motions = rigid_motions(positions, positions, self.anchor_weights)
-        return Frame(self, motions, fit_of_motions(motions, self.anchor_weights))
+        return Frame(self, nearest, motions, fit_of_motions(motions, self.anchor_weights))
 
     @torch.no_grad()
     def basis(self, points: Tensor, chunk: int = 65536) -> Tensor:
@@ -142,7 +135,7 @@ class DisplacementField(nn.Module):
             """(K, m, 3) at points in the state of latent zero."""
             taper = self.taper(part)
             fields = part.new_zeros(self.n_fields, len(part), 3)
-            inside = torch.nonzero(taper).squeeze(1)  # the network is asked only where the answer counts
+            inside = torch.nonzero(taper).squeeze(1)  # worked out only where the answer counts
             raw = self.raw_basis(part[inside])
             if self.mask.numel():
                 raw = raw * self.mobility(part[inside])[:, None]
@@ -187,6 +180,8 @@ class Frame:
     ----------
     field
         Whose fields.
+    nearest
+        Control points around the Gaussians, see `ControlPoints.nearest`.
     motions : (6, n, 3)
         Rigid motions of the Gaussians; they hardly change while the Gaussians move by a fraction of the molecule. None where
         rigid motions stay in.
@@ -195,23 +190,18 @@ class Frame:
     """
 
     field: DisplacementField
+    nearest: Sequence[Tensor]
     motions: Tensor | None
     shares: Tensor | None
 
     def basis(self, positions: Tensor) -> Tensor:
         """U_k at Gaussians (n, 3) A: (K, n, 3) A. Differentiable, by positions too: so each finds the domain it moves with."""
-        raw = self.field.raw_basis(positions)
+        raw = self.field.raw_basis(positions, self.nearest)
         if self.field.mask.numel():  # what lies outside the mask stands still and fixes the frame
             return raw * self.field.mobility(positions)[:, None]
         if self.motions is None or self.shares is None:
             return raw
         return without_share(raw, raw, self.shares, self.motions)
-
-
-def encoding_wavelengths(box_length_angstroms: float, shortest_angstroms: float = 20.0) -> Tensor:
-    """Wavelengths (w,) in A for a positional encoding: twice the box, and its halves down to about the shortest."""
-    count = 2 + max(0, math.floor(math.log2(box_length_angstroms / shortest_angstroms)))
-    return box_length_angstroms * 2.0 ** (1 - torch.arange(count, dtype=torch.float32))
 
 
 def rigid_motions(points: Tensor, centre_of: Tensor, weights: Tensor) -> Tensor:

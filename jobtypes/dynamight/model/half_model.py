@@ -54,11 +54,6 @@ class HalfModel(nn.Module):
         self.register_buffer("noise_power", noise_power)
         self.quality = ParticleQuality(len(poses.corrections), noise_power.shape[1])
 
-    def take(self, state: dict[str, Tensor]) -> None:
-        """Load a state dict; in one from before particles were judged, all count as the molecule."""
-        unjudged = {f"quality.{name}": value for name, value in self.quality.state_dict().items()}
-        self.load_state_dict(unjudged | state)
-
     def displacement(self, latent: Tensor, points: Tensor | None = None) -> Tensor:
         """Displacements (b, m, 3) in A of points (m, 3) in A, the Gaussians by default, at latents (b, d)."""
         positions = self.gaussians.positions

@@ -119,10 +119,8 @@ class QualitySums:
         return {"quality_moments": self.moments, "quality_power": self.power}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], device: torch.device) -> QualitySums | None:
-        """The sums of a checkpoint; None in one of a training that judges nothing."""
-        if "quality_moments" not in state:
-            return None
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> QualitySums:
+        """The sums of a checkpoint."""
         return cls(state["quality_moments"].clone().to(device), state["quality_power"].clone().to(device))
 
 

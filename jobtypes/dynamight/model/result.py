@@ -14,6 +14,7 @@ from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -23,7 +24,8 @@ from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
-KIND, FORMAT_VERSION = "dynamight forward deformations", 4
+KIND, FORMAT_VERSION = "dynamight forward deformations", 5
+_REMEDY = "run the forward deformations again in a new job, or go on with the version of relion_jobs that wrote it"
 LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended
 
 
@@ -51,8 +53,7 @@ class HalfResult:
     rms_displacement : (n_h,) A
         Rms displacement of each particle's Gaussians, each counted the same, from the consensus.
     quality, scale : (n_h,)
-        Probability that each image is the molecule at its pose, 1 where the training judged nothing; and the strength of its
-        signal if it is, 1 on average.
+        Probability that each image is the molecule at its pose; and the strength of its signal if it is, 1 on average.
     latent_by_other : (m, d)
         Latents that the other half's model gives to the held-out particles, in their order; None before the training has
         ended.
@@ -135,6 +136,17 @@ def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     return numbered[-1]
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `forward_deformations.checkpointing` has written.
+
+    Raises
+    ------
+    UserError
+        It is damaged, or of another kind or format version.
+    """
+    return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION, remedy=_REMEDY)
+
+
 def load_centred_result(
     job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
 ) -> ForwardResult:
@@ -160,7 +172,7 @@ def load_centred_result(
         No checkpoint, a damaged one, one of another job, kind or format version.
     """
     path = checkpoint_path(Path(job_directory), checkpoint_file)
-    content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
+    content = read_checkpoint(path)
     settings = content["settings"]
     return ForwardResult(
         halves={
@@ -174,7 +186,7 @@ def load_centred_result(
         epoch=content["epoch"],
         path=path,
         seed=settings["seed"],
-        particles_digest=settings.get("inputs", {}).get("fn_star", ""),
+        particles_digest=settings["inputs"]["fn_star"],
     )
 
 
@@ -215,8 +227,8 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
         DisplacementField(
             n_latent=n_latent,
             n_fields=n_fields,
-            wavelengths_angstroms=state["field.wavelengths"],
-            width=len(state["field.trunk.0.bias"]),
+            control_points=ControlPoints.of_state(state, "field.trunk."),
+            width=len(state["field.branch.0.bias"]),
         ),
         Encoder(state["encoder.probes"], n_latent),
         RefinedPoses(len(state["poses.corrections"])),
@@ -225,7 +237,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     # tensors whose size is not known beforehand
     model.field.set_anchors(state["field.anchors"], state["field.anchor_weights"])
     model.field.mask = torch.zeros_like(state["field.mask"])
-    model.take(state)
+    model.load_state_dict(state)
     return model
 
 

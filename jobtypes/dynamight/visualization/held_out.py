@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.disagreement import FEWEST_HELD_OUT, Disagreement, TwoMotions, held_out_motions
 from jobtypes.dynamight.model.result import ForwardResult
 from relion_jobs.contract.errors import UserError
@@ -74,17 +73,8 @@ def held_out_particles(forward: ForwardResult) -> HeldOutParticles:
                 f"expected at least {FEWEST_HELD_OUT}. Show half set 1 or 2 instead."
             )
         if part.latent_by_other is None:
-            raise UserError(_why_not_compared(forward))
+            raise UserError(
+                f"{forward.path} is of a training that has not ended, and half-set 0 shows what is compared at its end; continue "
+                "the forward deformations to their end and take the last checkpoint, or show half set 1 or 2."
+            )
     return HeldOutParticles(forward)
-
-
-def _why_not_compared(forward: ForwardResult) -> str:
-    if forward.path.name == layout.FINAL_CHECKPOINT.name:
-        return (
-            f"{forward.path} was written by an earlier version of this program, which did not keep what half-set 0 shows; "
-            "train in a new job, or show half set 1 or 2."
-        )
-    return (
-        f"{forward.path} is of a training that has not ended, and half-set 0 shows what is compared at its end; continue the "
-        "forward deformations to their end and take the last checkpoint, or show half set 1 or 2."
-    )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from jobtypes.dynamight.model.backend import COMPILED_LOOPS, WHOLE_TENSORS, Backend
-from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -35,8 +36,8 @@ def flexible_model(half: int, latents: Tensor) -> HalfModel:
     positions = molecule(generator)
     with torch.random.fork_rng():
         torch.manual_seed(half)
-        wavelengths = encoding_wavelengths(BOX * PIXEL, shortest_angstroms=40.0)
-        motion = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, wavelengths_angstroms=wavelengths, width=64)
+        points = ControlPoints.around(positions, 3 * N_FIELDS)
+        motion = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, control_points=points, width=64)
         encoder = Encoder(positions[::10].clone(), N_LATENT)
     motion.set_anchors(positions, torch.ones(len(positions)))
     model = HalfModel(

@@ -8,6 +8,7 @@ import torch
 
 from jobtypes.dynamight.export import main, write_export
 from relion_jobs.contract.errors import UserError
+from tests.trained_job import write_particles
 
 
 def load(folder: Path, half: int) -> dict[str, np.ndarray]:
@@ -58,6 +59,7 @@ def test_the_tool_runs_from_any_directory(project, build_checkpoint, monkeypatch
     (project.path / "map.mrc").touch()
     project.new("dynamight", "-o", "fn_star=parts.star", "-o", "fn_map=map.mrc")
     (project.path / "DynaMight/job001").rename(project.path / "DynaMight/job002")
+    write_particles(project.path, n_particles=60, box=24, pixel_size_angstroms=4.0)
     build_checkpoint(project.path)
     (project.path / "DynaMight/job002").rename(project.path / "DynaMight/job001")
     elsewhere = tmp_path / "elsewhere"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particles import read_particles
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.figures import new_figure, save_figure, write_logbook
@@ -146,7 +148,8 @@ def test_drawn_halves_are_written_as_they_were_trained(flexible_job, forward) ->
     lines.remove("_rlnRandomSubset")
     rows = [" ".join(line.split()[:2] + line.split()[3:]) if "@" in line else line for line in lines]
     (flexible_job.project / "particles.star").write_text("\n".join([*rows, ""]))
-    write_forward_outputs(forward, [], flexible_job)
+    trained_on = digest_of_particles(read_particles(flexible_job.project / "particles.star", seed=forward.seed))
+    write_forward_outputs(replace(forward, particles_digest=trained_on), [], flexible_job)
     table = read_particles(flexible_job.directory / "forward_deformations" / "particles.star")
     assert table.half_is_given
     assert table.half.tolist() == [1, 2] * 30

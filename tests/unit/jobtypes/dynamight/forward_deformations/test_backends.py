@@ -17,6 +17,7 @@ from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model import projection
 from jobtypes.dynamight.model.backend import COMPILED_LOOPS, WHOLE_TENSORS, Backend
+from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
@@ -39,11 +40,18 @@ def training_with(project, values, monkeypatch):
     return make
 
 
+def batch_in(dtype: torch.dtype, batch: ObservedBatch) -> ObservedBatch:
+    floats = {name: getattr(batch, name).to(dtype) for name in ("ctf", "matrices", "shifts")}
+    return replace(batch, spectra=batch.spectra.to(dtype.to_complex()), **floats)
+
+
 def in_double(training: HalfTraining, backend: Backend) -> HalfTraining:
     """The same training in double precision, with a backend of its own."""
     band = training.observations.band.to(torch.device("cpu"))
     band.frequencies, band.weights = band.frequencies.double(), band.weights.double()
     training.model.double()
+    single = training.observations.batch
+    training.observations.batch = lambda *which: batch_in(torch.float64, single(*which))
     training.observations.band, training.projector = band, Projector(band, backend=backend)
     for name in ("latent_mean", "latent_log_variance", "motion_power"):
         setattr(training, name, getattr(training, name).double())
@@ -53,9 +61,7 @@ def in_double(training: HalfTraining, backend: Backend) -> HalfTraining:
 def step(training: HalfTraining, dtype: torch.dtype) -> dict[str, Tensor]:
     """Losses of a batch, power of the residuals, and the gradient by everything that is trained."""
     model, n_terms = training.model, training.observations.band.n_terms(EPOCH.resolution_angstroms)
-    batch = training.observations.batch(training.training[:5], n_terms)
-    floats = {name: getattr(batch, name).to(dtype) for name in ("ctf", "matrices", "shifts")}
-    batch = replace(batch, spectra=batch.spectra.to(dtype.to_complex()), **floats)
+    batch = batch_in(dtype, training.observations.batch(training.training[:5], n_terms))
     corrections = model.poses.corrections[batch.index].requires_grad_()
     training.generator.manual_seed(1)
     frame = model.field.frame(model.field.anchors)
@@ -82,7 +88,7 @@ def test_the_losses_and_gradients_of_a_step_are_the_same_in_double_precision(tra
     for training in trainings:
         training.model.poses.corrections.uniform_(-0.02, 0.02, generator=torch.Generator().manual_seed(0))
     compiled, whole = (step(training, torch.float64) for training in trainings)
-    assert {"data", "kl", "strain", "gaussians.positions", "field.trunk.0.weight", "encoder.mean.weight"} < compiled.keys()
+    assert {"data", "kl", "strain", "gaussians.positions", "field.trunk.levels.0.values", "encoder.mean.weight"} < compiled.keys()
     assert max(errors(whole, compiled).values()) < 1e-11
 
 
@@ -111,9 +117,10 @@ def trained(training: HalfTraining) -> dict[str, Tensor]:
 
 
 def test_a_short_training_comes_out_alike(training_with):
-    compiled, whole = (trained(training_with(backend)) for backend in BOTH)
+    # in double precision: a step of Adam makes of a slope that is hardly more than rounding a step like any other
+    compiled, whole = (trained(in_double(training_with(backend), backend)) for backend in BOTH)
     found = errors(whole, compiled)
-    assert {name: error for name, error in found.items() if error > 1e-2} == {}
+    assert {name: error for name, error in found.items() if error > 1e-6} == {}
 
 
 def test_a_whole_job_runs_on_either(project, values, new_job, backend, monkeypatch):

@@ -81,7 +81,7 @@ def test_a_training_goes_on_with_unbinned_images_of_the_same_particles(new_job, 
         kept = len(part.rows)
         assert np.array_equal(part.rows, state["rows"][:kept].numpy())
         assert np.array_equal(part.held_out, state["held_out"][:kept].numpy())
-        moved = part.model.field.trunk[0].weight - state["model"]["field.trunk.0.weight"]
+        moved = part.model.field.branch[0].weight - state["model"]["field.branch.0.weight"]
         assert moved.abs().max() < 0.02  # an epoch of small steps away from what was learned, not a new start
         scale = float(part.model.gaussians.log_scale - state["model"]["gaussians.log_scale"])
         assert scale == pytest.approx(np.log(3), abs=0.1)  # padding leaves Fourier terms as they are, but for the factor 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -74,22 +73,6 @@ def test_an_image_of_something_else_trains_nothing(new_training):
     assert [name for name in learned if not torch.equal(one[name], other[name])] == []
     others = all_but(junk, len(one["poses.corrections"]))
     assert torch.equal(one["poses.corrections"][others], other["poses.corrections"][others])
-
-
-def test_a_training_from_before_particles_were_judged_goes_on_without(new_training):
-    old, taken_up = new_training(), new_training()
-    old.judges = False
-    old.run_epoch(WARM_UP, never)
-    state = deepcopy(old.state())
-    del state["judges"]
-    state["model"] = {name: value for name, value in state["model"].items() if not name.startswith("quality.")}
-    taken_up.restore(state)
-    old.run_epoch(EPOCH, never)
-    taken_up.run_epoch(EPOCH, never)
-    assert not taken_up.judges
-    assert bool((taken_up.model.quality.probability == 1).all())
-    for name, value in old.model.state_dict().items():
-        assert torch.equal(value, taken_up.model.state_dict()[name])
 
 
 def test_judging_changes_with_the_state_of_a_training_that_is_carried_over(new_training):

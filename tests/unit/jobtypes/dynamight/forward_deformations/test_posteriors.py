@@ -54,9 +54,3 @@ def test_a_stage_that_is_left_after_every_batch_goes_on_elsewhere_with_the_same_
     assert torch.equal(whole.others.latents, left.others.latents)
     assert torch.equal(whole.others.shares, left.others.shares)
     assert mean_evidence_of_motion(whole.training, EPOCH) == mean_evidence_of_motion(left.training, EPOCH)
-
-
-def test_a_checkpoint_that_says_nothing_of_the_stage_is_of_before_it(trained):
-    stage = PosteriorStage(trained())
-    stage.restore(stage.training.state())
-    assert (stage.encoded, stage.refined, stage.others) == (0, 0, None)

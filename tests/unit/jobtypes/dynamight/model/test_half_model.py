@@ -10,7 +10,8 @@ from torch import Tensor
 
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.model.backend import COMPILED_LOOPS
-from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, real_space
@@ -31,7 +32,7 @@ def model() -> HalfModel:
     with torch.no_grad():
         gaussians.raw_amplitudes.normal_()
         gaussians.width_logits.normal_()
-    field = DisplacementField(n_latent=2, n_fields=3, wavelengths_angstroms=encoding_wavelengths(96.0))
+    field = DisplacementField(n_latent=2, n_fields=3, control_points=ControlPoints.around(positions, 9))
     field.set_anchors(positions, torch.ones(40))
     return HalfModel(gaussians, field, Encoder(positions[::4].clone(), 2), RefinedPoses(3, 0.01, 1.0), torch.ones(1, 13)).eval()
 

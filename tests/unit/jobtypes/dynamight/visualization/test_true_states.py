@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.model.displacement import DisplacementField, encoding_wavelengths
+from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
@@ -22,6 +23,7 @@ from jobtypes.simulate.job import JOB_TYPE
 from jobtypes.simulate.task import run
 from jobtypes.simulate.truth import Truth, read_truth
 from relion_jobs.contract.options import parse_values
+from tests.trained_job import fit_control_points
 
 TINY = {
     "nr_particles": "80",
@@ -55,12 +57,9 @@ def true_model(truth: Truth) -> HalfModel:
     moved = torch.stack([torch.from_numpy(truth.positions(np.array([t]))).float() for t in steps]) - consensus
     left, size, modes = torch.linalg.svd(moved.flatten(1), full_matrices=False)
     box, pixel = truth.renderer.box, truth.renderer.pixel_size_angstroms
-    wavelengths = encoding_wavelengths(box * pixel, shortest_angstroms=20.0)
-    field = DisplacementField(n_latent=1, n_fields=MODES, wavelengths_angstroms=wavelengths)
-    phase = 2 * np.pi * consensus[:, :, None] / wavelengths
-    encoding = torch.cat((phase.sin(), phase.cos()), dim=2).flatten(1)
+    field = DisplacementField(n_latent=1, n_fields=MODES, control_points=ControlPoints.around(consensus, 3 * MODES))
     fields = modes[:MODES].view(MODES, -1, 3).permute(1, 0, 2).reshape(len(consensus), 3 * MODES)
-    solved(field.trunk, encoding, fields)
+    fit_control_points(field.trunk, consensus, fields)
     latents = torch.from_numpy(steps - middle[0]).float()[:, None]
     solved(field.branch, latents, left[:, :MODES] * size[:MODES])
     field.set_anchors(consensus, torch.ones(len(consensus)))

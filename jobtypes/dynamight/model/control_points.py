@@ -1,0 +1,138 @@
+"""Vector fields in space, held by their values at control points and blended between these.
+
+A value moves its own surroundings and nothing else, so that a sharp hinge is learned as fast as a slow bend; a network on a
+positional encoding is slow where fields change within a few A. Levels of several spacings are added up. Source: Sumner et al.
+2007 for a deformation held by the nearest control points, with weights that end at the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+
+# Wide levels carry domains, which are tens of A across; the finest carries a hinge of a few residues, 3.8 A each.
+SPACINGS_ANGSTROMS = (26.0, 13.0, 6.5)
+WIDTH_PER_SPACING = 0.7  # standard deviation of the weights
+# Control points of a level that count at a place. Twice as many find no more of a motion.
+NEAREST = 8
+# Starting values of the coarsest level: small, but not zero, where no latent would have a slope.
+START_ANGSTROMS = 0.1
+
+
+class ControlPoints(nn.Module):
+    """Vector fields: the sum of `Level`s.
+
+    Parameters
+    ----------
+    points
+        Of each level (c, 3) A, the coarsest first; `around` chooses them.
+    spacings_angstroms
+        Of each level.
+    n_columns
+        Numbers that a control point holds: three for each field.
+    """
+
+    def __init__(self, points: Sequence[Tensor], spacings_angstroms: Sequence[float], n_columns: int) -> None:
+        super().__init__()
+        levels = (Level(part, spacing, n_columns) for part, spacing in zip(points, spacings_angstroms, strict=True))
+        self.levels = cast(Sequence[Level], nn.ModuleList(levels))
+        nn.init.normal_(self.levels[0].values, std=START_ANGSTROMS)  # finer ones start at zero
+
+    @classmethod
+    def around(cls, points: Tensor, n_columns: int) -> ControlPoints:
+        """Control points among the points (n, 3) A of a molecule, so dense that each of these is near one of every level."""
+        return cls([thinned(points, spacing) for spacing in SPACINGS_ANGSTROMS], SPACINGS_ANGSTROMS, n_columns)
+
+    @classmethod
+    def of_state(cls, state: dict[str, Tensor], prefix: str) -> ControlPoints:
+        """Control points that the entries of a state dict, under a prefix, fit into."""
+        n_levels = sum(name.startswith(f"{prefix}levels.") and name.endswith(".points") for name in state)
+        points, spacings = (
+            [state[f"{prefix}levels.{level}.{name}"] for level in range(n_levels)] for name in ("points", "spacing")
+        )
+        return cls(points, [float(spacing) for spacing in spacings], state[f"{prefix}levels.0.values"].shape[1])
+
+    def nearest(self, points: Tensor) -> list[Tensor]:
+        """`Level.nearest` of points (m, 3) A in every level: what `forward` may be told, as long as they hardly move."""
+        return [level.nearest(points) for level in self.levels]
+
+    def forward(self, points: Tensor, nearest: Sequence[Tensor] | None = None) -> Tensor:
+        """Values (m, columns) at points (m, 3) A. Differentiable by the points and by the values of the control points.
+
+        `nearest`: of these points, or of where they were a few A before; None: looked up.
+        """
+        nearest = self.nearest(points) if nearest is None else nearest
+        parts = [level(points, of_level) for level, of_level in zip(self.levels, nearest, strict=True)]
+        return torch.stack(parts).sum(0)
+
+
+class Level(nn.Module):
+    """Control points of one spacing and their values.
+
+    At a place the nearest control points count by Gaussian weights that add up to one everywhere, so that equal values give this
+    value in all of space. The weight of the farthest that is looked up is subtracted from all: it counts nothing, and can be
+    exchanged for another one that has come as near without a jump.
+
+    Parameters
+    ----------
+    points : (c, 3) A
+        Control points.
+    spacing_angstroms
+        How far they are apart.
+    n_columns
+        Numbers that each holds, zero at first.
+    """
+
+    points: Tensor
+    spacing: Tensor
+
+    def __init__(self, points: Tensor, spacing_angstroms: float, n_columns: int) -> None:
+        super().__init__()
+        self.register_buffer("points", points.detach().clone())
+        self.register_buffer("spacing", torch.tensor(spacing_angstroms))
+        self.values = nn.Parameter(points.new_zeros(len(points), n_columns))
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """(m, k) indices of the nearest control points of each of the points (m, 3) A, one more than count; at most all."""
+        k = min(NEAREST + 1, len(self.points))
+        tree = cKDTree(self.points.cpu().numpy())
+        _, index = tree.query(points.detach().cpu().numpy(), k=range(1, k + 1), workers=torch.get_num_threads())
+        return torch.from_numpy(index).to(points.device)
+
+    def weights(self, points: Tensor, nearest: Tensor) -> Tensor:
+        """(m, k) how much each of the `nearest` (m, k) counts at points (m, 3) A; they add up to one."""
+        apart = points[:, None] - self.points.index_select(0, nearest.flatten()).view(*nearest.shape, 3)
+        squared = apart.square().sum(2)
+        # a common factor changes nothing: the nearest has weight 1, however far away all of them are
+        closest = squared.detach().amin(1, keepdim=True)
+        kernel = ((closest - squared) / (2 * (WIDTH_PER_SPACING * self.spacing).square())).exp()
+        if len(self.points) > nearest.shape[1]:
+            kernel = kernel - kernel.amin(1, keepdim=True)
+        return kernel / kernel.sum(1, keepdim=True)
+
+    def forward(self, points: Tensor, nearest: Tensor) -> Tensor:
+        """Values (m, columns) at points (m, 3) A from those of the control points `nearest` (m, k)."""
+        weights = self.weights(points, nearest)
+        return nn.functional.embedding_bag(nearest, self.values, per_sample_weights=weights, mode="sum")
+
+
+def thinned(points: Tensor, spacing: float) -> Tensor:
+    """Some of the points (n, 3): farther than the spacing from each other, and none of all farther than it from one of them.
+
+    The first is the one in the middle, each next one that which is farthest from those chosen. Source: farthest-point sampling
+    of Gonzalez 1985.
+    """
+    remaining = points.detach().cpu().double().numpy()
+    chosen = [int(np.square(remaining - remaining.mean(0)).sum(1).argmin())]
+    squared = np.full(len(remaining), np.inf)
+    while True:
+        np.minimum(squared, np.square(remaining - remaining[chosen[-1]]).sum(1), out=squared)
+        farthest = int(squared.argmax())
+        if squared[farthest] <= spacing**2:
+            return points.detach()[chosen].clone()
+        chosen.append(farthest)
