@@ -51,8 +51,8 @@ def fit_control_points(control_points: ControlPoints, positions: Tensor, wanted:
     """Set the values of control points by least squares, so that they give `wanted` (n, columns) at positions (n, 3) A."""
     nearest = control_points.nearest(positions)
     designs = [
-        torch.zeros(len(positions), len(level.points)).scatter_(1, index, level.weights(positions, index))
-        for level, index in zip(control_points.levels, nearest, strict=True)
+        torch.zeros(len(positions), len(level.points)).scatter_(1, near.index, level.weights(positions, near))
+        for level, near in zip(control_points.levels, nearest, strict=True)
     ]
     design = torch.cat(designs, dim=1).double()
     normal = design.T @ design + 1e-4 * torch.eye(design.shape[1])

@@ -35,12 +35,6 @@ from relion_jobs.contract.running_job import RunningJob
 
 # Options that sums depend on. The batch size changes them by rounding only; threads do too, and are left free.
 _SHAPE_THE_SUMS = ("backproject_batchsize", "backprojection_field", "bin_tolerance", "max_bins", "seed")
-_EARLIER_NAMES = {  # of options, in sums that were left before they had one name everywhere
-    "batch_size": "backproject_batchsize",
-    "field": "backprojection_field",
-    "tolerance_pixels": "bin_tolerance",
-    "most_bins": "max_bins",
-}
 
 
 @dataclass(frozen=True)
@@ -222,10 +216,9 @@ def shaping_the_sums(options: BackprojectionOptions) -> dict[str, Value]:
 
 
 def as_now(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What sums of an earlier version belong to, in the names of this one, with the default of options that it did not know."""
-    renamed = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
-    known = BackprojectionOptions.as_now(renamed)
-    return {name: value for name, value in known.items() if name in renamed or name in _SHAPE_THE_SUMS}
+    """What sums of an earlier version belong to, with the default of options that it did not know."""
+    known = BackprojectionOptions.as_now(stored)
+    return {name: value for name, value in known.items() if name in stored or name in _SHAPE_THE_SUMS}
 
 
 def _say_verdict(verdict: Verdict, job: RunningJob) -> None:

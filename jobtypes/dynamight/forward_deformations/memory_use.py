@@ -10,6 +10,7 @@ from jobtypes.common.memory import available_memory_bytes
 from jobtypes.dynamight.forward_deformations.seeding import ModelSize
 from jobtypes.dynamight.forward_deformations.training import STRAIN_SAMPLE
 from jobtypes.dynamight.model.compiled_loops import NUMBERS_IN_CACHE
+from jobtypes.dynamight.model.control_points import NEAREST, SPACINGS_ANGSTROMS
 from jobtypes.dynamight.model.observations import Band
 from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import UserError
@@ -79,7 +80,9 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
     grid
         Pixels per side of the images that are rendered.
     """
-    trunk = gaussians * (6 * 128 + 14 * 3 * n_fields + 100)  # activations and gradients of its layers, fields, Adam
+    near = len(SPACINGS_ANGSTROMS) * (NEAREST + 1)
+    # indices, distances and weights of control points with their gradients; fields, values of control points, Adam
+    trunk = gaussians * (24 * near + 18 * 3 * n_fields + 100)
     strain = gaussians * 3 * (4 * STRAIN_SAMPLE)  # forces; points with their gradients
     terms = batch * n_terms * 2 * 12
     # images and points of the particles that are rendered together, with their gradients

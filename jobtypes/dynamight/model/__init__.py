@@ -2,6 +2,7 @@
 
 observations   a half set's images as band-limited spectra with CTF and pose, read once
 gaussians      the consensus: Gaussians with positions, amplitudes and widths
+control_points vector fields in space, held by their values at control points
 displacement   latent -> displacement at any point of space (a sum of basis fields)
 deformed       the Gaussians as each particle has them
 backend        points -> images, and the like, with their adjoints: what compiled_loops (made of loops) and whole_tensors can do

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from jobtypes.common.masks import raised_cosine
-from jobtypes.dynamight.model.control_points import ControlPoints
+from jobtypes.dynamight.model.control_points import ControlPoints, Neighbours
 
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
@@ -102,7 +102,7 @@ class DisplacementField(nn.Module):
         coefficients: Tensor = self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference
         return coefficients
 
-    def raw_basis(self, points: Tensor, nearest: Sequence[Tensor] | None = None) -> Tensor:
+    def raw_basis(self, points: Tensor, nearest: Sequence[Neighbours] | None = None) -> Tensor:
         """U_k at points (m, 3) A before rigid motions are removed: (K, m, 3) A, in memory (K, 3, m) as `combine` likes it.
 
         `nearest`: control points around them, see `ControlPoints.forward`.
@@ -190,7 +190,7 @@ class Frame:
     """
 
     field: DisplacementField
-    nearest: Sequence[Tensor]
+    nearest: Sequence[Neighbours]
     motions: Tensor | None
     shares: Tensor | None
 

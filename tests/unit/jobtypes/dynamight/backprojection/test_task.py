@@ -139,12 +139,12 @@ def test_pixels_of_half_2_leave_no_trace_in_the_half_maps_of_half_1(make_project
 
 def test_sums_of_an_earlier_version_are_those_of_the_same_options_and_defaults():
     inputs = {"forward": "a1b2", "star_file": "particles.star", "size": 9, "changed": 1}
-    then = {"batch_size": 10, "field": "forward", "tolerance_pixels": 0.1, "most_bins": 40, "seed": 1}
+    then = {"backproject_batchsize": 10, "backprojection_field": "forward", "bin_tolerance": 0.1, "max_bins": 40, "seed": 1}
     options = BackprojectionOptions.from_values({"fn_star": "particles.star", "warp_interpolation": "linear"})
     belongs_to = inputs | task.shaping_the_sums(options)
     assert task.as_now(inputs | then) == belongs_to
-    assert task.as_now(inputs | {"batch_size": 10}) == belongs_to
-    assert task.as_now(inputs | then | {"most_bins": 39}) != belongs_to
+    assert task.as_now(inputs | {"backproject_batchsize": 10}) == belongs_to
+    assert task.as_now(inputs | then | {"max_bins": 39}) != belongs_to
     assert task.as_now(inputs | then | {"n_rounds": 3}) != belongs_to
     assert task.as_now(belongs_to) == belongs_to
 

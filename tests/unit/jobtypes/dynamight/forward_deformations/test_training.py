@@ -34,7 +34,10 @@ def test_a_step_makes_no_tensor_on_a_device_of_its_own_and_waits_for_none(new_tr
     batch = training.observations.batch(training.training[:5], n_terms)
     frame = training.model.field.frame(training.model.field.anchors)  # neighbours are looked up on the CPU, once an epoch
     frame = replace(
-        frame, nearest=[part.to(meta) for part in frame.nearest], motions=frame.motions.to(meta), shares=frame.shares.to(meta)
+        frame,
+        nearest=[replace(part, index=part.index.to(meta)) for part in frame.nearest],
+        motions=frame.motions.to(meta),
+        shares=frame.shares.to(meta),
     )
     model, band, graph = training.model.to(meta), training.observations.band.to(meta), training.graph
     training.observations.band, training.projector = band, Projector(band)
