@@ -64,7 +64,7 @@ class ElasticGraph:
         ends = self.edges.flatten()
         count = torch.bincount(ends, minlength=len(self.positions)).clamp(min=1)
         # one edge by itself says little: what counts is the mean at both its ends
-        sums = torch.zeros_like(self.positions[:, 0]).index_add_(0, ends, squared_change.repeat_interleave(2))
+        sums = squared_change.new_zeros(len(self.positions)).index_add_(0, ends, squared_change.repeat_interleave(2))
         strain = (sums / count)[self.edges].mean(1)
         stiffness = 1 / (strain / strain.mean().clamp(min=1e-12) + LEAST_STRAIN)
         return replace(self, stiffness=stiffness / stiffness.mean())

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
-VISITS_OF_A_HALF = 54_000
-FEWEST_EPOCHS, MOST_EPOCHS = 12, 80
+VISITS_OF_A_HALF = 120_000
+FEWEST_EPOCHS, MOST_EPOCHS = 12, 48
 # Of the Kullback-Leibler term.
 FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.005, 1.0
 # Of the strain, against its full weight.
@@ -49,7 +49,7 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
 
     The consensus alone is fitted in the first twentieth. Resolution stays at 16 A for a tenth and grows until nearly half, so
     that every large motion is found before fine detail can trap it; at low signal the weaker of two motions takes that long.
-    The weight of the prior stays low until a half, then grows to its full value, that of the evidence, at four fifths: with the
+    The weight of the prior stays low until a half, then grows to its full value, that of the evidence, at three quarters: with the
     full weight from the start the latents collapse, with a low one to the end they learn noise. The strain too weighs less at
     first, since a motion must be found before it is known where the molecule is soft. The learning rate falls in the last quarter.
     """
@@ -61,7 +61,7 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
     return EpochPlan(
         deforms=epoch >= max(1, round(0.05 * n_epochs)) or n_epochs < 3,
         resolution_angstroms=resolution,
-        kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.8),
+        kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.75),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
         stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),
     )
