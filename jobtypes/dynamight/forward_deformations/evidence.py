@@ -1,8 +1,9 @@
 """Is there motion? What particles that a model was not trained on say of it, and when that is a claim.
 
 Motion is claimed of a half set where particles are sure to be more likely with it than without: those that the half set held out
-of its training, and those that the other half set held out, of which neither model has seen any. What a model has learned of the
-noise, or of what is wrong with its own images, does not help it with the images of others.
+of its training, and those that the other half set held out, of which neither model has seen any; and where the models of both
+half sets give these particles the same motion. What a model has learned of the noise, or of what is wrong with its own images, does
+not help it with the images of others, and is not what the other model has learned.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 
 SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
 
@@ -57,6 +60,8 @@ class MotionFinding:
         How far the density moves, and by how much its most mobile tenth at least.
     own, of_other
         What the particles that this half set, and the other, held out say of this half set's motion.
+    agreements
+        Of the models of both half sets on these particles, of each half set by itself.
     """
 
     half: int
@@ -64,17 +69,19 @@ class MotionFinding:
     mobile_tenth_angstroms: float
     own: Evidence
     of_other: Evidence
+    agreements: tuple[AgreementOfMotions, AgreementOfMotions]
 
     @property
     def has_motion(self) -> bool:
         """Whether motion is claimed."""
-        return self.own.is_sure and self.of_other.is_sure
+        return self.own.is_sure and self.of_other.is_sure and all(agreement.is_sure for agreement in self.agreements)
 
     def sentence(self) -> str:
         """The finding in words."""
         who = (
             f"held-out particles are more likely with it than without by {self.own} log-likelihood units each, those of the "
-            f"other half set by {self.of_other}"
+            f"other half set by {self.of_other}; the motions that both half sets give them correlate by {self.agreements[0]} and "
+            f"{self.agreements[1]}"
         )
         if self.has_motion:
             return (

@@ -8,6 +8,7 @@ out from one start only, so that it takes a small part of the stage before, whic
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,19 +16,37 @@ from torch import Tensor
 from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.disagreement import AgreementOfMotions, TwoMotions
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior
 from jobtypes.dynamight.model.poses import RefinedPoses
 
 
-@torch.no_grad()
-def seen_by_other(
-    training: HalfTraining, other: HalfModel, plan: EpochPlan, after_batch: Callable[[int], None]
-) -> tuple[Tensor, Evidence]:
-    """Posterior means (m, d), on the CPU, of the held-out particles of a half set under the other half's model.
+@dataclass(frozen=True)
+class SeenByOther:
+    """The held-out particles of a half set under the other half's model.
 
-    And what these particles say of that model's motion; images of something else than the molecule have no say. Poses are worked
-    out too, from the input poses and under the other half's prior.
+    Attributes
+    ----------
+    latents : (m, d)
+        Posterior means, on the CPU.
+    evidence
+        What these particles say of that model's motion.
+    agreement
+        Of that model and of their own on their motions.
+    """
+
+    latents: Tensor
+    evidence: Evidence
+    agreement: AgreementOfMotions
+
+
+@torch.no_grad()
+def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, after_batch: Callable[[int], None]) -> SeenByOther:
+    """What the other half's model makes of the held-out particles of a half set.
+
+    Images of something else than the molecule have no say in evidence and agreement. Poses are worked out too, from the input
+    poses and under the other half's prior.
 
     Parameters
     ----------
@@ -71,7 +90,22 @@ def seen_by_other(
         evidence.append(of_batch.cpu()[good[index]])
         done += len(index)
         after_batch(done)
-    return torch.cat(means), Evidence.of(torch.cat(evidence))
+    latents = torch.cat(means)
+    judges = good[training.held_out]
+    return SeenByOther(latents, Evidence.of(torch.cat(evidence)), _agreement(training, other, latents, judges))
+
+
+def _agreement(training: HalfTraining, other: HalfModel, latents: Tensor, judges: Tensor) -> AgreementOfMotions:
+    """Of both models on the held-out particles that count (m,), at the Gaussians of the particles' own half set."""
+    model = training.model
+    points = model.gaussians.positions
+    motions = TwoMotions.about_their_means(
+        model.field.coefficients(training.kept(training.held_out[judges]).mean),
+        model.field.basis_at_gaussians(points),
+        other.field.coefficients(latents[judges].to(points)),
+        other.field.basis(points),
+    )
+    return motions.agreement()
 
 
 def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:

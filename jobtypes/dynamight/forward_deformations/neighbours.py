@@ -51,7 +51,7 @@ class ElasticGraph:
         return self if float(moved) < STALE_ANGSTROMS else ElasticGraph.of(positions, generator)
 
     def softened(self, squared_change: Tensor) -> ElasticGraph:
-        """This graph, soft where the deformations of the particles strain it.
+        """Return this graph, soft where the deformations of the particles strain it.
 
         The cost of a strain s then grows as log(1 + s / s0) instead of s, as of a prior with heavy tails: a molecule is stiff in
         most places, and gives way in a few hinges (iteratively reweighted least squares, Holland and Welsch 1977).

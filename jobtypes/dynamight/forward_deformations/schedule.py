@@ -49,9 +49,10 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
 
     The consensus alone is fitted in the first twentieth. Resolution stays at 16 A for a tenth and grows until nearly half, so
     that every large motion is found before fine detail can trap it; at low signal the weaker of two motions takes that long.
-    The weight of the prior stays low until a half, then grows to its full value, that of the evidence, at three quarters: with the
-    full weight from the start the latents collapse, with a low one to the end they learn noise. The strain too weighs less at
-    first, since a motion must be found before it is known where the molecule is soft. The learning rate falls in the last quarter.
+    The weight of the prior stays low until a half, then grows to its full value, that of the evidence, at three quarters: with
+    the full weight from the start the latents collapse, with a low one to the end they learn noise. The strain too weighs less
+    at first, since a motion must be found before it is known where the molecule is soft. The learning rate falls in the last
+    quarter.
     """
     progress = epoch / max(1, n_epochs - 1) if n_epochs > 1 else 1.0
     coarse = max(16.0, highest_resolution_angstroms)

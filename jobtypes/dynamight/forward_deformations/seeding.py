@@ -111,7 +111,6 @@ def make_seed(
             f"The contrast of the consensus map is inverted: low-passed to {SEED_RESOLUTION_ANGSTROMS:g} A it goes from "
             f"{lowest:.3g} to {highest:.3g}; protein must be positive (relion_image_handler --multiply_constant -1)."
         )
-    lowest = threshold
     if threshold is None:
         threshold = automatic_threshold(density, inside)
         lowest = min(threshold, max(SMEARED_SHARE * threshold, NOISE_DEVIATIONS * _noise(density[inside])))
@@ -120,11 +119,13 @@ def make_seed(
             f"The initial threshold {threshold:g} lies above every voxel of the consensus map low-passed to "
             f"{SEED_RESOLUTION_ANGSTROMS:g} A, whose highest value is {highest:.4g}; leave it empty to have one found."
         )
+    else:
+        lowest = threshold
     return Seed(density, float(threshold), float(lowest), pixel_size_angstroms, mask)
 
 
 def _noise(values: Tensor) -> float:
-    """Standard deviation of density outside the molecule, which fills the smaller part of the sphere: from the median deviation."""
+    """Standard deviation of the density outside the molecule, which fills the smaller part: from the median deviation."""
     return 1.4826 * float((values - values.median()).abs().median())
 
 

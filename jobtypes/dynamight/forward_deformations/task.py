@@ -27,13 +27,14 @@ from jobtypes.dynamight.forward_deformations.continuation import (
 )
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
 from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
-from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
+from jobtypes.dynamight.forward_deformations.held_out_latents import SeenByOther, seen_by_other
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
 from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 from jobtypes.dynamight.model.quality import LEAST_QUALITY
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
@@ -231,8 +232,8 @@ def _finish(
     """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
     halves = {half: stage.training for half, stage in stages.items()}
     by_other = _seen_by_other(halves, plan, job, team)
-    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half][0]} for half, state in _states(stages).items()})
-    crossed = team.merged({half: evidence for half, (_, evidence) in by_other.items()})
+    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()})
+    crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
         half: [*_quality_in_words(half, training), _finding(half, training, plan, crossed).sentence()]
         for half, training in halves.items()
@@ -250,9 +251,7 @@ def _finish(
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
 
 
-def _seen_by_other(
-    halves: dict[int, HalfTraining], plan: TrainingPlan, job: RunningJob, team: Team
-) -> dict[int, tuple[torch.Tensor, Evidence]]:
+def _seen_by_other(halves: dict[int, HalfTraining], plan: TrainingPlan, job: RunningJob, team: Team) -> dict[int, SeenByOther]:
     """For each half set of this process what `seen_by_other` says; the models, which are final, are exchanged for it."""
     models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
     seen = {}
@@ -295,13 +294,17 @@ def _quality_in_words(half: int, training: HalfTraining) -> list[str]:
     ]
 
 
-def _finding(half: int, training: HalfTraining, plan: TrainingPlan, crossed: dict[int, Evidence]) -> MotionFinding:
-    """What was found in one half set; `crossed`: by half set, what its held-out particles say of the other half's motion."""
-    (of_other,) = (evidence for number, evidence in crossed.items() if number != half)
+def _finding(
+    half: int, training: HalfTraining, plan: TrainingPlan, crossed: dict[int, tuple[Evidence, AgreementOfMotions]]
+) -> MotionFinding:
+    """What was found in one half set; `crossed`: by half set, what its held-out particles say of the other half's model."""
+    (of_other,) = (evidence for number, (evidence, _) in crossed.items() if number != half)
+    first, second = (crossed[number][1] for number in HALVES)
     return MotionFinding(
         half=half,
         rms_motion_angstroms=training.rms_motion(),
         mobile_tenth_angstroms=float(training.motion_power.quantile(0.9).sqrt()),
         own=mean_evidence_of_motion(training, plan.epoch(training.epochs_done - 1)),
         of_other=of_other,
+        agreements=(first, second),
     )

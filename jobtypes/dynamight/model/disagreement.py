@@ -14,10 +14,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.result import ForwardResult
 
 FEWEST_HELD_OUT = 2  # particles of a half: one is its own mean
+SURE_DEVIATIONS = 3.0  # of a correlation by chance
+
+
+@dataclass(frozen=True)
+class AgreementOfMotions:
+    """How alike the displacements are that two models give to the same particles.
+
+    Attributes
+    ----------
+    correlation
+        Of the displacements, each about its mean over the particles.
+    chance
+        Standard deviation of what it is where the particles of one model are exchanged at random.
+    """
+
+    correlation: float
+    chance: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the models agree by more than chance."""
+        return self.correlation > 0 and self.correlation >= SURE_DEVIATIONS * self.chance
+
+    def __str__(self) -> str:
+        """The correlation and what chance makes of it."""
+        return f"{self.correlation:.2f} (by chance ± {self.chance:.2f})"
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,17 @@ class TwoMotions:
     other_coefficients: Tensor
     other_basis: Tensor
 
+    @classmethod
+    def about_their_means(
+        cls, coefficients: Tensor, basis: Tensor, other_coefficients: Tensor, other_basis: Tensor
+    ) -> TwoMotions:
+        """From coefficients that are not centred; on the CPU."""
+
+        def centred(of_particles: Tensor) -> Tensor:
+            return of_particles.cpu() - of_particles.cpu().mean(0)
+
+        return cls(centred(coefficients), basis.cpu(), centred(other_coefficients), other_basis.cpu())
+
     def disagreement(self) -> Disagreement:
         """Difference and mean of the two, without ever making (P, n, 3) displacements."""
         basis = torch.cat((self.basis, self.other_basis)).double()
@@ -86,6 +122,28 @@ class TwoMotions:
             return torch.einsum("kl,knc,lnc->n", covariance, basis, basis).clamp(min=0).sqrt()
 
         return Disagreement(of_particles(difference), of_particles(mean), of_gaussians(difference), of_gaussians(mean))
+
+    def agreement(self) -> AgreementOfMotions:
+        """Correlation of the two, and its standard deviation over all orders of the particles, worked out, not drawn.
+
+        Source: Hoeffding 1951, A combinatorial central limit theorem, for the variance of a sum over a random order.
+        """
+        particles, points = len(self.coefficients), self.basis.shape[1]
+        if particles < FEWEST_HELD_OUT:
+            return AgreementOfMotions(0.0, 0.0)
+        first, other = self.coefficients.double(), self.other_coefficients.double()
+        flat, other_flat = self.basis.double().flatten(1), self.other_basis.double().flatten(1)
+        products = first @ (flat @ other_flat.T / points) @ other.T  # (P, P): of each particle with each, A^2
+        powers = [
+            float(((part @ (fields @ fields.T / points)) * part).sum()) for part, fields in ((first, flat), (other, other_flat))
+        ]
+        scale = (powers[0] * powers[1]) ** 0.5
+        if scale == 0:
+            return AgreementOfMotions(0.0, 0.0)
+        centred = products - products.mean(0) - products.mean(1, keepdim=True) + products.mean()
+        return AgreementOfMotions(
+            float(products.diagonal().sum()) / scale, float(centred.square().sum() / (particles - 1)) ** 0.5 / scale
+        )
 
     def difference(self, particle: int) -> Tensor:
         """(n, 3) A between the displacements that the two give to one particle."""
@@ -108,15 +166,12 @@ def held_out_motions(forward: ForwardResult, half: int) -> TwoMotions:
     assert part.latent_by_other is not None
     points = part.model.gaussians.positions
 
-    def centred(model: HalfModel, latents: Tensor) -> Tensor:
-        coefficients = model.field.coefficients(latents.to(points)).cpu()
-        return coefficients - coefficients.mean(0)
-
-    return TwoMotions(
-        centred(part.model, part.latent_mean[torch.from_numpy(part.held_out).to(part.latent_mean.device)]),
-        part.model.field.basis_at_gaussians(points).cpu(),
-        centred(other, part.latent_by_other),
-        other.field.basis(points).cpu(),
+    own_latents = part.latent_mean[torch.from_numpy(part.held_out).to(part.latent_mean.device)]
+    return TwoMotions.about_their_means(
+        part.model.field.coefficients(own_latents.to(points)),
+        part.model.field.basis_at_gaussians(points),
+        other.field.coefficients(part.latent_by_other.to(points)),
+        other.field.basis(points),
     )
 
 

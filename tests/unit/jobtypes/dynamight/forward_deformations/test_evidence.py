@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
+from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 
 
 def test_the_error_of_a_mean_falls_with_the_root_of_the_particles():
@@ -20,19 +21,29 @@ def test_of_fewer_than_two_particles_nothing_is_sure(values):
     assert not Evidence.of(values).is_sure
 
 
+ALIKE, UNLIKE = AgreementOfMotions(0.5, 0.1), AgreementOfMotions(0.2, 0.1)
+
+
 @pytest.mark.parametrize(
-    ("own", "of_other", "claimed"),
+    ("own", "of_other", "agreements", "claimed"),
     [
-        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), True),
-        (Evidence(5.0, 1.0), Evidence(2.9, 1.0), False),
-        (Evidence(2.9, 1.0), Evidence(5.0, 1.0), False),
-        (Evidence(5.0, 1.0), Evidence(-4.0, 1.0), False),
-        (Evidence(0.0, 0.0), Evidence(5.0, 1.0), False),
+        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (ALIKE, ALIKE), True),
+        (Evidence(5.0, 1.0), Evidence(2.9, 1.0), (ALIKE, ALIKE), False),
+        (Evidence(2.9, 1.0), Evidence(5.0, 1.0), (ALIKE, ALIKE), False),
+        (Evidence(5.0, 1.0), Evidence(-4.0, 1.0), (ALIKE, ALIKE), False),
+        (Evidence(0.0, 0.0), Evidence(5.0, 1.0), (ALIKE, ALIKE), False),
+        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (ALIKE, UNLIKE), False),
+        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (UNLIKE, ALIKE), False),
+        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (AgreementOfMotions(-0.5, 0.1), ALIKE), False),
+        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (AgreementOfMotions(0.0, 0.0), ALIKE), False),
     ],
 )
-def test_motion_is_claimed_where_particles_of_both_half_sets_are_sure_of_it(own, of_other, claimed):
-    finding = MotionFinding(1, 1.5, 3.0, own, of_other)
+def test_motion_is_claimed_where_particles_of_both_half_sets_are_sure_of_it_and_both_models_agree(
+    own, of_other, agreements, claimed
+):
+    finding = MotionFinding(1, 1.5, 3.0, own, of_other, agreements)
     assert finding.has_motion == claimed
     assert ("no motion was found" in finding.sentence()) != claimed
     assert f"by {own}" in finding.sentence()
     assert f"half set by {of_other}" in finding.sentence()
+    assert f"by {agreements[0]} and {agreements[1]}" in finding.sentence()

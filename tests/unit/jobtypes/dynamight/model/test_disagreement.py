@@ -42,6 +42,33 @@ def test_the_disagreement_is_that_of_all_displacements_written_out() -> None:
     assert abs(found.correlation) < 0.2  # of independent motions
 
 
+def test_the_agreement_is_the_correlation_of_all_displacements_and_its_spread_over_orders_of_the_particles() -> None:
+    motions = two_motions(2)
+    own = torch.einsum("pk,knc->pnc", motions.coefficients, motions.basis).double().flatten(1)
+    other = torch.einsum("pk,knc->pnc", motions.other_coefficients, motions.other_basis).double().flatten(1)
+    own, other = own - own.mean(0), other - other.mean(0)
+    centred = TwoMotions.about_their_means(
+        motions.coefficients, motions.basis, motions.other_coefficients, motions.other_basis
+    ).agreement()
+
+    def correlation(order: torch.Tensor) -> float:
+        return float((own * other[order]).sum() / (own.norm() * other.norm()))
+
+    assert centred.correlation == pytest.approx(correlation(torch.arange(len(own))), abs=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    by_chance = torch.tensor([correlation(torch.randperm(len(own), generator=generator)) for _ in range(4000)])
+    assert centred.chance == pytest.approx(float(by_chance.std()), rel=0.05)
+    assert float(by_chance.mean()) == pytest.approx(0, abs=5 * centred.chance / 4000**0.5)
+
+
+def test_models_of_one_motion_agree_for_sure_and_nothing_is_sure_of_models_at_rest_or_of_one_particle() -> None:
+    one = two_motions(3)
+    assert TwoMotions(one.coefficients, one.basis, one.coefficients, one.basis).agreement().is_sure
+    still = torch.zeros_like(one.coefficients)
+    assert not TwoMotions(one.coefficients, one.basis, still, one.basis).agreement().is_sure
+    assert not TwoMotions(one.coefficients[:1], one.basis, one.coefficients[:1], one.basis).agreement().is_sure
+
+
 @pytest.mark.parametrize("half", [1, 2])
 def test_errors_are_of_displacements_at_the_same_points_about_their_means(forward: ForwardResult, half: int) -> None:
     part, other = forward.halves[half], forward.halves[3 - half].model
