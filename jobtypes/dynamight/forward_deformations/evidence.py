@@ -2,8 +2,8 @@
 
 Motion is claimed of a half set where particles are sure to be more likely with it than without: those that the half set held out
 of its training, and those that the other half set held out, of which neither model has seen any; and where the models of both
-half sets give these particles the same motion. What a model has learned of the noise, or of what is wrong with its own images, does
-not help it with the images of others, and is not what the other model has learned.
+half sets give these particles the same motion. What a model has learned of the noise, or of what is wrong with its own images,
+does not help it with the images of others, and is not what the other model has learned.
 """
 
 from __future__ import annotations
