@@ -16,6 +16,7 @@ if os.environ.get("RELION_JOBS_WINDOW_TESTS") != "1":
     collect_ignore_glob = ["test_*.py"]  # they need a display
 
 BOX, PIXEL, WIDTH, N_PER_HALF = 32, 4.0, 6.0, 120
+SPACINGS = (26.0, 13.0, 6.5, 3.0)  # of control points, so dense at the end that they hold the hinge to a few tenths of an A
 HINGE = np.array((14.0, 0.0, 0.0))
 LARGEST_ANGLE = 0.9  # radians to either side
 MISTAKEN, MISTAKE = 5, -0.3  # of half 1's held-out particles, and radians
@@ -45,7 +46,7 @@ def true_density(angle: float, at: np.ndarray) -> np.ndarray:
 
 def learned_model(generator: torch.Generator):
     """A half model with the two fields of the hinge: d = (cos a - 1) (x - h) + sin a (z cross (x - h)), by least squares."""
-    from jobtypes.dynamight.model.control_points import ControlPoints
+    from jobtypes.dynamight.model.control_points import ControlPoints, thinned
     from jobtypes.dynamight.model.displacement import DisplacementField
     from jobtypes.dynamight.model.encoder import Encoder
     from jobtypes.dynamight.model.gaussians import GaussianModel
@@ -54,7 +55,8 @@ def learned_model(generator: torch.Generator):
 
     points, arm = molecule()
     positions = torch.from_numpy(points).float()
-    field = DisplacementField(n_latent=2, n_fields=2, control_points=ControlPoints.around(positions, 6), width=256)
+    control_points = ControlPoints([thinned(positions, spacing) for spacing in SPACINGS], SPACINGS, 6)
+    field = DisplacementField(n_latent=2, n_fields=2, control_points=control_points, width=256)
     field.set_anchors(positions, torch.ones(len(positions)))
     field.set_mask(torch.ones(BOX, BOX, BOX), PIXEL)  # everything may move, and the frame is the box
     from_hinge = np.where(arm[:, None], points - HINGE, 0.0)

@@ -206,9 +206,8 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
 
 def gone_on(training: HalfTraining, state: dict[str, Any], settings: dict[str, Any]) -> HalfTraining:
     """Take a half set up exactly where it was left."""
-    if settings.get(CARRIED_OVER):
-        # its model was seeded on other images, and has the sizes that it had there
-        training = _with_model(training, build_model(state["model"], settings).to(training.observations.device))
+    # it has the sizes that it was seeded with, on other images or on a computer that rounds otherwise
+    training = _with_model(training, build_model(state["model"], settings).to(training.observations.device))
     training.restore(state)
     return training
 

@@ -22,8 +22,9 @@ from jobtypes.dynamight.model.control_points import ControlPoints, Neighbours
 
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
-# Enough for 0.01 A where the way to the reference state stretches space by half; it stretches it by much less.
-REFERENCE_ITERATIONS = 10
+# On the way to the reference state: enough for 0.01 A where it stretches space by half. It stretches it by much less, so that few
+# points are left after the first iterations: those that still move by more than half of that.
+REFERENCE_ITERATIONS, REFERENCE_STEP_ANGSTROMS = 10, 0.005
 
 
 class Field(Protocol):
@@ -153,12 +154,15 @@ class DisplacementField(nn.Module):
             return points
         farthest = float(torch.einsum("k,kmc->mc", self.reference, self.basis_at_gaussians(self.anchors)).norm(dim=1).max())
         # nothing moves farther from the Gaussians than where the fields end and the farthest of them goes
-        near = torch.nonzero(self._distance(points, TAPER_END_ANGSTROMS + farthest).isfinite()).squeeze(1)
-        start = points[near]
-        moved = start
+        left = torch.nonzero(self._distance(points, TAPER_END_ANGSTROMS + farthest).isfinite()).squeeze(1)
+        moved = points.clone()
         for _ in range(REFERENCE_ITERATIONS):
-            moved = start - torch.einsum("k,kmc->mc", self.reference, basis(moved))
-        return points.index_copy(0, near, moved)
+            if not len(left):
+                break
+            before = moved[left]
+            moved[left] = points[left] - torch.einsum("k,kmc->mc", self.reference, basis(before))
+            left = left[(moved[left] - before).norm(dim=1) > REFERENCE_STEP_ANGSTROMS]
+        return moved
 
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""

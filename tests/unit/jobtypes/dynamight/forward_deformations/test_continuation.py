@@ -8,10 +8,12 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+import torch
 
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
 from jobtypes.dynamight.forward_deformations.task import run
+from jobtypes.dynamight.model import control_points
 from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.options import FREE_ON_OTHER_PARTICLES, FREE_ON_RESUME
 from relion_jobs.contract.errors import JobAborted, UserError
@@ -87,6 +89,17 @@ def test_a_training_goes_on_with_unbinned_images_of_the_same_particles(new_job, 
         assert scale == pytest.approx(np.log(3), abs=0.1)  # padding leaves Fourier terms as they are, but for the factor 3
     table = read_particles(JOB / "forward_deformations/particles.star")
     assert len(table) == 44
+
+
+def test_a_training_keeps_the_control_points_that_it_was_seeded_with(new_job, values, monkeypatch):
+    with pytest.raises(JobAborted):
+        run(values(), new_job(stop_after=40))
+    name = "field.trunk.levels.2.points"
+    before = load_last(JOB)["halves"][1]["model"][name]
+    monkeypatch.setattr(control_points, "SPACINGS_ANGSTROMS", (26.0, 13.0, 5.0))  # as where rounding leads to other ones
+    run(values(), new_job(is_continue=True))
+    assert load_last(JOB)["finished"]
+    assert torch.equal(load_last(JOB)["halves"][1]["model"][name], before)
 
 
 def test_other_particles_are_refused_and_nothing_is_moved(new_job, values, other_star, project):

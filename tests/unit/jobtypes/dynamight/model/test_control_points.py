@@ -109,7 +109,7 @@ def test_neighbours_serve_while_points_move_a_little(control_points):
     nearest = control_points.nearest(points)
     moved = points + 0.5 * torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.Generator().manual_seed(1)), dim=1)
     fresh, kept = control_points(moved).detach(), control_points(moved, nearest).detach()
-    assert 0 < float((kept - fresh).norm()) < 0.005 * float(fresh.norm())  # some have other neighbours now, of little weight
+    assert 0 < float((kept - fresh).norm()) < 0.01 * float(fresh.norm())  # some have other neighbours now, of little weight
     for level, before in zip(control_points.levels, nearest, strict=True):
         assert torch.allclose(level.weights(moved, before).sum(1), torch.ones(500))
 
