@@ -5,7 +5,7 @@ In the order the data flows:
 seeding     consensus map -> starting model
 schedule    what each epoch does: resolution, weights, learning rates
 losses      likelihood, strain
-neighbours  pairs of Gaussians whose distance the strain keeps
+neighbours  pairs of Gaussians whose distance the strain keeps, and how stiffly
 noise       noise spectra from residuals
 judging     the first look at the particles: quality, noise, scale
 memory_use  what will fit into the memory
