@@ -17,7 +17,9 @@ from torch import Tensor
 from jobtypes.dynamight.model.result import ForwardResult
 
 FEWEST_HELD_OUT = 2  # particles of a half: one is its own mean
-SURE_DEVIATIONS = 3.0  # of a correlation by chance
+# What makes sure that models agree: a correlation of so many standard deviations by chance, and of so much in any case, since the
+# noise of an image, which both models fit a little, makes a few hundredths.
+SURE_DEVIATIONS, LEAST_CORRELATION = 3.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class AgreementOfMotions:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the models agree by more than chance."""
-        return self.correlation > 0 and self.correlation >= SURE_DEVIATIONS * self.chance
+        """Whether the models agree by more than chance and the noise that they share."""
+        return self.correlation >= max(LEAST_CORRELATION, SURE_DEVIATIONS * self.chance)
 
     def __str__(self) -> str:
         """The correlation and what chance makes of it."""

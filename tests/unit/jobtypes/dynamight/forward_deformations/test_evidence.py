@@ -34,6 +34,7 @@ ALIKE, UNLIKE = AgreementOfMotions(0.5, 0.1), AgreementOfMotions(0.2, 0.1)
         (Evidence(0.0, 0.0), Evidence(5.0, 1.0), (ALIKE, ALIKE), False),
         (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (ALIKE, UNLIKE), False),
         (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (UNLIKE, ALIKE), False),
+        (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (AgreementOfMotions(0.07, 0.01), ALIKE), False),
         (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (AgreementOfMotions(-0.5, 0.1), ALIKE), False),
         (Evidence(5.0, 1.0), Evidence(4.0, 1.0), (AgreementOfMotions(0.0, 0.0), ALIKE), False),
     ],
