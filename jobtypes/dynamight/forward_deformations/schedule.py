@@ -12,6 +12,9 @@ FEWEST_EPOCHS, MOST_EPOCHS = 12, 48
 FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.005, 1.0
 # Of the strain, against its full weight.
 FIRST_STIFFNESS = 0.25
+# Twelfths of the epochs after which the consensus is made anew where motions are large: from when they are found until they are
+# sharp.
+REMADE_AFTER = range(2, 9)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class EpochPlan:
         Factor on all learning rates.
     stiffness
         Factor on the weight of the strain.
+    remakes_consensus
+        Whether it begins with a look at where the particles are, and makes a state there the consensus if it lies far away.
     """
 
     deforms: bool
@@ -37,6 +42,7 @@ class EpochPlan:
     kl_weight: float
     learning_rate: float
     stiffness: float = 1.0
+    remakes_consensus: bool = False
 
 
 def default_epochs(n_training: int) -> int:
@@ -64,6 +70,7 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
         resolution_angstroms=resolution,
         kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.75),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
+        remakes_consensus=epoch in {round(twelfths * n_epochs / 12) for twelfths in REMADE_AFTER},
         stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),
     )
 

@@ -23,6 +23,7 @@ from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
+from jobtypes.dynamight.model.principal_motions import central, gram_matrix
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import QualitySums
 from relion_jobs.contract.errors import JobFailed
@@ -38,6 +39,8 @@ RATE_POSES = 0.3  # of a Newton step
 POSE_SAMPLE, POSE_SHARE, POSE_PRIOR_VISITS = 48, 0.3, 4000
 # Particles of a batch whose strain counts for all of them, and those that tell, at the beginning of an epoch, where it is soft.
 STRAIN_SAMPLE, SOFTNESS_SAMPLE = 16, 64
+# Rms over the density of how far a state must be from the consensus to take its place: about as far as neighbours are apart.
+FAR_ANGSTROMS = 3.0
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -114,15 +117,7 @@ class HalfTraining:
         self.training, self.held_out = training, held_out
         self.settings, self.generator = settings, generator
         g = model.gaussians
-        self.networks = torch.optim.Adam(
-            [
-                {"params": [*model.field.branch.parameters(), *model.encoder.parameters()], "rate": RATE_NETWORKS},
-                {"params": [*model.field.trunk.parameters()], "rate": RATE_FIELD_ANGSTROMS},
-                {"params": [g.positions], "rate": RATE_POSITIONS_ANGSTROMS},
-                {"params": [g.raw_amplitudes, g.log_scale, g.log_widths, g.width_logits], "rate": RATE_AMPLITUDES},
-            ],
-            fused=True,  # dozens of small tensors in one call
-        )
+        self.networks = _optimiser(model)
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
         self.latent_mean = torch.zeros(len(observations), n_latent)
@@ -220,6 +215,8 @@ class HalfTraining:
         g = self.model.gaussians
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
+        if plan.remakes_consensus:
+            self._remake_consensus(plan)
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
@@ -236,6 +233,22 @@ class HalfTraining:
             totals={},
         )
         return self.progress
+
+    @torch.no_grad()
+    def _remake_consensus(self, plan: EpochPlan) -> None:
+        """Make the central state of the training particles the consensus where it lies far from what is."""
+        model = self.model
+        latents = self.kept(model.quality.good(self.training)).mean
+        coefficients = model.field.coefficients(latents)
+        gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
+        chosen = central(coefficients, gram)
+        away = coefficients[chosen].double()
+        if float((away @ gram @ away).clamp(min=0).sqrt()) < FAR_ANGSTROMS:
+            return
+        model.make_anew(latents[chosen].clone())
+        self.latent_mean -= latents[chosen].cpu()
+        self.networks = _optimiser(model)  # other control points; and slopes of before mean nothing here
+        self._set_learning_rates(plan)
 
     @torch.no_grad()
     def _strain_of_edges(self) -> Tensor:
@@ -435,3 +448,17 @@ class HalfTraining:
         self.progress = None
         if progress is not None:
             self.progress = EpochProgress.from_state(progress, len(self.model.noise_power), self.observations.band)
+
+
+def _optimiser(model: HalfModel) -> torch.optim.Adam:
+    """Of everything that is learned but poses; each group with its rate."""
+    g = model.gaussians
+    return torch.optim.Adam(
+        [
+            {"params": [*model.field.branch.parameters(), *model.encoder.parameters()], "rate": RATE_NETWORKS},
+            {"params": [*model.field.trunk.parameters()], "rate": RATE_FIELD_ANGSTROMS},
+            {"params": [g.positions], "rate": RATE_POSITIONS_ANGSTROMS},
+            {"params": [g.raw_amplitudes, g.log_scale, g.log_widths, g.width_logits], "rate": RATE_AMPLITUDES},
+        ],
+        fused=True,  # dozens of small tensors in one call
+    )

@@ -98,6 +98,12 @@ class DisplacementField(nn.Module):
         self.reference = coefficients.detach().clone()
         self.has_reference = bool(self.reference.any())  # asked once: a GPU would have to be waited for at every step
 
+    def hold(self, basis: Tensor, positions: Tensor) -> None:
+        """Take new control points among positions (n, 3) A, which hold about these fields (K, n, 3) A there."""
+        values = basis.transpose(0, 1).flatten(1)
+        self.trunk = ControlPoints.around(positions, values.shape[1]).to(values)
+        self.trunk.take(values, positions)
+
     def coefficients(self, latent: Tensor) -> Tensor:
         """a_k of latents (b, d): (b, K), zero at the reference state, that of latent zero unless another was set."""
         coefficients: Tensor = self.branch(latent) - self.branch(torch.zeros_like(latent[:1])) - self.reference

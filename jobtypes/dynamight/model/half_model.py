@@ -69,6 +69,22 @@ class HalfModel(nn.Module):
         self.field.set_reference(coefficients)
         positions.add_(moved)
 
+    @torch.no_grad()
+    def make_anew(self, latent: Tensor) -> None:
+        """Make the state of a latent (d,) that of latent zero, in what is learned: every latent must become itself less this one.
+
+        Gaussians lie there, and the fields have moved along with them, so that parts which are smeared over each other in the
+        former consensus are neighbours no more. Training goes on from there; `set_reference` leaves what is learned as it is.
+        """
+        positions, field = self.gaussians.positions, self.field
+        basis = field.basis_at_gaussians(positions)  # (K, n, 3)
+        positions.add_(torch.einsum("k,knc->nc", field.coefficients(latent[None])[0], basis))
+        field.hold(basis, positions)
+        first = field.branch[0]
+        assert isinstance(first, nn.Linear)
+        first.bias.add_(first.weight @ latent)
+        self.encoder.mean.bias.sub_(latent)
+
     def deformed(self, latent: Tensor, basis: Tensor | None = None) -> Deformed:
         """The Gaussians of particles of latents (b, d); `basis` (K, n, 3) where the fields at the Gaussians are at hand."""
         positions = self.gaussians.positions

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
+SURROUNDINGS = 0.05  # share of the particles that tell how crowded a place is
 _SMALLEST_SHARE = 1e-3  # a motion below this share of the whole rms displacement is rounding
 
 
@@ -43,6 +47,25 @@ class PrincipalMotions:
     def coefficients(self, coordinates: Tensor) -> Tensor:
         """Coefficients (b, K) of the states at coordinates (b, D) in A."""
         return self.mean + coordinates @ self.from_coordinates
+
+
+def central(coefficients: Tensor, gram: Tensor) -> int:
+    """The particle of p, by coefficients (p, K), nearest to the mean of all, of the half of them in the most crowded places.
+
+    What lies nearest to the mean alone need be no conformation that the molecule has: that of a domain which turns all the way
+    round is the middle of the circle, where only particles are that say nothing of the turn.
+
+    Parameters
+    ----------
+    coefficients, gram
+        Of the particles; and the metric of `gram_matrix`, (K, K).
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    coordinates = ((coefficients.double() @ vectors) * values.clamp(min=0).sqrt()).cpu().numpy()
+    neighbours = max(1, math.ceil(SURROUNDINGS * (len(coordinates) - 1)))
+    reach = cKDTree(coordinates).query(coordinates, k=[1 + neighbours], workers=torch.get_num_threads())[0][:, 0]
+    from_mean = np.square(coordinates - coordinates.mean(0)).sum(1)
+    return int(np.where(reach <= np.median(reach), from_mean, np.inf).argmin())
 
 
 def gram_matrix(basis: Tensor, weights: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
-from jobtypes.dynamight.model.principal_motions import gram_matrix
+from jobtypes.dynamight.model.principal_motions import central, gram_matrix
 from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
@@ -154,8 +154,8 @@ def load_centred_result(
 
     Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
     that state is of no conformation that the molecule has. The central state is that of the particle nearest to the mean
-    deformation. The mean over many particles is nearly the same in both halves, so that their maps are of one conformation
-    although they share nothing.
+    deformation, of those in crowded places. The mean over many particles is nearly the same in both halves, so that their maps
+    are of one conformation although they share nothing.
 
     Parameters
     ----------
@@ -242,12 +242,10 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
 
 
 def _centre(model: HalfModel, latent_mean: Tensor) -> None:
-    """Make the state of the particle nearest to the mean deformation, of those with latents (p, d), the consensus."""
+    """Make the central state of the particles with latents (p, d) the consensus."""
     coefficients = model.field.coefficients(latent_mean)
     gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
-    away = (coefficients - coefficients.mean(0)).double()
-    squared_distance = ((away @ gram) * away).sum(1)  # A^2
-    model.set_reference(coefficients[squared_distance.argmin()])
+    model.set_reference(coefficients[central(coefficients, gram)])
 
 
 @torch.no_grad()

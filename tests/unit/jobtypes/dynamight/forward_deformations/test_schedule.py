@@ -33,6 +33,10 @@ def test_the_molecule_is_soft_until_its_motion_is_found():
     assert stiffness[30:] == [1.0] * 20
 
 
+def test_the_consensus_is_made_anew_between_the_find_of_a_motion_and_its_last_refinement():
+    assert [epoch for epoch in range(48) if plan_epoch(epoch, 48, 5.5).remakes_consensus] == [8, 12, 16, 20, 24, 28, 32]
+
+
 def test_warm_up_comes_first_and_a_training_of_two_epochs_deforms_at_once():
     assert not plan_epoch(0, 40, 5.5).deforms
     assert plan_epoch(2, 40, 5.5).deforms

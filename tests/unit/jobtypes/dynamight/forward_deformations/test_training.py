@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.dynamight.forward_deformations.continuation import gone_on
 from jobtypes.dynamight.forward_deformations.plan import make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
-from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
+from jobtypes.dynamight.forward_deformations.training import FAR_ANGSTROMS, HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import JobFailed
@@ -165,3 +167,25 @@ def test_held_out_particles_train_nothing_not_even_the_first_guess_of_noise_and_
         for name in ("quality.probability", "quality.scale"):
             state[name] = state[name][before.training]  # held-out particles are judged, each by itself
     assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
+
+
+def test_a_consensus_that_lies_far_from_the_particles_is_made_anew_and_the_training_goes_on_from_its_state(new_training):
+    training = new_training()
+    training.run_epoch(EPOCH, never)
+    remakes = replace(EPOCH, remakes_consensus=True)
+    near = training.model.gaussians.positions.detach().clone()
+    training.latent_mean.fill_(2.0)
+    with torch.no_grad():
+        for level in training.model.field.trunk.levels:
+            level.values *= 100  # all lie many A from rest
+    training._remake_consensus(remakes)
+    assert float((training.model.gaussians.positions - near).norm(dim=1).mean()) > FAR_ANGSTROMS
+    assert torch.equal(training.latent_mean, torch.zeros_like(training.latent_mean))
+    here = training.model.gaussians.positions.detach().clone()
+    training._remake_consensus(remakes)
+    assert torch.equal(training.model.gaussians.positions, here)
+    training.run_epoch(remakes, never)
+    other = gone_on(new_training(), deepcopy(training.state()), {"n_latent": 2, "n_fields": 4})
+    for part in (training, other):
+        part.run_epoch(EPOCH, never)
+    assert all(torch.equal(a, b) for a, b in zip(training.model.parameters(), other.model.parameters(), strict=True))

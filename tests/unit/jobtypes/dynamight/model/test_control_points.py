@@ -157,3 +157,14 @@ def test_a_state_dict_says_how_many_control_points_there_are(control_points):
     taken.load_state_dict(control_points.state_dict())
     at = ball(100, 50.0, seed=8)
     assert torch.equal(taken(at), control_points(at))
+
+
+def test_values_that_control_points_can_hold_are_taken_from_points():
+    points = 40 * torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
+    held = ControlPoints.around(points, 6)
+    smooth = torch.cat((points / 20, (points / 15).sin()), dim=1)
+    held.take(smooth, points)
+    left = held(points).detach() - smooth
+    assert float(left.square().mean()) < 0.01 * float((smooth - smooth.mean(0)).square().mean())
+    held.take(torch.full((400, 6), 2.5), points)
+    assert torch.allclose(held(points), torch.full((400, 6), 2.5), atol=1e-5)
