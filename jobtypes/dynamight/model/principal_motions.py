@@ -50,15 +50,17 @@ class PrincipalMotions:
 
 
 def central(coefficients: Tensor, gram: Tensor) -> int:
-    """The particle of p, by coefficients (p, K), nearest to the mean of all, of the half of them in the most crowded places.
+    """The particle of p that is nearest to the mean of all, of the half of them in the most crowded places.
 
     What lies nearest to the mean alone need be no conformation that the molecule has: that of a domain which turns all the way
     round is the middle of the circle, where only particles are that say nothing of the turn.
 
     Parameters
     ----------
-    coefficients, gram
-        Of the particles; and the metric of `gram_matrix`, (K, K).
+    coefficients : (p, K)
+        Of the particles.
+    gram : (K, K)
+        The metric of `gram_matrix`.
     """
     values, vectors = torch.linalg.eigh(gram)
     coordinates = ((coefficients.double() @ vectors) * values.clamp(min=0).sqrt()).cpu().numpy()
