@@ -105,11 +105,11 @@ def make_seed(
     highest = float(density.max())
     if highest <= 0:
         raise UserError("The consensus map has no positive density inside the particle diameter; protein must be positive.")
-    lowest = float(density.min())
-    if -lowest > INVERTED * highest:
+    deepest = float(density.min())
+    if -deepest > INVERTED * highest:
         raise UserError(
             f"The contrast of the consensus map is inverted: low-passed to {SEED_RESOLUTION_ANGSTROMS:g} A it goes from "
-            f"{lowest:.3g} to {highest:.3g}; protein must be positive (relion_image_handler --multiply_constant -1)."
+            f"{deepest:.3g} to {highest:.3g}; protein must be positive (relion_image_handler --multiply_constant -1)."
         )
     if threshold is None:
         threshold = automatic_threshold(density, inside)

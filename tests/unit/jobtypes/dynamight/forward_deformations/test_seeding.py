@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jobtypes.common.fourier import frequencies_3d, rfft3
-from jobtypes.dynamight.forward_deformations.seeding import SEED_RESOLUTION_ANGSTROMS, make_seed
+from jobtypes.dynamight.forward_deformations.seeding import NOISE_DEVIATIONS, SEED_RESOLUTION_ANGSTROMS, SMEARED_SHARE, make_seed
 from relion_jobs.contract.errors import UserError
 
 BOX, PIXEL = 32, 3.0
@@ -36,6 +36,20 @@ def test_density_outside_the_particle_seeds_nothing():
     volume = ball(15.0)
     volume[2:4, 2:4, 2:4] = 50.0
     assert float(make_seed(volume, PIXEL, threshold=None, radius_angstroms=30.0).density[:6, :6, :6].abs().max()) == 0
+
+
+def test_gaussians_are_placed_where_a_part_is_smeared_below_the_surface_unless_that_is_noise_or_a_threshold_was_given():
+    smeared = ball(25.0) + 0.2 * ball(25.0).roll(12, dims=0)
+    noise = torch.randn(smeared.shape, generator=torch.Generator().manual_seed(0))
+    quiet = make_seed(smeared + 0.001 * noise, PIXEL, threshold=None, radius_angstroms=1000.0)
+    dim = 0.2 * float(quiet.density.max())
+    assert quiet.lowest == pytest.approx(SMEARED_SHARE * quiet.threshold)
+    assert quiet.lowest < dim < quiet.threshold
+    noisy = make_seed(smeared + 0.5 * noise, PIXEL, threshold=None, radius_angstroms=1000.0)
+    outside = noisy.density[:, :6].std()
+    assert noisy.lowest > SMEARED_SHARE * noisy.threshold
+    assert noisy.lowest == pytest.approx(min(noisy.threshold, NOISE_DEVIATIONS * float(outside)), rel=0.5)
+    assert make_seed(smeared, PIXEL, threshold=0.5, radius_angstroms=1000.0).lowest == 0.5
 
 
 def test_a_threshold_above_every_voxel_is_refused_with_the_highest_value():
