@@ -92,20 +92,8 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
         after_batch(done)
     latents = torch.cat(means)
     judges = good[training.held_out]
-    return SeenByOther(latents, Evidence.of(torch.cat(evidence)), _agreement(training, other, latents, judges))
-
-
-def _agreement(training: HalfTraining, other: HalfModel, latents: Tensor, judges: Tensor) -> AgreementOfMotions:
-    """Of both models on the held-out particles that count (m,), at the Gaussians of the particles' own half set."""
-    model = training.model
-    points = model.gaussians.positions
-    motions = TwoMotions.about_their_means(
-        model.field.coefficients(training.kept(training.held_out[judges]).mean),
-        model.field.basis_at_gaussians(points),
-        other.field.coefficients(latents[judges].to(points)),
-        other.field.basis(points),
-    )
-    return motions.agreement()
+    motions = TwoMotions.of(training.model, training.kept(training.held_out[judges]).mean, other, latents[judges])
+    return SeenByOther(latents, Evidence.of(torch.cat(evidence)), motions.agreement())
 
 
 def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:

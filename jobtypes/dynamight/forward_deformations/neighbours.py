@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,15 @@ class ElasticGraph:
     def drawn(self, generator: torch.Generator) -> Tensor:
         """(n, 2) as many edges as Gaussians, each as often as it is stiff: their mean strain is that of all, so weighted."""
         count = min(len(self.positions), len(self.edges))
-        # one draw for each equal share of the total
-        shares = (torch.arange(count) + torch.rand(count, generator=generator)) / max(1, count)
-        cumulative = self.stiffness.double().cumsum(0)
-        chosen = torch.searchsorted(cumulative, shares.to(cumulative) * cumulative[-1:]).clamp(max=max(0, len(self.edges) - 1))
+        # one draw for each equal share of the total, all of them by the same part of a share
+        cumulative = self._cumulative
+        shares = (torch.arange(count, device=cumulative.device) + float(torch.rand((), generator=generator))) / max(1, count)
+        chosen = torch.searchsorted(cumulative, shares * cumulative[-1:]).clamp(max=max(0, len(self.edges) - 1))
         return self.edges[chosen]
+
+    @cached_property
+    def _cumulative(self) -> Tensor:
+        return self.stiffness.double().cumsum(0)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

@@ -140,7 +140,7 @@ class TrainingPlan:
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
             f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
-            f"about {seed.n_residues:.0f} residues.",
+            f"about {seed.n_residues:.0f} residues; Gaussians are placed down to {seed.lowest:.4g}.",
             f"Model of each half: {size.n_gaussians} Gaussians, {size.n_fields} basis fields, {size.n_latent} latent dimensions.",
             f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take "
             f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",

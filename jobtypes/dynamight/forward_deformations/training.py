@@ -39,8 +39,9 @@ RATE_POSES = 0.3  # of a Newton step
 POSE_SAMPLE, POSE_SHARE, POSE_PRIOR_VISITS = 48, 0.3, 4000
 # Particles of a batch whose strain counts for all of them, and those that tell, at the beginning of an epoch, where it is soft.
 STRAIN_SAMPLE, SOFTNESS_SAMPLE = 16, 64
-# Rms over the density of how far a state must be from the consensus to take its place: about as far as neighbours are apart.
-FAR_ANGSTROMS = 3.0
+# A consensus is no state of the molecule if less than this share of the particles are nearer to it, rms over the density, than
+# neighbours are to each other.
+FAR_ANGSTROMS, NEAR_SHARE = 3.0, 0.05
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -215,7 +216,7 @@ class HalfTraining:
         g = self.model.gaussians
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
-        if plan.remakes_consensus:
+        if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
             self._remake_consensus(plan)
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
@@ -236,17 +237,19 @@ class HalfTraining:
 
     @torch.no_grad()
     def _remake_consensus(self, plan: EpochPlan) -> None:
-        """Make the central state of the training particles the consensus where it lies far from what is."""
-        model = self.model
+        """Make the central state of the training particles the consensus where hardly any of them is near what is."""
+        model, field = self.model, self.model.field
         latents = self.kept(model.quality.good(self.training)).mean
-        coefficients = model.field.coefficients(latents)
-        gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
-        chosen = central(coefficients, gram)
-        away = coefficients[chosen].double()
-        if float((away @ gram @ away).clamp(min=0).sqrt()) < FAR_ANGSTROMS:
+        coefficients = field.coefficients(latents)
+        gram = gram_matrix(field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
+        squared_distance = ((coefficients.double() @ gram) * coefficients).sum(1)  # A^2
+        if float((squared_distance < FAR_ANGSTROMS**2).double().mean()) >= NEAR_SHARE:
             return
-        model.make_anew(latents[chosen].clone())
-        self.latent_mean -= latents[chosen].cpu()
+        chosen = latents[central(coefficients, gram)].clone()
+        model.make_anew(chosen)
+        self.latent_mean -= chosen.cpu()
+        basis = field.basis_at_gaussians(model.gaussians.positions)
+        self.motion_power.copy_(mean_squared_displacement(field.coefficients(latents - chosen), basis))
         self.networks = _optimiser(model)  # other control points; and slopes of before mean nothing here
         self._set_learning_rates(plan)
 

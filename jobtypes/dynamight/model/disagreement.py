@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.dynamight.model.displacement import REFERENCE_ITERATIONS
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.result import ForwardResult
 
 FEWEST_HELD_OUT = 2  # particles of a half: one is its own mean
@@ -99,10 +102,13 @@ class TwoMotions:
     other_basis: Tensor
 
     @classmethod
-    def about_their_means(
-        cls, coefficients: Tensor, basis: Tensor, other_coefficients: Tensor, other_basis: Tensor
-    ) -> TwoMotions:
-        """From coefficients that are not centred; on the CPU."""
+    @torch.no_grad()
+    def of(cls, model: HalfModel, latents: Tensor, other: HalfModel, other_latents: Tensor) -> TwoMotions:
+        """Of particles with latents (P, d) under a model, and others under another, at the first one's Gaussians; on the CPU."""
+        points = model.gaussians.positions
+        coefficients, basis = model.field.coefficients(latents.to(points)), model.field.basis_at_gaussians(points)
+        other_coefficients = other.field.coefficients(other_latents.to(points))
+        other_basis = other.field.basis(_in_other_consensus(points, coefficients, basis, other, other_coefficients))
 
         def centred(of_particles: Tensor) -> Tensor:
             return of_particles.cpu() - of_particles.cpu().mean(0)
@@ -135,17 +141,16 @@ class TwoMotions:
             return AgreementOfMotions(0.0, 0.0)
         first, other = self.coefficients.double(), self.other_coefficients.double()
         flat, other_flat = self.basis.double().flatten(1), self.other_basis.double().flatten(1)
-        products = first @ (flat @ other_flat.T / points) @ other.T  # (P, P): of each particle with each, A^2
+        across = flat @ other_flat.T / points  # (K, L): of particles i and j the product is first_i @ across @ other_j, A^2
         powers = [
             float(((part @ (fields @ fields.T / points)) * part).sum()) for part, fields in ((first, flat), (other, other_flat))
         ]
         scale = (powers[0] * powers[1]) ** 0.5
         if scale == 0:
             return AgreementOfMotions(0.0, 0.0)
-        centred = products - products.mean(0) - products.mean(1, keepdim=True) + products.mean()
-        return AgreementOfMotions(
-            float(products.diagonal().sum()) / scale, float(centred.square().sum() / (particles - 1)) ** 0.5 / scale
-        )
+        same = float(((first @ across) * other).sum())
+        squares = float(((first.T @ first @ across) * (across @ (other.T @ other))).sum())  # over all pairs, without listing them
+        return AgreementOfMotions(same / scale, max(0.0, squares / (particles - 1)) ** 0.5 / scale)
 
     def difference(self, particle: int) -> Tensor:
         """(n, 3) A between the displacements that the two give to one particle."""
@@ -166,15 +171,26 @@ def held_out_motions(forward: ForwardResult, half: int) -> TwoMotions:
     """
     part, other = forward.halves[half], forward.halves[3 - half].model
     assert part.latent_by_other is not None
-    points = part.model.gaussians.positions
-
     own_latents = part.latent_mean[torch.from_numpy(part.held_out).to(part.latent_mean.device)]
-    return TwoMotions.about_their_means(
-        part.model.field.coefficients(own_latents.to(points)),
-        part.model.field.basis_at_gaussians(points),
-        other.field.coefficients(part.latent_by_other.to(points)),
-        other.field.basis(points),
-    )
+    return TwoMotions.of(part.model, own_latents, other, part.latent_by_other)
+
+
+def _in_other_consensus(
+    points: Tensor, coefficients: Tensor, basis: Tensor, other: HalfModel, other_coefficients: Tensor
+) -> Tensor:
+    """Where points (n, 3) A of a model are in the consensus of another one, which may be another conformation.
+
+    Both know the particle that lies nearest to the other consensus: the points are brought to its state, and from there back.
+    """
+    if not len(coefficients):
+        return points
+    gram = gram_matrix(other.field.basis_at_gaussians(other.gaussians.positions), other.gaussians.amplitudes)
+    nearest = int(((other_coefficients.double() @ gram) * other_coefficients).sum(1).argmin())
+    there = points + torch.einsum("k,knc->nc", coefficients[nearest], basis)
+    back = there
+    for _ in range(REFERENCE_ITERATIONS):
+        back = there - torch.einsum("k,knc->nc", other_coefficients[nearest], other.field.basis(back))
+    return back
 
 
 def held_out_errors(forward: ForwardResult, half: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+ENOUGH_PARTICLES = 2000  # to choose the central one from; of more, every so manieth is looked at
 SURROUNDINGS = 0.05  # share of the particles that tell how crowded a place is
 _SMALLEST_SHARE = 1e-3  # a motion below this share of the whole rms displacement is rounding
 
@@ -63,11 +64,12 @@ def central(coefficients: Tensor, gram: Tensor) -> int:
         The metric of `gram_matrix`.
     """
     values, vectors = torch.linalg.eigh(gram)
-    coordinates = ((coefficients.double() @ vectors) * values.clamp(min=0).sqrt()).cpu().numpy()
+    some = torch.arange(0, len(coefficients), max(1, len(coefficients) // ENOUGH_PARTICLES), device=coefficients.device)
+    coordinates = ((coefficients[some].double() @ vectors) * values.clamp(min=0).sqrt()).cpu().numpy()
     neighbours = max(1, math.ceil(SURROUNDINGS * (len(coordinates) - 1)))
     reach = cKDTree(coordinates).query(coordinates, k=[1 + neighbours], workers=torch.get_num_threads())[0][:, 0]
     from_mean = np.square(coordinates - coordinates.mean(0)).sum(1)
-    return int(np.where(reach <= np.median(reach), from_mean, np.inf).argmin())
+    return int(some[int(np.where(reach <= np.median(reach), from_mean, np.inf).argmin())])
 
 
 def gram_matrix(basis: Tensor, weights: Tensor) -> Tensor:
