@@ -155,7 +155,8 @@ def load_centred_result(
     Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
     that state is of no conformation that the molecule has. The central state is that of the particle nearest to the mean
     deformation, of those in crowded places. The mean over many particles is nearly the same in both halves, so that their maps
-    are of one conformation although they share nothing.
+    are of one conformation although they share nothing; where none lie near the mean, as those of a domain that turns all the
+    way round, each half has a state of its own.
 
     Parameters
     ----------
