@@ -44,7 +44,7 @@ class ElasticGraph:
     def of(cls, positions: Tensor, generator: torch.Generator) -> ElasticGraph:
         """Graph of positions (n, 3) A; see `elastic_edges`."""
         edges = elastic_edges(positions, generator)
-        return cls(edges, positions.detach().clone(), torch.ones_like(positions[:1, 0]).expand(len(edges)).clone())
+        return cls(edges, positions.detach().clone(), positions.new_ones(len(edges)))
 
     def renewed(self, positions: Tensor, generator: torch.Generator) -> ElasticGraph:
         """Return this graph while it is good enough for positions (n, 3) A, else their own."""

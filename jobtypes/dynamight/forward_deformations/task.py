@@ -235,7 +235,7 @@ def _finish(
     states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()})
     crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
-        half: [*_quality_in_words(half, training), _finding(half, training, plan, crossed).sentence()]
+        half: [_quality_in_words(half, training), _finding(half, training, plan, crossed).sentence()]
         for half, training in halves.items()
     }
     findings = team.merged(words)
@@ -283,15 +283,15 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *
     return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
 
 
-def _quality_in_words(half: int, training: HalfTraining) -> list[str]:
+def _quality_in_words(half: int, training: HalfTraining) -> str:
     """What the particles of one half set are."""
     quality = training.model.quality
     junk = float((quality.probability <= LEAST_QUALITY).double().mean())
     spread = float(quality.scale_spread / quality.mean_scale)
-    return [
+    return (
         f"Half {half}: {100 * junk:.1f} % of the images are something else than the molecule at its pose (quality of at most "
         f"{LEAST_QUALITY:g}; they count for little or nothing); the signal of the others scatters by {100 * spread:.0f} %."
-    ]
+    )
 
 
 def _finding(

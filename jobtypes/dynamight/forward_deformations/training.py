@@ -23,7 +23,7 @@ from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
-from jobtypes.dynamight.model.principal_motions import central, gram_matrix
+from jobtypes.dynamight.model.principal_motions import central, squared_lengths
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import QualitySums
 from relion_jobs.contract.errors import JobFailed
@@ -153,9 +153,9 @@ class HalfTraining:
         """
         for plan in plans:
             self.model.train()
-            self._set_learning_rates(plan)
             n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
             progress = self.progress or self._begin_epoch(plan, n_terms)
+            self._set_learning_rates(plan)
             frame = self.model.field.frame(self.model.field.anchors)  # where the epoch found the Gaussians
             for batch in self._batches_left(progress, n_terms):
                 self._learn(batch, plan, progress, n_terms, frame)
@@ -217,7 +217,7 @@ class HalfTraining:
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
         if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
-            self._remake_consensus(plan)
+            self._remake_consensus()
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
@@ -236,14 +236,13 @@ class HalfTraining:
         return self.progress
 
     @torch.no_grad()
-    def _remake_consensus(self, plan: EpochPlan) -> None:
+    def _remake_consensus(self) -> None:
         """Make the central state of the training particles the consensus where hardly any of them is near what is."""
         model, field = self.model, self.model.field
         latents = self.kept(model.quality.good(self.training)).mean
         coefficients = field.coefficients(latents)
-        gram = gram_matrix(field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
-        squared_distance = ((coefficients.double() @ gram) * coefficients).sum(1)  # A^2
-        if float((squared_distance < FAR_ANGSTROMS**2).double().mean()) >= NEAR_SHARE:
+        gram = model.metric()
+        if float((squared_lengths(coefficients, gram) < FAR_ANGSTROMS**2).double().mean()) >= NEAR_SHARE:
             return
         chosen = latents[central(coefficients, gram)].clone()
         model.make_anew(chosen)
@@ -251,14 +250,17 @@ class HalfTraining:
         basis = field.basis_at_gaussians(model.gaussians.positions)
         self.motion_power.copy_(mean_squared_displacement(field.coefficients(latents - chosen), basis))
         self.networks = _optimiser(model)  # other control points; and slopes of before mean nothing here
-        self._set_learning_rates(plan)
 
     @torch.no_grad()
     def _strain_of_edges(self) -> Tensor:
         """(e,) squared change of length, A^2, mean over a sample of the training particles as they were seen last."""
+        sample = self.kept(self._good_sample(SOFTNESS_SAMPLE)).mean
+        return change_of_length(self.model.deformed(sample), self.graph.edges)
+
+    def _good_sample(self, count: int) -> Tensor:
+        """At most so many of the training particles that are the molecule, drawn anew each time."""
         training = self.model.quality.good(self.training)
-        sample = training[torch.randperm(len(training), generator=self.generator)[:SOFTNESS_SAMPLE]]
-        return change_of_length(self.model.deformed(self.kept(sample).mean), self.graph.edges)
+        return training[torch.randperm(len(training), generator=self.generator)[:count]]
 
     def _judge_first(self, plan: EpochPlan, n_terms: int) -> None:
         FirstJudgement(
@@ -277,10 +279,8 @@ class HalfTraining:
 
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
         """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
-        training = self.model.quality.good(self.training)
-        sample = training[torch.randperm(len(training), generator=self.generator)[:POSE_SAMPLE]]
         parts = []
-        for index in sample.split(self.settings.batch_size):
+        for index in self._good_sample(POSE_SAMPLE).split(self.settings.batch_size):
             batch = self.observations.batch(index, n_terms)
             parts.append(
                 estimate_poses(

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.dynamight.model.displacement import REFERENCE_ITERATIONS
+from jobtypes.dynamight.model.displacement import before_displacement
 from jobtypes.dynamight.model.half_model import HalfModel
-from jobtypes.dynamight.model.principal_motions import gram_matrix
+from jobtypes.dynamight.model.principal_motions import squared_lengths
 from jobtypes.dynamight.model.result import ForwardResult
 
 FEWEST_HELD_OUT = 2  # particles of a half: one is its own mean
@@ -123,7 +123,7 @@ class TwoMotions:
         gram = torch.einsum("knc,lnc->kl", basis, basis) / basis.shape[1]
 
         def of_particles(coefficients: Tensor) -> Tensor:
-            return ((coefficients @ gram) * coefficients).sum(1).clamp(min=0).sqrt()
+            return squared_lengths(coefficients, gram).clamp(min=0).sqrt()
 
         def of_gaussians(coefficients: Tensor) -> Tensor:
             covariance = coefficients.T @ coefficients / len(coefficients)
@@ -143,7 +143,8 @@ class TwoMotions:
         flat, other_flat = self.basis.double().flatten(1), self.other_basis.double().flatten(1)
         across = flat @ other_flat.T / points  # (K, L): of particles i and j the product is first_i @ across @ other_j, A^2
         powers = [
-            float(((part @ (fields @ fields.T / points)) * part).sum()) for part, fields in ((first, flat), (other, other_flat))
+            float(squared_lengths(part, fields @ fields.T / points).sum())
+            for part, fields in ((first, flat), (other, other_flat))
         ]
         scale = (powers[0] * powers[1]) ** 0.5
         if scale == 0:
@@ -184,13 +185,9 @@ def _in_other_consensus(
     """
     if not len(coefficients):
         return points
-    gram = gram_matrix(other.field.basis_at_gaussians(other.gaussians.positions), other.gaussians.amplitudes)
-    nearest = int(((other_coefficients.double() @ gram) * other_coefficients).sum(1).argmin())
+    nearest = int(squared_lengths(other_coefficients, other.metric()).argmin())
     there = points + torch.einsum("k,knc->nc", coefficients[nearest], basis)
-    back = there
-    for _ in range(REFERENCE_ITERATIONS):
-        back = there - torch.einsum("k,knc->nc", other_coefficients[nearest], other.field.basis(back))
-    return back
+    return before_displacement(there, other_coefficients[nearest], other.field.basis)
 
 
 def held_out_errors(forward: ForwardResult, half: int) -> NDArray[np.float64]:

@@ -160,15 +160,8 @@ class DisplacementField(nn.Module):
             return points
         farthest = float(torch.einsum("k,kmc->mc", self.reference, self.basis_at_gaussians(self.anchors)).norm(dim=1).max())
         # nothing moves farther from the Gaussians than where the fields end and the farthest of them goes
-        left = torch.nonzero(self._distance(points, TAPER_END_ANGSTROMS + farthest).isfinite()).squeeze(1)
-        moved = points.clone()
-        for _ in range(REFERENCE_ITERATIONS):
-            if not len(left):
-                break
-            before = moved[left]
-            moved[left] = points[left] - torch.einsum("k,kmc->mc", self.reference, basis(before))
-            left = left[(moved[left] - before).norm(dim=1) > REFERENCE_STEP_ANGSTROMS]
-        return moved
+        near = torch.nonzero(self._distance(points, TAPER_END_ANGSTROMS + farthest).isfinite()).squeeze(1)
+        return points.index_copy(0, near, before_displacement(points[near], self.reference, basis))
 
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""
@@ -180,6 +173,19 @@ class DisplacementField(nn.Module):
         tree = cKDTree(self.anchors.cpu().numpy())
         distance, _ = tree.query(points.cpu().numpy(), distance_upper_bound=at_most, workers=torch.get_num_threads())
         return torch.from_numpy(distance).to(points)
+
+
+def before_displacement(points: Tensor, coefficients: Tensor, basis: Callable[[Tensor], Tensor]) -> Tensor:
+    """Where points (m, 3) A were before they were displaced with coefficients (K,) of a basis, by fixed-point iteration."""
+    before = points.clone()
+    left = torch.arange(len(points), device=points.device)
+    for _ in range(REFERENCE_ITERATIONS):
+        if not len(left):
+            break
+        last = before[left]
+        before[left] = points[left] - torch.einsum("k,kmc->mc", coefficients, basis(last))
+        left = left[(before[left] - last).norm(dim=1) > REFERENCE_STEP_ANGSTROMS]
+    return before
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jobtypes.dynamight.model.encoder import FINEST_ANGSTROMS, Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
 from jobtypes.dynamight.model.poses import RefinedPoses
+from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import ParticleQuality
 
@@ -59,6 +60,10 @@ class HalfModel(nn.Module):
         positions = self.gaussians.positions
         basis = self.field.basis_at_gaussians(positions) if points is None else self.field.basis(points)
         return combine(self.field.coefficients(latent), basis)
+
+    def metric(self) -> Tensor:
+        """(K, K) float64, of deformations by what they do to the density; see `gram_matrix`."""
+        return gram_matrix(self.field.basis_at_gaussians(self.gaussians.positions), self.gaussians.amplitudes)
 
     @torch.no_grad()
     def set_reference(self, coefficients: Tensor) -> None:

@@ -72,6 +72,12 @@ def central(coefficients: Tensor, gram: Tensor) -> int:
     return int(some[int(np.where(reach <= np.median(reach), from_mean, np.inf).argmin())])
 
 
+def squared_lengths(coefficients: Tensor, gram: Tensor) -> Tensor:
+    """(p,) float64, A^2: mean squared displacement of deformations with coefficients (p, K), by the metric (K, K)."""
+    coefficients = coefficients.double()
+    return ((coefficients @ gram) * coefficients).sum(1)
+
+
 def gram_matrix(basis: Tensor, weights: Tensor) -> Tensor:
     """Metric of deformations, (K, K) float64: da @ gram @ da is the weighted mean squared displacement, in A^2, of da (K,).
 

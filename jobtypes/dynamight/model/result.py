@@ -20,7 +20,7 @@ from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.poses import RefinedPoses
-from jobtypes.dynamight.model.principal_motions import central, gram_matrix
+from jobtypes.dynamight.model.principal_motions import central
 from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
@@ -245,8 +245,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
 def _centre(model: HalfModel, latent_mean: Tensor) -> None:
     """Make the central state of the particles with latents (p, d) the consensus."""
     coefficients = model.field.coefficients(latent_mean)
-    gram = gram_matrix(model.field.basis_at_gaussians(model.gaussians.positions), model.gaussians.amplitudes)
-    model.set_reference(coefficients[central(coefficients, gram)])
+    model.set_reference(coefficients[central(coefficients, model.metric())])
 
 
 @torch.no_grad()

@@ -178,11 +178,11 @@ def test_a_consensus_that_lies_far_from_the_particles_is_made_anew_and_the_train
     with torch.no_grad():
         for level in training.model.field.trunk.levels:
             level.values *= 100  # all lie many A from rest
-    training._remake_consensus(remakes)
+    training._remake_consensus()
     assert float((training.model.gaussians.positions.detach() - near).norm(dim=1).mean()) > FAR_ANGSTROMS
     assert torch.equal(training.latent_mean, torch.zeros_like(training.latent_mean))
     here = training.model.gaussians.positions.detach().clone()
-    training._remake_consensus(remakes)
+    training._remake_consensus()
     assert torch.equal(training.model.gaussians.positions, here)
     training.run_epoch(remakes, never)
     other = gone_on(new_training(), deepcopy(training.state()), {"n_latent": 2, "n_fields": 4})
