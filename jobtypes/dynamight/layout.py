@@ -44,6 +44,7 @@ LATENTS_FIGURE = FORWARD / _FIGURES / "02_latents.png"
 GAUSSIANS_FIGURE = FORWARD / _FIGURES / "03_gaussians.png"
 DISPLACEMENTS_FIGURE = FORWARD / _FIGURES / "04_displacements.png"
 QUALITY_FIGURE = FORWARD / _FIGURES / "05_quality.png"
+OCCUPANCY_FIGURE = FORWARD / _FIGURES / "06_occupancy.png"
 
 
 def checkpoint(epoch: int) -> Path:
@@ -59,6 +60,11 @@ def spectra(half: int) -> Path:
 def consensus(half: int) -> Path:
     """Map of the undeformed Gaussians."""
     return FORWARD / f"consensus_half{half}.mrc"
+
+
+def part_map(half: int, number: int) -> Path:
+    """Map of a part, counted from 1, that some particles of a half set lack."""
+    return FORWARD / f"part{number:02d}_half{half}.mrc"
 
 
 def gaussians(half: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,34 @@ from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
 from jobtypes.dynamight.model.quality import LEAST_QUALITY
 
 Row = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PartDrawing:
+    """A part of a half set's molecule that some particles lack.
+
+    Attributes
+    ----------
+    half
+        1 or 2.
+    positions : (n, 3) A
+        All Gaussians.
+    members : (n,)
+        Which of them are the part.
+    centre : (3,) A
+        Of the part.
+    share_of_density
+        That the part has.
+    presence : (P,)
+        Probability for each particle that it has the part.
+    """
+
+    half: int
+    positions: NDArray[np.float64]
+    members: NDArray[np.bool_]
+    centre: NDArray[np.float64]
+    share_of_density: float
+    presence: NDArray[np.float64]
 
 
 def draw_history(history: Sequence[Row], path: Path) -> Path:
@@ -280,4 +309,48 @@ def draw_quality(
         title="Quality and scale of the particles",
         caption="Left: probability that an image is the molecule at its pose, and not something else or the molecule in a wrong "
         "one; the counts are on a logarithmic axis. Right: strength of the signal, 1 on average, of those that rather are.",
+    )
+
+
+def draw_occupancy(parts: Mapping[int, Sequence[PartDrawing]], path: Path, *, n_bins: int = 40) -> Path:
+    """Where each part lies that some particles lack, and how many have it.
+
+    Parameters
+    ----------
+    parts
+        Number of the part -> the part in each half set where it was found.
+    path
+        PNG to write.
+    n_bins
+        Bars of each histogram.
+    """
+    figure, axes = new_figure(len(parts), 3, width=7.2, height=2.45 * len(parts))
+    bins = np.linspace(0, 1, n_bins + 1)
+    for row, number in zip(axes, sorted(parts), strict=True):
+        first = parts[number][0]
+        reach = 1.08 * float(np.abs(first.positions).max())
+        for axis, (right, up) in zip(row, ((0, 1), (0, 2)), strict=False):
+            for chosen, colour in ((~first.members, "0.8"), (first.members, STATE_COLOUR)):
+                axis.scatter(*first.positions[chosen][:, (right, up)].T, s=1.5, c=colour, linewidths=0, rasterized=True)
+            axis.set(
+                xlabel=f"{'xyz'[right]} (Å)",
+                ylabel=f"{'xyz'[up]} (Å)",
+                xlim=(-reach, reach),
+                ylim=(-reach, reach),
+                aspect="equal",
+            )
+        row[0].set_title(f"part {number} (half {first.half})", fontsize=9)
+        for part in parts[number]:
+            label = f"half {part.half}: missing in {100 * (1 - part.presence.mean()):.1f} %"
+            _draw_histogram(row[2], part.presence, bins, part.half, label)
+        row[2].set(xlabel="probability that it is there", ylabel="particles", xlim=(0, 1), yscale="log")
+        row[2].set_ylim(None, 8 * row[2].get_ylim()[1])
+        row[2].legend(loc="upper center")
+    label_panels(axes[:, 0])
+    return save_figure(
+        figure,
+        path,
+        title="Parts that some particles lack",
+        caption="Left: Gaussians of the part (red) and all others. Right: probability that a particle has it, for those "
+        "that are the molecule; the counts are on a logarithmic axis.",
     )

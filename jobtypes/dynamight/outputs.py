@@ -27,6 +27,7 @@ from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions, principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, particles_of
 from jobtypes.dynamight.motion_figures import Row, draw_displacements, draw_gaussians, draw_history, draw_latents, draw_quality
+from jobtypes.dynamight.occupancy import occupancy_columns, write_parts
 from relion_jobs.contract.labels import LOGFILE_PDF
 from relion_jobs.contract.running_job import RunningJob
 
@@ -79,6 +80,7 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     draw_displacements(displacements, folder / layout.DISPLACEMENTS_FIGURE)
     scales = {half: part.scale[part.good].cpu().numpy() for half, part in halves.items()}
     draw_quality({half: part.quality.cpu().numpy() for half, part in halves.items()}, scales, folder / layout.QUALITY_FIGURE)
+    write_parts(forward, job)
     for half, part in halves.items():
         _write_half(forward, part, motions[half], rms[half], job)
     table, particles = particles_of(forward, job.project), folder / layout.PARTICLES
@@ -222,9 +224,10 @@ def write_particles_with_latents(
     """Write the particles of one or both half sets with what was learned about them, in the order of the particle STAR file.
 
     The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A), rlnDynamightRmsDisplacement (A), rlnDynamightQuality
-    (0 to 1: the probability that the image is the molecule at its pose), rlnDynamightScale (strength of its signal), and the
-    refined pose as rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst; RELION ignores
-    them. Latents and motions of the two halves are not the same axes.
+    (0 to 1: the probability that the image is the molecule at its pose), rlnDynamightScale (strength of its signal),
+    rlnDynamightOccupancy1 ... (0 to 1: the probability that a part is there which some particles lack), and the refined pose as
+    rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst; RELION ignores them. Latents and
+    motions of the two halves are not the same axes.
 
     Parameters
     ----------
@@ -250,6 +253,7 @@ def write_particles_with_latents(
     columns["rlnDynamightRmsDisplacement"] = np.concatenate([part.rms_displacement.cpu().numpy() for part, _ in parts])
     columns["rlnDynamightQuality"] = np.concatenate([part.quality.cpu().numpy() for part, _ in parts])
     columns["rlnDynamightScale"] = np.concatenate([part.scale.cpu().numpy() for part, _ in parts])
+    columns |= occupancy_columns([part for part, _ in parts])
     columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
     columns |= _refined_poses([part for part, _ in parts])
     rows = np.concatenate([part.rows for part, _ in parts])

@@ -192,6 +192,7 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
     device = training.observations.device
     of_images = ("poses.corrections", "noise_power", "field.mask", "quality.")
     seeded = {name: value.cpu() for name, value in training.model.state_dict().items() if name.startswith(of_images)}
+    seeded["parts.presence"] = state["model"]["parts.presence"][places]  # of the particles, whatever their images are
     model = build_model(state["model"] | seeded, start.checkpoint["settings"]).to(device)
     same = _same_poses(training, state, places)
     model.poses.corrections[same.to(device)] = state["model"]["poses.corrections"][places[same]].to(device)

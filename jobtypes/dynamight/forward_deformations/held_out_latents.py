@@ -61,6 +61,7 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     """
     other.poses = _unrefined(other.poses, len(training.observations)).to(training.observations.device)
     other.quality = training.model.quality  # of these particles
+    other.parts = other.parts.of_others(len(training.observations))
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     means, evidence, done = [training.latent_mean[:0]], [torch.zeros(0)], 0
     good = training.model.quality.is_good.cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
@@ -15,6 +16,9 @@ FIRST_STIFFNESS = 0.25
 # Twelfths of the epochs after which the consensus is made anew where motions are large: from when they are found until they are
 # sharp.
 REMADE_AFTER = range(2, 9)
+# Twelfths of the epochs after which parts that some particles lack are looked for: once the larger motions are found, before
+# the latents must be as few as the evidence allows, and once again with them.
+PARTS_AFTER = (4, 6, 8)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class EpochPlan:
         Factor on the weight of the strain.
     remakes_consensus
         Whether it begins with a look at where the particles are, and makes a state there the consensus if it lies far away.
+    looks_for_parts
+        Whether it begins with a search for parts that some particles lack.
     """
 
     deforms: bool
@@ -43,6 +49,7 @@ class EpochPlan:
     learning_rate: float
     stiffness: float = 1.0
     remakes_consensus: bool = False
+    looks_for_parts: bool = False
 
 
 def default_epochs(n_training: int) -> int:
@@ -70,9 +77,14 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
         resolution_angstroms=resolution,
         kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.75),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
-        remakes_consensus=epoch in {round(twelfths * n_epochs / 12) for twelfths in REMADE_AFTER},
+        remakes_consensus=_is_after(REMADE_AFTER, epoch, n_epochs),
+        looks_for_parts=_is_after(PARTS_AFTER, epoch, n_epochs),
         stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),
     )
+
+
+def _is_after(twelfths: Iterable[int], epoch: int, n_epochs: int) -> bool:
+    return epoch in {round(twelfth * n_epochs / 12) for twelfth in twelfths}
 
 
 def _ramp(x: float, start: float, end: float) -> float:

@@ -15,6 +15,7 @@ from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shel
 from jobtypes.dynamight.forward_deformations.losses import change_of_length, data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
+from jobtypes.dynamight.forward_deformations.occupancy import find_parts
 from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
 from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
@@ -22,6 +23,7 @@ from jobtypes.dynamight.model.displacement import Frame
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
+from jobtypes.dynamight.model.parts import PRESENCE_RESOLUTION_ANGSTROMS
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.principal_motions import central, squared_lengths
 from jobtypes.dynamight.model.projection import Projector
@@ -175,19 +177,32 @@ class HalfTraining:
         """Take one step on a batch, and count it."""
         corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
         quality = self.model.quality.probability[batch.index]  # of before this step
-        losses, projected, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
+        losses, parts, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
         stiffness = plan.stiffness * self.settings.stiffness
         objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
         progress.residual_power.add_sums(residual_power, batch.group, quality)
-        progress.qualities.add(*self.judge(batch, projected.detach(), n_terms))
+        progress.qualities.add(*self.judge(batch, parts.detach(), n_terms))
         figures = {"loss": objective, **losses, "quality": quality}
         progress.add(len(batch.index), self._step(figures, batch, corrections, plan))
 
-    def judge(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
-        """Work out quality and scale of a batch from its projections (b, q) without CTF; returns what to `QualitySums.add`."""
-        fraction, band = self.settings.independent_fraction, self.observations.band
-        sums = shell_sums(self.model, band, batch, projected, n_terms=n_terms, independent_fraction=fraction)
-        return self.model.quality.judge(batch.index, sums)
+    def judge(self, batch: ObservedBatch, parts: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
+        """Work out quality, scale and missing parts of a batch from its projections in parts (b, 1 + R, q) without CTF.
+
+        Returns what to `QualitySums.add`.
+        """
+        model, fraction, band = self.model, self.settings.independent_fraction, self.observations.band
+        projected = model.parts.assembled(parts, batch.index)
+        sums = shell_sums(model, band, batch, projected, n_terms=n_terms, independent_fraction=fraction)
+        if len(model.parts):
+            self._judge_parts(batch, projected, parts[:, 1:], n_terms)
+        return model.quality.judge(batch.index, sums)
+
+    def _judge_parts(self, batch: ObservedBatch, projected: Tensor, parts: Tensor, n_terms: int) -> None:
+        n_terms = min(n_terms, self.observations.band.n_terms(PRESENCE_RESOLUTION_ANGSTROMS))
+        transfer = self.model.transfer(batch, n_terms)
+        residual = batch.spectra[:, :n_terms] - transfer * projected[:, :n_terms]
+        weights = (self._weights(n_terms) * self.model.precision(self.observations.band, n_terms))[batch.group]
+        self.model.parts.judge(batch.index, residual, transfer[:, None] * parts[:, :, :n_terms], weights)
 
     def learn_quality(self, sums: QualitySums, n_terms: int) -> None:
         """Take what the judgements of many particles, by their first terms, say about all."""
@@ -199,6 +214,7 @@ class HalfTraining:
         before = self.model.noise_power.clone()
         self.model.noise_power.copy_(progress.residual_power.update(before, share=0.5))
         self.learn_quality(progress.qualities, n_terms)
+        self.model.parts.learn(self.model.quality.good(self.training))
         self.model.quality.follow_noise(before, self.model.noise_power)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise self._diverged()  # before it is saved
@@ -218,6 +234,8 @@ class HalfTraining:
             self._judge_first(plan, n_terms)
         if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
             self._remake_consensus()
+        if plan.looks_for_parts:
+            find_parts(self, plan)
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
         self.model.field.set_anchors(g.positions, g.amplitudes.detach() / (1 + self.motion_power))
@@ -254,10 +272,10 @@ class HalfTraining:
     @torch.no_grad()
     def _strain_of_edges(self) -> Tensor:
         """(e,) squared change of length, A^2, mean over a sample of the training particles as they were seen last."""
-        sample = self.kept(self._good_sample(SOFTNESS_SAMPLE)).mean
+        sample = self.kept(self.good_sample(SOFTNESS_SAMPLE)).mean
         return change_of_length(self.model.deformed(sample), self.graph.edges)
 
-    def _good_sample(self, count: int) -> Tensor:
+    def good_sample(self, count: int) -> Tensor:
         """At most so many of the training particles that are the molecule, drawn anew each time."""
         training = self.model.quality.good(self.training)
         return training[torch.randperm(len(training), generator=self.generator)[:count]]
@@ -280,7 +298,7 @@ class HalfTraining:
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
         """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
         parts = []
-        for index in self._good_sample(POSE_SAMPLE).split(self.settings.batch_size):
+        for index in self.good_sample(POSE_SAMPLE).split(self.settings.batch_size):
             batch = self.observations.batch(index, n_terms)
             parts.append(
                 estimate_poses(
@@ -304,7 +322,7 @@ class HalfTraining:
         n_terms: int,
         frame: Frame,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Every term of the objective (b,), the projections (b, q), and the power of the residuals (groups, q).
+        """Every term of the objective (b,), the projections in parts (b, 1 + R, q), and the residuals' power (groups, q).
 
         Terms and power count each particle by its quality, as it was before this step.
         """
@@ -322,9 +340,9 @@ class HalfTraining:
             stretched = strain(points.first(STRAIN_SAMPLE), self.graph.drawn(self.generator), self.projector.backend)
             losses["strain"] = (quality[:STRAIN_SAMPLE] * stretched).mean().expand_as(zero)
             self._remember(batch, posterior, points)
-        projected = model.project(points, matrices, shifts, self.projector, n_terms)
-        misfit, residual_power = self._misfit(batch, projected, n_terms)
-        return {**losses, "data": quality * misfit}, projected, residual_power
+        parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
+        misfit, residual_power = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
+        return {**losses, "data": quality * misfit}, parts, residual_power
 
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """See `data_misfit`; particles have their quality as their share in the power."""
@@ -387,11 +405,11 @@ class HalfTraining:
                 points = model.deformed(posterior.mean, basis)
                 self.keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
-            projected = model.project(points, matrices, shifts, self.projector, n_terms)
+            parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
             # nothing is learned of it; once the stop rule counts, qualities stay, so that its epochs compare
             if plan.kl_weight < FULL_KL_WEIGHT:
-                self.judge(batch, projected, n_terms)
-            misfit, _ = self._misfit(batch, projected, n_terms)
+                self.judge(batch, parts, n_terms)
+            misfit, _ = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]
             total += float((quality * (misfit + normalisation)).sum())

@@ -54,12 +54,16 @@ class DensityRenderer:
         self.factors = transfer.view(-1, *attenuation.shape) / attenuation  # (c, N, N, N // 2 + 1)
 
     @torch.no_grad()
-    def __call__(self, positions: Tensor) -> Tensor:
-        """Map (N, N, N), order z y x, of the Gaussians at positions (n, 3) A from the box centre, order x y z."""
+    def __call__(self, positions: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Map (N, N, N), order z y x, of the Gaussians at positions (n, 3) A from the box centre, order x y z.
+
+        `shares` (n,): of each Gaussian's amplitude that is there; None: all of it.
+        """
         voxels = positions * (self.fine / self.length) + self.fine // 2
         spectrum = torch.zeros(self.factors.shape[1:], dtype=torch.complex64, device=positions.device)
         for amplitudes, factor in zip(self.gaussians.class_amplitudes(), self.factors, strict=True):
-            points = splat_points(voxels, amplitudes, self.fine, cubic=True)
+            values = amplitudes if shares is None else amplitudes * shares
+            points = splat_points(voxels, values, self.fine, cubic=True)
             spectrum += crop_spectrum_3d(rfft3(points), self.box) * factor
         return irfft3(spectrum, self.box)
 

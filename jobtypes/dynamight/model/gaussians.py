@@ -38,6 +38,12 @@ class GaussianModel(nn.Module):
         """(n,) positive integrals of the Gaussians."""
         return self.log_scale.exp() * nn.functional.softplus(self.raw_amplitudes) / math.log(2.0)
 
+    @torch.no_grad()
+    def multiply(self, members: Tensor, factor: float) -> None:
+        """Multiply the amplitudes of some Gaussians (n,), bool."""
+        raised = nn.functional.softplus(self.raw_amplitudes[members]) * factor
+        self.raw_amplitudes[members] = raised + torch.log(-torch.expm1(-raised))  # inverse of softplus
+
     @property
     def widths_angstroms(self) -> Tensor:
         """(n_widths,) standard deviations."""

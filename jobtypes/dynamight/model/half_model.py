@@ -13,6 +13,7 @@ from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import FINEST_ANGSTROMS, Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
+from jobtypes.dynamight.model.parts import Parts
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.projection import Projector
@@ -37,7 +38,7 @@ class Posterior:
 
 
 class HalfModel(nn.Module):
-    """Gaussians, displacement field and encoder of one half set, and poses and quality of its particles.
+    """Gaussians, displacement field and encoder of one half set, and poses, quality and missing parts of its particles.
 
     Attributes
     ----------
@@ -54,6 +55,7 @@ class HalfModel(nn.Module):
         self.gaussians, self.field, self.encoder, self.poses = gaussians, field, encoder, poses
         self.register_buffer("noise_power", noise_power)
         self.quality = ParticleQuality(len(poses.corrections), noise_power.shape[1])
+        self.parts = Parts(len(poses.corrections), len(gaussians.positions))
 
     def displacement(self, latent: Tensor, points: Tensor | None = None) -> Tensor:
         """Displacements (b, m, 3) in A of points (m, 3) in A, the Gaussians by default, at latents (b, d)."""
@@ -101,10 +103,30 @@ class HalfModel(nn.Module):
         return undeformed(self.gaussians.positions, b)
 
     def project(self, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
-        """Fourier terms (b, q) of the projections of Gaussians at points, CTF not applied."""
-        terms = projector(points, matrices, shifts, self.gaussians.class_amplitudes(), n_terms)  # (b, c, q)
+        """Fourier terms (b, q) of the projections of Gaussians at points, all of them there, CTF not applied."""
+        return self.project_as(self.gaussians.class_amplitudes()[None], points, matrices, shifts, projector, n_terms)[:, 0]
+
+    def project_parts(self, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
+        """The same of what every particle has, and of each part that some lack: (b, 1 + R, q); `Parts.assembled` adds them up."""
+        amplitudes = self.gaussians.class_amplitudes()[None]
+        amplitudes = amplitudes * self.parts.channels()[:, None] if len(self.parts) else amplitudes
+        return self.project_as(amplitudes, points, matrices, shifts, projector, n_terms)
+
+    def project_batch(self, points: Deformed, batch: ObservedBatch, projector: Projector, n_terms: int) -> Tensor:
+        """Fourier terms (b, q) of a batch of particles at their refined poses, without the parts that they lack."""
+        matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
+        return self.parts.assembled(self.project_parts(points, matrices, shifts, projector, n_terms), batch.index)
+
+    def project_as(
+        self, amplitudes: Tensor, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int
+    ) -> Tensor:
+        """Fourier terms (b, r, q) of r choices of amplitudes (r, c, n), of each of the c widths."""
+        terms = projector(points, matrices, shifts, amplitudes.flatten(0, 1), n_terms)  # (b, r c, q)
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
-        return (terms * transfer).sum(1) if len(transfer) > 1 else terms[:, 0] * transfer[0]  # such a sum would be another pass
+        if len(transfer) == 1:
+            return terms * transfer[0]  # such a sum would be another pass
+        whole: Tensor = (terms.unflatten(1, amplitudes.shape[:2]) * transfer).sum(2)
+        return whole
 
     def transfer(self, batch: ObservedBatch, n_terms: int) -> Tensor:
         """(b, q) factor between a projection's term and the observed one: the CTF times the particle's scale."""
@@ -125,7 +147,8 @@ class HalfModel(nn.Module):
         n_terms = min(n_terms, projector.band.n_terms(FINEST_ANGSTROMS))
         with torch.no_grad():
             matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
-            consensus = self.project(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
+            parts = self.project_parts(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
+            consensus = self.parts.assembled(parts, batch.index)
             transfer = self.transfer(batch, n_terms)
             difference = batch.spectra[:, :n_terms] - transfer * consensus
             # CTF / noise amplitude: every term counts by its signal to noise ratio

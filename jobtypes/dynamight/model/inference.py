@@ -211,6 +211,51 @@ def estimate_poses(
     return estimate, covariance.diagonal(dim1=1, dim2=2)[:, d:], curvature[:, d:, d:]
 
 
+@torch.no_grad()
+def responses_of_amplitudes(
+    model: HalfModel,
+    batch: ObservedBatch,
+    latent: Tensor,
+    projector: Projector,
+    members: Tensor,
+    *,
+    n_terms: int,
+    independent_fraction: float,
+    prior_weight: float,
+) -> tuple[Tensor, Tensor]:
+    """How the log likelihood of each particle depends, to second order, on amplitudes of groups of Gaussians.
+
+    Latents (b, d), poses and scales make the best of each change, as far as their priors let them.
+
+    Parameters
+    ----------
+    members : (C, n)
+        Share of each Gaussian in each group.
+
+    Returns
+    -------
+    (b, C), (b, C, C)
+        Gradient and curvature by a relative change of the groups' amplitudes.
+    """
+    target = _Target(model, batch, projector, n_terms=n_terms, independent_fraction=independent_fraction, move_poses=True)
+    unknown = target.unknowns(latent)
+    predicted = target.predict(unknown)
+    amplitudes = model.gaussians.class_amplitudes() * members[:, None]
+    groups = target.project(unknown, amplitudes)
+    gradient, curvature = target.products(
+        torch.cat((target.columns(unknown, predicted), predicted[:, None], groups), dim=1), predicted
+    )
+    n = unknown.shape[1] + 1  # with the scale
+    prior = torch.cat((target.prior_precision(prior_weight), model.quality.scale_spread[None] ** -2))
+    at = torch.cat((unknown, torch.zeros_like(unknown[:, :1])), dim=1)
+    settled = torch.linalg.solve(
+        curvature[:, :n, :n] + torch.diag(prior),
+        torch.cat((curvature[:, :n, n:], (gradient[:, :n] - prior * at)[..., None]), dim=2),
+    )
+    rest = torch.cat((curvature[:, n:, n:], gradient[:, n:, None]), dim=2) - curvature[:, n:, :n] @ settled
+    return rest[:, :, -1], rest[:, :, :-1]
+
+
 class _Target:
     """Likelihood of one batch as a function of latents and poses, and its derivatives.
 
@@ -259,7 +304,16 @@ class _Target:
         latent, corrections = self.split(unknown)
         matrices, shifts = corrected(corrections, self._batch.matrices, self._batch.shifts)
         points = self._model.deformed(latent, self._basis)
-        return self._transfer * self._model.project(points, matrices, shifts, self._projector, self._n_terms)
+        terms = self._model.project_parts(points, matrices, shifts, self._projector, self._n_terms)
+        return self._transfer * self._model.parts.assembled(terms, self._batch.index)
+
+    def project(self, unknown: Tensor, amplitudes: Tensor) -> Tensor:
+        """(b, r, q) complex prediction for each of r choices of amplitudes (r, c, n) of the Gaussians."""
+        latent, corrections = self.split(unknown)
+        matrices, shifts = corrected(corrections, self._batch.matrices, self._batch.shifts)
+        points = self._model.deformed(latent, self._basis)
+        terms = self._model.project_as(amplitudes, points, matrices, shifts, self._projector, self._n_terms)
+        return self._transfer[:, None] * terms
 
     def misfit(self, predicted: Tensor) -> Tensor:
         """(b,) minus the log likelihood, up to a constant."""
@@ -272,15 +326,23 @@ class _Target:
         return self.misfit(self.predict(unknown)) + 0.5 * (prior * unknown.square()).sum(1)
 
     def derivatives(self, unknown: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient (b, m) of the log likelihood and its Gauss-Newton curvature (b, m, m), by differences but for the shifts."""
+        """Gradient (b, m) of the log likelihood and its Gauss-Newton curvature (b, m, m)."""
+        return self.products(self.columns(unknown, predicted), predicted)
+
+    def columns(self, unknown: Tensor, predicted: Tensor) -> Tensor:
+        """Derivatives (b, m, q) of the prediction, by differences but for the shifts."""
         differences = unknown.shape[1] - 2 * self._move_poses
         offsets = _DIFFERENCE * torch.eye(unknown.shape[1], dtype=unknown.dtype, device=unknown.device)[:differences]
         columns = [(self.predict(unknown + offset) - predicted) / _DIFFERENCE for offset in offsets]
         if self._move_poses:  # a shift turns phases
             turns = -2 * math.pi * self._projector.band.frequencies[: self._n_terms] * self._model.poses.scale[3:]  # (q, 2)
             columns += [torch.complex(-predicted.imag, predicted.real) * turn for turn in turns.T]
-        # the residual as one more column, so that gradient and curvature are one product
-        both = _as_real(torch.stack((*columns, self._observed - predicted), dim=1))  # (b, m + 1, 2 q)
+        return torch.stack(columns, dim=1)
+
+    def products(self, columns: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (b, m) and curvature (b, m, m) of the log likelihood of predictions that change by columns (b, m, q)."""
+        # the residual as one more column, so that both are one product
+        both = _as_real(torch.cat((columns, (self._observed - predicted)[:, None]), dim=1))  # (b, m + 1, 2 q)
         products = ((2 * self._weight).repeat_interleave(2, dim=1)[:, None] * both) @ both.transpose(1, 2)
         return products[:, :-1, -1], products[:, :-1, :-1]
 

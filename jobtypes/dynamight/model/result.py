@@ -19,12 +19,13 @@ from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.parts import Parts
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import central
 from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
-KIND, FORMAT_VERSION = "dynamight forward deformations", 5
+KIND, FORMAT_VERSION = "dynamight forward deformations", 6
 _REMEDY = "run the forward deformations again in a new job, or go on with the version of relion_jobs that wrote it"
 LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended
 
@@ -54,6 +55,10 @@ class HalfResult:
         Rms displacement of each particle's Gaussians, each counted the same, from the consensus.
     quality, scale : (n_h,)
         Probability that each image is the molecule at its pose; and the strength of its signal if it is, 1 on average.
+    presence : (n_h, R)
+        Probability that each particle has each of the parts that some lack, `model.parts`.
+    part_numbers
+        Of the R parts, from 1; parts of both half sets at the same place have the same number.
     latent_by_other : (m, d)
         Latents that the other half's model gives to the held-out particles, in their order; None before the training has
         ended.
@@ -70,6 +75,8 @@ class HalfResult:
     rms_displacement: Tensor
     quality: Tensor
     scale: Tensor
+    presence: Tensor
+    part_numbers: tuple[int, ...] = ()
     latent_by_other: Tensor | None = None
 
     @property
@@ -175,10 +182,11 @@ def load_centred_result(
     path = checkpoint_path(Path(job_directory), checkpoint_file)
     content = read_checkpoint(path)
     settings = content["settings"]
+    halves = {
+        int(half): _centred_half(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
+    }
     return ForwardResult(
-        halves={
-            int(half): _centred_half(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
-        },
+        halves=_with_part_numbers(halves),
         identity=content["identity"],
         box=settings["box"],
         pixel_size_angstroms=settings["pixel_size_angstroms"],
@@ -238,6 +246,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     # tensors whose size is not known beforehand
     model.field.set_anchors(state["field.anchors"], state["field.anchor_weights"])
     model.field.mask = torch.zeros_like(state["field.mask"])
+    model.parts = Parts(len(state["parts.presence"]), len(positions), len(state["parts.share"]))
     model.load_state_dict(state)
     return model
 
@@ -246,6 +255,34 @@ def _centre(model: HalfModel, latent_mean: Tensor) -> None:
     """Make the central state of the particles with latents (p, d) the consensus."""
     coefficients = model.field.coefficients(latent_mean)
     model.set_reference(coefficients[central(coefficients, model.metric())])
+
+
+def _with_part_numbers(halves: dict[int, HalfResult]) -> dict[int, HalfResult]:
+    """Number the parts: those of the second half set as the one of the first that lies nearest, if each is within the other."""
+    numbered: dict[int, HalfResult] = {}
+    places: list[tuple[Tensor, float]] = []  # of the parts numbered so far
+    for half, part in halves.items():
+        known, numbers = len(places), []
+        for centre, radius in _extents(part.model):
+            apart = [float((centre - other).norm()) for other, _ in places[:known]]
+            near = [n for n, distance in enumerate(apart) if distance < min(radius, places[n][1]) and n + 1 not in numbers]
+            if not near:
+                places.append((centre, radius))
+            numbers.append(min(near, key=apart.__getitem__) + 1 if near else len(places))
+        numbered[half] = replace(part, part_numbers=tuple(numbers))
+    return numbered
+
+
+def _extents(model: HalfModel) -> list[tuple[Tensor, float]]:
+    """Centre (3,) A and rms radius in A of each part."""
+    positions = model.gaussians.positions
+    extents = []
+    for members in model.parts.membership:
+        weights = members * model.gaussians.amplitudes
+        weights = weights / weights.sum()
+        centre = (weights[:, None] * positions).sum(0)
+        extents.append((centre, float((weights * (positions - centre).square().sum(1)).sum().sqrt())))
+    return extents
 
 
 @torch.no_grad()
@@ -275,5 +312,6 @@ def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], dev
         rms_displacement=power.sqrt(),
         quality=model.quality.probability,
         scale=model.quality.scale,
+        presence=model.parts.presence,
         latent_by_other=part[LATENT_BY_OTHER].to(device) if LATENT_BY_OTHER in part else None,
     )
