@@ -38,6 +38,7 @@ def write_export(part: HalfResult, output: Path, *, n_particles: int | None = No
 
     - ``latent_half{h}.npy`` (n_h, d): posterior means, of held-out particles too
     - ``index_half{h}.npy`` (n_h,): 0-based rows of the particle STAR file
+    - ``occupancy_half{h}.npy`` (n_h, R): probability that each particle has each of the parts that some lack
     - ``points_half{h}.npy`` (M, 3): Gaussians of the consensus, A from the box centre (voxel N // 2), order x y z
     - ``weights_half{h}.npy`` (M,): their amplitudes
     - ``disp_half{h}.npy`` (P, M, 3) float32: their displacements in A in some particles
@@ -70,6 +71,7 @@ def write_export(part: HalfResult, output: Path, *, n_particles: int | None = No
         arrays = {
             "latent": part.latent_mean.cpu().numpy(),
             "index": np.asarray(part.rows, dtype=np.int64),
+            "occupancy": part.presence.cpu().numpy(),
             "points": gaussians.positions.float().cpu().numpy(),
             "weights": gaussians.amplitudes.float().cpu().numpy(),
             "disp": displacements.numpy(),

@@ -183,6 +183,11 @@ def listed_states_figure(half: int) -> Path:
     return VISUALIZATION / _FIGURES / f"06_listed_states_half{half}.png"
 
 
+def parts_figure(half: int) -> Path:
+    """States with and without the parts that some particles lack."""
+    return VISUALIZATION / _FIGURES / f"08_parts_half{half}.png"
+
+
 def trajectory_figure(half: int) -> Path:
     """States along a path through the listed ones."""
     return VISUALIZATION / _FIGURES / f"07_trajectory_half{half}.png"

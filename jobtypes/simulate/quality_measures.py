@@ -78,13 +78,12 @@ def score_quality(truth: Truth, quality: Array, particles: Rows) -> QualityAgree
     judged = is_junk | (kind == GOOD)
     values, good = np.asarray(quality, float)[judged], ~is_junk[judged]
     bins = calibration(values, good)
-    error = sum(one.particles * abs(one.mean_quality - one.good_share) for one in bins) / max(len(values), 1)
     return QualityAgreement(
         particles=len(values),
         junk=int((~good).sum()),
         auc=area_under_curve(values, good),
         calibration=bins,
-        calibration_error=float(error),
+        calibration_error=calibration_error(bins),
         mean_by_kind={KIND_NAMES[k]: float(np.mean(quality[kind == k])) for k in np.unique(kind)},
     )
 
@@ -110,3 +109,9 @@ def calibration(values: Array, good: NDArray[np.bool_]) -> tuple[QualityBin, ...
         if mine.any():
             bins.append(QualityBin(low, high, int(mine.sum()), float(values[mine].mean()), float(good[mine].mean())))
     return tuple(bins)
+
+
+def calibration_error(bins: tuple[QualityBin, ...]) -> float:
+    """|mean value - share that is good|, mean over the particles of all bins."""
+    particles = sum(one.particles for one in bins)
+    return float(sum(one.particles * abs(one.mean_quality - one.good_share) for one in bins) / max(particles, 1))

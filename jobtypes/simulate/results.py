@@ -19,7 +19,7 @@ from relion_jobs.contract.labels import JOB_STAR
 EXPORT_FOLDER = "score"
 REFINE_HALF_MAP = "run_half1_class001_unfil.mrc"
 JUDGED_PARTICLES = Path("forward_deformations") / "particles.star"
-QUALITY_COLUMN = "rlnDynamightQuality"
+QUALITY_COLUMN, OCCUPANCY_COLUMN = "rlnDynamightQuality", "rlnDynamightOccupancy"  # the latter with a number behind it
 
 
 def find_star(job: Path) -> Path:
@@ -91,27 +91,30 @@ def export(job: Path, *, particles: int) -> Path:
     return folder
 
 
-def read_quality(job: Path, truth: Truth) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Read the quality that a job gave its particles: their rows in the particle STAR file that it used, and (n,) values in 0..1.
+def read_judgements(job: Path, truth: Truth) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]] | None:
+    """Read the quality and the occupancies that a job gave its particles.
 
-    None: the job gave none.
+    Returns
+    -------
+    tuple or None
+        Rows (n,) in the particle STAR file that the job used; and values (n,) in 0..1 of each such column. None: the job gave no
+        quality.
 
     Raises
     ------
     UserError
-        A quality is not between 0 and 1, or a particle is not one that the job used or that the truth knows.
+        A value is not between 0 and 1, or a particle is not one that the job used or that the truth knows.
     """
     path = job / JUDGED_PARTICLES
     table = read_tables(path).get("particles") if path.is_file() else None
     if table is None or QUALITY_COLUMN not in table.columns:
         return None
-    values = table.read(numbers=(QUALITY_COLUMN,), texts=("rlnImageName",))
-    quality: NDArray[np.float64] = values[QUALITY_COLUMN]
-    bad = np.flatnonzero((quality < 0) | (quality > 1))
-    if len(bad):
-        raise UserError(
-            f"{path}: column _{QUALITY_COLUMN} is {quality[bad[0]]:g} in {table.where(int(bad[0]))}; expected 0 to 1."
-        )
+    names = (QUALITY_COLUMN, *(name for name in table.columns if name.startswith(OCCUPANCY_COLUMN)))
+    values = table.read(numbers=names, texts=("rlnImageName",))
+    for name in names:
+        bad = np.flatnonzero((values[name] < 0) | (values[name] > 1))
+        if len(bad):
+            raise UserError(f"{path}: column _{name} is {values[name][bad[0]]:g} in {table.where(int(bad[0]))}; expected 0 to 1.")
     star = find_star(job)
     row_of = {name: row for row, name in enumerate(read_tables(star)["particles"].read(texts=("rlnImageName",))["rlnImageName"])}
     rows = np.array([row_of.get(name, -1) for name in values["rlnImageName"]], dtype=np.int64)
@@ -121,7 +124,7 @@ def read_quality(job: Path, truth: Truth) -> tuple[NDArray[np.int64], NDArray[np
             f"{path}: {values['rlnImageName'][lost[0]]} in {table.where(int(lost[0]))} is not among the first {len(truth.half)} "
             f"particles of {star}; the result is of another particle set."
         )
-    return rows, quality
+    return rows, {name: values[name] for name in names}
 
 
 def read_rows(truth: Truth, path: Path) -> NDArray[np.int64]:

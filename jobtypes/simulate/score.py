@@ -18,9 +18,10 @@ from jobtypes.common.whole_files import written_whole
 from jobtypes.simulate.latent_measures import Latents, score_latents
 from jobtypes.simulate.map_measures import MapAgreement, score_maps
 from jobtypes.simulate.motion_measures import DeformationAgreement, score_deformation
+from jobtypes.simulate.occupancy_measures import OccupancyAgreement, score_occupancy
 from jobtypes.simulate.quality_measures import QualityAgreement, score_quality
-from jobtypes.simulate.results import export, find_rigid, find_truth, read_array, read_quality, read_rows
-from jobtypes.simulate.sentences import judged_words, quality_table, quality_words, table, words
+from jobtypes.simulate.results import QUALITY_COLUMN, export, find_rigid, find_truth, read_array, read_judgements, read_rows
+from jobtypes.simulate.sentences import judged_words, occupancy_words, quality_table, quality_words, table, words
 from jobtypes.simulate.truth import Truth, read_truth
 from relion_jobs.contract.errors import RelionJobsError, UserError
 
@@ -31,13 +32,14 @@ RECONSTRUCTION = Path("backprojection")
 class Score:
     """All that could be compared; keys of `deformation` and `latents` are halves, of `maps` rigid, oracle and result.
 
-    `quality` is None where the result gives none.
+    `quality` and `occupancy` are None where the result gives none.
     """
 
     deformation: dict[int, DeformationAgreement]
     latents: dict[int, Latents]
     maps: dict[str, MapAgreement]
     quality: QualityAgreement | None = None
+    occupancy: OccupancyAgreement | None = None
 
     @property
     def explained(self) -> float:
@@ -53,9 +55,8 @@ def main(argv: list[str]) -> int:
         result, maps, truth_directory = _places(arguments)
         truth = read_truth(truth_directory)
         score = score_files(truth, result, maps, rigid=Path(arguments.rigid) if arguments.rigid else find_rigid(truth))
-        qualities = read_quality(Path(arguments.job), truth) if arguments.job else None
-        if qualities:
-            score = replace(score, quality=score_quality(truth, qualities[1], qualities[0]))
+        if judgements := read_judgements(Path(arguments.job), truth) if arguments.job else None:
+            score = _with_judgements(score, truth, result, *judgements)
         record = {"truth": str(truth.directory), "result": str(result), **as_record(score)}
         if arguments.json:
             with written_whole(arguments.json) as temporary:
@@ -78,6 +79,8 @@ def text(truth: Truth, score: Score) -> str:
     said = [words(score.deformation, score.latents, score.maps)]
     if score.quality:
         said.append(quality_words(score.quality))
+    if score.occupancy:
+        said.append(occupancy_words(score.occupancy))
     if not truth.is_judged.all():
         said.append(judged_words(truth))
     return "\n\n".join([*parts, "\n".join(said)]) + "\n"
@@ -162,6 +165,18 @@ def score_files(truth: Truth, result: Path, maps: Path, *, rigid: Path | None) -
     return Score(deformation, latents, compared)
 
 
+def _with_judgements(
+    score: Score, truth: Truth, result: Path, rows: NDArray[np.int64], columns: dict[str, NDArray[np.float64]]
+) -> Score:
+    """Add what a job says of each particle: quality and occupancies (n,) of particles (n,)."""
+    quality = score_quality(truth, columns.pop(QUALITY_COLUMN), rows)
+    latents = {}
+    for half in score.latents:
+        index = read_rows(truth, result / f"index_half{half}.npy")
+        latents[half] = read_array(result / f"latent_half{half}.npy", (len(index), None)), index
+    return replace(score, quality=quality, occupancy=score_occupancy(truth, columns, rows, latents))
+
+
 def _judged(truth: Truth, index: NDArray[np.int64]) -> NDArray[np.int64]:
     """Tell which of the particles in `index` can be judged: an index into it."""
     judged = np.flatnonzero(truth.is_judged[index])
@@ -191,6 +206,8 @@ def as_record(score: Score) -> dict[str, Any]:
     }
     if score.quality:
         record["quality"] = asdict(score.quality)
+    if score.occupancy:
+        record["occupancy"] = asdict(score.occupancy)
     # NaN is no JSON: a measure without meaning, such as the gain of what does not move, is null
     return {key: _without_nan(value) for key, value in record.items()}
 

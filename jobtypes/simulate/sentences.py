@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from jobtypes.simulate.latent_measures import Latents
 from jobtypes.simulate.map_measures import Agreement, MapAgreement
 from jobtypes.simulate.motion_measures import DeformationAgreement, Motion
+from jobtypes.simulate.occupancy_measures import OccupancyAgreement
 from jobtypes.simulate.quality_measures import QualityAgreement
 from jobtypes.simulate.truth import Truth
 
@@ -84,6 +85,22 @@ def quality_words(quality: QualityAgreement) -> str:
         )
     word = "is calibrated" if quality.calibration_error <= CALIBRATED else "IS NOT CALIBRATED"
     return f"{found}; it {word}: on average it is {quality.calibration_error:.1%} off the share that is good."
+
+
+def occupancy_words(occupancy: OccupancyAgreement) -> str:
+    """Say how well the occupancy tells who lacks the first arm, and whether absence passes for motion."""
+    told = " and ".join(f"{value:.2f} (half {half})" for half, value in occupancy.absence_in_latents.items())
+    latents = f"; what latents tell of its absence: R2 {told}" if told else ""
+    count = f"{occupancy.lacking} of {occupancy.particles} molecules lack the first arm"
+    if not occupancy.lacking:
+        claimed = f"but {occupancy.part} says so of some" if occupancy.part else "and none is said to"
+        return f"Occupancy: no molecule lacks the first arm, {claimed}."
+    if not occupancy.part:
+        return f"Occupancy: {count}, and no part was found to be missing{latents}."
+    return (
+        f"Occupancy: {occupancy.part} is higher where the arm is there in {occupancy.auc:.1%} of pairs "
+        f"({count}; 50 % by chance), and on average {occupancy.calibration_error:.1%} off the share that has it{latents}."
+    )
 
 
 def judged_words(truth: Truth) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,17 @@ class HalfResult:
     presence: Tensor
     part_numbers: tuple[int, ...] = ()
     latent_by_other: Tensor | None = None
+
+    def lacking(self, particle: int) -> tuple[int, ...]:
+        """Numbers of the parts that a particle rather lacks than has."""
+        missing = (self.presence[particle] < 0.5).tolist()
+        return tuple(number for number, lacks in zip(self.part_numbers, missing, strict=True) if lacks)
+
+    def there(self, lacking: Sequence[int]) -> Tensor:
+        """(n,) share of each Gaussian that is there where the parts of these numbers are missing."""
+        left_out = [number in lacking for number in self.part_numbers]
+        there: Tensor = 1 - self.model.parts.membership[left_out].sum(0)
+        return there
 
     @property
     def good(self) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jobtypes.common.star_tables import read_tables
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.model.result import ForwardResult
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.visualization.given_states import read_corners
 from jobtypes.dynamight.visualization.held_out import held_out_particles
@@ -36,6 +36,8 @@ class Choice:
         Lowest and highest rms displacement, and disagreement of the halves, in A; None: any.
     quality
         Lowest and highest probability that an image is the molecule at its pose; None: any.
+    occupancies
+        Ranges: number of a part, lowest, highest probability that a particle has it.
     clusters, n_clusters
         Numbers from 1; None: the clusters of the last visualization.
     polygon, embedding, axes
@@ -51,6 +53,7 @@ class Choice:
     displacement: list[float] | None
     error: list[float] | None
     quality: list[float] | None
+    occupancies: list[list[float]]
     clusters: list[int]
     n_clusters: int | None
     polygon: Path | None
@@ -69,9 +72,12 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
     """
     if choice.half_set != 0 and choice.error:
         raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
-    conditions = (choice.latents, choice.motions, choice.displacement, choice.quality, choice.clusters, choice.polygon)
+    of_particles = (choice.latents, choice.motions, choice.displacement, choice.quality, choice.occupancies)
+    conditions = (*of_particles, choice.clusters, choice.polygon)
     if choice.half_set != 0 and not any(conditions):
-        raise UserError("No condition is given; choose by --latent, --motion, --displacement, --quality, --cluster or --polygon.")
+        raise UserError(
+            "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster or --polygon."
+        )
     session = Session(job_directory, forward, choice.half_set or 1)
     chosen = _chosen(session, choice)
     rows = session.part.rows[chosen]
@@ -98,12 +104,22 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
         chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(choice.displacement, "displacement"))
     if choice.quality:
         chosen &= in_range(part.quality.cpu().numpy(), *_ordered(choice.quality, "quality"))
+    for number, low, high in choice.occupancies:
+        chosen &= in_range(_presence(part, number), *_ordered((low, high), "occupancy"))
     if choice.clusters:
         chosen &= _in_clusters(session, choice)
     if choice.polygon:
         reduction = session.reduction(choice.embedding, dimensions=(choice.axes[0] - 1, choice.axes[1] - 1), seed=choice.seed)
         chosen &= in_polygon(reduction.points, read_corners(choice.polygon))
     return chosen
+
+
+def _presence(part: HalfResult, number: float) -> NDArray[np.float64]:
+    if number not in part.part_numbers:
+        known = ", ".join(map(str, part.part_numbers)) or "none"
+        raise UserError(f"There is no part {number:g} in half {part.half} that some particles lack; found were: {known}.")
+    values: NDArray[np.float64] = part.presence[:, part.part_numbers.index(int(number))].cpu().double().numpy()
+    return values
 
 
 def _ordered(ends: Sequence[float], what: str) -> tuple[float, float]:

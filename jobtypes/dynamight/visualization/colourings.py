@@ -25,9 +25,10 @@ PARTICLE_COLOURINGS = (
     "cluster",
     "quality",
     "scale",
+    "occupancy",
     "held-out error",
 )
-GAUSSIAN_COLOURINGS = ("displacement", "amplitude", "width", "position")
+GAUSSIAN_COLOURINGS = ("displacement", "amplitude", "width", "position", "part")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,13 @@ def _centred(part: HalfResult) -> Tensor:
     return coefficients - coefficients[part.good].mean(0)
 
 
+def occupancy(part: HalfResult) -> NDArray[np.float64]:
+    """(P,) share of the density that is there in each particle, by the probabilities that it has each part."""
+    amplitudes = part.model.gaussians.amplitudes
+    of_parts = part.model.parts.membership @ amplitudes / amplitudes.sum()
+    return (1 - (1 - part.presence) @ of_parts).cpu().double().numpy()
+
+
 def viewing_directions(part: HalfResult) -> NDArray[np.float64]:
     """(P, 3) directions in the map's frame from which the particles were seen, after pose refinement."""
     return part.angles_matrices[:, 2].cpu().double().numpy()
@@ -168,6 +176,8 @@ def colour_particles(
             return Colouring(name, "quality (probability of the molecule)", part.quality.cpu().double().numpy())
         case "scale":
             return Colouring(name, "scale of the signal", part.scale.cpu().double().numpy())
+        case "occupancy":
+            return Colouring(name, "share of the density that is there", occupancy(part))
         case "held-out error":
             return Colouring(name, "disagreement of the halves (Å)", held_out_error())
     raise ValueError(f"no colouring {name}; known are {', '.join(PARTICLE_COLOURINGS)}")
@@ -183,6 +193,12 @@ def colour_gaussians(part: HalfResult, name: str, positions: Tensor) -> Colourin
             values, label = gaussians.amplitudes, "amplitude"
         case "width":
             values, label = gaussians.mean_widths_angstroms, "standard deviation (Å)"
+        case "part":
+            numbers = torch.tensor([0, *part.part_numbers], dtype=torch.float64)
+            of_gaussians = part.model.parts.channels().argmax(0).cpu()
+            return Colouring(
+                name, "part that some particles lack (1: in all)", numbers[of_gaussians].numpy() + 1, is_category=True
+            )
         case "position":
             colours = position_colours(gaussians.positions.cpu().double().numpy())
             return Colouring(name, "position: x red, y green, z blue", colours=colours)

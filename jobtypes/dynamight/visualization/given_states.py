@@ -28,10 +28,13 @@ class GivenState:
         E.g. ``particle 17`` or ``latent 3``, counted from 1 as the rows of the files are.
     coordinates : (D,) A
         Along the main motions.
+    lacking
+        Numbers of the parts that are missing in it.
     """
 
     name: str
     coordinates: Tensor
+    lacking: tuple[int, ...] = ()
 
 
 def states_of_particles(session: Session, path: Path, table: ParticleTable) -> tuple[list[GivenState], int]:
@@ -63,7 +66,10 @@ def states_of_particles(session: Session, path: Path, table: ParticleTable) -> t
     here = [int(row) for row in rows if int(row) in index]
     if not here:
         raise UserError(f"{path} names no particle of half {session.half}; name some, or show the other half set.")
-    return [GivenState(f"particle {row + 1}", session.coordinates[index[row]]) for row in here], len(rows) - len(here)
+    states = [
+        GivenState(f"particle {row + 1}", session.coordinates[index[row]], session.part.lacking(index[row])) for row in here
+    ]
+    return states, len(rows) - len(here)
 
 
 def states_of_latents(session: Session, path: Path) -> list[GivenState]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def next_path(session: Session, series: layout.Series, ending: str = "") -> Path
     return session.job_directory / series.path(max(taken, default=0) + 1, session.half, ending)
 
 
-def save_map(session: Session, coordinates: Tensor, *, label: str = "") -> tuple[Path, Portrait]:
-    """Write the map of the state at coordinates (D,) in A under the next free name; also what draws it."""
+def save_map(session: Session, coordinates: Tensor, *, label: str = "", lacking: Sequence[int] = ()) -> tuple[Path, Portrait]:
+    """Write the map of the state at coordinates (D,) in A, without some parts, under the next free name; also what draws it."""
     path = next_path(session, layout.STATES, ".mrc")
-    portrait = portrait_of(session, coordinates, label=label)
+    portrait = portrait_of(session, coordinates, label=label, lacking=lacking)
     write_volume(path, portrait.volume, session.pixel_size_angstroms)
     return path, portrait
 
@@ -133,12 +134,22 @@ def _pictures(
     return pictures
 
 
-def portrait_of(session: Session, coordinates: Tensor, relative_to: Tensor | None = None, *, label: str = "") -> Portrait:
-    """The state at coordinates (D,) as it is drawn; coloured by displacement from positions (n, 3) A, or the consensus."""
+def portrait_of(
+    session: Session,
+    coordinates: Tensor,
+    relative_to: Tensor | None = None,
+    *,
+    label: str = "",
+    lacking: Sequence[int] = (),
+) -> Portrait:
+    """The state at coordinates (D,) as it is drawn; coloured by displacement from positions (n, 3) A, or the consensus.
+
+    `lacking`: numbers of the parts that are missing in it.
+    """
     positions = session.state_positions(coordinates)
     origin = session.model.gaussians.positions.cpu() if relative_to is None else relative_to
     outside = bool(session.outside(coordinates[None])[0])
-    return Portrait(session.state_map(coordinates), positions, (positions - origin).norm(dim=1), label, outside)
+    return Portrait(session.state_map(coordinates, lacking), positions, (positions - origin).norm(dim=1), label, outside)
 
 
 def scene_of(session: Session, portraits: list[Portrait], motion: Tensor) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,9 +111,13 @@ class Session:
         """Particle with the least motion: nearest to the consensus."""
         return int(self.part.rms_displacement.argmin())
 
-    def state_map(self, coordinates: Tensor) -> Tensor:
-        """Map (N, N, N) of the state at coordinates (D,) in A along the main motions."""
-        return self.maps.state(self.state_coefficients(coordinates)).cpu()
+    def state_map(self, coordinates: Tensor, lacking: Sequence[int] = ()) -> Tensor:
+        """Map (N, N, N) of the state at coordinates (D,) in A along the main motions, without the parts of some numbers."""
+        coefficients = self.state_coefficients(coordinates)
+        volume = self.maps.state(coefficients)
+        if lacking:  # also of a reconstruction, which is no sum of parts
+            volume = volume * self.gaussians.density_left(coefficients, self.part.there(lacking)).to(volume)
+        return volume.cpu()
 
     def state_positions(self, coordinates: Tensor) -> Tensor:
         """Gaussians (n, 3) A of the state at coordinates (D,)."""

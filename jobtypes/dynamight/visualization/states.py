@@ -20,6 +20,7 @@ from jobtypes.dynamight.model.inverse_displacement import bounded_step
 _COARSE_SPACING_ANGSTROMS = 2.0  # of waves of 20 A, linear interpolation on this grid misses 5 % at most
 _LARGEST_COARSE_GRID = 96
 _NEWTON_STEPS = 3
+_FAINT = 0.01  # of the largest density: solvent
 
 
 class StateMaps(Protocol):
@@ -65,6 +66,12 @@ class GaussianStates:
     def state(self, coefficients: Tensor) -> Tensor:
         """Map (N, N, N) of the state with coefficients (K,)."""
         return self.render(self.positions(coefficients))
+
+    def density_left(self, coefficients: Tensor, there: Tensor) -> Tensor:
+        """(N, N, N) share of a state's density that is left where Gaussians (n,) are there in part; 1 in solvent."""
+        positions = self.positions(coefficients)
+        whole, left = self.render(positions), self.render(positions, there)
+        return torch.where(whole > _FAINT * whole.max(), left / whole, torch.ones_like(whole)).clamp(0, 1)
 
 
 class TabulatedField:

@@ -72,6 +72,8 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
         write_list(listed, written)  # at once, so that the next run replaces what an aborted one has written
 
     keep(show_clusters(session, clusters, job))
+    if session.part.part_numbers:
+        keep(show_parts(session, job))
     if given:
         keep(show_given(session, given, job))
     n_motions = min(options.n_motions, len(session.motions))
@@ -128,8 +130,8 @@ def draw_embedding(session: Session, clusters: Clusters, job: RunningJob, *, met
 
 def show_clusters(session: Session, clusters: Clusters, job: RunningJob) -> list[WrittenState]:
     """Map of the state in the middle of each cluster, and a figure of them."""
-    names = [f"cluster {number}" for number in range(1, len(clusters) + 1)]
-    written, portraits = write_states(session, names, list(clusters.centres), job)
+    states = [GivenState(f"cluster {number}", centre) for number, centre in enumerate(clusters.centres, start=1)]
+    written, portraits = write_states(session, states, job)
     scene = scene_of(session, portraits, _first_motion(session))
     draw_states(
         scene,
@@ -145,7 +147,7 @@ def show_clusters(session: Session, clusters: Clusters, job: RunningJob) -> list
 
 def show_given(session: Session, given: list[GivenState], job: RunningJob) -> list[WrittenState]:
     """Maps of the states that the user has listed, and a figure of the first of them."""
-    written, portraits = write_states(session, [state.name for state in given], [state.coordinates for state in given], job)
+    written, portraits = write_states(session, given, job)
     scene = scene_of(session, portraits, _first_motion(session))
     more = f" The first {_STATES_IN_FIGURE} of {len(given)}." if len(given) > _STATES_IN_FIGURE else ""
     draw_states(
@@ -160,18 +162,33 @@ def show_given(session: Session, given: list[GivenState], job: RunningJob) -> li
     return written
 
 
-def write_states(
-    session: Session, names: list[str], states: list[torch.Tensor], job: RunningJob
-) -> tuple[list[WrittenState], list[Portrait]]:
-    """Save the maps of states (D,) each and register them."""
+def show_parts(session: Session, job: RunningJob) -> list[WrittenState]:
+    """Maps of the consensus with all parts, and without each of those that some particles lack, and a figure of them."""
+    consensus = session.motions.coordinates(torch.zeros_like(session.motions.mean)[None])[0]
+    states = [GivenState("all parts", consensus)]
+    states += [GivenState(f"without part {number}", consensus, (number,)) for number in session.part.part_numbers]
+    written, portraits = write_states(session, states, job)
+    draw_states(
+        scene_of(session, portraits, _first_motion(session)),
+        portraits[:_STATES_IN_FIGURE],
+        job.directory / layout.parts_figure(session.half),
+        title=f"Parts that some particles of half {session.half} lack",
+        caption="The consensus with all parts, and without each of them, in two views at a right angle.",
+    )
+    job.report(f"The consensus with and without {len(states) - 1} part(s): {written[0].file} to {written[-1].file.name}.")
+    return written
+
+
+def write_states(session: Session, states: list[GivenState], job: RunningJob) -> tuple[list[WrittenState], list[Portrait]]:
+    """Save the maps of states and register them."""
     written, portraits = [], []
-    for done, (name, coordinates) in enumerate(zip(names, states, strict=True), start=1):
+    for done, state in enumerate(states, start=1):
         job.check_abort()
-        path, portrait = save_map(session, coordinates, label=name)
+        path, portrait = save_map(session, state.coordinates, label=state.name, lacking=state.lacking)
         job.add_output(path, layout.MAP_LABEL)
-        written.append(written_state(session, path, name, coordinates, is_outside=portrait.outside))
+        written.append(written_state(session, path, state.name, state.coordinates, is_outside=portrait.outside))
         portraits.append(portrait)
-        job.progress("states", done, len(names), "maps")
+        job.progress("states", done, len(states), "maps")
     return written, portraits
 
 

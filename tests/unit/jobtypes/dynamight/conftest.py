@@ -59,6 +59,7 @@ def write_checkpoint(
     identity: str = "first",
     shift_half2: float = 0.0,
     has_ended: bool = True,
+    has_parts: bool = False,
     name: str = "checkpoint_final.pth",
 ) -> None:
     """A training in DynaMight/job002; what it knows of held-out particles is made up too."""
@@ -69,9 +70,18 @@ def write_checkpoint(
         model = flexible_model(half, latents)
         if half == 2:
             model.field.branch[-1].weight *= 1 + shift_half2
+        if has_parts:
+            add_part(model)
         by_other = torch.randn(int(held_out(N_PER_HALF).sum()), N_LATENT, generator=generator)
         halves[half] = MadeUpHalf(model, latents, by_other if has_ended else None)
     write_training(project, halves, box=BOX, pixel_size_angstroms=PIXEL, diameter=70.0, identity=identity, name=name)
+
+
+def add_part(model: HalfModel) -> None:
+    """The arm's end is missing in every third particle of a model."""
+    model.parts.add(model.gaussians.positions[:, 0] > 20.0, 2 / 3)
+    model.parts.presence[:] = 0.95
+    model.parts.presence[::3] = 0.05
 
 
 @pytest.fixture(params=[COMPILED_LOOPS, WHOLE_TENSORS], ids=lambda backend: type(backend).__name__)
@@ -93,6 +103,13 @@ def flexible_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
 def forward(flexible_job: Any) -> ForwardResult:
     """The checkpoint of `flexible_job`."""
     return load_centred_result(flexible_job.directory)
+
+
+@pytest.fixture
+def job_with_parts(flexible_job: Any) -> Any:
+    """`flexible_job` with a part that some particles lack."""
+    write_checkpoint(flexible_job.project, has_parts=True)
+    return flexible_job
 
 
 @pytest.fixture

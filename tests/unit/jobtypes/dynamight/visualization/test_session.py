@@ -133,3 +133,14 @@ def test_the_motion_is_located_where_the_gaussians_move(session: Session) -> Non
 def test_the_least_moved_particle_is_the_one_nearest_to_the_consensus(session: Session) -> None:
     rms = session.model.displacement(session.part.latent_mean).square().sum(2).mean(1)
     assert session.least_moved == int(rms.argmin())
+
+
+def test_particles_and_gaussians_are_coloured_by_their_parts(job_with_parts) -> None:
+    session = Session.open(job_with_parts.directory, 1)
+    there = session.colouring("occupancy", session.reduction()).values
+    of_parts = session.gaussian_colouring("part", session.coordinates[0]).values
+    members = session.model.parts.membership[0].numpy() > 0
+    amplitudes = session.model.gaussians.amplitudes.numpy()
+    share = amplitudes[members].sum() / amplitudes.sum()
+    assert there[:3] == pytest.approx(1 - share * np.array([0.95, 0.05, 0.05]), abs=1e-4)
+    assert of_parts.tolist() == np.where(members, 2, 1).tolist()

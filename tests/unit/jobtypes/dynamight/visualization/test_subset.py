@@ -68,6 +68,17 @@ def test_conditions_are_all_fulfilled(job, session: Session) -> None:
     assert rows_of(FIRST) == np.sort(session.part.rows[chosen]).tolist()
 
 
+def test_particles_are_chosen_by_what_they_lack(job_with_parts, job) -> None:
+    assert main([JOB, "--occupancy", "1", "0", "0.5"]) == 0
+    part = load_centred_result(job.directory).halves[1]
+    assert rows_of(FIRST) == np.sort(part.rows[::3]).tolist()
+
+
+def test_a_part_that_was_not_found_is_refused(job) -> None:
+    with pytest.raises(UserError, match="no part 2 in half 1 that some particles lack; found were: none"):
+        main([JOB, "--occupancy", "2", "0", "0.5"])
+
+
 def test_particles_are_chosen_by_their_quality(job, session: Session) -> None:
     path = Path(JOB) / "forward_deformations/checkpoints/checkpoint_final.pth"
     content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)

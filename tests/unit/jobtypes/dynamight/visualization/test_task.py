@@ -9,7 +9,8 @@ import starfile
 import torch
 
 from jobtypes.common.particles import read_particles
-from jobtypes.common.volumes import write_volume
+from jobtypes.common.volumes import read_volume, write_volume
+from jobtypes.dynamight.model.result import load_centred_result
 from jobtypes.dynamight.visualization import animation, figures, saving, task, to_files
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
@@ -83,6 +84,25 @@ def test_a_second_run_replaces_what_the_first_wrote_and_nothing_else(flexible_jo
 
 
 @pytest.mark.usefixtures("_no_logbook")
+def test_states_are_drawn_with_and_without_the_parts_that_some_particles_lack(job_with_parts) -> None:
+    task.run(SMALL, job_with_parts)
+    listed = starfile.read(FOLDER / "states_half1.star").set_index("state")["file"]
+    whole, without = (read_volume(FOLDER.parent / listed[name]).data for name in ("all parts", "without part 1"))
+    assert (FOLDER / "figures/08_parts_half1.png").is_file()
+    part = load_centred_result(job_with_parts.directory).halves[1]
+    amplitudes = part.model.gaussians.amplitudes
+    share = float(amplitudes[part.model.parts.membership[0] > 0].sum() / amplitudes.sum())
+    assert float(1 - without.sum() / whole.sum()) == pytest.approx(share, rel=0.1)
+
+
+def test_a_listed_particle_is_drawn_without_what_it_lacks(job_with_parts) -> None:
+    Path("list.txt").write_text("1\n3\n")  # the first two of half 1, of which the first lacks the part
+    task.run(SMALL | {"particles_file": "list.txt"}, job_with_parts)
+    listed = starfile.read(FOLDER / "states_half1.star").set_index("state")["file"]
+    first, second = (float(read_volume(FOLDER.parent / listed[f"particle {number}"]).data.sum()) for number in (1, 3))
+    assert first < 0.9 * second
+
+
 def test_listed_particles_and_latents_become_maps_and_a_movie(flexible_job, forward) -> None:
     Path("numbers.txt").write_text("1\n3\n2\n")  # the second particle of the file is of half 2
     Path("latents.txt").write_text("# two numbers\n0.1, -0.2\n90 90\n")
