@@ -158,7 +158,7 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
     def epoch() -> dict[str, float]:
         watch.seconds.clear()
         start = now(device)
-        half.run_epoch(plan.epoch(plan.n_epochs - 1), lambda: False)
+        half.run_epoch(plan.last_epoch, lambda: False)
         rest = now(device) - start - sum(watch.seconds.values())
         return {part: seconds / steps_of_epoch(half) for part, seconds in (watch.seconds | {"rest": rest}).items()}
 
@@ -171,7 +171,7 @@ class HalfSet:
     def __init__(self, half: int, words: argparse.Namespace, project: Path, device: torch.device) -> None:
         torch.set_num_threads(max(1, words.threads // len(HALVES)))
         plan = make_plan(options_of(words), project)
-        self._last = plan.epoch(plan.n_epochs - 1)
+        self._last = plan.last_epoch
         self.ours = prepare_half(half, plan, device=device, scratch=None, after_batch=lambda done: None)
         self.published = Published(words, plan, half, device)
 

@@ -61,7 +61,7 @@ class CheckpointWriter:
             The disk is full, or the file may not be written.
         """
         _refuse_infinite(states)
-        running = [state["epochs_done"] for state in states.values() if not state["stopped"]]
+        running = [state["epochs_done"] for state in states.values() if not state["has_ended"]]
         epoch = min(running) if running else max(state["epochs_done"] for state in states.values())
         content = {
             "identity": _identity(states),

@@ -201,7 +201,7 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
     now.latent_mean.copy_(state["latent_mean"][places])
     now.latent_log_variance.copy_(state["latent_log_variance"][places])
     now.motion_power.copy_(state["motion_power"])
-    now.epochs_done = first_epoch_again(start.checkpoint, plan)
+    _go_back(now, state, plan)
     return now, int(same.sum())
 
 
@@ -226,9 +226,12 @@ def _with_model(training: HalfTraining, model: HalfModel) -> HalfTraining:
     )
 
 
-def first_epoch_again(checkpoint: dict[str, Any], plan: TrainingPlan) -> int:
-    """The epoch, from 0, at which a training goes on with other images: the last quarter is done again."""
-    return min(int(checkpoint["epoch"]), plan.n_epochs - max(1, round(SHARE_DONE_AGAIN * plan.n_epochs)))
+def _go_back(now: HalfTraining, state: dict[str, Any], plan: TrainingPlan) -> None:
+    """Set the epoch at which a training goes on with other images: the last quarter of the plan is done again."""
+    now.pace.restore(state["pace"])
+    position = min(now.pace.position, plan.n_epochs - max(1, round(SHARE_DONE_AGAIN * plan.n_epochs)))
+    now.epochs_done = state["epochs_done"] - (now.pace.position - position)
+    now.pace.position = position
 
 
 def _same_poses(training: HalfTraining, state: dict[str, Any], places: torch.Tensor) -> torch.Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 from jobtypes.common.team import Team
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
-from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from relion_jobs.contract.running_job import RunningJob
 
@@ -20,7 +21,7 @@ Figures = dict[str, float]
 class Epochs:
     """The epochs that are left of a training.
 
-    The halves run side by side, know nothing of each other, and each stops by its own rule. Where several processes share the
+    The halves run side by side, know nothing of each other, and each goes at its own pace. Where several processes share the
     work, each has its half sets, and between epochs they tell each other how far they are.
 
     Parameters
@@ -50,18 +51,19 @@ class Epochs:
         self._halves, self._plan, self._history = halves, plan, history
         self._rounds, self._job, self._team = rounds, job, team
         self._done = self._epochs_done()
-        self._trainings = {
-            half: training.run(map(plan.epoch, range(training.epochs_done, plan.n_epochs)), rounds.leave)
-            for half, training in halves.items()
-        }
+        self._trainings = {half: training.run(self._epochs_of(training), rounds.leave) for half, training in halves.items()}
         self._progress = Progress(
             "training",
             lambda: sum(training.visits for training in halves.values()),
-            plan.n_epochs * sum(len(training.training) for training in halves.values()),
+            lambda: sum(_visits_in_all(training) for training in halves.values()),
         )
 
+    def _epochs_of(self, training: HalfTraining) -> Iterator[EpochPlan]:
+        while not training.pace.is_done:
+            yield self._plan.next_epoch(training.pace)
+
     def run(self) -> None:
-        """Train until every half set has stopped or done all epochs.
+        """Train until every half set has done all epochs.
 
         Raises
         ------
@@ -70,14 +72,14 @@ class Epochs:
         JobFailed
             The objective became infinite.
         """
-        while (epoch := min(self._running().values(), default=self._plan.n_epochs)) < self._plan.n_epochs:
+        while self._running():
+            epoch = min(self._running().values())
             while running := [half for half, done in self._running().items() if done == epoch]:
                 self._run_round([half for half in running if half in self._halves])
             self._report(epoch)
         self._write_history()
-        for half, (done, stopped) in self._done.items():
-            if stopped:
-                self._job.report(f"Half {half}: held-out particles stopped improving; its training ended after epoch {done}.")
+        for half, why in self._team.merged({half: training.pace.sentence() for half, training in self._halves.items()}).items():
+            self._job.report(f"Half {half}: {why}")
 
     def _run_round(self, running: list[int]) -> None:
         """Train some half sets of this process to the end of the epoch, or until it must be left, and write a checkpoint."""
@@ -91,14 +93,12 @@ class Epochs:
         """One epoch of one half set and its figures, None where it was left."""
         training, start = self._halves[half], time.monotonic()
         epoch = training.epochs_done
-        epoch_plan = self._plan.epoch(epoch)
+        epoch_plan = self._plan.next_epoch(training.pace)
         figures = next(self._trainings[half])
         if figures is None:
             return None
         held_out = training.held_out_objective(epoch_plan)
-        # epochs of other weights do not compare: the rule counts from the first with the full weight of the prior
-        if epoch_plan.kl_weight >= FULL_KL_WEIGHT:
-            training.stopped = training.stop_rule.update(held_out)
+        training.pace.advance(held_out)
         return {
             "epoch": epoch,
             "half": half,
@@ -112,12 +112,12 @@ class Epochs:
         }
 
     def _epochs_done(self) -> dict[int, tuple[int, bool]]:
-        """Epochs done and whether it has stopped, of both half sets."""
-        return self._team.merged({half: (training.epochs_done, training.stopped) for half, training in self._halves.items()})
+        """Epochs done and whether it has ended, of both half sets."""
+        return self._team.merged({half: (training.epochs_done, training.pace.is_done) for half, training in self._halves.items()})
 
     def _running(self) -> dict[int, int]:
-        """Epochs done of the half sets that have not stopped."""
-        return {half: done for half, (done, stopped) in self._done.items() if not stopped}
+        """Epochs done of the half sets that have not ended."""
+        return {half: done for half, (done, has_ended) in self._done.items() if not has_ended}
 
     def _report(self, epoch: int) -> None:
         self._write_history()
@@ -126,12 +126,17 @@ class Epochs:
             f"half {row['half']}: held-out objective {row['held_out']:.1f}, motion {row['rms_motion_angstroms']:.2f} A rms"
             for row in rows
         )
-        to = f"to {self._plan.epoch(epoch).resolution_angstroms:.1f} A"
+        to = " and ".join(dict.fromkeys(f"{row['resolution_angstroms']:.1f} A" for row in rows))
         if self._team.is_first:
-            self._job.report(f"Epoch {epoch + 1} of {self._plan.n_epochs}, {to}: {figures}.")
+            self._job.report(f"Epoch {epoch + 1}, to {to}: {figures}.")
 
     def _write_history(self) -> None:
         if not self._team.is_first:
             return
         with written_whole(self._job.directory / layout.HISTORY) as temporary:
             temporary.write_text(json.dumps(self._history, indent=1))
+
+
+def _visits_in_all(training: HalfTraining) -> int:
+    """Those that are done and at least to come."""
+    return (training.epochs_done + training.pace.epochs_left) * len(training.training)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight.forward_deformations.memory_use import GIGABYTE, MemoryUse, count_memory
-from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, default_epochs, plan_epoch
+from jobtypes.dynamight.forward_deformations.pace import Pace
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, numbers_of_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.seeding import ModelSize, Seed, make_seed
 from jobtypes.dynamight.forward_deformations.training import TrainingSettings
 from jobtypes.dynamight.model.observations import Band, image_mask
@@ -78,8 +79,8 @@ class TrainingPlan:
         How a half set is trained.
     random_seed
         Of every random choice.
-    n_epochs
-        Most epochs.
+    n_epochs, most_epochs
+        Of a half set: as planned, and with those that are done again where motions are found slowly.
     spectra_in_memory
         False: in a scratch file.
     halves_side_by_side
@@ -107,6 +108,7 @@ class TrainingPlan:
     settings: TrainingSettings
     random_seed: int
     n_epochs: int
+    most_epochs: int
     spectra_in_memory: bool
     halves_side_by_side: bool
     memory: MemoryUse
@@ -119,8 +121,20 @@ class TrainingPlan:
         return np.flatnonzero(self.table.half == half)
 
     def epoch(self, number: int) -> EpochPlan:
-        """What epoch 0, 1, ... does."""
+        """What epoch 0, 1, ... of the plan does."""
         return plan_epoch(number, self.n_epochs, self.band.resolution(len(self.band)))
+
+    def next_epoch(self, pace: Pace) -> EpochPlan:
+        """What the epoch that comes next does; one that is done again looks for nothing that it has looked for."""
+        epoch = self.epoch(pace.position)
+        if not pace.is_again:
+            return epoch
+        return replace(epoch, remakes_consensus=False, looks_for_parts=False, judges_held_out=False)
+
+    @property
+    def last_epoch(self) -> EpochPlan:
+        """What the last epoch does."""
+        return self.epoch(self.n_epochs - 1)
 
     def sentences(self) -> list[str]:
         """The plan in words."""
@@ -145,8 +159,13 @@ class TrainingPlan:
             f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take "
             f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",
             f"Memory: {self._memory()}",
-            f"Training: at most {self.n_epochs} epochs in batches of {self.settings.batch_size}.",
+            f"Training: {self.n_epochs} epochs in batches of {self.settings.batch_size}{self._more_epochs()}.",
         ]
+
+    def _more_epochs(self) -> str:
+        if self.most_epochs == self.n_epochs:
+            return ""
+        return f", and up to {self.most_epochs} as long as held-out particles improve"
 
     def _memory(self) -> str:
         """What is needed and what was done where not all would have fitted."""
@@ -186,6 +205,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size_angstroms)
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
+    epochs = numbers_of_epochs(n_training, options.n_training_epochs)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
     memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
     seed = make_seed(
@@ -206,9 +226,10 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         held_out=out,
         seed=seed,
         size=size,
-        settings=_training_settings(options, seed, mask),
+        settings=_training_settings(options, seed, mask, epochs),
         random_seed=options.seed,
-        n_epochs=options.n_training_epochs or default_epochs(n_training),
+        n_epochs=epochs[0],
+        most_epochs=epochs[1],
         spectra_in_memory=memory.holds_spectra(share=LARGEST_SHARE_OF_MEMORY if options.do_preload else SHARE_OF_MEMORY),
         halves_side_by_side=options.nr_threads >= len(HALVES) and memory.holds(len(HALVES)),
         memory=memory,
@@ -218,13 +239,15 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     )
 
 
-def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor) -> TrainingSettings:
+def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, epochs: tuple[int, int]) -> TrainingSettings:
     return TrainingSettings(
         batch_size=options.training_batch_size,
         stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * seed.n_residues,
         independent_fraction=float(mask.square().mean()),
         refine_poses=options.refine_poses,
         learning_rate=options.learning_rate,
+        n_epochs=epochs[0],
+        most_epochs=epochs[1],
     )
 
 

@@ -159,11 +159,11 @@ def work_out_posteriors(
         The job was asked to stop; a checkpoint has been written.
     """
     particles = sum(len(stage.training.observations) for stage in stages.values())
-    progress = Progress("latents of all particles", lambda: sum(stage.refined for stage in stages.values()), particles)
+    progress = Progress("latents of all particles", lambda: sum(stage.refined for stage in stages.values()), lambda: particles)
 
     def piece(half: int) -> bool | None:
         stage = stages[half]
-        return stage.run(plan.epoch(stage.training.epochs_done - 1), rounds.leave) or None
+        return stage.run(plan.last_epoch, rounds.leave) or None
 
     if already := sum(team.merged({half: stage.refined for half, stage in stages.items()}).values()):
         job.report(f"The latents of {already} particles have been worked out already; going on with the others.")

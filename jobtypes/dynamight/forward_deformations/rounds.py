@@ -33,12 +33,12 @@ class Progress:
     done
         Gives the particles done.
     total
-        Of how many.
+        Gives of how many.
     """
 
     stage: str
     done: Callable[[], int]
-    total: int
+    total: Callable[[], int]
 
 
 class Rounds:
@@ -134,7 +134,7 @@ class Watch:
     def __call__(self) -> bool:
         """Whether to leave the work now."""
         with self._lock:
-            done, total = self._progress.done(), self._progress.total
+            done, total = self._progress.done(), self._progress.total()
             # other processes are about as far
             self._job.progress(self._progress.stage, self._team.count * done, self._team.count * total, "particles")
             return self._team.wants_to_leave(self.wants_to_leave())

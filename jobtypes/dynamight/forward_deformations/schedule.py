@@ -9,6 +9,8 @@ from dataclasses import dataclass
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
 VISITS_OF_A_HALF = 120_000
 FEWEST_EPOCHS, MOST_EPOCHS = 12, 48
+# How often as long as planned a training may last where motions are found slowly.
+LONGEST = 2.5
 # Of the Kullback-Leibler term.
 FIRST_KL_WEIGHT, FULL_KL_WEIGHT = 0.005, 1.0
 # Of the strain, against its full weight.
@@ -19,6 +21,8 @@ REMADE_AFTER = range(2, 9)
 # Twelfths of the epochs after which parts that some particles lack are looked for: once the larger motions are found, before
 # the latents must be as few as the evidence allows, and once again with them.
 PARTS_AFTER = (4, 6, 8)
+# Progress at which motions should be found: all resolution, the prior still weak.
+HOLD_AT = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class EpochPlan:
         Whether it begins with a look at where the particles are, and makes a state there the consensus if it lies far away.
     looks_for_parts
         Whether it begins with a search for parts that some particles lack.
+    judges_held_out
+        Whether qualities of held-out particles are worked out anew; else they stay, so that epochs compare.
     """
 
     deforms: bool
@@ -50,11 +56,19 @@ class EpochPlan:
     stiffness: float = 1.0
     remakes_consensus: bool = False
     looks_for_parts: bool = False
+    judges_held_out: bool = True
 
 
-def default_epochs(n_training: int) -> int:
-    """Epochs for a half set of `n_training` particles."""
-    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, math.ceil(VISITS_OF_A_HALF / n_training)))
+def numbers_of_epochs(n_training: int, most: int | None = None) -> tuple[int, int]:
+    """Epochs for a half set of `n_training` particles, as planned and at most; `most`: what the user allows."""
+    planned = max(FEWEST_EPOCHS, min(MOST_EPOCHS, math.ceil(VISITS_OF_A_HALF / n_training)))
+    most = math.ceil(LONGEST * planned) if most is None else most
+    return min(planned, most), most
+
+
+def hold_epoch(n_epochs: int) -> int:
+    """The epoch of the plan that is done again until motions are found; see `pace`."""
+    return int(HOLD_AT * (n_epochs - 1))
 
 
 def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -> EpochPlan:

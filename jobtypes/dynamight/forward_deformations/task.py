@@ -17,7 +17,6 @@ from jobtypes.dynamight.forward_deformations.continuation import (
     CARRIED_OVER,
     Start,
     carry_over,
-    first_epoch_again,
     gone_on,
     is_other_star,
     refuse_other_options,
@@ -147,12 +146,13 @@ def _go_on(
     for half, training in halves.items():
         halves[half], kept[half] = carry_over(training, checkpoint["halves"][half], start, plan)
     kept = team.merged(kept)
-    first = first_epoch_again(checkpoint, plan)
+    first = team.merged({half: training.epochs_done for half, training in halves.items()})
     job.report(
         f"Poses: {sum(kept.values())} are the same in both files and keep their refinement, the other "
-        f"{len(plan.table) - sum(kept.values())} start anew from {plan.table.path.name}. Training goes on with epoch {first + 1}."
+        f"{len(plan.table) - sum(kept.values())} start anew from {plan.table.path.name}. "
+        f"Training goes on with epoch {min(first.values()) + 1}."
     )
-    return [row for row in checkpoint["history"] if row["epoch"] < first]
+    return [row for row in checkpoint["history"] if row["epoch"] < first[int(row["half"])]]
 
 
 def _last_stages(halves: dict[int, HalfTraining], start: Start) -> dict[int, PosteriorStage]:
@@ -264,7 +264,7 @@ def _seen_by_other(halves: dict[int, HalfTraining], plan: TrainingPlan, job: Run
 
         (state,) = (state for number, state in models.items() if number != half)
         other = build_model(state, checkpoint_settings(plan)).to(training.observations.device).eval()
-        seen[half] = seen_by_other(training, other, plan.epoch(training.epochs_done - 1), after_batch)
+        seen[half] = seen_by_other(training, other, plan.last_epoch, after_batch)
     return seen
 
 
@@ -304,7 +304,7 @@ def _finding(
         half=half,
         rms_motion_angstroms=training.rms_motion(),
         mobile_tenth_angstroms=float(training.motion_power.quantile(0.9).sqrt()),
-        own=mean_evidence_of_motion(training, plan.epoch(training.epochs_done - 1)),
+        own=mean_evidence_of_motion(training, plan.last_epoch),
         of_other=of_other,
         agreements=(first, second),
     )

@@ -60,11 +60,12 @@ def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: boo
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
     peak = peak_memory_bytes(device)
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
-    epochs = plan.n_epochs * epoch
+    epochs, most = plan.n_epochs * epoch, plan.most_epochs * epoch
+    longer = "" if most == epochs else f" ({_duration(most + end)} where motions are found slowly)"
     return (
         f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
-        f"epoch, at most {_duration(epochs)} for all {plan.n_epochs}, and then {_duration(end)} for the latents of all "
-        f"particles: {_duration(epochs + end)} together.{memory}"
+        f"epoch, {_duration(epochs)} for all {plan.n_epochs}, and then {_duration(end)} for the latents of all "
+        f"particles: {_duration(epochs + end)} together{longer}.{memory}"
     )
 
 
@@ -81,7 +82,7 @@ def _measure(plan: TrainingPlan, device: torch.device) -> tuple[float, float, fl
         plan, table=table, images=ParticleImages(table, plan.images.project), held_out=np.zeros(len(rows), dtype=np.bool_)
     )
     training = prepare_half(HALVES[0], few, device=device, scratch=None, after_batch=lambda done: None)
-    last = plan.epoch(plan.n_epochs - 1)
+    last = plan.last_epoch
     training.run_epoch(last, lambda: True)  # the first call of everything takes longer
     training.progress, training.pose_prior_is_due = None, True
     clock = _Clock(device)

@@ -16,8 +16,8 @@ from jobtypes.dynamight.forward_deformations.losses import change_of_length, dat
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.occupancy import find_parts
-from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
-from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
+from jobtypes.dynamight.forward_deformations.pace import Pace
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
 from jobtypes.dynamight.model.displacement import Frame
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
@@ -64,6 +64,8 @@ class TrainingSettings:
         Whether poses may move.
     learning_rate
         Factor on all learning rates.
+    n_epochs, most_epochs
+        Of the plan, and with those that are done again; see `pace`.
     """
 
     batch_size: int
@@ -71,6 +73,8 @@ class TrainingSettings:
     independent_fraction: float
     refine_poses: bool
     learning_rate: float
+    n_epochs: int
+    most_epochs: int
 
 
 class HalfTraining:
@@ -91,8 +95,8 @@ class HalfTraining:
     ----------
     epochs_done
         Whole epochs.
-    stop_rule, stopped
-        Whether this half's held-out particles have stopped improving.
+    pace
+        Where it is in the plan.
     latent_mean, latent_log_variance : (n_h, d)
         Posterior of every particle as of the last time it was seen, on the CPU.
     graph
@@ -129,7 +133,7 @@ class HalfTraining:
         self.graph = ElasticGraph.of(g.positions, generator)
         self.pose_prior_is_due = True
         self.epochs_done = 0
-        self.stop_rule, self.stopped = StopRule(), False
+        self.pace = Pace(settings.n_epochs, settings.most_epochs)
         self.progress: EpochProgress | None = None
 
     def rms_motion(self) -> float:
@@ -406,8 +410,7 @@ class HalfTraining:
                 self.keep(index, posterior)
             matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
             parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
-            # nothing is learned of it; once the stop rule counts, qualities stay, so that its epochs compare
-            if plan.kl_weight < FULL_KL_WEIGHT:
+            if plan.judges_held_out:  # nothing is learned of it
                 self.judge(batch, parts, n_terms)
             misfit, _ = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
@@ -440,8 +443,8 @@ class HalfTraining:
             "epochs_done": self.epochs_done,
             **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
-            "stop_rule": self.stop_rule.state(),
-            "stopped": self.stopped,
+            "pace": self.pace.state(),
+            "has_ended": self.pace.is_done,
             "rows": torch.from_numpy(self.observations.rows),
             "held_out": held_out,
             "input_matrices": self.observations.matrices,
@@ -463,8 +466,8 @@ class HalfTraining:
         self.motion_power.copy_(state["motion_power"])
         self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
-        self.epochs_done, self.stopped = state["epochs_done"], state["stopped"]
-        self.stop_rule.restore(state["stop_rule"])
+        self.epochs_done = state["epochs_done"]
+        self.pace.restore(state["pace"])
         progress = state["progress"]
         self.progress = None
         if progress is not None:

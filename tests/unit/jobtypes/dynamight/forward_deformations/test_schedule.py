@@ -1,15 +1,18 @@
-"""The schedule and the stop rule are pure."""
+"""The schedule is pure."""
 
 from itertools import pairwise
+
+import pytest
 
 from jobtypes.dynamight.forward_deformations.schedule import (
     FIRST_KL_WEIGHT,
     FIRST_STIFFNESS,
     FULL_KL_WEIGHT,
-    default_epochs,
+    LONGEST,
+    hold_epoch,
+    numbers_of_epochs,
     plan_epoch,
 )
-from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
 
 
 def test_resolution_only_gets_finer_and_ends_at_the_finest():
@@ -44,17 +47,20 @@ def test_warm_up_comes_first_and_a_training_of_two_epochs_deforms_at_once():
 
 
 def test_fewer_epochs_for_more_particles():
-    assert default_epochs(900) > default_epochs(3000) > default_epochs(1_000_000) > 0
+    planned = [numbers_of_epochs(particles)[0] for particles in (900, 3000, 1_000_000)]
+    assert planned == sorted(planned, reverse=True)
+    assert len(set(planned)) == 3
 
 
-def test_the_rule_stops_after_its_patience_without_improvement():
-    rule = StopRule(patience=3)
-    assert [rule.update(value) for value in (10.0, 9.0, 9.5, 8.0, 8.1, 8.2, 8.05)] == [False] * 6 + [True]
+def test_a_training_may_be_longer_than_planned_but_not_than_asked_for():
+    planned, most = numbers_of_epochs(3000)
+    assert most == LONGEST * planned
+    assert numbers_of_epochs(3000, 4) == (4, 4)
+    assert numbers_of_epochs(3000, planned + 7) == (planned, planned + 7)
 
 
-def test_the_rule_goes_on_from_its_saved_state():
-    first, second = StopRule(patience=2), StopRule(patience=2)
-    first.update(5.0)
-    first.update(6.0)
-    second.restore(first.state())
-    assert second.update(6.0)
+def test_the_plan_holds_where_all_resolution_is_there_and_the_prior_is_weak():
+    for n_epochs in (12, 45, 48):
+        held, after = (plan_epoch(hold_epoch(n_epochs) + later, n_epochs, 5.5) for later in (0, 1))
+        assert held.resolution_angstroms == pytest.approx(5.5)
+        assert held.kl_weight == FIRST_KL_WEIGHT < after.kl_weight

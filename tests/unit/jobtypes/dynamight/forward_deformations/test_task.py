@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.forward_deformations import plan as plan_module
 from jobtypes.dynamight.forward_deformations import rounds
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
-from jobtypes.dynamight.forward_deformations.stop_rule import StopRule
+from jobtypes.dynamight.forward_deformations.pace import Pace
 from jobtypes.dynamight.forward_deformations.task import check, run
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER, load_centred_result
 from jobtypes.dynamight.outputs import HELD_OUT_ERROR
@@ -102,22 +103,27 @@ def epochs_told(job: Any) -> list[int]:
     return [int(line.split()[1]) for line in lines]
 
 
-@pytest.mark.parametrize("halves", [(1, 2), (1,)])
-def test_a_training_that_goes_on_after_half_sets_have_stopped_tells_no_epoch_again(new_job, values, monkeypatch, halves):
-    answers = iter([half in halves for half in (1, 2)])  # of the first epoch with the full weight of the prior, the tenth
-    monkeypatch.setattr(StopRule, "update", lambda *_: next(answers, False))
-    flags = "--n-training-epochs 12"
-    job = stop_in(new_job(), LATENTS) if halves == (1, 2) else stop_in(new_job(), "training", 21 * 10 + 21 * 11 + 10)
+@pytest.mark.parametrize("in_stage", ["training", LATENTS])
+def test_half_sets_that_take_different_numbers_of_epochs_tell_no_epoch_again(new_job, values, monkeypatch, in_stage):
+    """Half 1 has found its motions at once, half 2 uses all the time that there is."""
+    monkeypatch.setattr(plan_module, "numbers_of_epochs", lambda *_: (6, 9))
+    converged = iter([True])
+    monkeypatch.setattr(Pace, "has_converged", property(lambda _: next(converged, False)))
+    # in its last epoch, which half 2 does alone; or after it
+    job = stop_in(new_job(), in_stage, *([21 * 8 + 21 * 6 + 10] if in_stage == "training" else []))
     with pytest.raises(JobAborted):
-        run(values(extra=flags), job)
+        run(values(), job)
     before = epochs_told(job)
     history = JOB / "forward_deformations/history.json"
     rows = json.loads(history.read_text())
     history.unlink()  # as where it was killed before it was written
     job = new_job(is_continue=True)
-    run(values(extra=flags), job)
-    assert before + epochs_told(job) == list(range(1, 11 if halves == (1, 2) else 13))
-    assert json.loads(history.read_text())[: len(rows)] == rows
+    run(values(), job)
+    assert before + epochs_told(job) == list(range(1, 10))
+    again = json.loads(history.read_text())
+    assert again[: len(rows)] == rows
+    assert [row["epoch"] for row in again if row["half"] == 1] == list(range(6))
+    assert [row["epoch"] for row in again if row["half"] == 2] == list(range(9))
 
 
 def test_halves_that_train_side_by_side_give_the_same_bytes_as_one_after_the_other(new_job, values):

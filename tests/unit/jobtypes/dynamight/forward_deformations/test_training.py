@@ -16,8 +16,8 @@ import torch
 from jobtypes.dynamight.forward_deformations.continuation import gone_on
 from jobtypes.dynamight.forward_deformations.plan import make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
-from jobtypes.dynamight.forward_deformations.schedule import FULL_KL_WEIGHT, EpochPlan
-from jobtypes.dynamight.forward_deformations.training import FAR_ANGSTROMS, HalfTraining, TrainingSettings
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.training import FAR_ANGSTROMS, HalfTraining
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import JobFailed
@@ -80,7 +80,7 @@ def test_the_held_out_objective_is_minus_the_log_likelihood_of_complex_noise(new
     quality = training.model.quality.probability[training.held_out].double()
     of_each = (log_likelihood * band.weights[: residual.shape[1]]).sum(1)
     expected = -FRACTION * float((quality * of_each).sum() / quality.sum())
-    qualities_stay = replace(EPOCH, kl_weight=FULL_KL_WEIGHT)
+    qualities_stay = replace(EPOCH, judges_held_out=False)
     assert training.held_out_objective(qualities_stay) == pytest.approx(expected, rel=1e-4)
 
 
@@ -96,7 +96,7 @@ def test_the_held_out_objective_is_least_where_the_noise_is_what_is_left(new_tra
     power = training.model.noise_power.clone()
     for factor in (0.5, 1.0, 2.0):
         training.model.noise_power.copy_(factor * power)
-        objectives[factor] = training.held_out_objective(replace(EPOCH, kl_weight=FULL_KL_WEIGHT))  # qualities stay
+        objectives[factor] = training.held_out_objective(replace(EPOCH, judges_held_out=False))  # qualities stay
     assert objectives[1.0] < min(objectives[0.5], objectives[2.0])
 
 
@@ -142,9 +142,7 @@ def test_a_warm_up_moves_no_network(new_training):
 def test_an_objective_that_is_not_finite_is_told_and_touches_no_parameter(new_training):
     training = new_training()
     training.observations.spectra[training.training[0], 0] = np.nan
-    training.settings = TrainingSettings(
-        batch_size=100, stiffness=1.0, independent_fraction=FRACTION, refine_poses=True, learning_rate=1.0
-    )
+    training.settings = replace(training.settings, batch_size=100)
     before = training.model.gaussians.positions.clone()
     with pytest.raises(JobFailed, match="the last good checkpoint is kept"):
         training.run_epoch(EPOCH, never)

@@ -110,7 +110,7 @@ def learned(directory: Path) -> list[bytes]:
 def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(project, values, new_job, start):
     run(values(extra=EPOCHS), new_job())
     running = start()
-    while running.poll() is None and "Epoch 1 of" not in log():
+    while running.poll() is None and "Epoch 1, to" not in log():
         time.sleep(0.05)
     (TWO / "RELION_JOB_ABORT_NOW").touch()
     assert running.wait(60) != 0
@@ -147,7 +147,7 @@ def test_what_fails_in_the_second_process_fails_the_job_with_one_sentence(projec
 
 def test_a_second_process_that_is_killed_fails_the_job_at_once_and_in_words(project):
     running = started(by_torchrun=False, is_continue=False)
-    while running.poll() is None and "Epoch 1 of" not in log():
+    while running.poll() is None and "Epoch 1, to" not in log():
         time.sleep(0.05)
     (second,) = [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path) == running.pid]
     os.kill(second, signal.SIGKILL)
