@@ -100,7 +100,7 @@ def epochs_told(job: Any) -> list[int]:
     """Number of every epoch that was reported; each with figures."""
     lines = [line for line in job.reports if line.startswith("Epoch ")]
     assert all("held-out objective" in line for line in lines)
-    return [int(line.split()[1]) for line in lines]
+    return [int(line.split()[1].rstrip(",")) for line in lines]
 
 
 @pytest.mark.parametrize("in_stage", ["training", LATENTS])
