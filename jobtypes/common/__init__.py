@@ -6,6 +6,8 @@ conventions      which axes, signs and units all of them use, said once
 star_tables      the tables of a STAR file as text, for a million particles
 small_tables     STAR files of our own; the only caller of starfile
 optics_groups    microscope, pixel size and aberrations of particles
+moved_stacks     where image stacks lie now
+repeats          particles that stand in a STAR file twice
 particles        STAR file -> ParticleTable
 particle_checks  what such a file must hold
 particle_matching  which particle of one STAR file is which of another
@@ -21,7 +23,7 @@ checkpoints      tensors, numbers and texts in one file
 whole_files      files that appear whole or not at all
 digests          names for what files hold
 earlier_results  what another run sets aside
-job_paths        a job that a person names to a tool
+job_paths        a job that a person names to a tool; whether two names mean one file
 devices          what a task computes on
 memory           what is left of it
 team             processes that share a task

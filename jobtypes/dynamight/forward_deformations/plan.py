@@ -116,7 +116,7 @@ class TrainingPlan:
 
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
-        return np.flatnonzero(self.table.half == half)
+        return self.table.rows_of_half(half)
 
     def epoch(self, number: int) -> EpochPlan:
         """What epoch 0, 1, ... does."""
@@ -137,6 +137,7 @@ class TrainingPlan:
             f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
+            *table.sentences_of_copies(),
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
             f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
@@ -168,7 +169,9 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     UserError
         Any input that cannot work; nothing has been written then.
     """
-    table = read_particles(project / options.fn_star, seed=options.seed)
+    table = read_particles(
+        project / options.fn_star, seed=options.seed, project=project, path_prefix=options.particle_path_prefix
+    )
     _refuse_few_images(table)
     box, pixel_size_angstroms = table.box, table.pixel_size_angstroms
     consensus = read_volume(project / options.fn_map)
@@ -185,7 +188,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         )
     moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size_angstroms)
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
-    n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
+    n_training = max(int((~out[table.rows_of_half(half)]).sum()) for half in HALVES)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
     memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
     seed = make_seed(
@@ -231,7 +234,7 @@ def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor) 
 def _refuse_few_images(table: ParticleTable) -> None:
     """Refuse half sets of which nothing would be left to hold out, or to train on."""
     for half in HALVES:
-        images = len(np.unique(table.copy_of[table.half == half]))
+        images = len(np.unique(table.copy_of[table.rows_of_half(half)]))
         if images < FEWEST_IMAGES:
             raise UserError(
                 f"{table.path}: half {half} has {images} image(s); expected at least {FEWEST_IMAGES}, of which one is held out, "

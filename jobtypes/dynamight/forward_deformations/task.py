@@ -79,7 +79,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         earlier = team.from_first(lambda: load_last(job.directory))
         if job.is_continue and earlier is not None:
             refuse_other_options(options, earlier, job)
-            if earlier["finished"] and not is_other_star(options.fn_star, earlier):
+            if earlier["finished"] and not is_other_star(options.fn_star, earlier, job.project):
                 _say_finished(earlier, job, team)
                 return
         plan = make_plan(options, job.project)

@@ -191,17 +191,17 @@ def load_centred_result(
     )
 
 
-def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
+def particles_of(forward: ForwardResult, project: Path, *, path_prefix: str = "") -> ParticleTable:
     """All particles of a training, in the half sets that it trained on, whatever the STAR file and its seed would say.
 
-    `half_is_given` is False where the column rlnRandomSubset of the file does not say them; what is written then says them.
+    `path_prefix` is that of `read_particles`, for those who read images. `half_is_given` is False where the column rlnRandomSubset of the file does not say them; what is written then says them.
 
     Raises
     ------
     UserError
         The STAR file cannot be read, or does not hold what the training was made with.
     """
-    table = read_particles(project / forward.star_file, seed=forward.seed)
+    table = read_particles(project / forward.star_file, seed=forward.seed, project=project, path_prefix=path_prefix)
     rows = np.concatenate([part.rows for part in forward.halves.values()])
     if int(rows.max()) >= len(table) or table.box != forward.box:
         raise UserError(
