@@ -11,6 +11,7 @@ repeats          particles that stand in a STAR file twice
 particles        STAR file -> ParticleTable
 particle_checks  what such a file must hold
 particle_matching  which particle of one STAR file is which of another
+compressed       files that were packed: refused, with what unpacks them
 image_stacks     image stacks on disk
 particle_images  ParticleTable -> images
 ctf              the contrast transfer function; aberrations: its higher ones

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobtypes.common.compressed import packed_beside, refuse_packed
+from jobtypes.common.moved_stacks import OPTION
 from relion_jobs.contract.errors import UserError
 
 _HEADER_BYTES = 1024
@@ -47,7 +49,7 @@ class StackLayout:
         return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
 
-def read_layout(path: Path, name: str) -> StackLayout:
+def read_layout(path: Path, name: str, *, remedy: str = "restore it, or correct its name") -> StackLayout:
     """Read the header of a stack or map, 1024 bytes, whatever its length.
 
     Parameters
@@ -56,19 +58,22 @@ def read_layout(path: Path, name: str) -> StackLayout:
         The file.
     name
         What it is, for messages: "image stack Extract/job002/a.mrcs".
+    remedy
+        What to do where it is missing.
 
     Raises
     ------
     UserError
-        The file is missing, of an unknown kind or shorter than its header says.
+        The file is missing, packed, of an unknown kind or shorter than its header says.
     """
     try:
         with open(path, "rb") as file:
             header, length = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise UserError(f"The {name} does not exist (looked for {path}); restore it, or correct its name.") from None
+        raise UserError(f"The {name} does not exist (looked for {path}); {packed_beside(path) or remedy}.") from None
     except OSError as error:
         raise UserError(f"The {name} cannot be read: {error.strerror} ({path}).") from error
+    refuse_packed(path, name, header)
     if len(header) < _HEADER_BYTES:
         raise UserError(f"The {name} is truncated: {length} bytes, less than its header of {_HEADER_BYTES}; write it again.")
     layout = _parse(path, name, header)
@@ -80,6 +85,12 @@ def read_layout(path: Path, name: str) -> StackLayout:
             f"{expected}; write it again."
         )
     return layout
+
+
+def read_stack_layout(path: Path, name: str) -> StackLayout:
+    """Read the header of an image stack as `read_layout` does; `name` is what the STAR file calls it."""
+    remedy = f"restore it, correct its name, or say where the stacks lie now (option {OPTION}, OLD=NEW)"
+    return read_layout(path, f"image stack {name}", remedy=remedy)
 
 
 class OpenStacks:
@@ -107,7 +118,7 @@ class OpenStacks:
         with self._lock:
             images = self._maps.get(stack)
             if images is None:
-                images = read_layout(self._paths[stack], f"image stack {self._names[stack]}").map()
+                images = read_stack_layout(self._paths[stack], self._names[stack]).map()
                 self._maps[stack] = images
                 if len(self._maps) > self._limit:
                     self._maps.popitem(last=False)

@@ -57,7 +57,7 @@ def require_columns(particles: StarTable) -> None:
     """Refuse a table without a column that is needed."""
     for column, remedy in _REQUIRED.items():
         if column not in particles.columns:
-            raise BadStarFile(f"{particles.path}: data_particles has no column _{column}; {remedy}.")
+            raise particles.lacks(column, remedy)
     pixels = next((name for name in ("rlnOriginX", "rlnOriginY") if name in particles.columns), None)
     if pixels is not None and not any(name in particles.columns for name in ORIGIN_COLUMNS):
         raise UserError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from jobtypes.common.aberrations import beam_tilt_phases, odd_zernike_phases
 from jobtypes.common.ctf import wavelength_angstroms
 from jobtypes.common.fourier import frequencies_2d, irfft2, rfft2
-from jobtypes.common.image_stacks import OpenStacks, read_layout
+from jobtypes.common.image_stacks import OpenStacks, read_stack_layout
 from jobtypes.common.particles import ParticleTable
 from relion_jobs.contract.errors import UserError
 
@@ -61,7 +61,7 @@ class ParticleImages:
         box = self.table.box
         for stack in np.flatnonzero(last >= 0):
             name = self.table.stack_paths[stack]
-            slices, rows, columns = read_layout(self._paths[stack], f"image stack {name}").shape
+            slices, rows, columns = read_stack_layout(self._paths[stack], name).shape
             if (rows, columns) != (box, box):
                 raise UserError(
                     f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "

@@ -6,6 +6,7 @@ RELION wrote them, with new columns. What the columns mean is checked in `partic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from jobtypes.common import particle_checks
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, HALVES, ORIGIN_COLUMNS
 from jobtypes.common.ctf import CtfParameters
+from jobtypes.common.image_stacks import read_stack_layout
 from jobtypes.common.moved_stacks import moved
-from jobtypes.common.optics_groups import OpticsGroups, read_optics
+from jobtypes.common.optics_groups import IMAGE_SIZE, OpticsGroups, read_optics
 from jobtypes.common.repeats import find_repeats
 from jobtypes.common.star_tables import StarTable, read_tables, split_row
 from jobtypes.common.whole_files import written_whole
@@ -194,9 +196,10 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, "rlnRandomSubset")
     values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
     n = len(particles)
-    groups = read_optics(optics)
     stack_paths, stack_of, slice_of = particle_checks.split_image_names(particles, values["rlnImageName"])
     stack_files = tuple(identities(project, moved(path, stack_paths, path_prefix)))
+    places = [project / file for file in stack_files]
+    groups = read_optics(optics, _boxes_of_stacks(optics, values["rlnOpticsGroup"], stack_of, places, stack_paths))
     copy_of = _copies(stack_files, stack_of, slice_of)
     half_is_given = "rlnRandomSubset" in values
     if half_is_given:
@@ -274,7 +277,7 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
 
     Notes
     -----
-    The optics table and any other table of the file are written as they were read. Where the halves were drawn
+    The optics table and any other table of the file are written as they were read, with the image size where it was missing. Where the halves were drawn
     (`half_is_given` False) they are written as rlnRandomSubset.
 
     Raises
@@ -292,7 +295,25 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
             if name == "particles":
                 _write_loop(file, source, chosen.rows, texts)
             else:
-                _write_loop(file, source, np.arange(len(source)), {})
+                is_incomplete = name == "optics" and IMAGE_SIZE not in source.columns
+                added = {IMAGE_SIZE: _texts(IMAGE_SIZE, table.optics.boxes, len(source))} if is_incomplete else {}
+                _write_loop(file, source, np.arange(len(source)), added)
+
+
+def _boxes_of_stacks(
+    optics: StarTable,
+    group: NDArray[np.float64],
+    stack_of: NDArray[np.int64],
+    places: Sequence[Path],
+    names: Sequence[str],
+) -> NDArray[np.int64] | None:
+    """Read the box of each optics group (g,) from the first stack of its particles (n,); None where the table says it."""
+    if IMAGE_SIZE in optics.columns:
+        return None
+    first = [np.flatnonzero(group == number) for number in optics.read(numbers=("rlnOpticsGroup",))["rlnOpticsGroup"]]
+    # a group without particles has no images: any box will do
+    stacks = [int(stack_of[rows[0] if len(rows) else 0]) for rows in first]
+    return np.array([read_stack_layout(places[stack], names[stack]).shape[-1] for stack in stacks], dtype=np.int64)
 
 
 def _copies(stack_files: tuple[str, ...], stack_of: NDArray[np.int64], slice_of: NDArray[np.int64]) -> NDArray[np.int64]:
