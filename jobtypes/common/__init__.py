@@ -13,6 +13,7 @@ particle_checks  what such a file must hold
 particle_matching  which particle of one STAR file is which of another
 compressed       files that were packed: refused, with what unpacks them
 image_stacks     image stacks on disk
+cryosparc_uids   particles that came from cryoSPARC, and their uids there
 particle_images  ParticleTable -> images
 ctf              the contrast transfer function; aberrations: its higher ones
 rotations        Euler angles, matrices, small rotations

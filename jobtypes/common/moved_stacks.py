@@ -21,8 +21,8 @@ def moved(star: Path, paths: Sequence[str], prefix: str) -> tuple[str, ...]:
     paths
         Stacks as the file names them.
     prefix
-        ``OLD=NEW``: a path that begins with the directories OLD begins with NEW instead, others stay; an empty OLD puts NEW before
-        every path that is not absolute. Empty: nothing has moved.
+        ``OLD=NEW``: a path that begins with the directories OLD begins with NEW instead, others stay; an empty OLD puts NEW
+        before every path that is not absolute. Empty: nothing has moved.
 
     Raises
     ------
@@ -34,12 +34,15 @@ def moved(star: Path, paths: Sequence[str], prefix: str) -> tuple[str, ...]:
     old, equals, new = prefix.partition("=")
     if not equals or not new.strip():
         raise UserError(
-            f"Option {OPTION} is '{prefix}'; expected OLD=NEW, the beginning of the paths in the STAR file and the directory where "
-            "these stacks lie now."
+            f"Option {OPTION} is '{prefix}'; expected OLD=NEW, the beginning of the paths in the STAR file and the directory "
+            "where these stacks lie now."
         )
     before, now = PurePosixPath(os.path.normpath(old.strip() or ".")), PurePosixPath(new.strip())
     names = [PurePosixPath(os.path.normpath(path)) for path in paths]
-    places = [str(now / name.relative_to(before)) if name.is_relative_to(before) else path for name, path in zip(names, paths, strict=True)]
+    places = [
+        str(now / name.relative_to(before)) if name.is_relative_to(before) else path
+        for name, path in zip(names, paths, strict=True)
+    ]
     if not any(name.is_relative_to(before) for name in names):
         raise UserError(
             f"{star}: no image stack has a path that begins with '{old.strip()}' (option {OPTION}, '{prefix}'), the first is "

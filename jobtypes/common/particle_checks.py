@@ -106,9 +106,8 @@ def checked_halves(
         also = "" if names[twin] == names[split[0]] else f"; {names[twin]} and {names[split[0]]} are one"
         raise UserError(
             f"{particles.path}: the same image is in half 1 and in half 2 (_rlnRandomSubset of data_particles, "
-            f"{particles.where(twin)} and "
-            f"{particles.where(int(split[0]))}{also}), so the halves are not independent; give all copies of an image the same half, "
-            f"or remove the column and they are drawn anew."
+            f"{particles.where(twin)} and {particles.where(int(split[0]))}{also}), so the halves are not independent; give all "
+            f"copies of an image the same half, or remove the column and they are drawn anew."
         )
     return half
 

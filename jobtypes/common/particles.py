@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.one_name import identities
 
+HALF = "rlnRandomSubset"
 _CTF_DEFAULTS = {"rlnPhaseShift": 0.0, "rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}
 _CTF_COLUMNS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", *_CTF_DEFAULTS)
 
@@ -128,13 +129,13 @@ class ParticleTable:
             first = int(np.flatnonzero(self.copy_of == self.copy_of[again])[0])
             where = [self.source["particles"].where(int(self.rows[row])) for row in (first, again)]
             sentences.append(
-                f"{self.path} holds {int(self.is_repeat.sum())} particle(s) a second time, with the same image in the same pose (as "
-                f"{where[0]} and {where[1]}); each counts once."
+                f"{self.path} holds {int(self.is_repeat.sum())} particle(s) a second time, with the same image in the same pose "
+                f"(as {where[0]} and {where[1]}); each counts once."
             )
         if copies:
             sentences.append(
-                f"{copies} particle(s) are further views of images that other rows show (symmetry expansion); all views of an image are "
-                "in one half set, and on one side of training and held out."
+                f"{copies} particle(s) are further views of images that other rows show (symmetry expansion); all views of an "
+                "image are in one half set, and on one side of training and held out."
             )
         return sentences
 
@@ -193,7 +194,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     particles, optics = particle_checks.find_tables(path, tables)
     particle_checks.refuse_foreign_data(tables)
     particle_checks.require_columns(particles)
-    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, "rlnRandomSubset")
+    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, HALF)
     values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
     n = len(particles)
     stack_paths, stack_of, slice_of = particle_checks.split_image_names(particles, values["rlnImageName"])
@@ -201,12 +202,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     places = [project / file for file in stack_files]
     groups = read_optics(optics, _boxes_of_stacks(optics, values["rlnOpticsGroup"], stack_of, places, stack_paths))
     copy_of = _copies(stack_files, stack_of, slice_of)
-    half_is_given = "rlnRandomSubset" in values
-    if half_is_given:
-        half = particle_checks.checked_halves(particles, values["rlnRandomSubset"], copy_of, values["rlnImageName"])
-    else:
-        half = _draw_halves(copy_of, seed)
-    particle_checks.refuse_empty_half(path, half)
+    half = _halves(particles, values, copy_of, seed)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
     box, pixel_size_angstroms = groups.common_size(path, np.unique(optics_group))
     particle_checks.refuse_out_of_range(particles, values, box * pixel_size_angstroms)
@@ -225,7 +221,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
         optics_group=optics_group,
         optics=groups,
         half=half,
-        half_is_given=half_is_given,
+        half_is_given=HALF in values,
         copy_of=copy_of,
         is_repeat=find_repeats(copy_of, angles_degrees, origins_angstroms, box_angstroms=box * pixel_size_angstroms),
         box=box,
@@ -277,8 +273,8 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
 
     Notes
     -----
-    The optics table and any other table of the file are written as they were read, with the image size where it was missing. Where the halves were drawn
-    (`half_is_given` False) they are written as rlnRandomSubset.
+    The optics table and any other table of the file are written as they were read, with the image size where it was missing.
+    Where the halves were drawn (`half_is_given` False) they are written as rlnRandomSubset.
 
     Raises
     ------
@@ -288,7 +284,7 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
     chosen = table if rows is None else table.select(rows)
     columns = dict(new_columns)
     if not table.half_is_given:
-        columns.setdefault("rlnRandomSubset", chosen.half)
+        columns.setdefault(HALF, chosen.half)
     texts = {name: _texts(name, values, len(chosen)) for name, values in columns.items()}
     with written_whole(path) as temporary, open(temporary, "wb") as file:
         for name, source in table.source.items():
@@ -320,7 +316,18 @@ def _copies(stack_files: tuple[str, ...], stack_of: NDArray[np.int64], slice_of:
     """Number the images (n,), the same for every name of one."""
     number: dict[str, int] = {}
     file_of = np.array([number.setdefault(file, len(number)) for file in stack_files], dtype=np.int64)
-    return np.unique(file_of[stack_of] << 32 | slice_of, return_inverse=True)[1].reshape(len(stack_of))
+    number_of: NDArray[np.int64] = np.unique(file_of[stack_of] << 32 | slice_of, return_inverse=True)[1].reshape(len(stack_of))
+    return number_of
+
+
+def _halves(particles: StarTable, values: dict[str, NDArray[Any]], copy_of: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return the half set of each particle (n,): as the file says it, else drawn."""
+    if HALF in values:
+        half = particle_checks.checked_halves(particles, values[HALF], copy_of, values["rlnImageName"])
+    else:
+        half = _draw_halves(copy_of, seed)
+    particle_checks.refuse_empty_half(particles.path, half)
+    return half
 
 
 def _draw_halves(copy_of: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

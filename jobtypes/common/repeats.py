@@ -58,4 +58,3 @@ def find_repeats(
         same &= np.hypot(*(origins_angstroms[now] - origins_angstroms[before]).T) < distance
         repeats[now[same]] = True
     return repeats
-

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobtypes.common.compressed import refuse_packed
+from jobtypes.common.compressed import packed_beside, refuse_packed
 from relion_jobs.contract.errors import BadStarFile, UserError
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ def read_tables(path: Path | str) -> dict[str, StarTable]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"The STAR file {path} does not exist; give its path relative to the project directory.") from None
+        remedy = packed_beside(path) or "give its path relative to the project directory"
+        raise UserError(f"The STAR file {path} does not exist; {remedy}.") from None
     except OSError as error:
         raise UserError(f"The STAR file {path} cannot be read: {error.strerror}.") from error
     content = _as_relion_writes(path, content)
@@ -193,7 +194,8 @@ def read_tables(path: Path | str) -> dict[str, StarTable]:
             continue
         elif text and not text.startswith(b"#"):
             raise BadStarFile(
-                f"{path}: line {line} belongs to no table: {_short(text)}; expected data_, loop_ or a column (_rln...)."
+                f"{path}: line {line} belongs to no table: {_short(text)}; expected data_, loop_ or a column "
+                f"(_rln...){_strange_letter(text)}."
             )
         position, line = after, line + 1
     return tables
@@ -245,10 +247,12 @@ def _read_table(
             break
         tokens = _TOKEN.findall(text)
         label = tokens[0][1:].decode(errors="replace")
+        if strange := _strange_letter(tokens[0]):
+            raise BadStarFile(f"{path}: the label {label!r} in line {line} is none{strange}.")
         if label in columns:
             raise BadStarFile(
-                f"{path}: column _{label} stands twice in data_{name}, again in line {line}; RELION refuses that: take one of the two out"
-                ", with its values."
+                f"{path}: column _{label} stands twice in data_{name}, again in line {line}, which RELION refuses too; take "
+                "one of the two out, with its values."
             )
         columns.append(label)
         if not loop and len(tokens) < 2:

@@ -27,7 +27,7 @@ from relion_jobs.ondisk.locks import RELION_WAIT_SECONDS, is_locked_by_others, p
 from relion_jobs.ondisk.one_name import name_of
 from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline
-from relion_jobs.pipeline.one_name import with_one_name
+from relion_jobs.pipeline.same_files import with_one_name
 
 # RELION writes the pipeline in place: a reader without the lock may see half of it
 _SETTLED_SECONDS = 1.0

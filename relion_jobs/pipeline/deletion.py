@@ -1,8 +1,8 @@
 """Cutting jobs out of a pipeline and putting them back, pure.
 
 Source: RELION 5 (pipeliner.cpp, ``deleteJobGetNodesAndProcesses``, ``write``, ``importPipeline``). Departure: what is put back
-gets its input edges too, which RELION loses because the files of other jobs have no row in deleted_pipeline.star; and a file in the
-directory of a job is the job's, though it be no output node, as one of an iteration that another job goes on from.
+gets its input edges too, which RELION loses because the files of other jobs have no row in deleted_pipeline.star; and a file in
+the directory of a job is the job's, though it be no output node, as one of an iteration that another job goes on from.
 """
 
 from __future__ import annotations

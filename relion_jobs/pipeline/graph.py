@@ -189,7 +189,9 @@ def without_processes(pipeline: Pipeline, *names: str) -> Pipeline:
     """Take jobs, the files they made and all edges to either out of the pipeline; the counter stays."""
     gone = {pipeline.process(name).name for name in names}
     producer_of = producers(pipeline)
-    known = {path: producer_of(path) for path in {node.path for node in pipeline.nodes} | {path for path, _ in pipeline.input_edges}}
+    known = {
+        path: producer_of(path) for path in {node.path for node in pipeline.nodes} | {path for path, _ in pipeline.input_edges}
+    }
     lost = {path for path, maker in known.items() if maker and maker.name in gone}
     lost |= {path for process, path in pipeline.output_edges if process in gone}
     return replace(

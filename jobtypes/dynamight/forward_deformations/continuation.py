@@ -125,7 +125,8 @@ def _other_particles(earlier: dict[str, Any], plan: TrainingPlan, job: RunningJo
             f"{before}, which the training in {job.directory} was made with, is not there any more, but it says which particle "
             f"of {plan.star_file} is which; put it back."
         )
-    table = read_particles(job.project / before, seed=earlier["settings"]["seed"], project=job.project)
+    prefix = earlier["options"].get("particle_path_prefix", "")
+    table = read_particles(job.project / before, seed=earlier["settings"]["seed"], project=job.project, path_prefix=prefix)
     if digest_of_particles(table) != earlier["settings"]["inputs"]["fn_star"]:
         raise UserError(f"The contents of {before} are not those that the training in {job.directory} began with; restore it.")
     rows, how = match_particles(table, plan.table)

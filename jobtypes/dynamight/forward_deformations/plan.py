@@ -60,8 +60,9 @@ class TrainingPlan:
 
     Attributes
     ----------
-    star_file, table, images
-        The particles' STAR file as it was given, the particles in it, and the reader of their stacks, verified.
+    star_file, path_prefix, table, images
+        The particles' STAR file as it was given, where its stacks have moved, the particles in it, and the reader of their
+        stacks, verified.
     band
         Fourier terms.
     mask : (N, N)
@@ -95,6 +96,7 @@ class TrainingPlan:
     """
 
     star_file: str
+    path_prefix: str
     table: ParticleTable
     images: ParticleImages
     band: Band
@@ -200,6 +202,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     )
     return TrainingPlan(
         star_file=options.fn_star,
+        path_prefix=options.particle_path_prefix,
         table=table,
         images=images,
         band=band,

@@ -12,15 +12,18 @@ from jobtypes.common.job_paths import find_job, job_at_rest, working_directory
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.options import EMBEDDINGS, VisualizationOptions
 
+UIDS_OF_STAR = Path("-")  # in place of a .cs file
+
 
 def main(argv: Sequence[str]) -> int:
     """Write the subset that the arguments describe, and register it; returns the exit code 0."""
     arguments = parser().parse_args(list(argv))
-    for name in ("polygon", "checkpoint_file"):
-        if getattr(arguments, name) is not None:
+    for name in ("polygon", "checkpoint_file", "uids"):
+        if getattr(arguments, name) not in (None, UIDS_OF_STAR):
             setattr(arguments, name, getattr(arguments, name).absolute())
     project, directory = find_job(arguments.job_directory)
     with job_at_rest(project, directory) as register, working_directory(project):
+        from jobtypes.common.cryosparc_uids import write_uids
         from jobtypes.dynamight.model.result import load_centred_result, particles_of
         from jobtypes.dynamight.visualization.choice import Choice, chosen_rows
         from jobtypes.dynamight.visualization.selection import write_subset
@@ -31,6 +34,10 @@ def main(argv: Sequence[str]) -> int:
         table = particles_of(forward, project)
         path = write_subset(table, directory, rows, choice.half_set)
         register(path, layout.PARTICLES_LABEL)
+        if arguments.uids is not None:
+            uids = path.with_suffix(".uids.txt")
+            write_uids(table, rows, uids, None if arguments.uids == UIDS_OF_STAR else arguments.uids)
+            _say(f"Wrote their uids in cryoSPARC to {uids}.")
     _say(f"Wrote {len(rows)} of {len(table)} particles to {path}.")
     return 0
 
@@ -71,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
     add("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="drawing in which the polygon lies")
     add("--axes", nargs=2, type=int, default=(1, 2), metavar=("X", "Y"), help="main motions (pca) or latent dimensions (raw) of "
         "the polygon's axes, counted from 1")  # fmt: skip
+    add("--uids", type=Path, nargs="?", const=UIDS_OF_STAR, metavar="FILE.cs", help="for particles of cryoSPARC: also list their "
+        "uids, as the .cs file has them that the STAR file was made of; without a file those of its column _ucsfUid")  # fmt: skip
     add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
     add("--seed", type=int, default=in_job.seed, help="of clusters, umap and ica (default %(default)s, as in the job)")
     return arguments

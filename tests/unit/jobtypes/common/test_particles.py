@@ -124,7 +124,9 @@ def test_one_image_twice_in_one_half_is_said_and_counts_once(write_star: Write, 
     assert table.is_repeat.tolist() == [False, True] + [False] * 6
     assert table.rows_of_half(1).tolist() == [0, 2, 4, 6]
     (sentence,) = table.sentences_of_copies()
-    assert re.search(r"1 particle\(s\) a second time.* \(as row 1 \(line \d+\) and row 2 \(line \d+\)\); each counts once", sentence)
+    assert re.search(
+        r"1 particle\(s\) a second time.* \(as row 1 \(line \d+\) and row 2 \(line \d+\)\); each counts once", sentence
+    )
     assert not held_out(table, 0.5, seed=3)[1]
     assert len(table.select(~table.is_repeat)) == 7
 
@@ -133,13 +135,43 @@ def test_an_image_of_a_symmetry_expansion_is_said_and_all_its_views_count(write_
     table = read_particles(write_star(rlnImageName=["1@a.mrcs", "9@a.mrcs"] * 2 + [f"{i}@a.mrcs" for i in range(2, 6)]))
     assert not table.is_repeat.any()
     assert table.sentences_of_copies() == [
-        "2 particle(s) are further views of images that other rows show (symmetry expansion); all views of an image are in one half "
-        "set, and on one side of training and held out."
+        "2 particle(s) are further views of images that other rows show (symmetry expansion); all views of an image are in one "
+        "half set, and on one side of training and held out."
     ]
 
 
 def test_a_file_without_copies_says_nothing_of_them(write_star: Write) -> None:
     assert read_particles(write_star()).sentences_of_copies() == []
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"rlnImageSize": None},
+        {"rlnImageSize": None, "rlnBoxSize": ["7", "7"]},
+        {"rlnImageSize": None, "rlnImageDimensionality": None},
+    ],
+)
+@pytest.mark.usefixtures("stacks")
+def test_an_image_size_that_is_missing_is_read_from_the_stacks_and_written(
+    write_star: Write, tmp_path: Path, column: dict[str, list[str] | None]
+) -> None:
+    table = read_particles(write_star(column), project=tmp_path)
+    assert table.box == 12
+    write_particles(table, tmp_path / "again.star", rows=[0, 1])
+    again = read_particles(tmp_path / "again.star", project="/nowhere")
+    assert again.optics.boxes.tolist() == [12, 12]
+
+
+def test_an_image_size_that_is_missing_with_its_stacks_is_refused(write_star: Write, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"image stack Extract/job002/stack_a\.mrcs does not exist"):
+        read_particles(write_star({"rlnImageSize": None}), project=tmp_path)
+
+
+@pytest.mark.usefixtures("stacks")
+def test_an_optics_group_without_particles_needs_no_stack_for_its_image_size(write_star: Write, tmp_path: Path) -> None:
+    table = read_particles(write_star({"rlnImageSize": None}, rlnOpticsGroup=["1"] * N), project=tmp_path)
+    assert table.box == 12
 
 
 @pytest.mark.usefixtures("stacks")

@@ -96,7 +96,12 @@ def test_hard_links_are_one_file_and_copies_are_not(project):
 
 
 def test_names_that_differ_stay_apart(project):
-    assert identities(project, ["Extract/a", "Extract/b", "extract/a", "Extract/a "]) == ["Extract/a", "Extract/b", "extract/a", "Extract/a "]
+    assert identities(project, ["Extract/a", "Extract/b", "extract/a", "Extract/a "]) == [
+        "Extract/a",
+        "Extract/b",
+        "extract/a",
+        "Extract/a ",
+    ]
     assert not is_same(project, "Extract/a", "other/a")
 
 

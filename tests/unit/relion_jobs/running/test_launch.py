@@ -58,5 +58,5 @@ def test_job_star_names_files_relative_to_the_project(project, way):
 
 def test_a_file_that_nobody_will_write_is_refused_under_every_name(project):
     for way in WAYS:
-        with pytest.raises(UserError, match="fn_star .* does not exist"):
+        with pytest.raises(UserError, match=r"fn_star .* does not exist"):
             new_job(project, DYNAMIGHT, texts(way.format("Import/job009/x.star", project=project)))

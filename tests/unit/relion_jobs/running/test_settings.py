@@ -118,12 +118,19 @@ def test_paths_become_relative_to_the_project(tmp_path):
     def path(text):
         return settings.as_project_paths(TYPE, {"fn_in": text}, project=project, cwd=project / "X")["fn_in"]
 
-    inside = ["a.star", "./a.star", f"{project}/X/a.star", "X/a.star", "./X//a.star", "X/../X/a.star", f"{tmp_path}/shortcut/X/a.star"]
+    inside = [
+        "a.star",
+        "./a.star",
+        f"{project}/X/a.star",
+        "X/a.star",
+        "./X//a.star",
+        "X/../X/a.star",
+        f"{tmp_path}/shortcut/X/a.star",
+    ]
     assert [path(text) for text in inside] == ["X/a.star"] * len(inside)
     assert path("X/later.star") == path("./X//later.star") == path(f"{project}/X/later.star") == "X/later.star"
     assert path("/etc/hosts") == "/etc/hosts"
     assert path("") == ""
-
 
 
 def test_the_site_gives_queue_options_unless_the_environment_does():

@@ -87,6 +87,77 @@ def relions_record(project):
     return part.processes, set(part.inputs_of(CONTINUED)), set(part.outputs_of(CONTINUED))
 
 
+@pytest.mark.parametrize("way", ["delete", "overwrite"])
+def test_relions_own_undelete_finds_all_edges_of_a_job_that_relion_has_continued(relion_project, way):
+    before = read_pipeline(relion_project)
+    at_launch = pipeline_star.read(relion_project / CONTINUED / "job_pipeline.star")
+    assert at_launch.inputs_of(CONTINUED) == ()
+    if way == "delete":
+        delete_jobs(relion_project, [CONTINUED], recursive=False)
+    else:
+        values = job_star.read(relion_project / CONTINUED).values | {"fn_checkpoint": ""}
+        overwrite_job(relion_project, CONTINUED, registry().find("dynamight"), values)
+    processes, inputs, outputs = relions_record(relion_project)
+    assert [(one.name, one.status) for one in processes] == [(CONTINUED, before.process(CONTINUED).status)]
+    assert inputs == set(before.inputs_of(CONTINUED)) != set()
+    assert outputs == set(before.outputs_of(CONTINUED)) != set()
+
+
+def test_without_deleted_pipeline_star_the_mark_says_how_it_ended(relion_project):
+    delete_jobs(relion_project, [JOB], recursive=False)
+    folder = relion_project / "Trash" / JOB
+    (folder / "deleted_pipeline.star").unlink()
+    (folder / "RELION_JOB_EXIT_ABORTED").touch()
+    undelete(relion_project, JOB)
+    assert read_pipeline(relion_project).process(JOB).status is Status.ABORTED
+
+
+def test_a_running_job_is_not_deleted(relion_project):
+    with edit_pipeline(relion_project, "test") as edit:
+        edit.pipeline = with_status(edit.pipeline, JOB, Status.RUNNING)
+    with pytest.raises(UserError, match="is Running; abort it first"):
+        delete_jobs(relion_project, [JOB], recursive=False)
+    assert (relion_project / JOB).is_dir()
+
+
+def test_a_job_that_a_live_process_holds_is_not_deleted(relion_project):
+    (relion_project / JOB / ".relion_jobs_run.owner").write_text(f"{Owner.this_process()}\n")
+    with pytest.raises(UserError, match="is being run by process"):
+        delete_jobs(relion_project, [JOB], recursive=False)
+
+
+def test_a_job_in_use_again_is_not_replaced_by_the_one_in_the_trash(relion_project):
+    delete_jobs(relion_project, [JOB], recursive=False)
+    (relion_project / JOB).mkdir()
+    with pytest.raises(UserError, match="cannot take its place"):
+        undelete(relion_project, JOB)
+    assert read_pipeline(relion_project).find(JOB) is None
+
+
+@pytest.mark.parametrize("name", ["job099", "DynaMight/job005", "/etc", "../x", "Trash"])
+def test_what_is_not_in_the_trash_does_not_come_back(relion_project, name):
+    delete_jobs(relion_project, [JOB], recursive=False)
+    with pytest.raises(UserError, match="the Trash holds DynaMight/job004/"):
+        undelete(relion_project, name)
+
+
+def test_of_two_records_the_newer_counts(relion_project):
+    delete_jobs(relion_project, [JOB], recursive=False)
+    stale = relion_project / "Trash" / "DynaMight" / "job077"
+    stale.mkdir()
+    text = (relion_project / "Trash" / JOB / "deleted_pipeline.star").read_text()
+    (stale / "deleted_pipeline.star").write_text(text.replace("Failed", "Aborted"))
+    os.utime(stale / "deleted_pipeline.star", (time.time() - 999, time.time() - 999))
+    undelete(relion_project, JOB)
+    assert read_pipeline(relion_project).process(JOB).status is Status.FAILED
+
+
+def test_emptying_the_trash_says_what_went(relion_project):
+    delete_jobs(relion_project, [JOB], recursive=False)
+    assert "among them the job DynaMight/job004/" in empty_trash(relion_project)
+    assert not (relion_project / "Trash").exists()
+
+
 @pytest.mark.parametrize(
     "written",
     [

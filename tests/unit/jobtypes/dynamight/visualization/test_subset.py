@@ -147,3 +147,17 @@ def test_relion_reconstructs_a_subset(job) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert Path("map.mrc").is_file()
+
+
+def test_a_subset_lists_the_uids_of_particles_that_came_from_cryosparc(job, session: Session) -> None:
+    count = sum(len(part.rows) for part in session.forward.halves.values())
+    content = np.zeros(count, dtype=[("uid", "<u8"), ("blob/path", "S40"), ("blob/idx", "<u4")])
+    content["uid"] = np.arange(2**63, 2**63 + count, dtype=np.uint64)[::-1]
+    content["blob/path"], content["blob/idx"] = b">stack.mrcs", np.arange(count)
+    with Path("particles.cs").open("wb") as file:
+        np.save(file, content)
+    assert main([JOB, "--motion", "1", "0.5", "max", "--uids", "particles.cs"]) == 0
+    written = [int(line) for line in FIRST.with_suffix(".uids.txt").read_text().splitlines()]
+    assert written == [2**63 + count - 1 - row for row in rows_of(FIRST)]
+    with pytest.raises(UserError, match="no column _ucsfUid"):
+        main([JOB, "--motion", "1", "0.5", "max", "--uids"])

@@ -9,7 +9,7 @@ from relion_jobs.contract.nodes import Node
 from relion_jobs.pipeline.deletion import dependents
 from relion_jobs.pipeline.foreign import ForeignColumn
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process
-from relion_jobs.pipeline.one_name import with_one_name
+from relion_jobs.pipeline.same_files import with_one_name
 
 MAKER, USER = "Refine3D/job001/", "DynaMight/job002/"
 NAME = f"{MAKER}run_data.star"
@@ -18,10 +18,14 @@ NAME = f"{MAKER}run_data.star"
 def two_jobs(written, *, made=NAME):
     pipeline = add_process(Pipeline(), Process(MAKER, None, "relion.refine3d", Status.SUCCEEDED))
     pipeline = add_outputs(pipeline, MAKER, [Node(made, "ParticleGroupMetadata.star.relion.refine3d")])
-    return add_process(pipeline, Process(USER, None, "dynamight", Status.SCHEDULED), [Node(written, "ParticleGroupMetadata.star.relion")])
+    return add_process(
+        pipeline, Process(USER, None, "dynamight", Status.SCHEDULED), [Node(written, "ParticleGroupMetadata.star.relion")]
+    )
 
 
-@pytest.mark.parametrize("written", [f"./{NAME}", "Refine3D//job001/run_data.star", "Refine3D/../Refine3D/job001/run_data.star", "link.star"])
+@pytest.mark.parametrize(
+    "written", [f"./{NAME}", "Refine3D//job001/run_data.star", "Refine3D/../Refine3D/job001/run_data.star", "link.star"]
+)
 def test_what_one_job_makes_and_another_reads_is_one_node(written):
     pipeline = with_one_name(two_jobs(written), {"link.star": NAME}.get)
     assert pipeline.nodes == (Node(NAME, "ParticleGroupMetadata.star.relion.refine3d"),)
