@@ -74,7 +74,7 @@ def split_image_names(
     stack_of = np.empty(len(names), dtype=np.int64)
     stacks: dict[str, int] = {}
     for row, name in enumerate(names):
-        number, separator, stack = (part.strip() for part in name.partition("@"))
+        number, separator, stack = name.strip().partition("@")
         is_number = number.isascii() and number.isdigit() and 0 < int(number) <= _LARGEST_NUMBER
         if not (separator and stack and is_number):
             raise BadStarFile(
