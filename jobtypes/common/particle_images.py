@@ -40,7 +40,7 @@ class ParticleImages:
     def __init__(self, table: ParticleTable, project: Path | str) -> None:
         self.table = table
         self.project = Path(project).resolve()
-        self._paths = tuple(self.project / name for name in table.stack_files)
+        self._paths = tuple(self.project / name for name in table.stack_places)
         self._stacks = OpenStacks(self._paths, table.stack_paths)
         self._correction = _odd_corrections(table)
 

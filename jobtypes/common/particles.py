@@ -44,8 +44,10 @@ class ParticleTable:
         0-based row of each particle in that file.
     stack_paths
         Image stacks as the file names them, relative to the project directory.
+    stack_places
+        Where they lie now, relative to the project directory.
     stack_files
-        Which file each of them is, `one_name.identities` of where they lie now: two names of one file are equal here.
+        Which file each of them is, as of `one_name.identities`: two names of one file are equal here.
     stack_of, slice_of : (n,) int64
         Which stack, and which 0-based image of it.
     angles_degrees : (n, 3) float64
@@ -75,6 +77,7 @@ class ParticleTable:
     path: Path
     rows: NDArray[np.int64]
     stack_paths: tuple[str, ...]
+    stack_places: tuple[str, ...]
     stack_files: tuple[str, ...]
     stack_of: NDArray[np.int64]
     slice_of: NDArray[np.int64]
@@ -198,8 +201,9 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
     n = len(particles)
     stack_paths, stack_of, slice_of = particle_checks.split_image_names(particles, values["rlnImageName"])
-    stack_files = tuple(identities(project, moved(path, stack_paths, path_prefix)))
-    places = [project / file for file in stack_files]
+    stack_places = moved(path, stack_paths, path_prefix)
+    stack_files = tuple(identities(project, stack_places))
+    places = [project / place for place in stack_places]
     groups = read_optics(optics, _boxes_of_stacks(optics, values["rlnOpticsGroup"], stack_of, places, stack_paths))
     copy_of = _copies(stack_files, stack_of, slice_of)
     half = _halves(particles, values, copy_of, seed)
@@ -212,6 +216,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
         path=path,
         rows=np.arange(n),
         stack_paths=stack_paths,
+        stack_places=stack_places,
         stack_files=stack_files,
         stack_of=stack_of,
         slice_of=slice_of,

@@ -179,7 +179,7 @@ def test_stacks_that_have_moved_are_read_where_they_are(write_star: Write, tmp_p
     (tmp_path / "Extract" / "job002").rename(tmp_path / "elsewhere")
     path = write_star()
     table = read_particles(path, project=tmp_path, path_prefix="Extract/job002=elsewhere")
-    assert table.stack_files == ("elsewhere/stack_a.mrcs", "elsewhere/stack_b.mrcs")
+    assert table.stack_places == table.stack_files == ("elsewhere/stack_a.mrcs", "elsewhere/stack_b.mrcs")
     assert table.stack_paths == ("Extract/job002/stack_a.mrcs", "Extract/job002/stack_b.mrcs")
     ParticleImages(table, tmp_path).verify()
     assert digest_of_particles(table) == digest_of_particles(read_particles(path, project=tmp_path))
