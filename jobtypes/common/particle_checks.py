@@ -74,14 +74,14 @@ def split_image_names(
     stack_of = np.empty(len(names), dtype=np.int64)
     stacks: dict[str, int] = {}
     for row, name in enumerate(names):
-        number, separator, stack = name.strip().partition("@")
-        is_number = number.isascii() and number.isdigit() and 0 < int(number) <= _LARGEST_NUMBER
-        if not (separator and stack and is_number):
+        number, _, stack = name.strip().partition("@")
+        image = int(number) if number.isascii() and number.isdigit() else 0
+        if not (stack and 0 < image <= _LARGEST_NUMBER):
             raise BadStarFile(
                 f"{particles.path}: column _rlnImageName of data_particles is {name!r} in {particles.where(row)}; "
                 f"expected NUMBER@STACK with a number from 1, such as 000001@Extract/job002/particles.mrcs."
             )
-        numbers[row] = int(number) - 1
+        numbers[row] = image - 1
         stack_of[row] = stacks.setdefault(stack, len(stacks))
     return tuple(stacks), stack_of, numbers
 

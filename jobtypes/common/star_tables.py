@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _BYTE_ORDER_MARK, _WIDE_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 # a value in single quotes, which RELION does not know but other STAR programs write; and what is whole in double ones
-_SINGLE_QUOTE = re.compile(rb"(?:^|\s)'")
+_SINGLE_QUOTES = (b" '", b"\t'", b"\n'")
 _QUOTED = re.compile(rb"""(?<!\S)(?:"[^"\n]*"|'([^"\n]*?)')(?=\s|$)""")
 # labels of other programs and tables that mean one of ours
 _MEANT = {"rlnImagePixelSize": ("rlnPixelSize", "rlnAngpix"), "rlnImageSize": ("rlnBoxSize",)}
@@ -208,7 +208,7 @@ def _as_relion_writes(path: Path, content: bytes) -> bytes:
         raise BadStarFile(f"{path} is text in UTF-16; expected UTF-8: iconv -f UTF-16 -t UTF-8 {path.name} > NEW.star.")
     content = content.removeprefix(_BYTE_ORDER_MARK)
     _refuse_control_characters(path, content)
-    if _SINGLE_QUOTE.search(content):
+    if any(quote in content for quote in _SINGLE_QUOTES):
         content = _QUOTED.sub(lambda found: found[0] if found[1] is None else b'"' + found[1] + b'"', content)
     return content
 
