@@ -8,6 +8,7 @@ small_tables     STAR files of our own; the only caller of starfile
 optics_groups    microscope, pixel size and aberrations of particles
 particles        STAR file -> ParticleTable
 particle_checks  what such a file must hold
+copies           copies of one image count once
 particle_matching  which particle of one STAR file is which of another
 image_stacks     image stacks on disk
 particle_images  ParticleTable -> images

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 import torch
 
 from jobtypes.common.fourier import fsc
@@ -53,6 +54,24 @@ def test_wrong_deformations_are_called_worse_first_of_all_results(make_project):
     project.run(job)
     assert len(job.warnings) == 1
     assert "worse than the rigid one" in job.warnings[0]
+
+
+def verdict_of(project) -> tuple[int, float, float]:
+    """Held-out particles, gain and its error, as the job says them."""
+    job = project.job()
+    project.run(job)
+    figures = starfile.read(job.directory / "backprojection/fsc.star")["general"]
+    return tuple(figures[f"rlnDynamight{name}"] for name in ("HeldOutParticles", "LikelihoodGain", "LikelihoodGainError"))
+
+
+def test_copies_of_an_image_are_one_witness(make_project):
+    once = verdict_of(make_project(200, name="once"))
+    copied = make_project(200, copies=4, name="copied")
+    particles, gain, error = verdict_of(copied)
+    assert particles == once[0] == 40
+    assert (copied.table.copy_of == np.repeat(np.arange(200), 4)).all()
+    assert gain == pytest.approx(once[1], rel=0.1)
+    assert error == pytest.approx(once[2], rel=0.1)  # of independent particles it would be half
 
 
 def test_without_motion_the_deformed_map_is_the_rigid_map_to_rounding(make_project):
