@@ -165,7 +165,7 @@ class TwoMotions:
 
 
 def _counted_once(coefficients: Tensor, image: Tensor) -> Tensor:
-    """Coefficients (P, K) about the mean over images, and so weighted that the copies of an image weigh as much as one particle."""
+    """Coefficients (P, K) about the mean over images, so weighted that the copies of an image weigh as much as one particle."""
     share = share_of_image(image)[:, None]
     return share.sqrt() * (coefficients - (share * coefficients).sum(0) / share.sum())
 

@@ -45,8 +45,8 @@ def states_of_particles(session: Session, path: Path, table: ParticleTable) -> t
         The half set.
     path
         Particle STAR file whose images are particles of the job; or a text file with one number per line, 1 for the first
-        particle of the job's STAR file. Of several copies of an image (symmetry expansion) a STAR file means that whose orientation
-        is nearest to the one it gives.
+        particle of the job's STAR file. Of several copies of an image (symmetry expansion) a STAR file means the one whose
+        orientation is nearest to what it gives.
     table
         The job's particles.
 
@@ -127,17 +127,16 @@ def _rows_of_star(path: Path, table: ParticleTable) -> NDArray[np.int64]:
 
 
 def _nearest_copies(listed: list[list[int]], source: StarTable, table: ParticleTable) -> NDArray[np.int64]:
-    """Of the copies of the image in each row of a STAR file, as rows of the job's table, the one that is oriented as the row says."""
+    """Of the copies that the job has of the image in each row of a STAR file, the one that is oriented as the row says."""
     rows = np.array([copies[0] for copies in listed], dtype=np.int64)
     several = [place for place, copies in enumerate(listed) if len(copies) > 1]
     if not several:
         return rows
     if missing := [name for name in EULER_ANGLE_COLUMNS if name not in source.columns]:
-        copies = listed[several[0]]
+        columns = ", ".join(f"_{name}" for name in EULER_ANGLE_COLUMNS)
         raise UserError(
-            f"{source.path}: the image in {source.where(several[0])} has {len(copies)} copies in {table.path}, and without "
-            f"_{missing[0]} nothing tells which is meant; give the columns {', '.join(f'_{name}' for name in EULER_ANGLE_COLUMNS)}, "
-            "or a text file with the numbers of the particles."
+            f"{source.path}: the image in {source.where(several[0])} has {len(listed[several[0]])} copies in {table.path}, and "
+            f"without _{missing[0]} nothing tells which is meant; give {columns}, or a text file with numbers of particles."
         )
     given = source.read(numbers=EULER_ANGLE_COLUMNS)
     wanted = euler_matrices(torch.from_numpy(np.stack([given[name] for name in EULER_ANGLE_COLUMNS], axis=1)))
