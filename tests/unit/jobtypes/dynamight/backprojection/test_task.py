@@ -13,6 +13,7 @@ import starfile
 import torch
 
 from jobtypes.common.fourier import fsc
+from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.backprojection import outputs, task
 from jobtypes.dynamight.backprojection.warp import Identity
 from jobtypes.dynamight.options import BackprojectionOptions
@@ -85,6 +86,13 @@ def agreement(maps: dict[str, np.ndarray], truth: np.ndarray, half: int) -> tupl
     """Correlation of a deformed half map with the truth, and the slope by it."""
     found = maps[f"map_half{half}"].ravel()
     return float(np.corrcoef(found, truth.ravel())[0, 1]), float(np.polyfit(truth.ravel(), found, 1)[0])
+
+
+def test_a_map_is_no_mask_of_the_fsc(make_project):
+    project = make_project(20)
+    write_volume(project.root / "mask.mrc", project.true_map(), project.table.pixel_size_angstroms)
+    with pytest.raises(UserError, match=r"Mask mask.mrc has values from .* rather a map of density; .* relion_mask_create"):
+        project.run(project.job(), fn_fsc_mask="mask.mrc")
 
 
 def test_images_of_something_else_leave_no_trace(make_project):
