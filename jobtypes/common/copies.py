@@ -22,10 +22,12 @@ def mean_of_copies(values: Tensor, image: Tensor) -> Tensor:
         For the m images, in the order of their numbers.
     """
     _, place, copies = torch.unique(image, return_inverse=True, return_counts=True)
-    return values.new_zeros(len(copies)).index_add(0, place, values) / copies
+    means: Tensor = values.new_zeros(len(copies)).index_add(0, place, values) / copies
+    return means
 
 
 def share_of_image(image: Tensor) -> Tensor:
     """What each particle counts where all copies of an image (n,) together count as one: (n,) float64."""
     _, place, copies = torch.unique(image, return_inverse=True, return_counts=True)
-    return 1 / copies[place].double()
+    shares: Tensor = 1 / copies[place].double()
+    return shares

@@ -70,6 +70,8 @@ class TrainingPlan:
         Diameter of the mask's flat part, and the width of its edge.
     held_out : (P,)
         True for particles that train nothing.
+    consensus : (N, N, N)
+        The map as it was given; no model is made of more than the seed.
     seed
         Low-passed consensus and threshold.
     size
@@ -102,6 +104,7 @@ class TrainingPlan:
     particle_diameter_angstroms: float
     soft_edge_angstroms: float
     held_out: np.ndarray
+    consensus: torch.Tensor
     seed: Seed
     size: ModelSize
     settings: TrainingSettings
@@ -207,6 +210,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         particle_diameter_angstroms=diameter,
         soft_edge_angstroms=options.soft_edge,
         held_out=out,
+        consensus=consensus.data,
         seed=seed,
         size=size,
         settings=_training_settings(options, seed, mask),
