@@ -33,8 +33,9 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.fourier import crop_spectrum_3d, irfft3, rfft3
 from jobtypes.dynamight.forward_deformations.evidence import SURE_ERRORS
-from jobtypes.dynamight.forward_deformations.plan import HELD_OUT_FRACTION, TrainingPlan
+from jobtypes.dynamight.forward_deformations.plan import HELD_OUT_FRACTION, PIXELS_PER_RESOLUTION, TrainingPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.control_points import SPACINGS_ANGSTROMS, thinned
 from jobtypes.dynamight.model.deformed import undeformed
@@ -168,10 +169,20 @@ def signal_of_part(training: HalfTraining, plan: TrainingPlan, n_terms: int) -> 
 
 
 def voxels_of(plan: TrainingPlan) -> tuple[Tensor, Tensor]:
-    """The molecule in the consensus map: places (n, 3) A from the box centre of the voxels within its surface, and values."""
-    inside = torch.nonzero(plan.seed.density > plan.seed.threshold)
-    positions = (inside.flip(1) - plan.table.box // 2) * plan.table.pixel_size_angstroms
-    return positions.float(), plan.consensus[tuple(inside.T)]
+    """The molecule in the consensus map: places (n, 3) A from the box centre of the voxels within its surface, and values.
+
+    Voxels are no finer than the band of the training asks for.
+    """
+    box = plan.table.box
+    finest = math.ceil(PIXELS_PER_RESOLUTION * float(plan.band.radius[-1]))
+    coarse = min(box, finest + finest % 2)
+    density, consensus = (
+        volume if coarse == box else irfft3(crop_spectrum_3d(rfft3(volume), coarse), coarse) * (coarse / box) ** 3
+        for volume in (plan.seed.density, plan.consensus)
+    )
+    inside = torch.nonzero(density > plan.seed.threshold)
+    positions = (inside.flip(1) - coarse // 2) * (plan.table.pixel_size_angstroms * box / coarse)
+    return positions.float(), consensus[tuple(inside.T)]
 
 
 def parts_of(positions: Tensor, amplitudes: Tensor) -> list[Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -111,6 +113,28 @@ def test_twice_the_noise_is_a_quarter_of_the_signal(project: Path, values) -> No
         plan, training, n_terms = begun(project, values)
         signals.append(signal_of_part(training, plan, n_terms).of_motion(3.0))
     assert signals[1] == pytest.approx(signals[0] / 4, rel=0.25)
+
+
+def ball(radius: float, band_radius: float) -> Any:
+    """What is asked of a plan: a smooth ball at (6, -4, 10) A in a box of 48 at 2 A, and how far the training looks."""
+    axis = (torch.arange(48) - 24) * 2.0
+    squared = (axis[:, None, None] - 10) ** 2 + (axis[:, None] + 4) ** 2 + (axis - 6) ** 2
+    density = torch.sigmoid((radius - squared.sqrt()) / 2)
+    return SimpleNamespace(
+        table=SimpleNamespace(box=48, pixel_size_angstroms=2.0),
+        band=SimpleNamespace(radius=torch.tensor([1.0, band_radius])),
+        seed=SimpleNamespace(density=density, threshold=0.5),
+        consensus=density,
+    )
+
+
+def test_voxels_are_no_finer_than_the_band_asks_for_and_where_the_molecule_is() -> None:
+    fine, coarse = (voxels_of(ball(20.0, band_radius)) for band_radius in (23.0, 10.5))
+    assert len(coarse[0]) == pytest.approx(len(fine[0]) / 8, rel=0.05)
+    for positions, values in (fine, coarse):
+        assert torch.allclose(positions.mean(0), torch.tensor([6.0, -4.0, 10.0]), atol=0.3)
+        assert float(values.mean()) == pytest.approx(float(fine[1].mean()), rel=0.02)
+        assert float((positions - positions.mean(0)).norm(dim=1).max()) == pytest.approx(20, abs=2)
 
 
 def test_parts_are_compact_and_hold_a_tenth_each() -> None:
