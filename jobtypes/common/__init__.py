@@ -10,6 +10,7 @@ moved_stacks     where image stacks lie now
 repeats          particles that stand in a STAR file twice
 particles        STAR file -> ParticleTable
 particle_checks  what such a file must hold
+copies           copies of one image count once
 particle_matching  which particle of one STAR file is which of another
 compressed       files that were packed: refused, with what unpacks them
 image_stacks     image stacks on disk

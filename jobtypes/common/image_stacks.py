@@ -37,12 +37,15 @@ class StackLayout:
         Type and byte order of a pixel.
     offset
         First byte of the first image.
+    pixel_size_angstroms
+        Along x; None where the header does not say.
     """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype
     offset: int
+    pixel_size_angstroms: float | None
 
     def map(self) -> NDArray[Any]:
         """Map the images into memory, read only."""
@@ -137,4 +140,7 @@ def _parse(path: Path, name: str, header: bytes) -> StackLayout:
     if mode not in _TYPE_OF_MODE:
         raise UserError(f"The {name} has MRC mode {mode}; expected 0, 1, 2, 6 or 12 (float16).")
     dtype = np.dtype(f"{order}{_TYPE_OF_MODE[mode]}")
-    return StackLayout(path, (slices, rows, columns), dtype, _HEADER_BYTES + extended)
+    intervals = int(np.frombuffer(header, dtype=f"{order}i4", count=1, offset=28)[0])
+    length = float(np.frombuffer(header, dtype=f"{order}f4", count=1, offset=40)[0])
+    pixel_size_angstroms = length / intervals if intervals > 0 and np.isfinite(length) and length > 0 else None
+    return StackLayout(path, (slices, rows, columns), dtype, _HEADER_BYTES + extended, pixel_size_angstroms)

@@ -15,7 +15,7 @@ from jobtypes.common.devices import choose_device
 from jobtypes.common.job_paths import is_same
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
-from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
@@ -145,9 +145,8 @@ def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Pa
 
 def _mask(name: str | None, forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
     if name is not None:
-        volume = read_volume(project / name)
-        check_map(volume, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
-        return volume.data.clamp(0, 1), f"The FSC is measured within {name}."
+        mask = read_mask(project / name, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
+        return mask, f"The FSC is measured within {name}."
     return None, "No mask is given (fn_fsc_mask): the FSC is measured within a soft mask around the molecule in all its states."
 
 

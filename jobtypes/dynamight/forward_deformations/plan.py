@@ -12,7 +12,7 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
-from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.common.volumes import check_map, read_mask, read_volume
 from jobtypes.dynamight.forward_deformations.memory_use import GIGABYTE, MemoryUse, count_memory
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, default_epochs, plan_epoch
 from jobtypes.dynamight.forward_deformations.seeding import ModelSize, Seed, make_seed
@@ -71,6 +71,8 @@ class TrainingPlan:
         Diameter of the mask's flat part, and the width of its edge.
     held_out : (P,)
         True for particles that train nothing.
+    consensus : (N, N, N)
+        The map as it was given; no model is made of more than the seed.
     seed
         Low-passed consensus and threshold.
     size
@@ -104,6 +106,7 @@ class TrainingPlan:
     particle_diameter_angstroms: float
     soft_edge_angstroms: float
     held_out: np.ndarray
+    consensus: torch.Tensor
     seed: Seed
     size: ModelSize
     settings: TrainingSettings
@@ -177,9 +180,10 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     _refuse_few_images(table)
     box, pixel_size_angstroms = table.box, table.pixel_size_angstroms
     consensus = read_volume(project / options.fn_map)
-    check_map(consensus, box=box, pixel_size_angstroms=pixel_size_angstroms, name=options.fn_map)
     images = ParticleImages(table, project)
-    images.verify()
+    images.verify(consensus.box)
+    in_headers = images.pixel_size_in_headers()
+    check_map(consensus, box, pixel_size_angstroms, f"The map {options.fn_map}", of_stacks_angstroms=in_headers)
     mask, diameter = image_mask(box, pixel_size_angstroms, options.particle_diameter, options.soft_edge)
     resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
     band = Band(box, pixel_size_angstroms, resolution)
@@ -188,7 +192,9 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
             f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
             f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
         )
-    moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size_angstroms)
+    moving = None
+    if options.fn_mask is not None:
+        moving = read_mask(project / options.fn_mask, box, pixel_size_angstroms, f"Mask {options.fn_mask}")
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int((~out[table.rows_of_half(half)]).sum()) for half in HALVES)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
@@ -210,6 +216,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         particle_diameter_angstroms=diameter,
         soft_edge_angstroms=options.soft_edge,
         held_out=out,
+        consensus=consensus.data,
         seed=seed,
         size=size,
         settings=_training_settings(options, seed, mask),
@@ -243,13 +250,3 @@ def _refuse_few_images(table: ParticleTable) -> None:
                 f"{table.path}: half {half} has {images} image(s); expected at least {FEWEST_IMAGES}, of which one is held out, "
                 "and thousands to learn a motion from."
             )
-
-
-def _read_mask(project: Path, name: str, box: int, pixel_size_angstroms: float) -> torch.Tensor:
-    """(N, N, N) mask with values from 0 to 1."""
-    volume = read_volume(project / name)
-    check_map(volume, box=box, pixel_size_angstroms=pixel_size_angstroms, name=name)
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if low < -1e-3 or high > 1 + 1e-3 or high <= 0:
-        raise UserError(f"Mask {name} has values from {low:.3g} to {high:.3g}; a mask must lie between 0 and 1 and not be empty.")
-    return volume.data.clamp(0, 1)
