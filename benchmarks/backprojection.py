@@ -54,7 +54,7 @@ def main() -> None:
     with TemporaryDirectory() as folder, torch.no_grad():
         project = Path(folder)
         pixel_size_angstroms = make_particles(project, particles=words.particles, box=words.box)
-        table = read_particles(project / STAR)
+        table = read_particles(project / STAR, project=project)
         views = particle_views(table, project)
         few, many = words.particles // 4, words.particles
         seconds = {count: sum_seconds(views, count, project, words.batch) for count in (few, many)}

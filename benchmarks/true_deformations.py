@@ -65,7 +65,7 @@ def main() -> None:
     """Reconstruct, compare, print."""
     words = parse()
     torch.set_num_threads(words.threads)
-    truth, table = read_truth(words.truth), read_particles(words.project / words.star)
+    truth, table = read_truth(words.truth), read_particles(words.project / words.star, project=words.project)
     field = TrueField.of(truth)
     binning = Binning(words.tolerance, words.most_bins, _AS_IN_A_JOB.seed)
     maps, mask = reconstruct(field, truth, table, words.project, binning, words.particles)

@@ -11,7 +11,6 @@ the exit mark that RELION waits for. Called by hand it does the same in a termin
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from relion_jobs.contract.options import Option, flags_of, take_flags
 from relion_jobs.ondisk import job_star
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
+from relion_jobs.ondisk.one_name import plain_name
 from relion_jobs.ondisk.project import touch_changed
 from relion_jobs.running.closed_output import ending_quietly
 from relion_jobs.running.companion import accompany, is_companion
@@ -34,6 +34,7 @@ from relion_jobs.running.registry import answers_to, load_function, project_regi
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import (
     Settings,
+    as_project_paths,
     check_inputs,
     completed,
     known_options,
@@ -185,8 +186,8 @@ def _named_directory(words: Sequence[str]) -> str:
 def _place(text: str) -> tuple[Path, str]:
     """Split a job directory into project and name; RELION starts us in the project."""
     project = Path.cwd()
-    path = Path(os.path.normpath(project / text))
-    return (project, str(path.relative_to(project))) if path.is_relative_to(project) else (path.parent, path.name)
+    name = Path(plain_name(project, text))
+    return (name.parent, name.name) if name.is_absolute() else (project, str(name))
 
 
 def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: JobDirectory) -> Settings:
@@ -217,6 +218,7 @@ def settings_of(job_type: JobType, task: Task, words: Sequence[str], directory: 
         by_hand = with_installed_program(job_type, with_changes(job_type, texts, call.given | switched))
         job_star.write(JobRequest(job_type.type_label, not is_first, False, by_hand), path)
     merged = with_flags(job_type, texts, call.given, task=task.name)
+    merged = as_project_paths(job_type, merged, project=directory.project, cwd=directory.project)
     settings = read_settings(job_type, merged, is_continue=not is_first, task=task)
     check_inputs(job_type, settings, directory.project)
     following = job_type.following_tasks(task, settings.values)

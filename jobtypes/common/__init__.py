@@ -6,10 +6,15 @@ conventions      which axes, signs and units all of them use, said once
 star_tables      the tables of a STAR file as text, for a million particles
 small_tables     STAR files of our own; the only caller of starfile
 optics_groups    microscope, pixel size and aberrations of particles
+moved_stacks     where image stacks lie now
+repeats          particles that stand in a STAR file twice
 particles        STAR file -> ParticleTable
 particle_checks  what such a file must hold
+copies           copies of one image count once
 particle_matching  which particle of one STAR file is which of another
+compressed       files that were packed: refused, with what unpacks them
 image_stacks     image stacks on disk
+cryosparc_uids   particles that came from cryoSPARC, and their uids there
 particle_images  ParticleTable -> images
 ctf              the contrast transfer function; aberrations: its higher ones
 rotations        Euler angles, matrices, small rotations
@@ -21,7 +26,7 @@ checkpoints      tensors, numbers and texts in one file
 whole_files      files that appear whole or not at all
 digests          names for what files hold
 earlier_results  what another run sets aside
-job_paths        a job that a person names to a tool
+job_paths        a job that a person names to a tool; whether two names mean one file
 devices          what a task computes on
 memory           what is left of it
 team             processes that share a task

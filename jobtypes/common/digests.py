@@ -22,6 +22,7 @@ def digest_of_particles(table: ParticleTable) -> str:
     optics = table.optics
     return digest(
         *table.stack_paths,
+        *([table.is_repeat] if table.is_repeat.any() else []),
         *(table.rows, table.stack_of, table.slice_of, table.half, table.angles_degrees, table.origins_angstroms),
         *(table.ctf_columns[name] for name in sorted(table.ctf_columns)),
         *(table.optics_group, optics.voltage_kilovolts, optics.spherical_aberration_millimetres, optics.amplitude_contrast),

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobtypes.common.compressed import packed_beside, refuse_packed
+from jobtypes.common.moved_stacks import OPTION
 from relion_jobs.contract.errors import UserError
 
 _HEADER_BYTES = 1024
@@ -35,19 +37,22 @@ class StackLayout:
         Type and byte order of a pixel.
     offset
         First byte of the first image.
+    pixel_size_angstroms
+        Along x; None where the header does not say.
     """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype
     offset: int
+    pixel_size_angstroms: float | None
 
     def map(self) -> NDArray[Any]:
         """Map the images into memory, read only."""
         return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
 
 
-def read_layout(path: Path, name: str) -> StackLayout:
+def read_layout(path: Path, name: str, *, remedy: str = "restore it, or correct its name") -> StackLayout:
     """Read the header of a stack or map, 1024 bytes, whatever its length.
 
     Parameters
@@ -56,19 +61,22 @@ def read_layout(path: Path, name: str) -> StackLayout:
         The file.
     name
         What it is, for messages: "image stack Extract/job002/a.mrcs".
+    remedy
+        What to do where it is missing.
 
     Raises
     ------
     UserError
-        The file is missing, of an unknown kind or shorter than its header says.
+        The file is missing, packed, of an unknown kind or shorter than its header says.
     """
     try:
         with open(path, "rb") as file:
             header, length = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise UserError(f"The {name} does not exist (looked for {path}); restore it, or correct its name.") from None
+        raise UserError(f"The {name} does not exist (looked for {path}); {packed_beside(path) or remedy}.") from None
     except OSError as error:
         raise UserError(f"The {name} cannot be read: {error.strerror} ({path}).") from error
+    refuse_packed(path, name, header)
     if len(header) < _HEADER_BYTES:
         raise UserError(f"The {name} is truncated: {length} bytes, less than its header of {_HEADER_BYTES}; write it again.")
     layout = _parse(path, name, header)
@@ -80,6 +88,12 @@ def read_layout(path: Path, name: str) -> StackLayout:
             f"{expected}; write it again."
         )
     return layout
+
+
+def read_stack_layout(path: Path, name: str) -> StackLayout:
+    """Read the header of an image stack as `read_layout` does; `name` is what the STAR file calls it."""
+    remedy = f"restore it, correct its name, or say where the stacks lie now (option {OPTION}, OLD=NEW)"
+    return read_layout(path, f"image stack {name}", remedy=remedy)
 
 
 class OpenStacks:
@@ -107,7 +121,7 @@ class OpenStacks:
         with self._lock:
             images = self._maps.get(stack)
             if images is None:
-                images = read_layout(self._paths[stack], f"image stack {self._names[stack]}").map()
+                images = read_stack_layout(self._paths[stack], self._names[stack]).map()
                 self._maps[stack] = images
                 if len(self._maps) > self._limit:
                     self._maps.popitem(last=False)
@@ -126,4 +140,7 @@ def _parse(path: Path, name: str, header: bytes) -> StackLayout:
     if mode not in _TYPE_OF_MODE:
         raise UserError(f"The {name} has MRC mode {mode}; expected 0, 1, 2, 6 or 12 (float16).")
     dtype = np.dtype(f"{order}{_TYPE_OF_MODE[mode]}")
-    return StackLayout(path, (slices, rows, columns), dtype, _HEADER_BYTES + extended)
+    intervals = int(np.frombuffer(header, dtype=f"{order}i4", count=1, offset=28)[0])
+    length = float(np.frombuffer(header, dtype=f"{order}f4", count=1, offset=40)[0])
+    pixel_size_angstroms = length / intervals if intervals > 0 and np.isfinite(length) and length > 0 else None
+    return StackLayout(path, (slices, rows, columns), dtype, _HEADER_BYTES + extended, pixel_size_angstroms)

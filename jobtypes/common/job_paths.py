@@ -1,4 +1,4 @@
-"""A job that a person names on a command line: for tools, which run in any working directory."""
+"""What a name means: a job that a person names to a tool, which runs in any working directory, and two names of one file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relion_jobs.ondisk.later_outputs import job_at_rest
+from relion_jobs.ondisk.one_name import is_same
 from relion_jobs.ondisk.project import locate, resolve_job
 
-__all__ = ["find_job", "job_at_rest", "working_directory"]
+__all__ = ["find_job", "is_same", "job_at_rest", "working_directory"]
 
 
 def find_job(text: str, cwd: Path | None = None) -> tuple[Path, Path]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from jobtypes.common.star_tables import StarTable, is_usable
 from relion_jobs.contract.errors import BadStarFile, UserError
 
+IMAGE_SIZE = "rlnImageSize"
 _REQUIRED = (
     "rlnOpticsGroup",
-    "rlnImageSize",
+    IMAGE_SIZE,
     "rlnImagePixelSize",
     "rlnVoltage",
     "rlnSphericalAberration",
@@ -88,28 +89,36 @@ class OpticsGroups:
         return box, pixel_size_angstroms
 
 
-def read_optics(table: StarTable) -> OpticsGroups:
+def read_optics(table: StarTable, boxes: NDArray[np.int64] | None = None) -> OpticsGroups:
     """Read the optics table, refusing missing columns, impossible sizes and what is not supported.
+
+    Parameters
+    ----------
+    table
+        data_optics.
+    boxes : (g,)
+        Image size of each group where the table does not say it (`IMAGE_SIZE`).
 
     Raises
     ------
     BadStarFile, UserError
         In one sentence with column and row.
     """
-    for column in _REQUIRED:
+    required = _REQUIRED if boxes is None else tuple(name for name in _REQUIRED if name != IMAGE_SIZE)
+    for column in required:
         if column not in table.columns:
-            raise BadStarFile(
-                f"{table.path}: data_optics has no column _{column}; expected a particle STAR file of RELION 3.1 or later."
-            )
+            raise table.lacks(column, "expected a particle STAR file of RELION 3.1 or later")
     tilt = ("rlnBeamTiltX", "rlnBeamTiltY")
     optional = ("rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality", *tilt, *_MAGNIFICATION)
-    numbers = table.read(numbers=(*_REQUIRED, *(name for name in optional if name in table.columns)))
+    numbers = table.read(numbers=(*required, *(name for name in optional if name in table.columns)))
+    if boxes is not None:
+        numbers[IMAGE_SIZE] = boxes.astype(np.float64)
     zeros = np.zeros(len(table))
     _refuse_impossible(table, numbers)
     return OpticsGroups(
         numbers=numbers["rlnOpticsGroup"].astype(np.int64),
         names=_names(table),
-        boxes=numbers["rlnImageSize"].astype(np.int64),
+        boxes=numbers[IMAGE_SIZE].astype(np.int64),
         pixel_sizes_angstroms=numbers["rlnImagePixelSize"],
         voltage_kilovolts=numbers["rlnVoltage"],
         spherical_aberration_millimetres=numbers["rlnSphericalAberration"],
@@ -130,7 +139,7 @@ def _refuse_impossible(table: StarTable, numbers: dict[str, NDArray[np.float64]]
     if len(table) == 0:
         raise BadStarFile(f"{table.path}: data_optics has no rows; expected one per optics group.")
     limits = {
-        "rlnImageSize": (2, 1e5, "a box in pixels"),
+        IMAGE_SIZE: (2, 1e5, "a box in pixels"),
         "rlnImagePixelSize": (1e-3, 1e3, "a pixel size in A"),
         "rlnVoltage": (1, 1e4, "kV"),
         "rlnAmplitudeContrast": (0, 1, "a fraction from 0 to 1"),

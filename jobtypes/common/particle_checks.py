@@ -19,6 +19,7 @@ _REQUIRED = {
     **dict.fromkeys(EULER_ANGLE_COLUMNS, _REFINED),
     **dict.fromkeys(("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"), "run CtfFind and extract the particles with its CTF"),
 }
+_LARGEST_NUMBER = 1 << 31  # of an image in its stack: the header of a stack can count no further
 LARGEST_DEFOCUS_ANGSTROMS = 1e6  # 0.1 mm
 _HELICAL = ("rlnHelicalTubeID", "rlnHelicalTrackLength", "rlnHelicalTrackLengthAngst", "rlnAnglePsiFlipRatio")
 
@@ -56,7 +57,7 @@ def require_columns(particles: StarTable) -> None:
     """Refuse a table without a column that is needed."""
     for column, remedy in _REQUIRED.items():
         if column not in particles.columns:
-            raise BadStarFile(f"{particles.path}: data_particles has no column _{column}; {remedy}.")
+            raise particles.lacks(column, remedy)
     pixels = next((name for name in ("rlnOriginX", "rlnOriginY") if name in particles.columns), None)
     if pixels is not None and not any(name in particles.columns for name in ORIGIN_COLUMNS):
         raise UserError(
@@ -73,18 +74,21 @@ def split_image_names(
     stack_of = np.empty(len(names), dtype=np.int64)
     stacks: dict[str, int] = {}
     for row, name in enumerate(names):
-        number, separator, stack = name.partition("@")
-        if not (separator and stack and number.isascii() and number.isdigit() and int(number) > 0):
+        number, _, stack = name.strip().partition("@")
+        image = int(number) if number.isascii() and number.isdigit() else 0
+        if not (stack and 0 < image <= _LARGEST_NUMBER):
             raise BadStarFile(
                 f"{particles.path}: column _rlnImageName of data_particles is {name!r} in {particles.where(row)}; "
                 f"expected NUMBER@STACK with a number from 1, such as 000001@Extract/job002/particles.mrcs."
             )
-        numbers[row] = int(number) - 1
+        numbers[row] = image - 1
         stack_of[row] = stacks.setdefault(stack, len(stacks))
     return tuple(stacks), stack_of, numbers
 
 
-def checked_halves(particles: StarTable, values: NDArray[np.float64], copy_of: NDArray[np.int64]) -> NDArray[np.int64]:
+def checked_halves(
+    particles: StarTable, values: NDArray[np.float64], copy_of: NDArray[np.int64], names: NDArray[np.object_]
+) -> NDArray[np.int64]:
     """Return rlnRandomSubset as int64, refusing other values than 1 and 2 and images with copies in both halves."""
     bad = np.flatnonzero(~np.isin(values, HALVES))
     if len(bad):
@@ -99,11 +103,11 @@ def checked_halves(particles: StarTable, values: NDArray[np.float64], copy_of: N
     split = np.flatnonzero(half != lowest[copy_of])
     if len(split):
         twin = int(np.flatnonzero((copy_of == copy_of[split[0]]) & (half != half[split[0]]))[0])
+        also = "" if names[twin] == names[split[0]] else f"; {names[twin]} and {names[split[0]]} are one"
         raise UserError(
             f"{particles.path}: the same image is in half 1 and in half 2 (_rlnRandomSubset of data_particles, "
-            f"{particles.where(twin)} and "
-            f"{particles.where(int(split[0]))}), so the halves are not independent; give all copies of an image the same half, "
-            f"or remove the column and they are drawn anew."
+            f"{particles.where(twin)} and {particles.where(int(split[0]))}{also}), so the halves are not independent; give all "
+            f"copies of an image the same half, or remove the column and they are drawn anew."
         )
     return half
 

@@ -13,9 +13,11 @@ from torch import Tensor
 from jobtypes.common.aberrations import beam_tilt_phases, odd_zernike_phases
 from jobtypes.common.ctf import wavelength_angstroms
 from jobtypes.common.fourier import frequencies_2d, irfft2, rfft2
-from jobtypes.common.image_stacks import OpenStacks, read_layout
+from jobtypes.common.image_stacks import OpenStacks, read_stack_layout
 from jobtypes.common.particles import ParticleTable
 from relion_jobs.contract.errors import UserError
+
+_WITNESSES = 8  # stacks whose headers are asked for the pixel size
 
 
 class ParticleImages:
@@ -40,7 +42,7 @@ class ParticleImages:
     def __init__(self, table: ParticleTable, project: Path | str) -> None:
         self.table = table
         self.project = Path(project).resolve()
-        self._paths = tuple(self.project / name for name in table.stack_paths)
+        self._paths = tuple(self.project / name for name in table.stack_places)
         self._stacks = OpenStacks(self._paths, table.stack_paths)
         self._correction = _odd_corrections(table)
 
@@ -48,8 +50,13 @@ class ParticleImages:
         """Return P."""
         return len(self.table)
 
-    def verify(self) -> None:
+    def verify(self, map_box: int | None = None) -> None:
         """Look at every stack that is used, without reading images.
+
+        Parameters
+        ----------
+        map_box
+            Box of the map that goes with the particles, which tells what is wrong where stacks and STAR file differ.
 
         Raises
         ------
@@ -61,19 +68,34 @@ class ParticleImages:
         box = self.table.box
         for stack in np.flatnonzero(last >= 0):
             name = self.table.stack_paths[stack]
-            slices, rows, columns = read_layout(self._paths[stack], f"image stack {name}").shape
+            slices, rows, columns = read_stack_layout(self._paths[stack], name).shape
             if (rows, columns) != (box, box):
-                raise UserError(
-                    f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
-                    f"(rlnImageSize of "
-                    f"data_optics); extract the particles again or correct the STAR file."
-                )
+                found = f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
+                raise UserError(f"{found}(rlnImageSize of data_optics); {self._remedy_for_box((rows, columns), map_box)}.")
             if last[stack] >= slices:
                 row = int(np.flatnonzero((self.table.stack_of == stack) & (self.table.slice_of == last[stack]))[0])
                 raise UserError(
                     f"{self._where(row)} is image {last[stack] + 1} of {name}, which has {slices}; "
                     f"expected a number up to {slices} (_rlnImageName of data_particles)."
                 )
+
+    def _remedy_for_box(self, found: tuple[int, int], map_box: int | None) -> str:
+        """What to do where a stack has images of `found` rows and columns, and the STAR file says something else."""
+        box = self.table.box
+        if map_box is None or found != (map_box, map_box):
+            of_map = ", as the map has" if map_box == box else ""
+            return f"extract the particles with {box} pixels{of_map}, or give the STAR file that belongs to these stacks"
+        pixel_size_angstroms = self.table.pixel_size_angstroms * box / map_box
+        return (
+            f"the map has {map_box} too, so the STAR file is older than the binning: give the one that belongs to these stacks, "
+            f"or set _rlnImageSize to {map_box} and _rlnImagePixelSize to {pixel_size_angstroms:.6g} in data_optics"
+        )
+
+    def pixel_size_in_headers(self) -> float | None:
+        """Pixel size (A) that the headers of the first stacks in use agree on; None where they do not, or say nothing."""
+        few = np.unique(self.table.stack_of)[:_WITNESSES]
+        sizes = {read_layout(self._paths[k], f"image stack {self.table.stack_paths[k]}").pixel_size_angstroms for k in few}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def read(self, rows: ArrayLike) -> Tensor:
         """Read images.

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.repeats import SAME_VIEW_DEGREES
 from jobtypes.common.rotations import euler_matrices
 from relion_jobs.contract.errors import UserError
 
 _MICROGRAPH, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
-LARGEST_MEDIAN_TURN_DEGREES = 5.0  # another refinement of the same particles moves them by less
+LARGEST_MEDIAN_TURN_DEGREES = SAME_VIEW_DEGREES
 _COORDINATE_STEP = 1e-2  # pixels of the micrograph: RELION writes six decimals
 
 
@@ -90,7 +91,7 @@ def _names(earlier: ParticleTable, now: ParticleTable) -> Iterator[tuple[str, bo
 
 
 def _image_names(table: ParticleTable, *, tail: bool = False) -> list[str]:
-    stacks = [PurePosixPath(path).name if tail else path for path in table.stack_paths]
+    stacks = [PurePosixPath(path).name for path in table.stack_paths] if tail else table.stack_files
     return [f"{image + 1}@{stacks[stack]}" for stack, image in zip(table.stack_of, table.slice_of, strict=True)]
 
 

@@ -6,9 +6,10 @@ RELION wrote them, with new columns. What the columns mean is checked in `partic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -17,11 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from jobtypes.common import particle_checks
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, HALVES, ORIGIN_COLUMNS
 from jobtypes.common.ctf import CtfParameters
-from jobtypes.common.optics_groups import OpticsGroups, read_optics
+from jobtypes.common.image_stacks import read_stack_layout
+from jobtypes.common.moved_stacks import moved
+from jobtypes.common.optics_groups import IMAGE_SIZE, OpticsGroups, read_optics
+from jobtypes.common.repeats import find_repeats
 from jobtypes.common.star_tables import StarTable, read_tables, split_row
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
+from relion_jobs.ondisk.one_name import identities
 
+HALF = "rlnRandomSubset"
 _CTF_DEFAULTS = {"rlnPhaseShift": 0.0, "rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}
 _CTF_COLUMNS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", *_CTF_DEFAULTS)
 
@@ -37,7 +43,11 @@ class ParticleTable:
     rows : (n,) int64
         0-based row of each particle in that file.
     stack_paths
-        Image stacks, relative to the project directory.
+        Image stacks as the file names them, relative to the project directory.
+    stack_places
+        Where they lie now, relative to the project directory.
+    stack_files
+        Which file each of them is, as of `one_name.identities`: two names of one file are equal here.
     stack_of, slice_of : (n,) int64
         Which stack, and which 0-based image of it.
     angles_degrees : (n, 3) float64
@@ -55,7 +65,9 @@ class ParticleTable:
     half_is_given
         False where the file has no rlnRandomSubset and the halves were drawn.
     copy_of : (n,) int64
-        The same number for all copies of one image (symmetry expansion).
+        The same number for all copies of one image (symmetry expansion), however its stack is named.
+    is_repeat : (n,) bool
+        True for a particle that stands further up already, with the same image in the same pose; it counts for nothing.
     box, pixel_size_angstroms
         Of every image.
     source
@@ -65,6 +77,8 @@ class ParticleTable:
     path: Path
     rows: NDArray[np.int64]
     stack_paths: tuple[str, ...]
+    stack_places: tuple[str, ...]
+    stack_files: tuple[str, ...]
     stack_of: NDArray[np.int64]
     slice_of: NDArray[np.int64]
     angles_degrees: NDArray[np.float64]
@@ -75,6 +89,7 @@ class ParticleTable:
     half: NDArray[np.int64]
     half_is_given: bool
     copy_of: NDArray[np.int64]
+    is_repeat: NDArray[np.bool_]
     box: int
     pixel_size_angstroms: float
     source: dict[str, StarTable]
@@ -101,7 +116,31 @@ class ParticleTable:
             optics_group=self.optics_group[rows],
             half=self.half[rows],
             copy_of=self.copy_of[rows],
+            is_repeat=self.is_repeat[rows],
         )
+
+    def rows_of_half(self, half: int) -> NDArray[np.int64]:
+        """Return the (n_h,) rows of this table that count for half `half`."""
+        return np.flatnonzero((self.half == half) & ~self.is_repeat)
+
+    def sentences_of_copies(self) -> list[str]:
+        """Say which images stand in several rows, and what comes of it."""
+        copies = len(self) - int(self.is_repeat.sum()) - len(np.unique(self.copy_of))
+        sentences = []
+        if self.is_repeat.any():
+            again = int(np.flatnonzero(self.is_repeat)[0])
+            first = int(np.flatnonzero(self.copy_of == self.copy_of[again])[0])
+            where = [self.source["particles"].where(int(self.rows[row])) for row in (first, again)]
+            sentences.append(
+                f"{self.path} holds {int(self.is_repeat.sum())} particle(s) a second time, with the same image in the same pose "
+                f"(as {where[0]} and {where[1]}); each counts once."
+            )
+        if copies:
+            sentences.append(
+                f"{copies} particle(s) are further views of images that other rows show (symmetry expansion); all views of an "
+                "image are in one half set, and on one side of training and held out."
+            )
+        return sentences
 
     def ctf_parameters(
         self,
@@ -134,7 +173,7 @@ class ParticleTable:
         )
 
 
-def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
+def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "", path_prefix: str = "") -> ParticleTable:
     """Read the particles of a RELION 3.1 to 5 STAR file.
 
     Parameters
@@ -143,45 +182,53 @@ def read_particles(path: Path | str, *, seed: int = 0) -> ParticleTable:
         The STAR file, usually run_data.star of a Refine3D job.
     seed
         For the halves, where the file has no rlnRandomSubset.
+    project
+        Directory that stack paths are relative to; empty: the working directory.
+    path_prefix
+        ``OLD=NEW`` where stacks have moved; see `moved_stacks.moved`.
 
     Raises
     ------
     UserError
         The file cannot be used; the sentence says which column and row, what was found, and the remedy.
     """
+    path, project = Path(path), Path(project).absolute()
     tables = read_tables(path)
-    particles, optics = particle_checks.find_tables(Path(path), tables)
+    particles, optics = particle_checks.find_tables(path, tables)
     particle_checks.refuse_foreign_data(tables)
     particle_checks.require_columns(particles)
-    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, "rlnRandomSubset")
+    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, HALF)
     values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
     n = len(particles)
-    groups = read_optics(optics)
     stack_paths, stack_of, slice_of = particle_checks.split_image_names(particles, values["rlnImageName"])
-    copy_of = np.unique(stack_of << 32 | slice_of, return_inverse=True)[1].reshape(n)
-    half_is_given = "rlnRandomSubset" in values
-    if half_is_given:
-        half = particle_checks.checked_halves(particles, values["rlnRandomSubset"], copy_of)
-    else:
-        half = _draw_halves(copy_of, seed)
-    particle_checks.refuse_empty_half(Path(path), half)
+    stack_places = moved(path, stack_paths, path_prefix)
+    stack_files = tuple(identities(project, stack_places))
+    places = [project / place for place in stack_places]
+    groups = read_optics(optics, _boxes_of_stacks(optics, values["rlnOpticsGroup"], stack_of, places, stack_paths))
+    copy_of = _copies(stack_files, stack_of, slice_of)
+    half = _halves(particles, values, copy_of, seed)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
-    box, pixel_size_angstroms = groups.common_size(Path(path), np.unique(optics_group))
+    box, pixel_size_angstroms = groups.common_size(path, np.unique(optics_group))
     particle_checks.refuse_out_of_range(particles, values, box * pixel_size_angstroms)
+    angles_degrees = np.stack([values[name] for name in EULER_ANGLE_COLUMNS], axis=1)
+    origins_angstroms = np.stack([values.get(name, np.zeros(n)) for name in ORIGIN_COLUMNS], axis=1)
     return ParticleTable(
-        path=Path(path),
+        path=path,
         rows=np.arange(n),
         stack_paths=stack_paths,
+        stack_places=stack_places,
+        stack_files=stack_files,
         stack_of=stack_of,
         slice_of=slice_of,
-        angles_degrees=np.stack([values[name] for name in EULER_ANGLE_COLUMNS], axis=1),
-        origins_angstroms=np.stack([values.get(name, np.zeros(n)) for name in ORIGIN_COLUMNS], axis=1),
+        angles_degrees=angles_degrees,
+        origins_angstroms=origins_angstroms,
         ctf_columns={name: values[name] if name in values else np.full(n, _CTF_DEFAULTS[name]) for name in _CTF_COLUMNS},
         optics_group=optics_group,
         optics=groups,
         half=half,
-        half_is_given=half_is_given,
+        half_is_given=HALF in values,
         copy_of=copy_of,
+        is_repeat=find_repeats(copy_of, angles_degrees, origins_angstroms, box_angstroms=box * pixel_size_angstroms),
         box=box,
         pixel_size_angstroms=pixel_size_angstroms,
         source=tables,
@@ -208,10 +255,11 @@ def held_out(table: ParticleTable, fraction: float, seed: int) -> NDArray[np.boo
         raise UserError(f"The fraction of held-out particles is {fraction}; expected a number from 0 to below 1.")
     out = np.zeros(len(table), dtype=bool)
     for half in HALVES:
-        images = np.unique(table.copy_of[table.half == half])
+        rows = table.rows_of_half(half)
+        images = np.unique(table.copy_of[rows])
         count = 0 if fraction == 0 else min(max(round(fraction * len(images)), 1), len(images) - 1)
         chosen = np.random.default_rng((seed, half)).permutation(images)[: max(count, 0)]
-        out |= np.isin(table.copy_of, chosen) & (table.half == half)
+        out[rows[np.isin(table.copy_of[rows], chosen)]] = True
     return out
 
 
@@ -230,8 +278,8 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
 
     Notes
     -----
-    The optics table and any other table of the file are written as they were read. Where the halves were drawn
-    (`half_is_given` False) they are written as rlnRandomSubset.
+    The optics table and any other table of the file are written as they were read, with the image size where it was missing.
+    Where the halves were drawn (`half_is_given` False) they are written as rlnRandomSubset.
 
     Raises
     ------
@@ -241,14 +289,50 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
     chosen = table if rows is None else table.select(rows)
     columns = dict(new_columns)
     if not table.half_is_given:
-        columns.setdefault("rlnRandomSubset", chosen.half)
+        columns.setdefault(HALF, chosen.half)
     texts = {name: _texts(name, values, len(chosen)) for name, values in columns.items()}
     with written_whole(path) as temporary, open(temporary, "wb") as file:
         for name, source in table.source.items():
             if name == "particles":
                 _write_loop(file, source, chosen.rows, texts)
             else:
-                _write_loop(file, source, np.arange(len(source)), {})
+                is_incomplete = name == "optics" and IMAGE_SIZE not in source.columns
+                added = {IMAGE_SIZE: _texts(IMAGE_SIZE, table.optics.boxes, len(source))} if is_incomplete else {}
+                _write_loop(file, source, np.arange(len(source)), added)
+
+
+def _boxes_of_stacks(
+    optics: StarTable,
+    group: NDArray[np.float64],
+    stack_of: NDArray[np.int64],
+    places: Sequence[Path],
+    names: Sequence[str],
+) -> NDArray[np.int64] | None:
+    """Read the box of each optics group (g,) from the first stack of its particles (n,); None where the table says it."""
+    if IMAGE_SIZE in optics.columns:
+        return None
+    first = [np.flatnonzero(group == number) for number in optics.read(numbers=("rlnOpticsGroup",))["rlnOpticsGroup"]]
+    # a group without particles has no images: any box will do
+    stacks = [int(stack_of[rows[0] if len(rows) else 0]) for rows in first]
+    return np.array([read_stack_layout(places[stack], names[stack]).shape[-1] for stack in stacks], dtype=np.int64)
+
+
+def _copies(stack_files: tuple[str, ...], stack_of: NDArray[np.int64], slice_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the images (n,), the same for every name of one."""
+    number: dict[str, int] = {}
+    file_of = np.array([number.setdefault(file, len(number)) for file in stack_files], dtype=np.int64)
+    number_of: NDArray[np.int64] = np.unique(file_of[stack_of] << 32 | slice_of, return_inverse=True)[1].reshape(len(stack_of))
+    return number_of
+
+
+def _halves(particles: StarTable, values: dict[str, NDArray[Any]], copy_of: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return the half set of each particle (n,): as the file says it, else drawn."""
+    if HALF in values:
+        half = particle_checks.checked_halves(particles, values[HALF], copy_of, values["rlnImageName"])
+    else:
+        half = _draw_halves(copy_of, seed)
+    particle_checks.refuse_empty_half(particles.path, half)
+    return half
 
 
 def _draw_halves(copy_of: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

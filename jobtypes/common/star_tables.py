@@ -9,6 +9,7 @@ Control files (job.star, pipelines) have a reader of their own in relion_jobs.on
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,11 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobtypes.common.compressed import packed_beside, refuse_packed
 from relion_jobs.contract.errors import BadStarFile, UserError
 
 if TYPE_CHECKING:
     import pandas
 
+_BYTE_ORDER_MARK, _WIDE_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+# a value in single quotes, which RELION does not know but other STAR programs write; and what is whole in double ones
+_SINGLE_QUOTES = (b" '", b"\t'", b"\n'")
+_QUOTED = re.compile(rb"""(?<!\S)(?:"[^"\n]*"|'([^"\n]*?)')(?=\s|$)""")
+# labels of other programs and tables that mean one of ours
+_MEANT = {"rlnImagePixelSize": ("rlnPixelSize", "rlnAngpix"), "rlnImageSize": ("rlnBoxSize",)}
 _TOKEN = re.compile(rb'"[^"\n]*"(?=\s|$)|\S+')
 LARGEST_NUMBER = float(np.finfo(np.float32).max)  # what is computed with is of single precision
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -68,6 +76,14 @@ class StarTable:
         """Say which row this is, 0-based `row`: "row 3 (line 41)"."""
         return f"row {row + 1} (line {self.first_line + row})"
 
+    def lacks(self, column: str, remedy: str) -> BadStarFile:
+        """Return the error of a column that is missing, which names the one that may be meant."""
+        meant = (column.lower().removeprefix("rln"), *(name.lower().removeprefix("rln") for name in _MEANT.get(column, ())))
+        found = next((name for name in self.columns if re.split(r"\W", name.lower().removeprefix("rln"))[0] in meant), None)
+        if found is not None:
+            remedy = f"it has _{found}, whose right label is _{column}: rename it"
+        return BadStarFile(f"{self.path}: data_{self.name} has no column _{column}; {remedy}.")
+
     def row(self, index: int) -> bytes:
         """Return the bytes of one row, without the end of line."""
         return self.content[self.starts[index] : self.ends[index]].rstrip()
@@ -82,7 +98,7 @@ class StarTable:
         """
         for column in (*numbers, *texts):
             if column not in self.columns:
-                raise BadStarFile(f"{self.path}: data_{self.name} has no column _{column}.")
+                raise self.lacks(column, "expected a particle STAR file of RELION 3.1 or later")
         if len(self) == 0:
             return {column: np.empty(0) for column in numbers} | {column: np.empty(0, dtype=object) for column in texts}
         try:
@@ -146,21 +162,24 @@ def is_usable(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
 def read_tables(path: Path | str) -> dict[str, StarTable]:
     """Read every table of a STAR file, by its name without "data_".
 
+    A byte order mark is passed over, and values in single quotes are read, and written again, as RELION's in double ones.
+
     Raises
     ------
     UserError
-        The file is missing or cannot be read.
+        The file is missing, packed or cannot be read.
     BadStarFile
-        A row has too few or too many values, or a line belongs to no table; the sentence names the line.
+        A row has too few or too many values, a column stands twice, or a line belongs to no table; the sentence names the line.
     """
     path = Path(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"The STAR file {path} does not exist; give its path relative to the project directory.") from None
+        remedy = packed_beside(path) or "give its path relative to the project directory"
+        raise UserError(f"The STAR file {path} does not exist; {remedy}.") from None
     except OSError as error:
         raise UserError(f"The STAR file {path} cannot be read: {error.strerror}.") from error
-    _refuse_control_characters(path, content)
+    content = _as_relion_writes(path, content)
     tables: dict[str, StarTable] = {}
     position, line, name = 0, 1, None
     while position < len(content):
@@ -175,10 +194,23 @@ def read_tables(path: Path | str) -> dict[str, StarTable]:
             continue
         elif text and not text.startswith(b"#"):
             raise BadStarFile(
-                f"{path}: line {line} belongs to no table: {_short(text)}; expected data_, loop_ or a column (_rln...)."
+                f"{path}: line {line} belongs to no table: {_short(text)}; expected data_, loop_ or a column "
+                f"(_rln...){_strange_letter(text)}."
             )
         position, line = after, line + 1
     return tables
+
+
+def _as_relion_writes(path: Path, content: bytes) -> bytes:
+    """Return the text in RELION's dialect: without a byte order mark, in double quotes; each value stays where it is."""
+    refuse_packed(path, f"STAR file {path}", content[:8])
+    if content.startswith(_WIDE_MARKS):
+        raise BadStarFile(f"{path} is text in UTF-16; expected UTF-8: iconv -f UTF-16 -t UTF-8 {path.name} > NEW.star.")
+    content = content.removeprefix(_BYTE_ORDER_MARK)
+    _refuse_control_characters(path, content)
+    if any(quote in content for quote in _SINGLE_QUOTES):
+        content = _QUOTED.sub(lambda found: found[0] if found[1] is None else b'"' + found[1] + b'"', content)
+    return content
 
 
 def _refuse_control_characters(path: Path, content: bytes) -> None:
@@ -214,7 +246,15 @@ def _read_table(
         if not text.startswith(b"_"):
             break
         tokens = _TOKEN.findall(text)
-        columns.append(tokens[0][1:].decode(errors="replace"))
+        label = tokens[0][1:].decode(errors="replace")
+        if strange := _strange_letter(tokens[0]):
+            raise BadStarFile(f"{path}: the label {label!r} in line {line} is none{strange}.")
+        if label in columns:
+            raise BadStarFile(
+                f"{path}: column _{label} stands twice in data_{name}, again in line {line}, which RELION refuses too; take "
+                "one of the two out, with its values."
+            )
+        columns.append(label)
         if not loop and len(tokens) < 2:
             raise BadStarFile(f"{path}: line {line} gives no value for _{columns[-1]} in data_{name}.")
         values.append(tokens[1] if not loop else b"")
@@ -230,7 +270,7 @@ def _read_table(
             raise BadStarFile(f'{path}: row {row + 1} of data_{name} (line {line + row}) has a quote (") that is not closed.')
         raise BadStarFile(
             f"{path}: row {row + 1} of data_{name} (line {line + row}) has {counts[row]} values; expected {len(columns)}, "
-            f"one per column."
+            f"one per column{_strange_letter(content[starts[row] : ends[row]])}."
         )
     table = StarTable(path, name, tuple(columns), content, starts, ends, line)
     return table, int(ends[-1]) + 1 if len(ends) else position, line + len(table)
@@ -293,6 +333,15 @@ def _line(content: bytes, position: int) -> tuple[bytes, int]:
     end = content.find(b"\n", position)
     end = len(content) if end < 0 else end
     return content[position:end].strip(), end + 1
+
+
+def _strange_letter(row: bytes) -> str:
+    """Say which letter of a row looks like a blank and is none, or is a quote that may not be closed; empty where none does."""
+    for letter in row.decode(errors="replace"):
+        if not letter.isprintable() and letter not in "\t\r":
+            name = unicodedata.name(letter, "a letter that does not show")
+            return f"; it holds U+{ord(letter):04X} ({name}), which is no blank to RELION: put a plain blank"
+    return "; it holds a quote ('): a value with blanks stands in double quotes" if b"'" in row else ""
 
 
 def _short(text: bytes) -> str:

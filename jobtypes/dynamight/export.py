@@ -95,7 +95,10 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, metavar="DIR", help="directory for the files, made if it is missing"
     )
     parser.add_argument(
-        "--particles", type=int, metavar="N", help="particles of each half to write displacements of (default 500)"
+        "--particles",
+        type=int,
+        metavar="N",
+        help="particles of each half to write displacements of (default: 500, or all of fewer)",
     )
     parser.add_argument("--checkpoint-file", metavar="C", help="checkpoint of the forward deformations (default: the last)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw of these particles (default 1)")

@@ -205,7 +205,7 @@ def volume(index: int) -> str:
 
 @dataclass(frozen=True)
 class Series:
-    """Files or folders that are numbered on from run to run: ``STEMNNN_halfH``, of any ending.
+    """Files or folders that are numbered on from run to run: ``STEMNNN_halfH``, or ``STEMNNN`` of both halves, of any ending.
 
     Attributes
     ----------
@@ -221,14 +221,15 @@ class Series:
     stem: str
     digits: int
 
-    def path(self, number: int, half: int, ending: str = "") -> Path:
-        """One of them."""
-        return self.folder / f"{self.stem}{number:0{self.digits}d}_half{half}{ending}"
+    def path(self, number: int, half: int | None, ending: str = "") -> Path:
+        """One of them; half None: of both."""
+        of_half = "" if half is None else f"_half{half}"
+        return self.folder / f"{self.stem}{number:0{self.digits}d}{of_half}{ending}"
 
-    def number_and_half(self, name: str) -> tuple[int, int] | None:
+    def number_and_half(self, name: str) -> tuple[int, int | None] | None:
         """What a file name says; None where it is none of the series."""
-        found = re.fullmatch(rf"{self.stem}(\d+)_half(\d)(\..*)?", name)
-        return (int(found[1]), int(found[2])) if found else None
+        found = re.fullmatch(rf"{self.stem}(\d+)(?:_half(\d))?(\..*)?", name)
+        return (int(found[1]), int(found[2]) if found[2] else None) if found else None
 
 
 STATES = Series(MAPS, "map", digits=3)

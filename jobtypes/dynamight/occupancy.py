@@ -24,14 +24,8 @@ def occupancy_columns(parts: Sequence[HalfResult]) -> dict[str, NDArray[np.float
     A part that was found in one half set only is there in all particles of the other.
     """
     numbers = sorted({number for part in parts for number in part.part_numbers})
-    columns = {f"{OCCUPANCY}{number}": [_presence(part, number) for part in parts] for number in numbers}
+    columns = {f"{OCCUPANCY}{number}": [part.occupancy(number) for part in parts] for number in numbers}
     return {name: np.concatenate(values) for name, values in columns.items()}
-
-
-def _presence(part: HalfResult, number: int) -> NDArray[np.float64]:
-    if number not in part.part_numbers:
-        return np.ones(len(part.rows))
-    return part.presence[:, part.part_numbers.index(number)].cpu().double().numpy()
 
 
 def write_parts(forward: ForwardResult, job: RunningJob) -> None:

@@ -10,7 +10,8 @@ know any more, or not yet, differs, unless it is among the `WITHDRAWN` with the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -64,10 +65,21 @@ class TaskOptions:
         kept = {name: value for name, value in stored.items() if (name, value) not in WITHDRAWN.items()}
         return {option.variable: _default(option.variable) for option in cls.declared()} | kept
 
-    def differences(self, stored: Mapping[str, Value], *, free: Collection[str]) -> list[str]:
-        """Names of the options that differ from those that an earlier run has stored, but those that are `free` to."""
+    def differences(
+        self, stored: Mapping[str, Value], *, free: Collection[str], is_same_file: Callable[[str, str], bool] = operator.eq
+    ) -> list[str]:
+        """Names of the options that differ from those that an earlier run has stored, but those that are `free` to.
+
+        `is_same_file` tells whether two names mean one file.
+        """
         now, before = self.as_dict(), self.as_now(stored)
-        changed = [name for name in now if name not in free and now[name] != before[name]]
+        files = {option.variable for option in self.declared() if option.kind in ("node", "file")}
+
+        def differs(name: str) -> bool:
+            one, other = now[name], before[name]
+            return one != other and not (name in files and one and other and is_same_file(str(one), str(other)))
+
+        changed = [name for name in now if name not in free and differs(name)]
         return changed + [name for name in before if name not in now]
 
 
@@ -76,6 +88,7 @@ class ForwardOptions(TaskOptions):
     """Options of task "forward deformations"."""
 
     fn_star: str
+    particle_path_prefix: str
     fn_map: str
     nr_gaussians: int
     initial_threshold: float | None
@@ -105,8 +118,8 @@ class ForwardOptions(TaskOptions):
         return replace(options, initial_threshold=None) if threshold is not None and threshold <= 0 else options
 
 
-# where a training runs does not change what it means; all else is part of what was learned
-FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload"})
+# where a training runs, and its images lie, does not change what it means; all else is part of what was learned
+FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload", "particle_path_prefix"})
 # with other images of the same particles: all that does not shape the model
 FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
     "fn_star",
@@ -166,6 +179,7 @@ class BackprojectionOptions(TaskOptions):
 
     fn_checkpoint: str | None
     fn_star: str
+    particle_path_prefix: str
     fn_fsc_mask: str | None
     backproject_batchsize: int
     backprojection_field: Literal["forward", "inverse"]

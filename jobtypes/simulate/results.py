@@ -74,8 +74,10 @@ def find_rigid(truth: Truth) -> Path | None:
     return refined[0] if refined else None
 
 
-def export(job: Path, *, particles: int) -> Path:
+def export(job: Path, *, particles: int | None) -> Path:
     """Let the drop-in executable export a job's latents and displacements into a folder of the job; returns it.
+
+    Displacements are those of so many particles per half; None: as many as an export takes by itself.
 
     Raises
     ------
@@ -84,7 +86,9 @@ def export(job: Path, *, particles: int) -> Path:
     """
     folder = job / EXPORT_FOLDER
     command = [sys.executable, "-m", "relion_jobs.dropin", "dynamight", "export", str(job), "--output", str(folder)]
-    done = subprocess.run([*command, "--particles", str(particles)], capture_output=True, text=True, check=False)
+    if particles is not None:
+        command += ["--particles", str(particles)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise UserError(f"The results of {job} could not be exported: {lines[-1] if lines else f'exit code {done.returncode}'}")

@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rigid", help="first rigid half map; its name holds half1; default: found beside truth/")
     parser.add_argument(
-        "--particles", type=int, default=500, help="particles per half whose displacements are exported (default 500)"
+        "--particles", type=int, help="particles per half whose displacements are exported (default: 500, or all of fewer)"
     )
     parser.add_argument("--json", help="write all numbers to this file")
     parser.add_argument(

@@ -8,6 +8,7 @@ job_star         job.star <-> JobRequest
 made_star        what job.star was when this program wrote it
 old_labels       how RELION 3 and 4 named things
 names            names that RELION and a shell can bear, paths that stay in the project
+one_name         what file a name means
 trust            what says what is run must not be writable by all, nor a stranger's
 owner            who holds a lock, in a text that people and we can read
 locks            RELION's project lock, and one process per job

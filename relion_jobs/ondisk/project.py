@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from relion_jobs.contract.errors import BadStarFile, UserError
@@ -23,8 +24,10 @@ from relion_jobs.ondisk import pipeline_star
 from relion_jobs.ondisk.atomic import disk_error
 from relion_jobs.ondisk.job_star import RUN_JOB
 from relion_jobs.ondisk.locks import RELION_WAIT_SECONDS, is_locked_by_others, project_lock
+from relion_jobs.ondisk.one_name import name_of
 from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline
+from relion_jobs.pipeline.same_files import with_one_name
 
 # RELION writes the pipeline in place: a reader without the lock may see half of it
 _SETTLED_SECONDS = 1.0
@@ -104,7 +107,7 @@ def read_pipeline(project: Path) -> Pipeline:
         # somebody may hold the lock for long, or have died with it; but no write pauses that long
         is_settled = time.monotonic() >= min(since + _SETTLED_SECONDS, deadline)
         try:
-            pipeline = pipeline_star.read(file)
+            pipeline = with_file_names(project, pipeline_star.read(file))
         except BadStarFile:
             if is_settled:
                 raise
@@ -113,6 +116,11 @@ def read_pipeline(project: Path) -> Pipeline:
             if before == _state_of(file) and (is_settled or not is_locked_by_others(project)):
                 return pipeline
         time.sleep(_READ_PAUSE_SECONDS)
+
+
+def with_file_names(project: Path, pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline of the project in which every file has the one name that `one_name.name_of` gives it."""
+    return with_one_name(pipeline, partial(name_of, project))
 
 
 def _state_of(file: Path) -> tuple[int, int, int]:
@@ -156,13 +164,14 @@ def edit_pipeline(
     file = _pipeline_file(project)
     with project_lock(project, reason, wait_seconds=wait_seconds, report=report) as lock:
         remove_unfinished(project)
-        before = pipeline_star.read(file)
+        before = with_file_names(project, pipeline_star.read(file))
         edit = PipelineEdit(before)
         yield edit
-        is_changed = edit.pipeline != before
+        after = with_file_names(project, edit.pipeline)
+        is_changed = after != before
         if is_changed:
             lock.check()
-            pipeline_star.write(edit.pipeline, file)
+            pipeline_star.write(after, file)
     if is_changed:
         touch_changed(project)
 

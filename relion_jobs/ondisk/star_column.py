@@ -113,6 +113,10 @@ def _rows(lines: Iterator[tuple[int, str]], labels: list[str], source: str) -> I
             is_loop = True
         elif text.startswith("_") and not has_rows:
             label, *rest = star.split_line(text, source, line_number)
+            if label[1:] in labels:
+                raise BadStarFile(
+                    f"{source}, line {line_number}: column {label} stands twice in this table; take one of the two out."
+                )
             labels.append(label[1:])
             if not is_loop:
                 values.append(rest[0] if rest else "")

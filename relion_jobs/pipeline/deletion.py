@@ -1,7 +1,8 @@
 """Cutting jobs out of a pipeline and putting them back, pure.
 
 Source: RELION 5 (pipeliner.cpp, ``deleteJobGetNodesAndProcesses``, ``write``, ``importPipeline``). Departure: what is put back
-gets its input edges too, which RELION loses because the files of other jobs have no row in deleted_pipeline.star.
+gets its input edges too, which RELION loses because the files of other jobs have no row in deleted_pipeline.star; and a file in
+the directory of a job is the job's, though it be no output node, as one of an iteration that another job goes on from.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from relion_jobs.pipeline.foreign import ForeignColumn
-from relion_jobs.pipeline.graph import Edge, Pipeline, Process, without_processes
+from relion_jobs.pipeline.graph import Edge, Pipeline, Process, producers, without_processes
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Cut:
 
 
 def dependents(pipeline: Pipeline, names: Iterable[str]) -> tuple[str, ...]:
-    """Jobs that use outputs of the named ones, directly or by way of others, in the order of the pipeline."""
+    """Jobs that use files of the named ones, directly or by way of others, in the order of the pipeline."""
     known = {pipeline.process(name).name for name in names}
     found: set[str] = set()
-    makers = {path: process for process, path in pipeline.output_edges}
+    producer_of = producers(pipeline)
     users: dict[str, set[str]] = {}
     for path, process in pipeline.input_edges:
-        if path in makers:
-            users.setdefault(makers[path], set()).add(process)
+        if maker := producer_of(path):
+            users.setdefault(maker.name, set()).add(process)
     waiting = list(known)
     while waiting:
         for user in users.get(waiting.pop(), ()):

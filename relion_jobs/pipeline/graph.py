@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from relion_jobs.contract.errors import UserError
@@ -173,10 +173,27 @@ def with_alias(pipeline: Pipeline, name: str, alias: str | None) -> Pipeline:
     return _with_process(pipeline, replace(process, alias=new))
 
 
+def producers(pipeline: Pipeline) -> Callable[[str], Process | None]:
+    """Return `Pipeline.producer_of`, made ready to be asked for thousands of files."""
+    by_name = {process.name: process for process in reversed(pipeline.processes)}
+    makers = {path: by_name[name] for name, path in reversed(pipeline.output_edges) if name in by_name}
+
+    def producer_of(path: str) -> Process | None:
+        places = (path[: end + 1] for end, letter in enumerate(path) if letter == "/")
+        return makers.get(path) or next((by_name[place] for place in places if place in by_name), None)
+
+    return producer_of
+
+
 def without_processes(pipeline: Pipeline, *names: str) -> Pipeline:
     """Take jobs, the files they made and all edges to either out of the pipeline; the counter stays."""
     gone = {pipeline.process(name).name for name in names}
-    lost = {path for process, path in pipeline.output_edges if process in gone}
+    producer_of = producers(pipeline)
+    known = {
+        path: producer_of(path) for path in {node.path for node in pipeline.nodes} | {path for path, _ in pipeline.input_edges}
+    }
+    lost = {path for path, maker in known.items() if maker and maker.name in gone}
+    lost |= {path for process, path in pipeline.output_edges if process in gone}
     return replace(
         pipeline,
         processes=tuple(process for process in pipeline.processes if process.name not in gone),

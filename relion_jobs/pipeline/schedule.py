@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relion_jobs.contract.labels import Status
-from relion_jobs.pipeline.graph import Pipeline, Process
+from relion_jobs.pipeline.graph import Pipeline, Process, producers
 
 Action = Literal["start", "wait", "never"]
 
@@ -66,17 +66,8 @@ def decide(pipeline: Pipeline, exists: Callable[[str], bool]) -> list[Decision]:
 
 
 def _producers(pipeline: Pipeline, inputs: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Process]]:
-    """Return, for each job, the job behind each input path; a job that reads its own files does not wait for itself.
-
-    The same as `Pipeline.producer_of`, for thousands of jobs at once.
-    """
-    by_name = {process.name: process for process in reversed(pipeline.processes)}
-    makers = {path: by_name[name] for name, path in reversed(pipeline.output_edges) if name in by_name}
-
-    def producer_of(path: str) -> Process | None:
-        places = (path[: end + 1] for end, letter in enumerate(path) if letter == "/")
-        return makers.get(path) or next((by_name[place] for place in places if place in by_name), None)
-
+    """Return, for each job, the job behind each input path; a job that reads its own files does not wait for itself."""
+    producer_of = producers(pipeline)
     found = {name: {path: producer_of(path) for path in paths} for name, paths in inputs.items()}
     return {
         name: {path: producer for path, producer in behind.items() if producer and producer.name != name}

@@ -19,6 +19,7 @@ interruption  the wish to stop: abort mark and signals
 console     run.out, run.err and the terminal
 progress    rate and time left, in words
 sentences   any exception as one sentence
+foreign_packages  packages of other programs that stand in the way of ours
 finish      noticing the end: mark -> status and output nodes of the pipeline
 follow      the front end that waits
 scheduler   runs scheduled jobs in the order of their files

@@ -19,7 +19,7 @@ from relion_jobs.ondisk.gui_settings import write_gui_settings
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.job_star import JobRequest
 from relion_jobs.ondisk.locks import job_lock
-from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
+from relion_jobs.ondisk.project import edit_pipeline, read_pipeline, with_file_names
 from relion_jobs.ondisk.unfinished import remove_unfinished
 from relion_jobs.pipeline.graph import Pipeline, Process, add_outputs, add_process, job_pipeline, with_alias
 from relion_jobs.running.finish import bury, complain, notice_ends, owner_of, record_failure
@@ -27,6 +27,7 @@ from relion_jobs.running.queue import cancel, cancel_command, standing
 from relion_jobs.running.registry import Registry, answers_to
 from relion_jobs.running.settings import (
     Settings,
+    as_project_paths,
     check_inputs,
     completed,
     read_settings,
@@ -82,7 +83,7 @@ def new_job(project: Path, job_type: JobType, texts: Mapping[str, str], *, alias
     UserError
         An option is wrong, an input missing, the alias unusable or the project cannot be written.
     """
-    settings = read_settings(job_type, texts, is_continue=False)
+    settings = read_settings(job_type, as_project_paths(job_type, texts, project=project, cwd=project), is_continue=False)
     check_inputs(job_type, settings, project, promised=promised(read_pipeline(project)))
     with edit_pipeline(project, f"addJob: {job_type.type_directory}", report=complain) as edit:
         pipeline = _skip_taken_numbers(edit.pipeline, project, job_type.type_directory)
@@ -110,7 +111,8 @@ def add_scheduled(
         The alias is unusable, the directory holds files, or the disk refuses; then no directory is left.
     """
     directory = JobDirectory(project, name)
-    pipeline = _with_launch(pipeline, Process(name, None, job_type.type_label, Status.SCHEDULED), job_type, settings)
+    process = Process(name, None, job_type.type_label, Status.SCHEDULED)
+    pipeline = with_file_names(project, _with_launch(pipeline, process, job_type, settings))
     if alias:
         pipeline = with_alias(pipeline, name, alias)
     directory.create(new=True)
@@ -133,12 +135,12 @@ def schedule_continue(project: Path, name: str, job_type: JobType, texts: Mappin
     UserError
         See `new_job`; or the job is running.
     """
-    settings = read_settings(job_type, texts, is_continue=True)
+    settings = read_settings(job_type, as_project_paths(job_type, texts, project=project, cwd=project), is_continue=True)
     check_inputs(job_type, settings, project)
     directory = JobDirectory(project, name)
     with job_lock(directory.path), edit_pipeline(project, f"schedule: {name}", report=complain) as edit:
         scheduled = replace(edit.pipeline.process(name), status=Status.SCHEDULED)
-        edit.pipeline = _with_launch(edit.pipeline, scheduled, job_type, settings)
+        edit.pipeline = with_file_names(project, _with_launch(edit.pipeline, scheduled, job_type, settings))
         directory.clear_marks()
         _write_files(directory, edit.pipeline, job_type, settings, as_defaults=False)
 
@@ -242,7 +244,8 @@ def _request_of(directory: JobDirectory, job_type: JobType) -> JobRequest:
             f"{directory.name.rstrip('/')}/{labels.JOB_STAR} is of type '{request.label}', but the pipeline lists the job as "
             f"'{job_type.type_label}'; put its job.star back."
         )
-    return replace(request, values=completed(job_type, request.values))
+    texts = as_project_paths(job_type, request.values, project=directory.project, cwd=directory.project)
+    return replace(request, values=completed(job_type, texts))
 
 
 def _prepare(project: Path, name: str, job_type: JobType, settings: Settings, *, as_defaults: bool = True) -> Launch:
@@ -256,7 +259,7 @@ def _prepare(project: Path, name: str, job_type: JobType, settings: Settings, *,
     with job_lock(directory.path, is_launch=True), edit_pipeline(project, f"runJob: {name}", report=complain) as edit:
         remove_unfinished(directory.path)
         running = replace(edit.pipeline.process(name), status=Status.RUNNING)
-        changed = _with_launch(edit.pipeline, running, job_type, settings)
+        changed = with_file_names(project, _with_launch(edit.pipeline, running, job_type, settings))
         directory.clear_marks()
         _write_files(directory, changed, job_type, settings, as_defaults=as_defaults)
         edit.pipeline = changed

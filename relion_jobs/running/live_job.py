@@ -9,6 +9,7 @@ from pathlib import Path
 from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.nodes import Node
 from relion_jobs.ondisk.job_directory import JobDirectory
+from relion_jobs.ondisk.one_name import plain_name
 from relion_jobs.running.companion import CompanionProcess
 from relion_jobs.running.console import Console
 from relion_jobs.running.interruption import Interruption
@@ -75,7 +76,7 @@ class LiveJob:
 
     def add_output(self, path: Path, label: str) -> None:
         """Register an output node; `path` is absolute, relative to the project or relative to the job directory."""
-        inside = path.relative_to(self.project) if path.is_absolute() else path
+        inside = Path(plain_name(self.project, str(path))) if path.is_absolute() else path
         if not inside.is_relative_to(self.directory):
             inside = self.directory / inside
         self._job_directory.add_output_node(Node(str(inside), label))

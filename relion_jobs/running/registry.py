@@ -18,6 +18,7 @@ from relion_jobs.contract.errors import UnknownJobType, UserError
 from relion_jobs.contract.jobtype import JobType
 from relion_jobs.ondisk.site import read_site
 from relion_jobs.ondisk.trust import refuse_strangers, refuse_writable_by_all
+from relion_jobs.running.foreign_packages import foreign_packages
 
 ENTRY_POINTS = "relion_jobs.types"
 FOLDERS_VARIABLE = "RELION_JOBS_PLUGINS"
@@ -57,7 +58,9 @@ class Registry:
             raise
         except Exception as error:
             # a plugin may fail in any way, and the others must still work
-            raise UserError(f"The plugin of job type '{name}' is broken: {type(error).__name__}: {error}") from error
+            foreign = foreign_packages()
+            why = f"{type(error).__name__}: {error}" + (f"; {foreign}." if foreign else "")
+            raise UserError(f"The plugin of job type '{name}' is broken: {why}") from error
         if not isinstance(job_type, JobType):
             raise UserError(f"The plugin of job type '{name}' is broken: JOB_TYPE is a {type(job_type).__name__}, not a JobType.")
         return job_type
@@ -185,8 +188,7 @@ def load_function(name: str) -> Callable[..., Any]:
     module_name, _, function_name = name.partition(":")
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module_name), function_name)
-    except ImportError as error:
-        raise UserError(f"{name} cannot be loaded ({error}); a package that it needs is missing.") from error
-    except AttributeError as error:
-        raise UserError(f"{name} cannot be loaded: {error}.") from error
+    except (ImportError, AttributeError) as error:
+        usual = "a package that it needs is missing" if isinstance(error, ImportError) else "install relion_jobs again"
+        raise UserError(f"{name} cannot be loaded ({error}); {foreign_packages() or usual}.") from error
     return function

@@ -6,6 +6,7 @@ import errno
 import os
 
 from relion_jobs.contract.errors import RelionJobsError
+from relion_jobs.running.foreign_packages import foreign_packages
 
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 # longer than paths are
@@ -24,12 +25,19 @@ def sentence(error: BaseException) -> str:
     elif isinstance(error, KeyboardInterrupt):
         text = "Interrupted."
     elif isinstance(error, ImportError):
-        text = f"A package that this job needs cannot be loaded: {error}."
+        text = f"A package that this job needs cannot be loaded: {error}{_in_the_way()}."
     elif isinstance(error, SystemExit):
         text = f"The task ended the program with exit code {error.code} instead of returning."
     else:
-        text = f"An error inside the program, {type(error).__name__}: {_first_line(error)}; the traceback is in run.err."
+        text = f"An error inside the program, {type(error).__name__}: {_first_line(error)}; the traceback is in run.err"
+        text += f"{_in_the_way()}."
     return printable(" ".join(_short(word) for word in text.split()))
+
+
+def _in_the_way() -> str:
+    """What may be behind an error that is none of the input: packages of another program."""
+    found = foreign_packages()
+    return f"; {found}" if found else ""
 
 
 def _short(word: str) -> str:

@@ -24,6 +24,7 @@ from relion_jobs.contract.options import (
     take_flags,
 )
 from relion_jobs.ondisk.names import check_name
+from relion_jobs.ondisk.one_name import name_of, plain_name
 from relion_jobs.ondisk.site import Site
 
 QUEUE_SWITCH = "do_queue"
@@ -263,7 +264,8 @@ def check_inputs(job_type: JobType, settings: Settings, project: Path, *, promis
             continue
         if option.kind == "node":
             check_name(text, f"file of option {option.variable}")
-        is_promised = text in promised or any(name.endswith("/") and text.startswith(name) for name in promised)
+        name = name_of(project, text)
+        is_promised = name in promised or any(one.endswith("/") and name.startswith(one) for one in promised)
         if not (project / text).exists() and not is_promised:
             raise UserError(
                 f"Option {option.variable} ({option.label.strip()}) is '{text}', a file that does not exist in {project}."
@@ -271,19 +273,22 @@ def check_inputs(job_type: JobType, settings: Settings, project: Path, *, promis
 
 
 def as_project_paths(job_type: JobType, changes: Mapping[str, str], *, project: Path, cwd: Path) -> dict[str, str]:
-    """Make files in `changes` relative to the project, as RELION stores them.
+    """Give files in `changes` their plain names, as RELION stores them: relative to the project where they lie in it.
 
-    A path is taken from the project; one that is not there but in `cwd`, or is absolute, is made relative to the project
-    where it lies inside.
+    A path is taken from the project, or from `cwd` where it is only there. Files in `other_args` get theirs too.
     """
-    files = {option.variable for option in job_type.options if option.kind in ("node", "file")}
-    result = dict(changes)
-    for variable, text in changes.items():
-        is_missing_here = text and not (project / text).exists() and (cwd / text).exists()
-        if variable in files and text and (Path(text).is_absolute() or is_missing_here):
-            absolute = Path(os.path.normpath(cwd / text))
-            if absolute.is_relative_to(project):
-                result[variable] = str(absolute.relative_to(project))
+    files = {option.variable: option for option in job_type.options if option.kind in ("node", "file")}
+    inside, _ = split_other_args([option for option in files.values() if option.extra], changes.get(OTHER_ARGS, ""))
+    named = {variable: text for variable, text in (inside | dict(changes)).items() if variable in files and text.strip()}
+    plain = {}
+    for variable, text in named.items():
+        is_elsewhere = not (project / text).exists() and (cwd / text).exists()
+        is_default = text == files[variable].default
+        plain[variable] = text if is_default else plain_name(project, str(cwd / text) if is_elsewhere else text.strip())
+    result = dict(changes) | {variable: text for variable, text in plain.items() if variable in changes}
+    moved = {variable: plain[variable] for variable, text in inside.items() if plain.get(variable, text) != text}
+    if moved:
+        result[OTHER_ARGS] = join_other_args([files[variable] for variable in moved], changes[OTHER_ARGS], moved)
     return result
 
 

@@ -18,13 +18,13 @@ from relion_jobs.ondisk.command_words import words_of
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.locks import hand_over
 from relion_jobs.running.finish import mark_as_dead
+from relion_jobs.running.foreign_packages import PACKAGE_ROOT
 from relion_jobs.running.launch import Launch
 from relion_jobs.running.queue_script import filled_template, placeholders, read_template
 from relion_jobs.running.registry import FOLDERS_VARIABLE
 from relion_jobs.running.settings import SUBMIT_COMMAND
 
 WORKER = "relion_jobs.running.worker"
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def submit(launch: Launch) -> subprocess.Popen[bytes] | None:

@@ -18,6 +18,7 @@ from relion_jobs.contract.labels import Status
 from relion_jobs.ondisk import job_star, trash
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.names import entry_in_project
+from relion_jobs.ondisk.one_name import name_of, plain_name
 from relion_jobs.ondisk.project import read_pipeline
 from relion_jobs.pipeline.graph import Pipeline
 from relion_jobs.running.finish import owner_of
@@ -113,7 +114,10 @@ def cleanable_paths(pipeline: Pipeline, directory: JobDirectory, job_type: JobTy
     A file is left where it is if it is a node of the pipeline, if job.star names it, or if it is one of RELION's own.
     """
     root = directory.path
-    kept = {node.path for node in pipeline.nodes} | {pipeline.real_path(path) for path in _named_in_job_star(directory)}
+    project = directory.project
+    named = {node.path for node in pipeline.nodes}
+    named |= {pipeline.real_path(plain_name(project, word)) for word in _words_of_job_star(directory)}
+    kept = named | {name_of(project, path) for path in named}
     found = set()
     for one in job_type.cleanables:
         if ".." in PurePosixPath(one.pattern).parts or one.pattern.startswith("/"):
@@ -122,7 +126,7 @@ def cleanable_paths(pipeline: Pipeline, directory: JobDirectory, job_type: JobTy
             continue
         for path in root.glob(one.pattern):
             found |= set(_files(path))
-    inside = (str(path.relative_to(directory.project)) for path in found if path.name not in _CONTROL_FILES)
+    inside = (str(path.relative_to(project)) for path in found if path.name not in _CONTROL_FILES)
     return sorted(path for path in inside if path not in kept and _lies_in(directory, path))
 
 
@@ -142,10 +146,10 @@ def _lies_in(directory: JobDirectory, path: str) -> bool:
     return Path(os.path.realpath(entry.parent)).is_relative_to(os.path.realpath(directory.path))
 
 
-def _named_in_job_star(directory: JobDirectory) -> set[str]:
+def _words_of_job_star(directory: JobDirectory) -> set[str]:
     values = job_star.read(directory.path).values.values()
     words = [word for value in values for word in value.replace("=", " ").split()]
-    return {os.path.normpath(word.strip("'\"")) for word in words}
+    return {word.strip("'\"") for word in words if word.strip("'\"")}
 
 
 def _is_ours(label: str, registry: Registry) -> bool:

@@ -6,7 +6,7 @@ back with status, alias and all edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from relion_jobs.contract.labels import DELETED_PIPELINE_STAR, JOB_PIPELINE_STAR
 from relion_jobs.ondisk import nodes_directory, pipeline_star, trash
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.names import job_entry
-from relion_jobs.ondisk.project import edit_pipeline, read_pipeline
+from relion_jobs.ondisk.project import edit_pipeline, read_pipeline, with_file_names
 from relion_jobs.pipeline.deletion import cut, dependents, put_back
 from relion_jobs.pipeline.graph import Pipeline, Process, job_pipeline
 from relion_jobs.running.finish import owner_of
@@ -65,7 +65,7 @@ def delete_jobs(project: Path, names: Sequence[str], *, recursive: bool) -> list
     for process in gone:
         sentences.append(_to_trash(project, process))
     if not recursive:
-        sentences += [f"{name} used its output and is kept; it has lost that input." for name in _bereaved(before, chosen)]
+        sentences += [f"{name} used its output and is kept; it has lost that input." for name in _bereaved(parts.removed)]
     return sentences
 
 
@@ -98,7 +98,7 @@ def write_records(project: Path, before: Pipeline, removed: Pipeline) -> None:
     """
     for process in removed.processes:
         folder = job_entry(project, process.name)
-        if folder.is_dir() and not _is_whole(folder / JOB_PIPELINE_STAR, before, process.name):
+        if folder.is_dir() and not _is_whole(project, folder / JOB_PIPELINE_STAR, before, process.name):
             whole = job_pipeline(process, before.inputs_of(process.name), before.outputs_of(process.name))
             pipeline_star.write(whole, folder / JOB_PIPELINE_STAR)
     folder = job_entry(project, removed.processes[0].name)
@@ -106,10 +106,10 @@ def write_records(project: Path, before: Pipeline, removed: Pipeline) -> None:
         pipeline_star.write(removed, folder / DELETED_PIPELINE_STAR)
 
 
-def _is_whole(file: Path, pipeline: Pipeline, name: str) -> bool:
+def _is_whole(project: Path, file: Path, pipeline: Pipeline, name: str) -> bool:
     """Whether a job_pipeline.star has all files of a job that the pipeline lists."""
     try:
-        found = pipeline_star.read(file)
+        found = with_file_names(project, pipeline_star.read(file))
     except UserError:
         return False
     return (
@@ -181,7 +181,7 @@ def record_of_deletion(project: Path, name: str) -> tuple[Pipeline, str]:
     found = []
     for file in (project / TRASH).glob(f"*/job[0-9]*/{DELETED_PIPELINE_STAR}"):
         with suppress(UserError):
-            part = pipeline_star.read(file)
+            part = with_file_names(project, pipeline_star.read(file))
             if part.find(name) is not None:
                 found.append((file.stat().st_mtime, str(file.relative_to(project / TRASH)), part))
     if found:
@@ -194,7 +194,8 @@ def record_of_deletion(project: Path, name: str) -> tuple[Pipeline, str]:
             "move its files by hand."
         )
     # named after what is never there: job_pipeline.star belongs to the job and stays
-    return replace(pipeline_star.read(file), foreign_tables=()), f"{name}{DELETED_PIPELINE_STAR}"
+    part = with_file_names(project, pipeline_star.read(file))
+    return replace(part, foreign_tables=()), f"{name}{DELETED_PIPELINE_STAR}"
 
 
 def empty_trash(project: Path) -> str:
@@ -220,9 +221,10 @@ def _to_trash(project: Path, process: Process) -> str:
     return f"{process.name} is now in {TRASH}/; 'relion_jobs undelete {process.name}' brings it back."
 
 
-def _bereaved(pipeline: Pipeline, gone: Iterable[str]) -> list[str]:
-    lost = {path for process, path in pipeline.output_edges if process in gone}
-    return list(dict.fromkeys(process for path, process in pipeline.input_edges if path in lost and process not in gone))
+def _bereaved(removed: Pipeline) -> list[str]:
+    """Jobs that stay, of which an input edge goes."""
+    gone = {process.name for process in removed.processes}
+    return list(dict.fromkeys(process for _, process in removed.input_edges if process not in gone))
 
 
 def _as_it_ended(project: Path, process: Process) -> Process:

@@ -13,7 +13,7 @@ from relion_jobs.ondisk import pipeline_star, trash
 from relion_jobs.ondisk.job_directory import JobDirectory
 from relion_jobs.ondisk.names import entry_in_project, job_entry
 from relion_jobs.ondisk.nodes_directory import add_entries
-from relion_jobs.ondisk.project import edit_pipeline
+from relion_jobs.ondisk.project import edit_pipeline, with_file_names
 from relion_jobs.pipeline.deletion import cut, put_back
 from relion_jobs.pipeline.graph import Edge
 from relion_jobs.running.finish import bury_the_dead, notice_ends
@@ -53,7 +53,7 @@ def finish_deletion(project: Path, name: str) -> str:
 def enter(project: Path, name: str) -> str:
     """Enter a job directory in the pipeline from its job_pipeline.star, with the status that its mark says."""
     directory = JobDirectory(project, name)
-    part = pipeline_star.read(directory.path / labels.JOB_PIPELINE_STAR)
+    part = with_file_names(project, pipeline_star.read(directory.path / labels.JOB_PIPELINE_STAR))
     if part.find(name) is None:
         raise UserError(f"{name}{labels.JOB_PIPELINE_STAR} is of another job; move the directory away.")
     ended = directory.status_from_marks()

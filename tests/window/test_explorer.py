@@ -150,12 +150,13 @@ def test_surrounded_particles_are_counted_and_saved_as_a_subset(explorer, hinge,
     assert f"{selected.sum()} of 120 particles" in explorer.status.text()
     clearly = hinge.angles[selected & (np.abs(hinge.angles) > 0.15)]
     assert len(np.unique(np.sign(clearly))) == 1  # one side of the hinge
-    for number, both in ((1, False), (2, True)):
+    assert explorer.tabs.particles.both.isChecked()
+    for name, both in (("subset_001_half1.star", False), ("subset_002.star", True)):
         explorer.tabs.particles.both.setChecked(both)
         explorer.tabs.setCurrentWidget(explorer.tabs.particles)
         QTest.mouseClick(explorer.tabs.particles.save, Qt.MouseButton.LeftButton)
         wait(explorer, qtbot)
-        path = hinge.job.directory / "subsets" / f"subset_{number:03d}_half1.star"
+        path = hinge.job.directory / "subsets" / name
         tables = starfile.read(path)
         assert sorted(tables) == ["optics", "particles"]
         of_half = tables["particles"]["rlnRandomSubset"].value_counts()

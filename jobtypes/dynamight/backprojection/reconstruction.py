@@ -133,7 +133,7 @@ class DeformedReconstruction:
 
     def judge(self, maps: Maps) -> Verdict:
         """Likelihood of the held-out particles of each half under its own maps, regularised by the FSC."""
-        gains, information = [], []
+        gains, information, images = [], [], []
         for half, problem in self.problems.items():
             rigid, deformed = (
                 self._solve_half(half, "train", deform=deform, start=pair.maps[half], fsc_curve=pair.fsc)
@@ -152,7 +152,8 @@ class DeformedReconstruction:
             gains.append(gain)
             # gains count by the quality of the particle, and so must what they are compared with
             information.append(problem.views.quality[who].to(problem.information) * problem.information[torch.from_numpy(who)])
-        return judge(torch.cat(gains), torch.cat(information))
+            images.append(torch.from_numpy(problem.views.images.table.copy_of[problem.views.rows[who]]))
+        return judge(torch.cat(gains), torch.cat(information), torch.cat(images))
 
     def _pair(self, maps: dict[int, Tensor]) -> MapPair:
         return MapPair(maps, fsc(maps[1], maps[2], self.mask), fsc(maps[1], maps[2]))

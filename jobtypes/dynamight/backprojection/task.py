@@ -12,9 +12,10 @@ from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
+from jobtypes.common.job_paths import is_same
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
-from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
@@ -129,12 +130,12 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Path, device: torch.device) -> Inputs:
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
     forward = load_centred_result(job_directory, options.fn_checkpoint, device)
-    if (project / options.fn_star).resolve() != (project / forward.star_file).resolve():
+    if not is_same(project, options.fn_star, forward.star_file):
         raise UserError(
             f"Input images STAR file is {options.fn_star}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
             f"give that one (fn_star; in RELION --refinement-star-file {forward.star_file} in Additional arguments)."
         )
-    table = particles_of(forward, project)
+    table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask, mask_sentence = _mask(options.fn_fsc_mask, forward, project)
     binning = Binning(options.bin_tolerance, options.max_bins, options.seed)
     inverses, field_sentence = load_inverses(job_directory, forward, options.backprojection_field, device)
@@ -144,9 +145,8 @@ def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Pa
 
 def _mask(name: str | None, forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
     if name is not None:
-        volume = read_volume(project / name)
-        check_map(volume, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
-        return volume.data.clamp(0, 1), f"The FSC is measured within {name}."
+        mask = read_mask(project / name, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
+        return mask, f"The FSC is measured within {name}."
     return None, "No mask is given (fn_fsc_mask): the FSC is measured within a soft mask around the molecule in all its states."
 
 

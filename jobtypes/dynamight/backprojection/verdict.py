@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobtypes.common.copies import mean_of_copies
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, Views, batches
 from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices, slices_of
 from jobtypes.dynamight.backprojection.warp import Deformation
@@ -30,11 +31,11 @@ class Verdict:
     ----------
     word
         ``better``, ``same``, ``worse`` or ``unknown``.
-    n_particles
-        Held-out particles of both halves.
+    n_particles, n_copies
+        Held-out particles of both halves, each image counted once; and further copies of these images (symmetry expansion).
     gain, gain_error
         Mean over them of the log likelihood under the deformed map minus that under the rigid map (nats per particle), and its
-        standard error.
+        standard error. An image has the mean over its copies: they see the same noise, and are no witnesses of their own.
     information
         Mean information (nats) that the latents carry, which the gain must exceed: a latent read off an image can fit noise.
     """
@@ -44,6 +45,7 @@ class Verdict:
     gain: float = 0.0
     gain_error: float = 0.0
     information: float = 0.0
+    n_copies: int = 0
 
     def sentence(self) -> str:
         """Say the verdict in plain words, with its reason."""
@@ -57,7 +59,9 @@ class Verdict:
         }[self.word]
 
     def _reason(self) -> str:
-        who = f"{self.n_particles} held-out {'particle is' if self.n_particles == 1 else 'particles are'}"
+        copies = f" (each image counts once, with its copies: {self.n_copies} more)" if self.n_copies else ""
+        verb = "is" if self.n_particles == 1 else "are"
+        who = f"{self.n_particles} held-out {'particle' if self.n_particles == 1 else 'particles'}{copies} {verb}"
         gain, error = f"{abs(self.gain):.2f}", f"{self.gain_error:.2f}"
         if gain == error == "0.00":
             # such as a single bin, whose deformed map is the rigid one
@@ -68,15 +72,16 @@ class Verdict:
         )
 
 
-def judge(gains: Tensor, information: Tensor) -> Verdict:
+def judge(gains: Tensor, information: Tensor, image: Tensor) -> Verdict:
     """Turn the gain (P,) and latent information (P,) of each held-out particle, in nats, into a verdict.
 
     Better: the mean gain less the information exceeds two standard errors. Worse: the mean gain is negative by more than two
-    standard errors, and by more than rounding.
+    standard errors, and by more than rounding. Means and errors are over images: `image` (P,) says which each particle is of.
     """
     if len(gains) == 0:
         return Verdict("unknown")
-    gains, information = gains.double(), information.double()
+    n_particles = len(gains)
+    gains, information = (mean_of_copies(values.double(), image) for values in (gains, information))
     error = float(gains.std() / math.sqrt(len(gains))) if len(gains) > 1 else math.inf
     mean, paid = float(gains.mean()), float(information.mean())
     net_error = float((gains - information).std() / math.sqrt(len(gains))) if len(gains) > 1 else math.inf
@@ -85,7 +90,7 @@ def judge(gains: Tensor, information: Tensor) -> Verdict:
         word = "better"
     elif mean < -max(_STANDARD_ERRORS * error, _NEGLIGIBLE):
         word = "worse"
-    return Verdict(word, len(gains), mean, error, paid)
+    return Verdict(word, len(gains), mean, error, paid, n_particles - len(gains))
 
 
 def latent_information(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ pace        how a half set goes through its plan: on as soon as its held-out par
 rounds      work of both half sets that can be left anywhere, with a checkpoint after each round
 epochs      all epochs of both half sets
 posteriors  the last stage: latents and poses of all particles under the final model
+enough_particles  what motions the particles bear, from what one image tells
 timing      how long all that will take, measured on first batches
 held_out_latents  what the other half's model makes of held-out particles
 evidence    whether there is motion, by particles that a model was not trained on

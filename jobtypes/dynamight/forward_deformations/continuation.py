@@ -7,6 +7,7 @@ them: model, latents, half sets and held-out particles. What belongs to the imag
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from jobtypes.common.digests import digest_of_particles
+from jobtypes.common.job_paths import is_same
 from jobtypes.common.particle_matching import match_particles
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight import layout
@@ -49,9 +51,9 @@ class Start:
     earlier_rows: NDArray[np.int64] | None = None
 
 
-def is_other_star(star_file: str, earlier: dict[str, Any]) -> bool:
-    """Whether a STAR file is another one than the earlier training's."""
-    return bool(star_file != earlier["options"]["fn_star"])
+def is_other_star(star_file: str, earlier: dict[str, Any], project: Path) -> bool:
+    """Whether a STAR file is another one than the earlier training's, by whatever name of it."""
+    return not is_same(project, star_file, earlier["options"]["fn_star"])
 
 
 def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: RunningJob) -> None:
@@ -62,8 +64,8 @@ def refuse_other_options(options: ForwardOptions, earlier: dict[str, Any], job: 
     UserError
         An option differs; the sentence says which may.
     """
-    allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options.fn_star, earlier) else FREE_ON_RESUME
-    different = options.differences(earlier["options"], free=allowed)
+    allowed = FREE_ON_OTHER_PARTICLES if is_other_star(options.fn_star, earlier, job.project) else FREE_ON_RESUME
+    different = options.differences(earlier["options"], free=allowed, is_same_file=partial(is_same, job.project))
     if different:
         name, may = different[0], ", ".join(sorted(allowed))
         before, now = options.as_now(earlier["options"])[name], options.as_dict()
@@ -93,7 +95,7 @@ def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan
     """
     if earlier is None:
         return Start()
-    if job.is_continue and is_other_star(options.fn_star, earlier):
+    if job.is_continue and is_other_star(options.fn_star, earlier, job.project):
         return _other_particles(earlier, plan, job)
     begun_with = earlier["settings"]["inputs"]
     changed = [name for name, digest in begun_with.items() if plan.inputs.get(name) != digest]
@@ -104,7 +106,8 @@ def starting_point(earlier: dict[str, Any] | None, options: ForwardOptions, plan
                 f"{job.directory} began with; restore the file or start a new job."
             )
         return Start(earlier)
-    reasons = [f"option {name} differs" for name in options.differences(earlier["options"], free=FREE_ON_RESUME)]
+    different = options.differences(earlier["options"], free=FREE_ON_RESUME, is_same_file=partial(is_same, job.project))
+    reasons = [f"option {name} differs" for name in different]
     reasons += [f"the contents of {getattr(options, name)} have changed" for name in changed]
     if not reasons and not earlier["finished"]:
         return Start(earlier)
@@ -122,7 +125,8 @@ def _other_particles(earlier: dict[str, Any], plan: TrainingPlan, job: RunningJo
             f"{before}, which the training in {job.directory} was made with, is not there any more, but it says which particle "
             f"of {plan.star_file} is which; put it back."
         )
-    table = read_particles(job.project / before, seed=earlier["settings"]["seed"])
+    prefix = earlier["options"].get("particle_path_prefix", "")
+    table = read_particles(job.project / before, seed=earlier["settings"]["seed"], project=job.project, path_prefix=prefix)
     if digest_of_particles(table) != earlier["settings"]["inputs"]["fn_star"]:
         raise UserError(f"The contents of {before} are not those that the training in {job.directory} began with; restore it.")
     rows, how = match_particles(table, plan.table)
@@ -130,7 +134,8 @@ def _other_particles(earlier: dict[str, Any], plan: TrainingPlan, job: RunningJo
         f"Going on with {plan.star_file}: its {len(rows)} particles are those of {before}, matched by {how}. Model, latents, "
         "half sets and held-out particles are carried over; noise spectra, scale and optimisers start anew."
     )
-    elsewhere = int((plan.table.half != _half_sets(earlier)[rows]).sum()) if plan.table.half_is_given else 0
+    half = _half_sets(earlier, len(table))[rows]
+    elsewhere = int(((plan.table.half != half) & (half > 0)).sum()) if plan.table.half_is_given else 0
     if elsewhere:
         job.report(
             f"{elsewhere} particles are in the other half set there (_rlnRandomSubset); each stays where a model has seen it."
@@ -149,11 +154,12 @@ def with_split(plan: TrainingPlan, start: Start) -> TrainingPlan:
     checkpoint, rows = start.checkpoint, start.earlier_rows
     if checkpoint is None or (rows is None and not checkpoint["settings"].get(CARRIED_OVER)):
         return plan
-    half = _half_sets(checkpoint)
+    rows = np.arange(len(plan.table)) if rows is None else rows
+    last = max(int(state["rows"].max()) for state in checkpoint["halves"].values())
+    half = _half_sets(checkpoint, max(last, int(rows.max())) + 1)
     out = np.zeros(len(half), dtype=bool)
     for state in checkpoint["halves"].values():
         out[state["rows"].numpy()] = state["held_out"].numpy()
-    rows = np.arange(len(half)) if rows is None else rows
     for number in checkpoint["halves"]:
         if not {True, False} <= set(out[rows][half[rows] == number].tolist()):
             raise UserError(
@@ -163,9 +169,9 @@ def with_split(plan: TrainingPlan, start: Start) -> TrainingPlan:
     return replace(plan, table=replace(plan.table, half=half[rows]), held_out=out[rows], split_is_carried_over=True)
 
 
-def _half_sets(checkpoint: dict[str, Any]) -> NDArray[np.int64]:
-    """(m,) half set of each particle of the STAR file that a checkpoint was trained on."""
-    half = np.zeros(sum(len(state["rows"]) for state in checkpoint["halves"].values()), dtype=np.int64)
+def _half_sets(checkpoint: dict[str, Any], n_rows: int) -> NDArray[np.int64]:
+    """(n_rows,) half set of each particle of the STAR file that a checkpoint was trained on; 0 of one that took no part."""
+    half = np.zeros(n_rows, dtype=np.int64)
     for number, state in checkpoint["halves"].items():
         half[state["rows"].numpy()] = number
     return half

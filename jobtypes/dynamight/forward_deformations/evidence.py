@@ -3,7 +3,8 @@
 Motion is claimed of a half set where particles are sure to be more likely with it than without: those that the half set held out
 of its training, and those that the other half set held out, of which neither model has seen any; and where the models of both
 half sets give these particles the same motion. What a model has learned of the noise, or of what is wrong with its own images,
-does not help it with the images of others, and is not what the other model has learned.
+does not help it with the images of others, and is not what the other model has learned. An image counts once, however many copies
+of it there are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from jobtypes.common.copies import mean_of_copies
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 
 SURE_ERRORS = 3.0  # standard errors of the evidence that make it sure
@@ -24,18 +26,18 @@ class Evidence:
     Attributes
     ----------
     mean, error
-        Over particles, and its standard error; both 0 of fewer than two.
+        Over images, each with the mean of its copies, and its standard error; both 0 of fewer than two.
     """
 
     mean: float
     error: float
 
     @classmethod
-    def of(cls, values: Tensor) -> Evidence:
-        """From the log evidence (m,) of each particle."""
+    def of(cls, values: Tensor, image: Tensor) -> Evidence:
+        """From the log evidence (m,) of each particle, and the image (m,) that it is of."""
+        values = mean_of_copies(values.double(), image)
         if len(values) < 2:
             return cls(0.0, 0.0)
-        values = values.double()
         return cls(float(values.mean()), float(values.std() / len(values) ** 0.5))
 
     @property

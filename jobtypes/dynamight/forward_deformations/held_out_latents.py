@@ -93,8 +93,9 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
         after_batch(done)
     latents = torch.cat(means)
     judges = good[training.held_out]
+    image = training.observations.image_of[training.held_out[judges]]
     motions = TwoMotions.of(training.model, training.kept(training.held_out[judges]).mean, other, latents[judges])
-    return SeenByOther(latents, Evidence.of(torch.cat(evidence)), motions.agreement())
+    return SeenByOther(latents, Evidence.of(torch.cat(evidence), image), motions.agreement(image))
 
 
 def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:

@@ -12,7 +12,7 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
-from jobtypes.common.volumes import check_map, read_volume
+from jobtypes.common.volumes import check_map, read_mask, read_volume
 from jobtypes.dynamight.forward_deformations.memory_use import GIGABYTE, MemoryUse, count_memory
 from jobtypes.dynamight.forward_deformations.pace import Pace
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, numbers_of_epochs, plan_epoch
@@ -61,8 +61,9 @@ class TrainingPlan:
 
     Attributes
     ----------
-    star_file, table, images
-        The particles' STAR file as it was given, the particles in it, and the reader of their stacks, verified.
+    star_file, path_prefix, table, images
+        The particles' STAR file as it was given, where its stacks have moved, the particles in it, and the reader of their
+        stacks, verified.
     band
         Fourier terms.
     mask : (N, N)
@@ -71,6 +72,8 @@ class TrainingPlan:
         Diameter of the mask's flat part, and the width of its edge.
     held_out : (P,)
         True for particles that train nothing.
+    consensus : (N, N, N)
+        The map as it was given; no model is made of more than the seed.
     seed
         Low-passed consensus and threshold.
     size
@@ -96,6 +99,7 @@ class TrainingPlan:
     """
 
     star_file: str
+    path_prefix: str
     table: ParticleTable
     images: ParticleImages
     band: Band
@@ -103,6 +107,7 @@ class TrainingPlan:
     particle_diameter_angstroms: float
     soft_edge_angstroms: float
     held_out: np.ndarray
+    consensus: torch.Tensor
     seed: Seed
     size: ModelSize
     settings: TrainingSettings
@@ -118,7 +123,7 @@ class TrainingPlan:
 
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
-        return np.flatnonzero(self.table.half == half)
+        return self.table.rows_of_half(half)
 
     def epoch(self, number: int) -> EpochPlan:
         """What epoch 0, 1, ... of the plan does."""
@@ -151,6 +156,7 @@ class TrainingPlan:
             f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
+            *table.sentences_of_copies(),
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
             f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
@@ -187,13 +193,16 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     UserError
         Any input that cannot work; nothing has been written then.
     """
-    table = read_particles(project / options.fn_star, seed=options.seed)
+    table = read_particles(
+        project / options.fn_star, seed=options.seed, project=project, path_prefix=options.particle_path_prefix
+    )
     _refuse_few_images(table)
     box, pixel_size_angstroms = table.box, table.pixel_size_angstroms
     consensus = read_volume(project / options.fn_map)
-    check_map(consensus, box=box, pixel_size_angstroms=pixel_size_angstroms, name=options.fn_map)
     images = ParticleImages(table, project)
-    images.verify()
+    images.verify(consensus.box)
+    in_headers = images.pixel_size_in_headers()
+    check_map(consensus, box, pixel_size_angstroms, f"The map {options.fn_map}", of_stacks_angstroms=in_headers)
     mask, diameter = image_mask(box, pixel_size_angstroms, options.particle_diameter, options.soft_edge)
     resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
     band = Band(box, pixel_size_angstroms, resolution)
@@ -202,9 +211,11 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
             f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
             f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
         )
-    moving = None if options.fn_mask is None else _read_mask(project, options.fn_mask, box, pixel_size_angstroms)
+    moving = None
+    if options.fn_mask is not None:
+        moving = read_mask(project / options.fn_mask, box, pixel_size_angstroms, f"Mask {options.fn_mask}")
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
-    n_training = max(int(((table.half == half) & ~out).sum()) for half in HALVES)
+    n_training = max(int((~out[table.rows_of_half(half)]).sum()) for half in HALVES)
     epochs = numbers_of_epochs(n_training, options.n_training_epochs)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
     memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
@@ -217,6 +228,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     )
     return TrainingPlan(
         star_file=options.fn_star,
+        path_prefix=options.particle_path_prefix,
         table=table,
         images=images,
         band=band,
@@ -224,6 +236,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         particle_diameter_angstroms=diameter,
         soft_edge_angstroms=options.soft_edge,
         held_out=out,
+        consensus=consensus.data,
         seed=seed,
         size=size,
         settings=_training_settings(options, seed, mask, epochs),
@@ -254,19 +267,9 @@ def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, 
 def _refuse_few_images(table: ParticleTable) -> None:
     """Refuse half sets of which nothing would be left to hold out, or to train on."""
     for half in HALVES:
-        images = len(np.unique(table.copy_of[table.half == half]))
+        images = len(np.unique(table.copy_of[table.rows_of_half(half)]))
         if images < FEWEST_IMAGES:
             raise UserError(
                 f"{table.path}: half {half} has {images} image(s); expected at least {FEWEST_IMAGES}, of which one is held out, "
                 "and thousands to learn a motion from."
             )
-
-
-def _read_mask(project: Path, name: str, box: int, pixel_size_angstroms: float) -> torch.Tensor:
-    """(N, N, N) mask with values from 0 to 1."""
-    volume = read_volume(project / name)
-    check_map(volume, box=box, pixel_size_angstroms=pixel_size_angstroms, name=name)
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if low < -1e-3 or high > 1 + 1e-3 or high <= 0:
-        raise UserError(f"Mask {name} has values from {low:.3g} to {high:.3g}; a mask must lie between 0 and 1 and not be empty.")
-    return volume.data.clamp(0, 1)

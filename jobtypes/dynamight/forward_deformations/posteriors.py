@@ -187,7 +187,8 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence
     """
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     parts = [torch.zeros(0)]
-    for index in training.model.quality.good(training.held_out).split(training.settings.batch_size):
+    judges = training.model.quality.good(training.held_out)
+    for index in judges.split(training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
         parts.append(
             evidence_of_motion(
@@ -200,4 +201,4 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence
                 prior_weight=plan.kl_weight,
             ).cpu()
         )
-    return Evidence.of(torch.cat(parts))
+    return Evidence.of(torch.cat(parts), training.observations.image_of[judges.cpu()])

@@ -95,6 +95,7 @@ def checkpoint_settings(plan: TrainingPlan) -> dict[str, Any]:
         "box": plan.table.box,
         "pixel_size_angstroms": pixel_size_angstroms,
         "star_file": plan.star_file,
+        "path_prefix": plan.path_prefix,
         "inputs": plan.inputs,
         "seed": plan.random_seed,
         "particle_diameter_angstroms": plan.particle_diameter_angstroms,

@@ -24,6 +24,7 @@ from jobtypes.dynamight.forward_deformations.continuation import (
     starting_point,
     with_split,
 )
+from jobtypes.dynamight.forward_deformations.enough_particles import TOO_FEW, bearing
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
 from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
 from jobtypes.dynamight.forward_deformations.held_out_latents import SeenByOther, seen_by_other
@@ -31,7 +32,7 @@ from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
 from jobtypes.dynamight.forward_deformations.rounds import Rounds
-from jobtypes.dynamight.forward_deformations.timing import time_sentence
+from jobtypes.dynamight.forward_deformations.timing import take_first_steps, time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 from jobtypes.dynamight.model.quality import LEAST_QUALITY
@@ -53,7 +54,8 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     if side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
-    return [sentence, *plan.sentences(), time_sentence(plan, devices[0], side_by_side=side_by_side)]
+    first = take_first_steps(plan, devices[0])
+    return [sentence, *plan.sentences(), bearing(plan, first.signal), time_sentence(plan, first, side_by_side=side_by_side)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -78,7 +80,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         earlier = team.from_first(lambda: load_last(job.directory))
         if job.is_continue and earlier is not None:
             refuse_other_options(options, earlier, job)
-            if earlier["finished"] and not is_other_star(options.fn_star, earlier):
+            if earlier["finished"] and not is_other_star(options.fn_star, earlier, job.project):
                 _say_finished(earlier, job, team)
                 return
         plan = make_plan(options, job.project)
@@ -117,7 +119,10 @@ def _train(
     for line in plan.sentences():
         job.report(line)
     if team.is_first:
-        job.report(time_sentence(plan, devices[0], side_by_side=side_by_side or team.count > 1))
+        first = take_first_steps(plan, devices[0])
+        enough = bearing(plan, first.signal)
+        (job.warn if enough.startswith(TOO_FEW) else job.report)(enough)
+        job.report(time_sentence(plan, first, side_by_side=side_by_side or team.count > 1))
     halves = {half: _read_and_seed(half, plan, job, team, device=device) for half, device in zip(mine, devices, strict=True)}
     history = _go_on(halves, start, plan, job, team)
     stages = _last_stages(halves, start)

@@ -1,10 +1,10 @@
-"""How long a training takes with its last stage, told before it starts: measured on first batches."""
+"""How long a training takes with its last stage, told before it starts: measured on first batches, with what they tell else."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_for
 from jobtypes.common.particle_images import ParticleImages
+from jobtypes.dynamight.forward_deformations.enough_particles import SignalOfPart, signal_of_part
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
@@ -23,8 +24,29 @@ FEWEST_PARTICLES = 256  # the scale of the images is found from so many
 HELD_OUT_SHARE = 0.4  # of a training step's time, for as many held-out particles
 
 
-def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: bool) -> str:
-    """Time per epoch and in total, in words, from a few steps on the first particles of half 1. Writes nothing.
+@dataclass(frozen=True)
+class FirstSteps:
+    """What a few steps on the first particles of half 1 tell.
+
+    Attributes
+    ----------
+    beginning, step, posteriors
+        Seconds that an epoch takes to begin, with the poses' prior, of a step, and of a batch of the last stage.
+    peak_memory_bytes
+        Of the GPU; None on a CPU.
+    signal
+        What an image tells of a part of the molecule.
+    """
+
+    beginning: float
+    step: float
+    posteriors: float
+    peak_memory_bytes: int | None
+    signal: SignalOfPart
+
+
+def take_first_steps(plan: TrainingPlan, device: torch.device) -> FirstSteps:
+    """Take a few steps on the first particles of half 1, with a model that is thrown away. Writes nothing.
 
     Parameters
     ----------
@@ -32,8 +54,6 @@ def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: boo
         Of the training.
     device
         Where half 1 is trained.
-    side_by_side
-        Whether both halves train at once.
 
     Raises
     ------
@@ -42,23 +62,27 @@ def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: boo
     """
     forget_peak_memory(device)
     try:
-        beginning, step, posteriors = _measure(plan, device)
+        return _measure(plan, device)
     except torch.cuda.OutOfMemoryError as error:
         free, everything = torch.cuda.mem_get_info(device)
         raise UserError(
             f"A batch of {plan.settings.batch_size} particles with {plan.size.n_gaussians} Gaussians does not fit on the GPU, "
             f"of whose {everything / 1e9:.0f} GB {free / 1e9:.1f} GB are free; take a smaller training_batch_size."
         ) from error
-    batch = plan.settings.batch_size
+
+
+def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool) -> str:
+    """Time per epoch and in total, in words; `side_by_side` says whether both halves train at once."""
+    batch, step = plan.settings.batch_size, first.step
     halves, ends = [], []
     for out in _held_out(plan):
         # what is learned of the poses at the beginning of some epochs is nearly all that a beginning takes
         share = min(1.0, float((~out).sum()) / POSE_PRIOR_VISITS)
-        halves.append(share * beginning + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
+        halves.append(share * first.beginning + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
         # the other half's model works held-out particles out once more
-        ends.append(posteriors * (math.ceil(len(out) / batch) + _batches(out, batch)))
+        ends.append(first.posteriors * (math.ceil(len(out) / batch) + _batches(out, batch)))
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
-    peak = peak_memory_bytes(device)
+    peak = first.peak_memory_bytes
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
     epochs, most = plan.n_epochs * epoch, plan.most_epochs * epoch
     longer = "" if most == epochs else f" ({_duration(most + end)} where motions are found slowly)"
@@ -69,11 +93,8 @@ def time_sentence(plan: TrainingPlan, device: torch.device, *, side_by_side: boo
     )
 
 
-def _measure(plan: TrainingPlan, device: torch.device) -> tuple[float, float, float]:
-    """Seconds that an epoch takes to begin, with the poses' prior, of a step, and of a batch of the last stage.
-
-    Each is the least of a few, on a model of its own.
-    """
+def _measure(plan: TrainingPlan, device: torch.device) -> FirstSteps:
+    """First steps; each time is the least of a few."""
     batch_size = plan.settings.batch_size
     n_particles = max(MEASURED_STEPS * batch_size, FEWEST_PARTICLES)
     rows = np.flatnonzero((plan.table.half == HALVES[0]) & ~plan.held_out)[:n_particles]
@@ -84,6 +105,7 @@ def _measure(plan: TrainingPlan, device: torch.device) -> tuple[float, float, fl
     training = prepare_half(HALVES[0], few, device=device, scratch=None, after_batch=lambda done: None)
     last = plan.last_epoch
     training.run_epoch(last, lambda: True)  # the first call of everything takes longer
+    signal = signal_of_part(training, plan, training.observations.band.n_terms(last.resolution_angstroms))
     training.progress, training.pose_prior_is_due = None, True
     clock = _Clock(device)
     training.run_epoch(last, lambda: clock.after_batch() >= MEASURED_STEPS)
@@ -92,7 +114,8 @@ def _measure(plan: TrainingPlan, device: torch.device) -> tuple[float, float, fl
     stage, clock = PosteriorStage(training), _Clock(device)
     stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > batch_size)
     encoded = math.ceil(stage.encoded / batch_size)
-    return beginning, step, min(clock.batches[:encoded]) + min(clock.batches[encoded:])
+    posteriors = min(clock.batches[:encoded]) + min(clock.batches[encoded:])
+    return FirstSteps(beginning, step, posteriors, peak_memory_bytes(device), signal)
 
 
 class _Clock:

@@ -82,7 +82,12 @@ def state(
             places = (part.rows == particle - 1).nonzero()[0]
             if len(places):
                 return part, part.latent_mean[int(places[0])]
-        count = sum(len(part.rows) for part in forward.halves.values())
+        count = 1 + max(int(part.rows.max()) for part in forward.halves.values())
+        if 1 <= particle <= count:
+            raise UserError(
+                f"--particle is {particle}, which stands further up in {forward.star_file} already and took no part; name that "
+                "one."
+            )
         raise UserError(
             f"--particle is {particle}, but {forward.star_file} has {count} particles; give a number from 1 to {count}."
         )

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.common.copies import share_of_image
 from jobtypes.dynamight.model.displacement import before_displacement
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.principal_motions import squared_lengths
@@ -34,7 +35,8 @@ class AgreementOfMotions:
     correlation
         Of the displacements, each about its mean over the particles.
     chance
-        Standard deviation of what it is where the particles of one model are exchanged at random.
+        Standard deviation of what it is where the images of one model are exchanged at random; at most that, where images have
+        copies.
     """
 
     correlation: float
@@ -131,15 +133,18 @@ class TwoMotions:
 
         return Disagreement(of_particles(difference), of_particles(mean), of_gaussians(difference), of_gaussians(mean))
 
-    def agreement(self) -> AgreementOfMotions:
-        """Correlation of the two, and its standard deviation over all orders of the particles, worked out, not drawn.
+    def agreement(self, image: Tensor) -> AgreementOfMotions:
+        """Correlation of the two, and its standard deviation over all orders of the images, worked out, not drawn.
+
+        Copies of an image, `image` (P,), count as one particle together, and are taken to say all the same: then the deviation is
+        largest. Where they say different things it is smaller by up to the root of their number.
 
         Source: Hoeffding 1951, A combinatorial central limit theorem, for the variance of a sum over a random order.
         """
-        particles, points = len(self.coefficients), self.basis.shape[1]
-        if particles < FEWEST_HELD_OUT:
+        images, points = len(image.unique()), self.basis.shape[1]
+        if images < FEWEST_HELD_OUT:
             return AgreementOfMotions(0.0, 0.0)
-        first, other = self.coefficients.double(), self.other_coefficients.double()
+        first, other = (_counted_once(part.double(), image) for part in (self.coefficients, self.other_coefficients))
         flat, other_flat = self.basis.double().flatten(1), self.other_basis.double().flatten(1)
         across = flat @ other_flat.T / points  # (K, L): of particles i and j the product is first_i @ across @ other_j, A^2
         powers = [
@@ -151,12 +156,18 @@ class TwoMotions:
             return AgreementOfMotions(0.0, 0.0)
         same = float(((first @ across) * other).sum())
         squares = float(((first.T @ first @ across) * (across @ (other.T @ other))).sum())  # over all pairs, without listing them
-        return AgreementOfMotions(same / scale, max(0.0, squares / (particles - 1)) ** 0.5 / scale)
+        return AgreementOfMotions(same / scale, max(0.0, squares / (images - 1)) ** 0.5 / scale)
 
     def difference(self, particle: int) -> Tensor:
         """(n, 3) A between the displacements that the two give to one particle."""
         own = torch.einsum("k,knc->nc", self.coefficients[particle], self.basis)
         return own - torch.einsum("k,knc->nc", self.other_coefficients[particle], self.other_basis)
+
+
+def _counted_once(coefficients: Tensor, image: Tensor) -> Tensor:
+    """Coefficients (P, K) about the mean over images, so weighted that the copies of an image weigh as much as one particle."""
+    share = share_of_image(image)[:, None]
+    return share.sqrt() * (coefficients - (share * coefficients).sum(0) / share.sum())
 
 
 @torch.no_grad()

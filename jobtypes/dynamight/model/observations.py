@@ -146,6 +146,8 @@ class Observations:
         Real and imaginary parts over `scale`.
     scale : (n_h,)
         The largest term of each image over what it is stored as.
+    image_of : (n_h,)
+        The same number for all copies of one image, as `ParticleTable.copy_of`.
 
     Raises
     ------
@@ -169,6 +171,7 @@ class Observations:
         self.matrices = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()  # (n_h, 3, 3)
         self.shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()  # (n_h, 2)
         self.group = torch.from_numpy(table.optics_group[rows])
+        self.image_of = torch.from_numpy(table.copy_of[rows])
         self._ctf_curves = CtfCurves.of(table.ctf_parameters(rows, device=device))
         shape = (len(rows), len(band), 2)
         self._scratch = None if scratch is None else ScratchFile(scratch, shape)

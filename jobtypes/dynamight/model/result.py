@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint
@@ -80,6 +81,12 @@ class HalfResult:
     part_numbers: tuple[int, ...] = ()
     latent_by_other: Tensor | None = None
 
+    def occupancy(self, number: int) -> NDArray[np.float64]:
+        """(n_h,) probability that each particle has the part of a number; 1 where the part was not found in this half set."""
+        if number not in self.part_numbers:
+            return np.ones(len(self.rows))
+        return np.asarray(self.presence[:, self.part_numbers.index(number)].cpu().double().numpy())
+
     def lacking(self, particle: int) -> tuple[int, ...]:
         """Numbers of the parts that a particle rather lacks than has."""
         missing = (self.presence[particle] < 0.5).tolist()
@@ -117,6 +124,8 @@ class ForwardResult:
         The checkpoint file.
     seed, particles_digest
         Of the half sets where the STAR file has none, and what it held then; empty: not known.
+    path_prefix
+        Where its stacks had moved, as of `read_particles`.
     """
 
     halves: dict[int, HalfResult]
@@ -129,6 +138,7 @@ class ForwardResult:
     path: Path
     seed: int = 0
     particles_digest: str = ""
+    path_prefix: str = ""
 
 
 def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
@@ -208,20 +218,23 @@ def load_centred_result(
         path=path,
         seed=settings["seed"],
         particles_digest=settings["inputs"]["fn_star"],
+        path_prefix=settings.get("path_prefix", ""),
     )
 
 
-def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
+def particles_of(forward: ForwardResult, project: Path, *, path_prefix: str | None = None) -> ParticleTable:
     """All particles of a training, in the half sets that it trained on, whatever the STAR file and its seed would say.
 
-    `half_is_given` is False where the column rlnRandomSubset of the file does not say them; what is written then says them.
+    `path_prefix` is that of `read_particles`; None: that of the training. `half_is_given` is False where the column
+    rlnRandomSubset of the file does not say the half sets; what is written then says them.
 
     Raises
     ------
     UserError
         The STAR file cannot be read, or does not hold what the training was made with.
     """
-    table = read_particles(project / forward.star_file, seed=forward.seed)
+    prefix = forward.path_prefix if path_prefix is None else path_prefix
+    table = read_particles(project / forward.star_file, seed=forward.seed, project=project, path_prefix=prefix)
     rows = np.concatenate([part.rows for part in forward.halves.values()])
     if int(rows.max()) >= len(table) or table.box != forward.box:
         raise UserError(

@@ -29,7 +29,8 @@ class Choice:
     half_set
         1 or 2, in whose latent space is chosen; 0: held-out particles of both halves, in the latent space of half 1.
     both_halves
-        Also particles of the other half, whose state is that of a chosen one.
+        Also particles of the other half: those whose state is that of a chosen one, and which themselves fulfil what is asked of
+        quality and displacement.
     latents, motions
         Ranges: dimension or main motion from 1, lowest, highest; of motions in A.
     displacement, error
@@ -78,11 +79,18 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
         raise UserError(
             "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster or --polygon."
         )
+    known = sorted({number for part in forward.halves.values() for number in part.part_numbers})
+    for number, _, _ in choice.occupancies:
+        if number not in known:
+            found = ", ".join(map(str, known)) or "none"
+            raise UserError(f"There is no part {number:g} that some particles lack; found were: {found}.")
     session = Session(job_directory, forward, choice.half_set or 1)
-    chosen = _chosen(session, choice)
-    rows = session.part.rows[chosen]
+    chosen = _of_states(session, choice)
+    rows = session.part.rows[chosen & _of_particles(session.part, choice)]
     if choice.both_halves or choice.half_set == 0:
-        rows = np.concatenate((rows, session.of_other_half(chosen)))
+        other = forward.halves[3 - session.half]
+        theirs = np.intersect1d(session.of_other_half(chosen), other.rows[_of_particles(other, choice)])
+        rows = np.concatenate((rows, theirs))
     if choice.half_set == 0:
         rows = np.intersect1d(rows, _held_out(forward, choice))
     if not len(rows):
@@ -90,8 +98,20 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
     return np.sort(rows)
 
 
-def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
-    """Which particles (P,) of the session's half fulfil all conditions."""
+def _of_particles(part: HalfResult, choice: Choice) -> NDArray[np.bool_]:
+    """Which particles (P,) of a half fulfil the conditions on each by itself, which mean the same in both halves."""
+    chosen = np.ones(len(part.rows), dtype=bool)
+    if choice.displacement:
+        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(choice.displacement, "displacement"))
+    if choice.quality:
+        chosen &= in_range(part.quality.cpu().numpy(), *_ordered(choice.quality, "quality"))
+    for number, low, high in choice.occupancies:
+        chosen &= in_range(part.occupancy(int(number)), *_ordered((low, high), "occupancy"))
+    return chosen
+
+
+def _of_states(session: Session, choice: Choice) -> NDArray[np.bool_]:
+    """Which particles (P,) of the session's half fulfil the conditions on their states, in its own latent space."""
     part = session.part
     chosen = np.ones(len(part.rows), dtype=bool)
     latents, coordinates = part.latent_mean.cpu().numpy(), session.coordinates.numpy()
@@ -100,26 +120,12 @@ def _chosen(session: Session, choice: Choice) -> NDArray[np.bool_]:
             if not (dimension == int(dimension) and 1 <= dimension <= values.shape[1]):
                 raise UserError(f"There is no {what} {dimension:g}; the job has {values.shape[1]}, counted from 1.")
             chosen &= in_range(values[:, int(dimension) - 1], *_ordered((low, high), what))
-    if choice.displacement:
-        chosen &= in_range(part.rms_displacement.cpu().numpy(), *_ordered(choice.displacement, "displacement"))
-    if choice.quality:
-        chosen &= in_range(part.quality.cpu().numpy(), *_ordered(choice.quality, "quality"))
-    for number, low, high in choice.occupancies:
-        chosen &= in_range(_presence(part, number), *_ordered((low, high), "occupancy"))
     if choice.clusters:
         chosen &= _in_clusters(session, choice)
     if choice.polygon:
         reduction = session.reduction(choice.embedding, dimensions=(choice.axes[0] - 1, choice.axes[1] - 1), seed=choice.seed)
         chosen &= in_polygon(reduction.points, read_corners(choice.polygon))
     return chosen
-
-
-def _presence(part: HalfResult, number: float) -> NDArray[np.float64]:
-    if number not in part.part_numbers:
-        known = ", ".join(map(str, part.part_numbers)) or "none"
-        raise UserError(f"There is no part {number:g} in half {part.half} that some particles lack; found were: {known}.")
-    values: NDArray[np.float64] = part.presence[:, part.part_numbers.index(int(number))].cpu().double().numpy()
-    return values
 
 
 def _ordered(ends: Sequence[float], what: str) -> tuple[float, float]:

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.common.conventions import EULER_ANGLE_COLUMNS
 from jobtypes.common.particles import ParticleTable
-from jobtypes.common.star_tables import read_tables
+from jobtypes.common.rotations import euler_matrices
+from jobtypes.common.star_tables import StarTable, read_tables
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 
@@ -46,7 +48,8 @@ def states_of_particles(session: Session, path: Path, table: ParticleTable) -> t
         The half set.
     path
         Particle STAR file whose images are particles of the job; or a text file with one number per line, 1 for the first
-        particle of the job's STAR file.
+        particle of the job's STAR file. Of several copies of an image (symmetry expansion) a STAR file means the one whose
+        orientation is nearest to what it gives.
     table
         The job's particles.
 
@@ -116,15 +119,37 @@ def _rows_of_star(path: Path, table: ParticleTable) -> NDArray[np.int64]:
     source = read_tables(path).get("particles")
     if source is None or "rlnImageName" not in source.columns:
         raise UserError(f"{path} has no column _rlnImageName in a table data_particles; expected some of the job's particles.")
-    known = {table.image_name(row): row for row in range(len(table))}
-    rows = []
+    copies: dict[str, list[int]] = {}
+    for row in range(len(table)):
+        copies.setdefault(table.image_name(row), []).append(row)
+    listed = []
     for row, name in enumerate(source.read(numbers=(), texts=("rlnImageName",))["rlnImageName"], start=1):
         number, _, stack = str(name).partition("@")
-        found = known.get(f"{int(number):06d}@{stack}") if number.isdigit() else None
+        found = copies.get(f"{int(number):06d}@{stack}") if number.isdigit() else None
         if found is None:
             raise UserError(f"{path}: particle {row}, {name}, is no particle of the job, whose STAR file is {table.path}.")
-        rows.append(found)
-    return np.array(rows, dtype=np.int64)
+        listed.append(found)
+    return _nearest_copies(listed, source, table)
+
+
+def _nearest_copies(listed: list[list[int]], source: StarTable, table: ParticleTable) -> NDArray[np.int64]:
+    """Of the copies that the job has of the image in each row of a STAR file, the one that is oriented as the row says."""
+    rows = np.array([copies[0] for copies in listed], dtype=np.int64)
+    several = [place for place, copies in enumerate(listed) if len(copies) > 1]
+    if not several:
+        return rows
+    if missing := [name for name in EULER_ANGLE_COLUMNS if name not in source.columns]:
+        columns = ", ".join(f"_{name}" for name in EULER_ANGLE_COLUMNS)
+        raise UserError(
+            f"{source.path}: the image in {source.where(several[0])} has {len(listed[several[0]])} copies in {table.path}, and "
+            f"without _{missing[0]} nothing tells which is meant; give {columns}, or a text file with numbers of particles."
+        )
+    given = source.read(numbers=EULER_ANGLE_COLUMNS)
+    wanted = euler_matrices(torch.from_numpy(np.stack([given[name] for name in EULER_ANGLE_COLUMNS], axis=1)))
+    for place in several:
+        there = euler_matrices(torch.from_numpy(table.angles_degrees[listed[place]]))
+        rows[place] = listed[place][int((there * wanted[place]).sum((1, 2)).argmax())]  # the trace of the turn between them
+    return rows
 
 
 def _rows_of_list(path: Path, count: int) -> NDArray[np.int64]:

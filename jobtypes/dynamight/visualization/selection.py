@@ -25,7 +25,7 @@ def in_range(values: NDArray[np.float64], lowest: float | None, highest: float |
     return np.asarray((values >= (-np.inf if lowest is None else lowest)) & (values <= (np.inf if highest is None else highest)))
 
 
-def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int64], half: int) -> Path:
+def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int64], half: int | None) -> Path:
     """Write chosen rows of the particle STAR as the next subset of the job.
 
     Parameters
@@ -37,7 +37,7 @@ def write_subset(table: ParticleTable, job_directory: Path, rows: NDArray[np.int
     rows : (m,)
         0-based rows to keep; their order and all columns stay.
     half
-        1 or 2; 0 for held-out particles of both.
+        1 or 2; None: particles of both; 0: held-out particles of both.
 
     Raises
     ------

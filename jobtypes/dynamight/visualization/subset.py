@@ -8,19 +8,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.job_paths import find_job, job_at_rest, working_directory
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.options import EMBEDDINGS, VisualizationOptions
+
+UIDS_OF_STAR = Path("-")  # in place of a .cs file
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the subset that the arguments describe, and register it; returns the exit code 0."""
     arguments = parser().parse_args(list(argv))
-    for name in ("polygon", "checkpoint_file"):
-        if getattr(arguments, name) is not None:
+    for name in ("polygon", "checkpoint_file", "uids"):
+        if getattr(arguments, name) not in (None, UIDS_OF_STAR):
             setattr(arguments, name, getattr(arguments, name).absolute())
     project, directory = find_job(arguments.job_directory)
     with job_at_rest(project, directory) as register, working_directory(project):
+        from jobtypes.common.cryosparc_uids import write_uids
         from jobtypes.dynamight.model.result import load_centred_result, particles_of
         from jobtypes.dynamight.visualization.choice import Choice, chosen_rows
         from jobtypes.dynamight.visualization.selection import write_subset
@@ -29,9 +33,16 @@ def main(argv: Sequence[str]) -> int:
         forward = load_centred_result(directory, str(arguments.checkpoint_file or ""))
         rows = chosen_rows(forward, choice, directory)
         table = particles_of(forward, project)
-        path = write_subset(table, directory, rows, choice.half_set)
+        path = write_subset(table, directory, rows, None if choice.both_halves and choice.half_set else choice.half_set)
         register(path, layout.PARTICLES_LABEL)
-    _say(f"Wrote {len(rows)} of {len(table)} particles to {path}.")
+        if arguments.uids is not None:
+            uids = path.with_suffix(".uids.txt")
+            write_uids(table, rows, uids, None if arguments.uids == UIDS_OF_STAR else arguments.uids)
+            _say(f"Wrote their uids in cryoSPARC to {uids}.")
+    first, second = ((table.half[rows] == half).sum() for half in HALVES)
+    _say(f"Wrote {len(rows)} of {len(table)} particles to {path}: {first} of half set 1 and {second} of half set 2.")
+    if not (first and second):
+        _say("A refinement, or another job of this type, needs particles of both half sets.")
     return 0
 
 
@@ -55,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
     add("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
     add("--half-set", type=int, choices=(0, 1, 2), default=1, help="half set, in whose latent space is chosen; 0: only held-out "
         "particles, of both halves, chosen in the latent space of half 1")  # fmt: skip
-    add("--both-halves", action="store_true", help="also those particles of the other half whose state is that of a chosen one")
+    add("--both-halves", action=argparse.BooleanOptionalAction, default=True, help="also those particles of the other half whose "
+        "state is that of a chosen one (default); a refinement needs both half sets")  # fmt: skip
     add("--latent", nargs=3, type=_end, action="append", default=[], dest="latents", metavar=("DIMENSION", "FROM", "TO"),
         help="range of a latent dimension, counted from 1; may be repeated")  # fmt: skip
     add("--motion", nargs=3, type=_end, action="append", default=[], dest="motions", metavar=("MOTION", "FROM", "TO"),
@@ -73,6 +85,8 @@ def parser() -> argparse.ArgumentParser:
     add("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="drawing in which the polygon lies")
     add("--axes", nargs=2, type=int, default=(1, 2), metavar=("X", "Y"), help="main motions (pca) or latent dimensions (raw) of "
         "the polygon's axes, counted from 1")  # fmt: skip
+    add("--uids", type=Path, nargs="?", const=UIDS_OF_STAR, metavar="FILE.cs", help="for particles of cryoSPARC: also list their "
+        "uids, as the .cs file has them that the STAR file was made of; without a file those of its column _ucsfUid")  # fmt: skip
     add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
     add("--seed", type=int, default=in_job.seed, help="of clusters, umap and ica (default %(default)s, as in the job)")
     return arguments

@@ -190,7 +190,8 @@ class ParticleControls(QWidget):
         super().__init__()
         self.count = QLabel("Surround particles with the right mouse button (or Ctrl and left).")
         self.count.setWordWrap(True)
-        self.both = _box("particles of both halves", "Also those of the other half set whose states lie among the selected ones.")
+        tip = "Also those of the other half set whose states lie among the selected ones; a refinement needs both."
+        self.both = _box("particles of both halves", tip, checked=True)
         self.save = _button("Save the selection", "Particle STAR file with all columns, in subsets/ of the job.")
         layout = QFormLayout(self)
         layout.addRow(self.count)

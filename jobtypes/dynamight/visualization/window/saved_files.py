@@ -46,7 +46,7 @@ def save_selection(session: Session, selected: NDArray[np.bool_], both_halves: b
     if both_halves:
         rows = np.concatenate((rows, session.of_other_half(selected)))
     table = particles_of(session.forward, job.project)
-    path = write_subset(table, session.job_directory, rows, session.half)
+    path = write_subset(table, session.job_directory, rows, None if both_halves else session.half)
     job.add_output(path, layout.PARTICLES_LABEL)
     return path
 

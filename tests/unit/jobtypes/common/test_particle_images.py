@@ -97,6 +97,36 @@ def test_a_stack_of_another_box_is_named(write_star: Write, stacks: Stacks, tmp_
             look()
 
 
+@pytest.mark.parametrize(
+    ("map_box", "remedy"),
+    [
+        (
+            12,
+            "the map has 12 too, so the STAR file is older than the binning: .* _rlnImageSize to 12 and _rlnImagePixelSize to 5 ",
+        ),
+        (24, "extract the particles with 24 pixels, as the map has, or give the STAR file that belongs to these stacks"),
+        (16, "extract the particles with 24 pixels, or give the STAR file that belongs to these stacks"),
+        (None, "extract the particles with 24 pixels, or give the STAR file that belongs to these stacks"),
+    ],
+)
+def test_where_stacks_and_star_file_differ_the_map_tells_which_is_stale(
+    write_star: Write, stacks: Stacks, tmp_path: Path, map_box: int | None, remedy: str
+) -> None:
+    images = ParticleImages(read_particles(write_star({"rlnImageSize": ["24", "24"]})), tmp_path)
+    with pytest.raises(UserError, match=rf"stack_a\.mrcs has images of 12 x 12 pixels, but .* says 24 .*; {remedy}"):
+        images.verify(map_box)
+
+
+def test_the_headers_of_the_stacks_are_a_witness_of_the_pixel_size_where_they_agree(
+    images: ParticleImages, tmp_path: Path
+) -> None:
+    for sizes, expected in (((2.5, 2.5), 2.5), ((2.5, 5.0), None), ((0.0, 0.0), None)):
+        for name, size in zip(("stack_a.mrcs", "stack_b.mrcs"), sizes, strict=True):
+            with mrcfile.open(tmp_path / "Extract/job002" / name, mode="r+") as file:
+                file.voxel_size = size
+        assert images.pixel_size_in_headers() == expected
+
+
 def test_an_image_past_the_end_of_its_stack_is_named(write_star: Write, stacks: Stacks, tmp_path: Path) -> None:
     names = [f"{i + 1}@Extract/job002/stack_a.mrcs" for i in range(8)]
     images = ParticleImages(read_particles(write_star(rlnImageName=names)), tmp_path)

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobtypes.common.digests import digest_of_particles
+from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import held_out, read_particles, write_particles
 from relion_jobs.contract.errors import UserError
+
+from .conftest import particle_columns  # isort: skip
 
 Write = Callable[..., Path]
 N = 8
@@ -74,6 +78,113 @@ def test_copies_in_both_halves_are_refused(write_star: Write) -> None:
     names = ["1@a.mrcs"] * 2 + [f"{i}@a.mrcs" for i in range(2, 8)]
     with pytest.raises(UserError, match=r"same image is in half 1 and in half 2 .*row 1 \(line \d+\) and row 2"):
         read_particles(write_star(rlnImageName=names))
+
+
+NAME = "Extract/job002/stack_a.mrcs"
+WAYS = [
+    f"./{NAME}",
+    "Extract//job002/stack_a.mrcs",
+    "Extract/job003/../job002/stack_a.mrcs",
+    f"{{project}}/{NAME}",
+    "link.mrcs",
+    "folder/stack_a.mrcs",
+    "hard.mrcs",
+    "shortcut/{name}",
+    "{blank}",
+]
+
+
+def in_another_way(tmp_path: Path, way: str) -> str:
+    """Write another name of stack_a, making the links that it needs."""
+    if not (tmp_path / "link.mrcs").exists():
+        (tmp_path / "link.mrcs").symlink_to(NAME)
+        (tmp_path / "folder").symlink_to("Extract/job002")
+        (tmp_path / "shortcut").symlink_to(tmp_path)
+        (tmp_path / "hard.mrcs").hardlink_to(tmp_path / NAME)
+    return f'"000001@{NAME} "' if way == "{blank}" else "000001@" + way.format(project=tmp_path, name=NAME)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("stacks")
+def test_one_image_under_two_names_never_gets_into_both_halves(write_star: Write, tmp_path: Path, way: str) -> None:
+    names = [f"000001@{NAME}", in_another_way(tmp_path, way), *(f"{i}@Extract/job002/stack_b.mrcs" for i in range(1, 7))]
+    with pytest.raises(UserError, match=r"same image is in half 1 and in half 2 .*row 1 \(line \d+\) and row 2"):
+        read_particles(write_star(rlnImageName=names), project=tmp_path)
+    for seed in range(8):
+        drawn = read_particles(write_star(rlnImageName=names, rlnRandomSubset=None), project=tmp_path, seed=seed)
+        assert drawn.half[0] == drawn.half[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("stacks")
+def test_one_image_twice_in_one_half_is_said_and_counts_once(write_star: Write, tmp_path: Path, way: str) -> None:
+    columns = {name: [texts[0], texts[0], *texts[2:]] for name, texts in particle_columns().items()}
+    names = [f"000001@{NAME}", in_another_way(tmp_path, way), *(f"{i}@Extract/job002/stack_b.mrcs" for i in range(1, 7))]
+    table = read_particles(write_star(**columns | {"rlnImageName": names}), project=tmp_path)
+    assert table.is_repeat.tolist() == [False, True] + [False] * 6
+    assert table.rows_of_half(1).tolist() == [0, 2, 4, 6]
+    (sentence,) = table.sentences_of_copies()
+    assert re.search(
+        r"1 particle\(s\) a second time.* \(as row 1 \(line \d+\) and row 2 \(line \d+\)\); each counts once", sentence
+    )
+    assert not held_out(table, 0.5, seed=3)[1]
+    assert len(table.select(~table.is_repeat)) == 7
+
+
+def test_an_image_of_a_symmetry_expansion_is_said_and_all_its_views_count(write_star: Write) -> None:
+    table = read_particles(write_star(rlnImageName=["1@a.mrcs", "9@a.mrcs"] * 2 + [f"{i}@a.mrcs" for i in range(2, 6)]))
+    assert not table.is_repeat.any()
+    assert table.sentences_of_copies() == [
+        "2 particle(s) are further views of images that other rows show (symmetry expansion); all views of an image are in one "
+        "half set, and on one side of training and held out."
+    ]
+
+
+def test_a_file_without_copies_says_nothing_of_them(write_star: Write) -> None:
+    assert read_particles(write_star()).sentences_of_copies() == []
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"rlnImageSize": None},
+        {"rlnImageSize": None, "rlnBoxSize": ["7", "7"]},
+        {"rlnImageSize": None, "rlnImageDimensionality": None},
+    ],
+)
+@pytest.mark.usefixtures("stacks")
+def test_an_image_size_that_is_missing_is_read_from_the_stacks_and_written(
+    write_star: Write, tmp_path: Path, column: dict[str, list[str] | None]
+) -> None:
+    table = read_particles(write_star(column), project=tmp_path)
+    assert table.box == 12
+    write_particles(table, tmp_path / "again.star", rows=[0, 1])
+    again = read_particles(tmp_path / "again.star", project="/nowhere")
+    assert again.optics.boxes.tolist() == [12, 12]
+
+
+def test_an_image_size_that_is_missing_with_its_stacks_is_refused(write_star: Write, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"image stack Extract/job002/stack_a\.mrcs does not exist"):
+        read_particles(write_star({"rlnImageSize": None}), project=tmp_path)
+
+
+@pytest.mark.usefixtures("stacks")
+def test_an_optics_group_without_particles_needs_no_stack_for_its_image_size(write_star: Write, tmp_path: Path) -> None:
+    table = read_particles(write_star({"rlnImageSize": None}, rlnOpticsGroup=["1"] * N), project=tmp_path)
+    assert table.box == 12
+
+
+@pytest.mark.usefixtures("stacks")
+def test_stacks_that_have_moved_are_read_where_they_are(write_star: Write, tmp_path: Path) -> None:
+    (tmp_path / "Extract" / "job002").rename(tmp_path / "elsewhere")
+    path = write_star()
+    table = read_particles(path, project=tmp_path, path_prefix="Extract/job002=elsewhere")
+    assert table.stack_places == table.stack_files == ("elsewhere/stack_a.mrcs", "elsewhere/stack_b.mrcs")
+    assert table.stack_paths == ("Extract/job002/stack_a.mrcs", "Extract/job002/stack_b.mrcs")
+    ParticleImages(table, tmp_path).verify()
+    assert digest_of_particles(table) == digest_of_particles(read_particles(path, project=tmp_path))
+    with pytest.raises(UserError, match=r"stack_a\.mrcs does not exist .*particle_path_prefix"):
+        ParticleImages(read_particles(path, project=tmp_path), tmp_path).verify()
 
 
 @pytest.mark.parametrize(

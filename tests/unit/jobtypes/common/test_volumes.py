@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import mrcfile
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobtypes.common.volumes import Volume, check_map, read_volume, write_volume
+from jobtypes.common.volumes import Volume, check_map, read_mask, read_volume, write_volume
 from relion_jobs.contract.errors import UserError
 
 
@@ -118,6 +121,93 @@ def test_a_map_of_another_box_or_pixel_size_is_refused(box: int, pixel_size_angs
     check_map(volume, 4, 2.004, "Mask mask.mrc")
     with pytest.raises(UserError, match=r"Mask mask\.mrc has box 4 and pixel size 2 A, but the particles have box"):
         check_map(volume, box, pixel_size_angstroms, "Mask mask.mrc")
+
+
+@pytest.mark.parametrize(
+    ("box", "pixel_size_angstroms", "of_stacks", "remedy"),
+    [
+        (4, 3.0, None, "one of the pixel sizes is wrong. If it is the map's, correct the header: relion_image_handler --i MAP "
+         "--o NEW --force_header_angpix 3; if it is the STAR file's, set _rlnImagePixelSize in data_optics to 2."),
+        (4, 3.0, 3.0, "headers of the image stacks agree with the STAR file, so it is the map's header that is wrong: correct "
+         "the header: relion_image_handler --i MAP --o NEW --force_header_angpix 3."),
+        (4, 3.0, 2.0, "headers of the image stacks agree with the map, so it is the STAR file that is wrong: set "
+         "_rlnImagePixelSize in data_optics to 2."),
+        (4, 3.0, 1.0, "one of the pixel sizes is wrong."),
+        (8, 1.0, None, "or rescale this one: relion_image_handler --i MAP --o NEW --rescale_angpix 1 --new_box 8."),
+        (8, 2.0, None, "or cut or pad this one: relion_image_handler --i MAP --o NEW --new_box 8."),
+    ],
+)  # fmt: skip
+def test_what_differs_decides_the_remedy(box: int, pixel_size_angstroms: float, of_stacks: float | None, remedy: str) -> None:
+    volume = Volume(torch.zeros(4, 4, 4), 2.0)
+    with pytest.raises(UserError, match=re.escape(remedy)):
+        check_map(volume, box, pixel_size_angstroms, "The map m.mrc", of_stacks_angstroms=of_stacks)
+
+
+def made_mask(scale: float = 1.0, ringing: float = 0.0) -> np.ndarray:
+    """A soft sphere of 8 pixels in a box of 32, that rings and is scaled."""
+    axis = np.arange(32) - 16
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    mask = np.clip((11 - distance) / 3, 0, 1)
+    return (scale * (mask + ringing * np.cos(distance))).astype(np.float32)
+
+
+def made_density() -> np.ndarray:
+    return (made_mask() * np.random.default_rng(0).exponential(0.01, (32, 32, 32)) - 0.001).astype(np.float32)
+
+
+def test_a_mask_comes_as_it_is(tmp_path: Path) -> None:
+    mask = read_mask(write_map(tmp_path / "mask.mrc", made_mask()), 32, 2.0, "Mask mask.mrc")
+    assert np.array_equal(mask.numpy(), made_mask())
+
+
+NOT_A_MASK = [
+    (made_mask(ringing=0.05), "--o NEW --threshold_above 1 --threshold_below 0"),
+    (made_mask(scale=255), "--o NEW --divide_constant 255 --threshold_above 1 --threshold_below 0"),
+    (made_mask(scale=0.01, ringing=0.02), "--threshold_above 1 --threshold_below 0"),
+    (made_density(), "relion_mask_create --i MAP --o NEW --ini_threshold LEVEL"),
+    (100 * made_density(), "relion_mask_create --i MAP --o NEW --ini_threshold LEVEL"),
+    (made_density().clip(0), "relion_mask_create --i MAP --o NEW --ini_threshold LEVEL"),
+    (np.zeros((32, 32, 32), np.float32), "this one is empty"),
+]
+
+
+@pytest.mark.parametrize(("values", "remedy"), NOT_A_MASK)
+def test_what_is_no_mask_is_refused_with_the_way_to_one(tmp_path: Path, values: np.ndarray, remedy: str) -> None:
+    with pytest.raises(UserError, match=rf"Mask mask.mrc has values from .*{remedy}"):
+        read_mask(write_map(tmp_path / "mask.mrc", values), 32, 2.0, "Mask mask.mrc")
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_image_handler") is None, reason="needs Debian's relion package")
+@pytest.mark.parametrize("values", [values for values, _ in NOT_A_MASK[:5]])
+def test_the_command_that_is_named_mends_the_mask(tmp_path: Path, values: np.ndarray) -> None:
+    path = write_map(tmp_path / "mask.mrc", values)
+    with pytest.raises(UserError) as refused:
+        read_mask(path, 32, 2.0, "Mask mask.mrc")
+    command = re.search(r"relion_(image_handler|mask_create)[^,]*", str(refused.value).rstrip("."))
+    names = {
+        "MASK": str(path),
+        "MAP": str(path),
+        "NEW": str(tmp_path / "new.mrc"),
+        "LEVEL": str(float(np.quantile(values, 0.95))),
+    }
+    subprocess.run([names.get(word, word) for word in command[0].split()], check=True, capture_output=True)
+    mask = read_mask(tmp_path / "new.mrc", 32, 2.0, "Mask new.mrc")
+    assert float(mask[16, 16, 16]) > 0.8
+    assert float(mask[0, 0, 0]) < 0.05
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_image_handler") is None, reason="needs Debian's relion package")
+def test_the_command_that_is_named_corrects_the_header_and_nothing_else(tmp_path: Path) -> None:
+    path, new = write_map(tmp_path / "map.mrc", made_mask(), 1.0), tmp_path / "new.mrc"
+    with pytest.raises(UserError) as refused:
+        check_map(read_volume(path), 32, 2.75, "The map map.mrc")
+    command = re.search(r"relion_image_handler[^;]*", str(refused.value))[0].split()
+    subprocess.run([{"MAP": str(path), "NEW": str(new)}.get(word, word) for word in command], check=True, capture_output=True)
+    volume = read_volume(new)
+    check_map(volume, 32, 2.75, "The map new.mrc")
+    assert np.array_equal(volume.data.numpy(), made_mask())
 
 
 def test_equal_maps_are_equal_bytes_whenever_they_are_written(tmp_path: Path) -> None:

@@ -153,5 +153,6 @@ def test_a_pattern_finds_its_files_but_no_final_one(pattern, path) -> None:
 def test_a_numbered_name_says_number_and_half() -> None:
     assert layout.STATES.number_and_half("map012_half2.pdb") == (12, 2)
     assert layout.STATE_MOVIES.number_and_half("movie1234_half1") == (1234, 1)
+    assert layout.PARTICLE_SUBSETS.number_and_half(layout.PARTICLE_SUBSETS.path(3, None, ".star").name) == (3, None)
     assert layout.STATES.number_and_half("mapped_half2.pdb") is None
     assert layout.STATES.number_and_half("movie12_half1") is None

@@ -118,5 +118,13 @@ def test_stored_options_differ_by_value_and_what_was_not_known_counts_as_its_def
     assert now.differences(FILES | {"n_rounds": 4}, free=()) == ["n_rounds"]
 
 
+def test_two_names_of_one_file_do_not_differ():
+    now, stored = ForwardOptions.from_values(FILES), FILES | {"fn_star": "./other.star", "fn_mask": None}
+    assert now.differences(stored, free=()) == ["fn_star"]
+    assert now.differences(stored, free=(), is_same_file=lambda one, other: True) == []
+    assert now.differences(FILES | {"fn_mask": "mask.mrc"}, free=(), is_same_file=lambda one, other: True) == ["fn_mask"]
+    assert now.differences(FILES | {"gpu_id": "1"}, free=(), is_same_file=lambda one, other: True) == ["gpu_id"]
+
+
 def test_no_option_is_withdrawn_and_declared():
     assert not set(options.WITHDRAWN) & {option.variable for option in OPTIONS}

@@ -234,7 +234,7 @@ def test_every_later_task_takes_the_particles_that_the_training_went_on_with(run
         run(visualization, images, halfset=half)
     assert mrcfile.read(f"{JOB}maps/map001_half1.mrc").shape == 3 * (images.box,)
     assert subset.main([JOB, "--displacement", "0", "max"]) == 0
-    for file in ("forward_deformations/particles.star", "visualization/particles_half1.star", "subsets/subset_001_half1.star"):
+    for file in ("forward_deformations/particles.star", "visualization/particles_half1.star", "subsets/subset_001.star"):
         found = halves_in(file, images)
         assert found == {particle: drawn.half[particle] for particle in found}
 
@@ -249,9 +249,9 @@ def test_half_sets_that_the_other_file_has_drawn_anew_do_not_count(run, drawn) -
     assert "half sets of 100 and 100, those of the earlier training" in said
     run(visualization, images, halfset="0")
     run(visualization, images, halfset="2")
-    assert subset.main([JOB, "--displacement", "0", "max", "--both-halves"]) == 0
+    assert subset.main([JOB, "--displacement", "0", "max"]) == 0
     names = ("forward_deformations/particles.star", "visualization/particles_half0.star", "visualization/particles_half2.star")
-    for file in (*names, "subsets/subset_001_half1.star"):
+    for file in (*names, "subsets/subset_001.star"):
         found = halves_in(file, images)
         assert found == {particle: drawn.half[particle] for particle in found}, file
 

@@ -126,6 +126,14 @@ def test_a_job_finds_its_truth_and_exports_itself(tiny_set, monkeypatch, capsys)
     assert "well found" in capsys.readouterr().out
 
 
+def test_an_export_takes_as_many_particles_as_there_are_where_none_are_asked_for(tiny_set, monkeypatch):
+    commands = []
+    done = subprocess.CompletedProcess([], 0, "", "")
+    monkeypatch.setattr(results.subprocess, "run", lambda command, **_: commands.append(command) or done)
+    results.export(make_job(tiny_set), particles=None)
+    assert "--particles" not in commands[0]
+
+
 def test_a_failed_export_passes_its_sentence_on(tiny_set, monkeypatch, capsys):
     failed = subprocess.CompletedProcess([], 1, "", "Traceback...\nThere is no checkpoint in DynaMight/job002.\n")
     monkeypatch.setattr(results.subprocess, "run", lambda *_, **__: failed)

@@ -46,6 +46,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "file.star"
 
 
+@pytest.mark.parametrize(("old", "new"), [("_rlnMaxValue #2", "_rlnImageName #2"), ("_rlnName  ", "_rlnFinalResolution  ")])
+def test_a_column_that_stands_twice_is_refused_with_its_line(tmp_path, old, new):
+    path = tmp_path / "twice.star"
+    path.write_text(TEXT.replace(old, new))
+    with pytest.raises(UserError, match=r"line \d+: column _rln\w+ stands twice"):
+        count_rows(path, "particles")
+
+
 def test_a_column_and_the_value_of_a_list_are_read(path):
     assert read_column(path, "particles", "rlnMaxValue") == ["0.5", "-1.5", "2e3"]
     assert read_column(path, "particles", "rlnImageName")[1] == "2@it s.mrcs"

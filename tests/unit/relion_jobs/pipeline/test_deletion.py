@@ -78,3 +78,12 @@ def test_columns_of_others_come_back_with_their_rows():
     only_left = replace(column, values=(("A/job001/", "green"),))
     after = put_back(replace(parts.kept, foreign_columns=(only_left,)), parts.removed, ["B/job002/"])
     assert dict(after.foreign_columns[0].values) == {"A/job001/": "green", "B/job002/": "blue"}
+
+
+def test_a_job_that_reads_a_file_of_another_which_is_no_output_node_depends_on_it_and_loses_it():
+    pipeline = chain("A/job001/")
+    pipeline = add_process(pipeline, Process("B/job002/", None, "x", Status.SUCCEEDED), [Node("A/job001/it010.star", "")])
+    assert dependents(pipeline, ["A/job001/"]) == ("B/job002/",)
+    parts = cut(pipeline, ["A/job001/"])
+    assert (parts.kept.input_edges, parts.kept.nodes) == ((), ())
+    assert set(put_back(parts.kept, parts.removed, ["A/job001/"]).input_edges) == set(pipeline.input_edges)

@@ -110,18 +110,27 @@ def test_inputs_must_be_there_and_have_names_that_relion_can_bear(tmp_path):
 
 
 def test_paths_become_relative_to_the_project(tmp_path):
-    (tmp_path / "X").mkdir()
-    (tmp_path / "X" / "a.star").touch()
+    project = tmp_path / "project"
+    (project / "X").mkdir(parents=True)
+    (project / "X" / "a.star").touch()
+    (tmp_path / "shortcut").symlink_to(project)
 
     def path(text):
-        return settings.as_project_paths(TYPE, {"fn_in": text}, project=tmp_path, cwd=tmp_path / "X")["fn_in"]
+        return settings.as_project_paths(TYPE, {"fn_in": text}, project=project, cwd=project / "X")["fn_in"]
 
-    assert [path(text) for text in ("a.star", str(tmp_path / "X/a.star"), "X/a.star", "/etc/hosts")] == [
+    inside = [
+        "a.star",
+        "./a.star",
+        f"{project}/X/a.star",
         "X/a.star",
-        "X/a.star",
-        "X/a.star",
-        "/etc/hosts",
+        "./X//a.star",
+        "X/../X/a.star",
+        f"{tmp_path}/shortcut/X/a.star",
     ]
+    assert [path(text) for text in inside] == ["X/a.star"] * len(inside)
+    assert path("X/later.star") == path("./X//later.star") == path(f"{project}/X/later.star") == "X/later.star"
+    assert path("/etc/hosts") == "/etc/hosts"
+    assert path("") == ""
 
 
 def test_the_site_gives_queue_options_unless_the_environment_does():

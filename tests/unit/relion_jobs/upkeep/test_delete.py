@@ -156,3 +156,30 @@ def test_emptying_the_trash_says_what_went(relion_project):
     delete_jobs(relion_project, [JOB], recursive=False)
     assert "among them the job DynaMight/job004/" in empty_trash(relion_project)
     assert not (relion_project / "Trash").exists()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "./External/job001/particles.star",
+        "External//job001/particles.star",
+        "{project}/External/job001/particles.star",
+        "DynaMight/../External/job001/particles.star",
+        "External/inputs/particles.star",
+        "link.star",
+    ],
+)
+def test_a_recursive_deletion_finds_jobs_that_name_their_input_in_another_way(relion_project, written):
+    (relion_project / "link.star").symlink_to("External/job001/particles.star")
+    written = written.format(project=relion_project)
+    file = relion_project / "default_pipeline.star"
+    rows = [line.split() for line in file.read_text().splitlines()]
+    lines = file.read_text().splitlines()
+    kept = [line for line, row in zip(lines, rows, strict=True) if row != ["External/job001/map.mrc", JOB]]
+    edge = f"External/job001/particles.star {JOB}"
+    assert len(kept) == len(lines) - 1
+    assert [line.strip() for line in kept].count(edge) == 1
+    file.write_text("\n".join(f"{written} {JOB}" if line.strip() == edge else line for line in kept) + "\n")
+    said = delete_jobs(relion_project, ["External/job001/"], recursive=True)
+    assert any(sentence.startswith(JOB) for sentence in said)
+    assert (relion_project / "Trash" / JOB).is_dir()

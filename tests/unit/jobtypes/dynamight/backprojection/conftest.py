@@ -117,17 +117,31 @@ def write_images(root: Path, atoms: Tensor, latents: Tensor, noise: float, seed:
     mrcfile.write(root / "particles.mrcs", images.astype(np.float32), voxel_size=PIXEL, overwrite=True)
 
 
+def repeat_particles(path: Path, copies: int) -> None:
+    """List every particle of a STAR file so many times, one copy behind the other, as symmetry expansion does."""
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join(line for line in lines for _ in range(copies if "@" in line else 1)))
+
+
 @pytest.fixture
 def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Callable[..., MovingProject]:
-    """Build a project: make_project(n_particles=..., motion=..., noise=..., held_out=...)."""
+    """Build a project: make_project(n_particles=..., motion=..., noise=..., held_out=..., copies=...)."""
 
     def make(
-        n_particles: int = 200, *, motion: float = 1.0, noise: float = 0.05, held_out: float = 0.2, name: str = "project"
+        n_particles: int = 200,
+        *,
+        motion: float = 1.0,
+        noise: float = 0.05,
+        held_out: float = 0.2,
+        copies: int = 1,
+        name: str = "project",
     ) -> MovingProject:
         root, atoms = tmp_path / name, molecule()
         latents = torch.linspace(-1, 1, n_particles)[torch.randperm(n_particles, generator=torch.Generator().manual_seed(1))]
         latents = latents[:, None] * motion
         write_images(root, atoms, latents, noise)
+        repeat_particles(root / "particles.star", copies)
+        latents = latents.repeat_interleave(copies, dim=0)
         table = read_particles(root / "particles.star")
         gaussians = GaussianModel(atoms, amplitude=1.0, width_angstroms=SIGMA).requires_grad_(False)
         model = SimpleNamespace(field=SwingField(), gaussians=gaussians)

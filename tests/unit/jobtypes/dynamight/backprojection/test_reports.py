@@ -12,7 +12,7 @@ from jobtypes.common.small_tables import read_small_tables
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.verdict import judge, latent_information
+from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information
 from relion_jobs.contract.errors import UserError
 
 OF_VERSION_0_1 = """
@@ -95,7 +95,7 @@ def test_noise_in_one_place_lowers_the_correlation_there():
 )
 def test_the_verdict_follows_gain_error_and_information(shift, information, word):
     gains = shift + torch.linspace(-1, 1, 100) * (0.0 if shift == -0.01 else 1.0)
-    verdict = judge(gains, torch.full((100,), information))
+    verdict = judge(gains, torch.full((100,), information), torch.arange(100))
     assert verdict.word == word
     assert verdict.sentence().endswith(".")
 
@@ -110,15 +110,46 @@ def test_the_verdict_follows_gain_error_and_information(shift, information, word
     ],
 )
 def test_the_verdict_says_by_how_much_only_where_there_is_a_difference(gain, words):
-    assert words in judge(torch.full((100,), gain), torch.zeros(100)).sentence()
+    assert words in judge(torch.full((100,), gain), torch.zeros(100), torch.arange(100)).sentence()
 
 
 def test_no_held_out_particles_means_no_verdict():
-    assert judge(torch.empty(0), torch.empty(0)).word == "unknown"
+    assert judge(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64)).word == "unknown"
 
 
-def test_one_held_out_particle_proves_nothing():
-    assert judge(torch.tensor([50.0]), torch.tensor([1.0])).word == "same"
+@pytest.mark.parametrize("copies", [1, 8])
+def test_one_held_out_image_proves_nothing(copies):
+    gains = torch.linspace(49, 51, copies)
+    assert judge(gains, torch.ones(copies), torch.zeros(copies, dtype=torch.int64)).word == "same"
+
+
+def verdicts_without_gain(copies: int, noise_of_copies: float) -> list[Verdict]:
+    """Of 1500 sets of 100 held-out images without any gain, whose copies see nearly the same noise."""
+    generator = torch.Generator().manual_seed(copies)
+    image = torch.arange(100).repeat_interleave(copies)
+    verdicts = []
+    for _ in range(1500):
+        of_image, of_copy = (torch.randn(n, generator=generator) for n in (100, 100 * copies))
+        verdicts.append(judge(of_image[image] + noise_of_copies * of_copy, torch.zeros(100 * copies), image))
+    return verdicts
+
+
+@pytest.mark.parametrize(("copies", "noise_of_copies"), [(1, 0.0), (8, 0.3), (60, 0.3)])
+def test_without_a_gain_a_verdict_is_false_as_often_as_two_standard_errors_say(copies, noise_of_copies):
+    words = [verdict.word for verdict in verdicts_without_gain(copies, noise_of_copies)]
+    # of Student's t with 99 degrees of freedom 2.4 % lie beyond 2 on each side; four standard deviations of 1500 draws are 1.6 %
+    for word in ("better", "worse"):
+        assert words.count(word) / len(words) == pytest.approx(0.024, abs=0.016)
+
+
+def test_copies_of_an_image_change_neither_gain_nor_error():
+    generator = torch.Generator().manual_seed(0)
+    gains, information = torch.randn(2, 100, generator=generator)
+    once = judge(gains, information, torch.arange(100))
+    eight = judge(gains.repeat(8), information.repeat(8), torch.arange(100).repeat(8))
+    assert (eight.word, eight.n_particles, eight.n_copies) == (once.word, 100, 700)
+    assert (eight.gain, eight.gain_error) == pytest.approx((once.gain, once.gain_error))
+    assert "100 held-out particles (each image counts once, with its copies: 700 more) are" in eight.sentence()
 
 
 def test_a_latent_like_the_prior_carries_no_information():

@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 import torch
 
 from jobtypes.common.fourier import fsc
+from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.backprojection import outputs, task
 from jobtypes.dynamight.backprojection.warp import Identity
 from jobtypes.dynamight.options import BackprojectionOptions
@@ -55,6 +57,24 @@ def test_wrong_deformations_are_called_worse_first_of_all_results(make_project):
     assert "worse than the rigid one" in job.warnings[0]
 
 
+def verdict_of(project) -> tuple[int, float, float]:
+    """Held-out particles, gain and its error, as the job says them."""
+    job = project.job()
+    project.run(job)
+    figures = starfile.read(job.directory / "backprojection/fsc.star")["general"]
+    return tuple(figures[f"rlnDynamight{name}"] for name in ("HeldOutParticles", "LikelihoodGain", "LikelihoodGainError"))
+
+
+def test_copies_of_an_image_are_one_witness(make_project):
+    once = verdict_of(make_project(200, name="once"))
+    copied = make_project(200, copies=4, name="copied")
+    particles, gain, error = verdict_of(copied)
+    assert particles == once[0] == 40
+    assert (copied.table.copy_of == np.repeat(np.arange(200), 4)).all()
+    assert gain == pytest.approx(once[1], rel=0.1)
+    assert error == pytest.approx(once[2], rel=0.1)  # of independent particles it would be half
+
+
 def test_without_motion_the_deformed_map_is_the_rigid_map_to_rounding(make_project):
     project = make_project(100, motion=0.0)
     maps = project.run(project.job())
@@ -66,6 +86,13 @@ def agreement(maps: dict[str, np.ndarray], truth: np.ndarray, half: int) -> tupl
     """Correlation of a deformed half map with the truth, and the slope by it."""
     found = maps[f"map_half{half}"].ravel()
     return float(np.corrcoef(found, truth.ravel())[0, 1]), float(np.polyfit(truth.ravel(), found, 1)[0])
+
+
+def test_a_map_is_no_mask_of_the_fsc(make_project):
+    project = make_project(20)
+    write_volume(project.root / "mask.mrc", project.true_map(), project.table.pixel_size_angstroms)
+    with pytest.raises(UserError, match=r"Mask mask.mrc has values from .* rather a map of density; .* relion_mask_create"):
+        project.run(project.job(), fn_fsc_mask="mask.mrc")
 
 
 def test_images_of_something_else_leave_no_trace(make_project):

@@ -124,10 +124,25 @@ def test_other_particles_are_refused_and_nothing_is_moved(new_job, values, other
 def test_what_may_change_is_named(new_job, values):
     with pytest.raises(JobAborted):
         run(values(), new_job(stop_after=9))
-    with pytest.raises(UserError, match="only do_preload, gpu_id, nr_threads may change") as error:
+    with pytest.raises(UserError, match="only do_preload, gpu_id, nr_threads, particle_path_prefix may change") as error:
         run(values(extra="--n-latent-dimensions 3"), new_job(is_continue=True))
     assert "n_latent_dimensions is '3'" in str(error.value)
     assert FREE_ON_RESUME < FREE_ON_OTHER_PARTICLES
+
+
+@pytest.mark.parametrize("way", ["./{}", "{project}/{}", "folder/../{}", "link_of_{}"])
+def test_a_training_goes_on_with_its_files_under_other_names(new_job, values, project, way):
+    with pytest.raises(JobAborted):
+        run(values(), new_job(stop_after=9))
+    (project / "folder").mkdir()
+    for name in ("particles.star", "map.mrc"):
+        (project / f"link_of_{name}").symlink_to(name)
+    star, volume = (way.format(name, project=project) for name in ("particles.star", "map.mrc"))
+    job = new_job(is_continue=True, stop_after=9)
+    with pytest.raises(JobAborted):
+        run(values(fn_star=star, fn_map=volume), job)
+    assert not any("matched by" in sentence for sentence in job.reports)
+    assert not (JOB / "previous_001").exists()
 
 
 def write_mask(path: Path, box: int, pixel_size_angstroms: float) -> None:

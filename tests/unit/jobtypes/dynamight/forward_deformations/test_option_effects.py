@@ -107,3 +107,26 @@ def test_epochs_resolution_and_seed_reach_the_plan(prepared):
     assert 14 <= plan.band.resolution(len(plan.band)) < 16
     _, other = prepared("--n-training-epochs 6 --highest-resolution 14 --seed 6")
     assert not torch.equal(training.model.gaussians.positions, other.model.gaussians.positions)
+
+
+def test_particles_that_have_moved_are_read_where_the_prefix_says(prepared, project):
+    first = prepared()[0].images.read([0, 5])
+    (project / "far").mkdir()
+    (project / "particles.mrcs").rename(project / "far" / "particles.mrcs")
+    plan, _ = prepared("--particle-path-prefix =far")
+    assert torch.equal(plan.images.read([0, 5]), first)
+    assert plan.inputs == prepared("--particle-path-prefix particles.mrcs=far/particles.mrcs")[0].inputs
+
+
+def test_a_particle_that_stands_twice_is_said_and_takes_no_part(prepared, project):
+    before, _ = prepared()
+    star = project / "particles.star"
+    rows = [line for line in star.read_text().splitlines() if "@" in line]
+    star.write_text(star.read_text().rstrip("\n") + "\n" + "\n".join(rows[:3]).replace("@", "@./") + "\n\n")
+    plan, training = prepared()
+    assert [plan.rows(half).tolist() for half in (1, 2)] == [before.rows(half).tolist() for half in (1, 2)]
+    assert plan.held_out[: len(rows)].tolist() == before.held_out.tolist()
+    assert not plan.held_out[len(rows) :].any()
+    assert len(training.latent_mean) == len(before.rows(1))
+    assert plan.inputs != before.inputs
+    assert any("3 particle(s) a second time" in sentence for sentence in plan.sentences())

@@ -8,8 +8,11 @@ from copy import deepcopy
 import pytest
 import torch
 
+from jobtypes.dynamight.forward_deformations.evidence import Evidence
+from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 
 EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)
 
@@ -54,3 +57,15 @@ def test_a_stage_that_is_left_after_every_batch_goes_on_elsewhere_with_the_same_
     assert torch.equal(whole.others.latents, left.others.latents)
     assert torch.equal(whole.others.shares, left.others.shares)
     assert mean_evidence_of_motion(whole.training, EPOCH) == mean_evidence_of_motion(left.training, EPOCH)
+
+
+def test_held_out_copies_of_one_image_are_one_witness_of_both_models(trained):
+    stage = PosteriorStage(trained())
+    stage.run(EPOCH, lambda: False)
+    training, other = stage.training, trained().model
+    assert mean_evidence_of_motion(training, EPOCH).error > 0
+    assert seen_by_other(training, other, EPOCH, lambda done: None).evidence.error > 0
+    training.observations.image_of[training.held_out] = 0
+    seen = seen_by_other(training, other, EPOCH, lambda done: None)
+    assert mean_evidence_of_motion(training, EPOCH) == seen.evidence == Evidence(0.0, 0.0)
+    assert seen.agreement == AgreementOfMotions(0.0, 0.0)

@@ -222,6 +222,29 @@ def test_a_map_of_another_box_is_refused(new_job, values, project):
         check(values(fn_map="small.mrc"), JOB)
 
 
+@pytest.mark.parametrize(
+    ("optics", "header", "words"),
+    [
+        ("2.0 48", 4.0, "images of 24 x 24 pixels, but .* says 48 .*; the map has 24 too, so the STAR file is older than the "
+         "binning: .* set _rlnImageSize to 24 and _rlnImagePixelSize to 4 in"),
+        ("4.0 24", 1.0, "agree with the STAR file, so it is the map's header that is wrong: .* --force_header_angpix 4"),
+        ("2.0 24", 4.0, "agree with the map, so it is the STAR file that is wrong: set _rlnImagePixelSize in data_optics to 4"),
+    ],
+)  # fmt: skip
+def test_of_stacks_map_and_star_file_the_one_that_is_wrong_is_named(new_job, values, project, optics, header, words):
+    star = project / "particles.star"
+    star.write_text(star.read_text().replace("0.1 4.0 24\n", f"0.1 {optics}\n"))
+    with mrcfile.open(project / "map.mrc", mode="r+") as file:
+        file.voxel_size = header
+    with pytest.raises(UserError, match=words):
+        check(values(), JOB)
+
+
+def test_a_map_of_density_is_no_mask(new_job, values, project):
+    with pytest.raises(UserError, match=r"Mask map.mrc has values from .* rather a map of density; .* relion_mask_create"):
+        check(values(extra="--mask-file map.mrc"), JOB)
+
+
 def test_deformations_vanish_outside_a_mask(new_job, values, project):
     mask = np.zeros((24, 24, 24), np.float32)
     mask[:, :, 12:] = 1  # x >= 0

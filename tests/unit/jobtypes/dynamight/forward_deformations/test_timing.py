@@ -20,7 +20,7 @@ def sentence(project, values):
     def make(device: str = "cpu") -> str:
         options = ForwardOptions.from_values(values())
         plan = make_plan(options, Path.cwd())
-        return timing.time_sentence(plan, torch.device(device), side_by_side=True)
+        return timing.time_sentence(plan, timing.take_first_steps(plan, torch.device(device)), side_by_side=True)
 
     return make
 
@@ -54,7 +54,7 @@ def test_measuring_does_not_touch_the_random_numbers_of_others(sentence):
 
 
 def test_a_gpu_that_does_not_hold_a_step_is_named_with_a_remedy(sentence, monkeypatch):
-    def too_much(*_: object) -> tuple[float, float, float]:
+    def too_much(*_: object) -> timing.FirstSteps:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(timing, "_measure", too_much)

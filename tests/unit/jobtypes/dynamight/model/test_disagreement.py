@@ -46,7 +46,7 @@ def test_the_agreement_is_the_correlation_of_all_displacements_and_its_spread_ov
     motions = two_motions(2)
     own = torch.einsum("pk,knc->pnc", motions.coefficients, motions.basis).double().flatten(1)
     other = torch.einsum("pk,knc->pnc", motions.other_coefficients, motions.other_basis).double().flatten(1)
-    centred = motions.agreement()
+    centred = motions.agreement(torch.arange(200))
 
     def correlation(order: torch.Tensor) -> float:
         return float((own * other[order]).sum() / (own.norm() * other.norm()))
@@ -60,10 +60,32 @@ def test_the_agreement_is_the_correlation_of_all_displacements_and_its_spread_ov
 
 def test_models_of_one_motion_agree_for_sure_and_nothing_is_sure_of_models_at_rest_or_of_one_particle() -> None:
     one = two_motions(3)
-    assert TwoMotions(one.coefficients, one.basis, one.coefficients, one.basis).agreement().is_sure
+    all_images, same_image = torch.arange(200), torch.zeros(200, dtype=torch.int64)
+    itself = TwoMotions(one.coefficients, one.basis, one.coefficients, one.basis)
+    assert itself.agreement(all_images).is_sure
+    assert not itself.agreement(same_image).is_sure
     still = torch.zeros_like(one.coefficients)
-    assert not TwoMotions(one.coefficients, one.basis, still, one.basis).agreement().is_sure
-    assert not TwoMotions(one.coefficients[:1], one.basis, one.coefficients[:1], one.basis).agreement().is_sure
+    assert not TwoMotions(one.coefficients, one.basis, still, one.basis).agreement(all_images).is_sure
+    assert not TwoMotions(one.coefficients[:1], one.basis, one.coefficients[:1], one.basis).agreement(all_images[:1]).is_sure
+
+
+def test_copies_that_say_the_same_change_neither_the_agreement_nor_its_chance() -> None:
+    one = two_motions(2)
+    once = one.agreement(torch.arange(200))
+    eight = TwoMotions(one.coefficients.repeat(8, 1), one.basis, one.other_coefficients.repeat(8, 1), one.other_basis)
+    found = eight.agreement(torch.arange(200).repeat(8))
+    assert (found.correlation, found.chance) == pytest.approx((once.correlation, once.chance))
+
+
+def test_models_without_a_common_motion_agree_for_sure_no_more_often_than_three_deviations_say() -> None:
+    generator = torch.Generator().manual_seed(4)
+    basis, image = torch.ones(1, 1, 3), torch.arange(60).repeat_interleave(8)
+    first, other = torch.randn(2, 3000, 60, 1, generator=generator)
+    sure = [
+        TwoMotions(a[image] - a.mean(), basis, b[image] - b.mean(), basis).agreement(image).is_sure
+        for a, b in zip(first, other, strict=True)
+    ]
+    assert sum(sure) <= 12  # 0.13 % of a Gaussian lie above 3: 4 of 3000, with a deviation of 2
 
 
 @pytest.mark.parametrize("half", [1, 2])

@@ -24,7 +24,8 @@ from relion_jobs.ondisk.project import create, edit_pipeline, read_pipeline
 from relion_jobs.pipeline.graph import Process
 
 JOB = "DynaMight/job002/"
-FIRST = Path(JOB) / "subsets/subset_001_half1.star"
+FIRST, BOTH = (Path(JOB) / "subsets" / name for name in ("subset_001_half1.star", "subset_001.star"))
+ONE = "--no-both-halves"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def rows_of(path: Path) -> list[int]:
 
 
 def test_a_range_of_a_motion_takes_the_particles_in_it_with_all_columns(job, session: Session) -> None:
-    assert main([JOB, "--motion", "1", "0.5", "max"]) == 0
+    assert main([JOB, ONE, "--motion", "1", "0.5", "max"]) == 0
     expected = np.sort(session.part.rows[session.coordinates[:, 0].numpy() >= 0.5])
     assert rows_of(FIRST) == expected.tolist()
     original = [line.split() for line in Path("particles.star").read_text().splitlines()]
@@ -62,7 +63,7 @@ def test_a_range_of_a_motion_takes_the_particles_in_it_with_all_columns(job, ses
 
 def test_conditions_are_all_fulfilled(job, session: Session) -> None:
     Path("corners.txt").write_text("# x y\n-1 -9\n9, -9\n9 9\n-1 9\n")
-    main([JOB, "--polygon", "corners.txt", "--displacement", "1", "4", "--latent", "2", "min", "1"])
+    main([JOB, ONE, "--polygon", "corners.txt", "--displacement", "1", "4", "--latent", "2", "min", "1"])
     x, moved = session.coordinates[:, 0].numpy(), session.part.rms_displacement.numpy()
     chosen = (x > -1) & (moved >= 1) & (moved <= 4) & (session.part.latent_mean[:, 1].numpy() <= 1)
     assert rows_of(FIRST) == np.sort(session.part.rows[chosen]).tolist()
@@ -71,40 +72,63 @@ def test_conditions_are_all_fulfilled(job, session: Session) -> None:
 def test_particles_are_chosen_by_what_they_lack(job_with_parts, job) -> None:
     assert main([JOB, "--occupancy", "1", "0", "0.5"]) == 0
     part = load_centred_result(job.directory).halves[1]
-    assert rows_of(FIRST) == np.sort(part.rows[::3]).tolist()
+    other = load_centred_result(job.directory).halves[2]
+    assert rows_of(BOTH) == np.sort(np.concatenate((part.rows[::3], other.rows[::3]))).tolist()
 
 
 def test_a_part_that_was_not_found_is_refused(job) -> None:
-    with pytest.raises(UserError, match="no part 2 in half 1 that some particles lack; found were: none"):
+    with pytest.raises(UserError, match="no part 2 that some particles lack; found were: none"):
         main([JOB, "--occupancy", "2", "0", "0.5"])
 
 
-def test_particles_are_chosen_by_their_quality(job, session: Session) -> None:
+def with_qualities(quality: torch.Tensor) -> None:
+    """Give the particles of half 1 these qualities (30,), and those of half 2 the same the other way round."""
     path = Path(JOB) / "forward_deformations/checkpoints/checkpoint_final.pth"
     content = load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
-    quality = torch.linspace(0, 1, len(session.part.rows))
     content["halves"][1]["model"]["quality.probability"] = quality
+    content["halves"][2]["model"]["quality.probability"] = quality.flip(0)
     save_checkpoint(path, content, kind=KIND, version=FORMAT_VERSION)
+
+
+def test_particles_of_both_halves_are_chosen_by_their_own_quality_and_displacement(job, session: Session) -> None:
+    quality = torch.linspace(0, 1, len(session.part.rows))
+    with_qualities(quality)
+    part, other = load_centred_result(job.directory).halves.values()
     assert main([JOB, "--quality", "0.75", "max"]) == 0
-    assert rows_of(FIRST) == np.sort(session.part.rows[quality.numpy() >= 0.75]).tolist()
+    good = np.concatenate((part.rows[quality.numpy() >= 0.75], other.rows[quality.flip(0).numpy() >= 0.75]))
+    assert rows_of(BOTH) == np.sort(good).tolist()
+    main([JOB, "--displacement", "2.5", "max"])
+    moved = [half.rows[half.rms_displacement.numpy() >= 2.5] for half in (part, other)]
+    assert rows_of(BOTH.with_name("subset_002.star")) == np.sort(np.concatenate(moved)).tolist()
 
 
 def test_clusters_are_numbered_as_in_the_figures(job, session: Session) -> None:
-    main([JOB, "--cluster", "2", "--n-clusters", "3"])
+    main([JOB, ONE, "--cluster", "2", "--n-clusters", "3"])
     assert rows_of(FIRST) == session.part.rows[session.clusters(3, 1).labels == 1].tolist()
 
 
 def test_clusters_of_an_earlier_visualization_are_kept(job, session: Session) -> None:
     task.run({"headless": True, "n_motions": 0, "n_clusters": 2}, job)
-    main([JOB, "--cluster", "1"])
+    main([JOB, ONE, "--cluster", "1"])
     assert rows_of(FIRST) == session.part.rows[session.clusters(2, 1).labels == 0].tolist()
 
 
-def test_both_halves_are_taken_where_asked(job, session: Session) -> None:
-    main([JOB, "--motion", "1", "0", "max", "--both-halves"])
-    halves = read_particles(FIRST).half
-    assert (halves == 1).sum() == (session.coordinates[:, 0] >= 0).sum()
-    assert 0 < (halves == 2).sum() < 30
+def test_both_halves_are_taken_and_counted(job, session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    main([JOB, "--motion", "1", "0", "max"])
+    halves = read_particles(BOTH).half  # which refuses a file of one half
+    first, second = ((halves == half).sum() for half in (1, 2))
+    assert first == (session.coordinates[:, 0] >= 0).sum()
+    assert 0 < second < 30
+    assert f"to {BOTH}: {first} of half set 1 and {second} of half set 2." in capsys.readouterr().out
+    main([JOB, "--motion", "1", "0", "max", "--both-halves", "--half-set", "2"])
+    assert set(read_particles(BOTH.with_name("subset_002.star")).half) == {1, 2}
+
+
+def test_a_subset_of_one_half_says_what_it_does_not_do_for(job, capsys: pytest.CaptureFixture[str]) -> None:
+    main([JOB, ONE, "--motion", "1", "0", "max"])
+    assert "and 0 of half set 2.\nA refinement, or another job of this type, needs particles of both" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no particle is in half 2"):
+        read_particles(FIRST)
 
 
 def test_a_half_that_is_its_own_other_chooses_the_same_particles(job, session: Session) -> None:
@@ -121,8 +145,8 @@ def test_half_set_0_is_the_held_out_particles_of_both(job, session: Session) -> 
 
 def test_a_subset_becomes_an_output_of_the_job(job) -> None:
     main([JOB, "--motion", "1", "0", "max"])
-    assert Node(str(FIRST), "ParticleGroupMetadata.star.relion.dynamight") in read_pipeline(job.project).outputs_of(JOB)
-    assert str(FIRST) in (job.directory / "RELION_OUTPUT_NODES.star").read_text()
+    assert Node(str(BOTH), "ParticleGroupMetadata.star.relion.dynamight") in read_pipeline(job.project).outputs_of(JOB)
+    assert str(BOTH) in (job.directory / "RELION_OUTPUT_NODES.star").read_text()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +178,21 @@ def test_a_running_job_is_left_alone(job) -> None:
 @pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="needs Debian's relion package")
 def test_relion_reconstructs_a_subset(job) -> None:
     main([JOB, "--displacement", "1", "max"])
-    command = ["relion_reconstruct", "--i", str(FIRST), "--o", "map.mrc", "--ctf"]
+    command = ["relion_reconstruct", "--i", str(BOTH), "--o", "map.mrc", "--ctf"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert Path("map.mrc").is_file()
+
+
+def test_a_subset_lists_the_uids_of_particles_that_came_from_cryosparc(job, session: Session) -> None:
+    count = sum(len(part.rows) for part in session.forward.halves.values())
+    content = np.zeros(count, dtype=[("uid", "<u8"), ("blob/path", "S40"), ("blob/idx", "<u4")])
+    content["uid"] = np.arange(2**63, 2**63 + count, dtype=np.uint64)[::-1]
+    content["blob/path"], content["blob/idx"] = b">stack.mrcs", np.arange(count)
+    with Path("particles.cs").open("wb") as file:
+        np.save(file, content)
+    assert main([JOB, "--motion", "1", "0.5", "max", "--uids", "particles.cs"]) == 0
+    written = [int(line) for line in FIRST.with_suffix(".uids.txt").read_text().splitlines()]
+    assert written == [2**63 + count - 1 - row for row in rows_of(FIRST)]
+    with pytest.raises(UserError, match="no column _ucsfUid"):
+        main([JOB, "--motion", "1", "0.5", "max", "--uids"])
