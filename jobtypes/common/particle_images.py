@@ -94,7 +94,7 @@ class ParticleImages:
     def pixel_size_in_headers(self) -> float | None:
         """Pixel size (A) that the headers of the first stacks in use agree on; None where they do not, or say nothing."""
         few = np.unique(self.table.stack_of)[:_WITNESSES]
-        sizes = {read_layout(self._paths[k], f"image stack {self.table.stack_paths[k]}").pixel_size_angstroms for k in few}
+        sizes = {read_stack_layout(self._paths[k], self.table.stack_paths[k]).pixel_size_angstroms for k in few}
         return sizes.pop() if len(sizes) == 1 else None
 
     def read(self, rows: ArrayLike) -> Tensor:

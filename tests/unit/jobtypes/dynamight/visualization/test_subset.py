@@ -192,7 +192,7 @@ def test_a_subset_lists_the_uids_of_particles_that_came_from_cryosparc(job, sess
     with Path("particles.cs").open("wb") as file:
         np.save(file, content)
     assert main([JOB, "--motion", "1", "0.5", "max", "--uids", "particles.cs"]) == 0
-    written = [int(line) for line in FIRST.with_suffix(".uids.txt").read_text().splitlines()]
-    assert written == [2**63 + count - 1 - row for row in rows_of(FIRST)]
+    written = [int(line) for line in BOTH.with_suffix(".uids.txt").read_text().splitlines()]
+    assert written == [2**63 + count - 1 - row for row in rows_of(BOTH)]
     with pytest.raises(UserError, match="no column _ucsfUid"):
         main([JOB, "--motion", "1", "0.5", "max", "--uids"])
