@@ -62,7 +62,7 @@ def attenuated(volume: Tensor) -> Tensor:
 
 
 def density(places: Tensor) -> Tensor:
-    """Expected weights at places (m, 3) on the padded grid: a term of shell s is expected to weigh 1 + 2 s, and terms lie as 1 / s."""
+    """Density of weights at places (m, 3) on the padded grid, where a term of shell s weighs 1 + 2 s and terms lie as 1 / s."""
     radius = places.norm(dim=1) / 2
     return (1 + 2 * radius.clamp_max(BOX // 2)) / radius.clamp_min(1.0)
 
@@ -216,6 +216,22 @@ def test_a_plain_reconstruction_is_as_good_as_that_of_relion_reconstruct(tmp_pat
     assert float(fsc(ours, relion, mask)[1:12].min()) > 0.98
     low = {name: rfft_low(volume) for name, volume in (("ours", ours), ("relion", relion), ("truth", truth))}
     assert float((low["ours"] * low["truth"].conj()).real.sum() / low["truth"].abs().square().sum()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="relion_reconstruct is not installed")
+@pytest.mark.parametrize("n", [2, 3, 10, 30, 100])
+def test_a_map_of_few_particles_is_no_worse_than_that_of_relion_reconstruct(tmp_path, n):
+    truth = write_project(tmp_path, n).float()
+    command = ["relion_reconstruct", "--i", "p.star", "--o", "relion.mrc", "--ctf"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    distance = torch.stack(torch.meshgrid(*[torch.arange(32.0) - 16] * 3, indexing="ij")).norm(dim=0)
+    mask = raised_cosine(distance, 12, 3)
+    maps = (plain_reconstruction(tmp_path), torch.from_numpy(mrcfile.read(tmp_path / "relion.mrc")))
+    ours, relion = (
+        float(torch.corrcoef(torch.stack(((volume * mask).flatten(), (truth * mask).flatten())))[0, 1]) for volume in maps
+    )
+    assert ours > relion - 0.001
 
 
 def rfft_low(volume: Tensor) -> Tensor:

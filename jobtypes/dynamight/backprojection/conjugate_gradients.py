@@ -13,8 +13,8 @@ Operator = Callable[[Tensor], Tensor]
 
 # A curvature below this share of the first is rounding of float32: a positive operator with a prior has none so small.
 _LEAST_CURVATURE = 1e-6
-# The norm of the residual may rise a little on the way; twice its least says that the solve goes astray.
-_MOST_GROWTH = 2.0
+# The norm of the residual may rise on the way, but not so far above its least where the operator is positive.
+_MOST_GROWTH = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def solve(
 ) -> Solution:
     """Solve operator(x) = right.
 
-    A preconditioner that maps to a subspace (such as the maps without frequencies beyond Nyquist) keeps the solution in it. Of all
-    iterates the best is returned; the search ends early where it goes astray: where the residual has grown to twice its least, or
-    the curvature along the direction of search has fallen to rounding.
+    A preconditioner that maps to a subspace (such as the maps without frequencies beyond Nyquist) keeps the solution in it. The
+    best of all iterates is returned. The search ends early where it goes astray: where the residual has grown to ten times its
+    least, or the curvature along the direction of search has fallen to rounding.
 
     Parameters
     ----------
