@@ -29,15 +29,14 @@ from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
 from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
-from jobtypes.dynamight.options import BackprojectionOptions
+from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
-# Options without a part in what is stored of a run: those that say where it computes, and those that name files, for which
-# what the files hold stands. Every other option, and every new one, belongs to it: sums or verdict change with it.
-FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads"})
-NAMES_OF_FILES = frozenset({"fn_checkpoint", "fn_star", "fn_fsc_mask"})
+# What is stored of a run belongs to every option, and to every new one, for sums or verdict change with it; but those that are
+# free say only where it computes, and for those that name files stands what the files hold.
+_NAMES_OF_FILES = frozenset({"fn_checkpoint", "fn_star", "fn_fsc_mask"})
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ def as_now(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _that_count(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in FREE_ON_RESUME | NAMES_OF_FILES}
+    return {name: value for name, value in values.items() if name not in FREE_ON_RESUME | _NAMES_OF_FILES}
 
 
 def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
