@@ -1,4 +1,4 @@
-"""Power of CTFs and noise in each shell; the noise of an optics group is what the half set's own Gaussians leave of its images."""
+"""Power of CTFs and noise in each shell; the noise of an optics group is what the half set's Gaussians leave of its images."""
 
 from __future__ import annotations
 

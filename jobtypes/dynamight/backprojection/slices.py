@@ -7,9 +7,9 @@ sinc(x / 2N)^2 along each axis (`attenuation`), is divided out of a map whose sl
 What is put in are the normal equations of a least-squares problem: each term d of a slice, of weight w, speaks with its trilinear
 shares t for the eight grid points k around it. The map V sought is that with the least sum of w t |d - S(k)|^2, where S is the
 padded spectrum of the attenuated map a V: the attenuation stands with the map, for the shares smooth S as they smooth the data.
-So the normal operator is a F* W F a with W(k) the sum of all w t: no weight is negative, hence the operator is not, whatever views
-there are and however they leave gaps. To divide the attenuation out of W's kernel instead would describe projections more closely
-where views are dense, but of few views it makes weights of either sign.
+So the normal operator is a F* W F a with W(k) the sum of all w t: no weight is negative, hence the operator is not, whatever
+views there are and however they leave gaps. To divide the attenuation out of W's kernel instead would describe projections more
+closely where views are dense, but of few views it makes weights of either sign.
 
 Where weights change fast from shell to shell, as squared CTFs do at low resolution, the terms around a grid point would lean to
 the side of the greater weights. So t is a share times the expected density of weights at the grid point over that at the term.
@@ -211,7 +211,7 @@ def attenuation(box: int, device: torch.device | str) -> Tensor:
 
 
 def _density(profile: Tensor, radii: Tensor) -> Tensor:
-    """Expected weights in a unit of space at radii (*S) in steps of the box's grid, but for a factor; slices thin out as 1 / r."""
+    """Expected weights in a unit of space at radii (*S) in steps of the box's grid, to a factor; slices thin out as 1 / r."""
     at = radii.clamp_max(len(profile) - 1)
     low = at.long().clamp_max(len(profile) - 2)
     return torch.lerp(profile[low], profile[low + 1], at - low) / radii.clamp_min(1.0)
