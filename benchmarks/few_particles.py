@@ -73,7 +73,7 @@ def compare(project: Path, box: int, n_per_half: int, threads: int) -> list[str]
 
 
 def reconstruct(project: Path, truth: Tensor, *, held_out: bool) -> tuple[Tensor, str]:
-    """Rigid map of half 1 as a job makes it, and the residual where the solve did not come to its end."""
+    """Rigid map of half 1 as a job makes it, and the residual where it is large enough for a warning."""
     table = read_particles(project / STAR)
     problems = {half: half_problem(particle_views(table, project, half), half, truth, held_out=held_out) for half in (1, 2)}
     store = SumsStore(project / f"sums{held_out}", {}, memory_bytes=1 << 34)
@@ -86,7 +86,7 @@ def reconstruct(project: Path, truth: Tensor, *, held_out: bool) -> tuple[Tensor
         iterations=_ITERATIONS,
     )
     maps, _ = reconstruction.run()
-    return maps.rigid.maps[1], f"{reconstruction.unsolved[1]:.3f}" if 1 in reconstruction.unsolved else "reached"
+    return maps.rigid.maps[1], f"{reconstruction.unsolved[1]:.3f}" if 1 in reconstruction.unsolved else "small"
 
 
 def half_problem(views: ParticleViews, half: int, truth: Tensor, *, held_out: bool) -> HalfProblem:
