@@ -21,13 +21,13 @@ from measuring import best_of, print_table
 from published_backprojection import PublishedBackprojection
 
 from jobtypes.common.ctf import ctf
-from jobtypes.common.fourier import convolve_padded, frequencies_2d
+from jobtypes.common.fourier import frequencies_2d
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.backprojection.deformation_basis import tabulate
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
-from jobtypes.dynamight.backprojection.slices import SlicePlane
+from jobtypes.dynamight.backprojection.slices import SlicePlane, normal_operator
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField
@@ -59,9 +59,9 @@ def main() -> None:
         few, many = words.particles // 4, words.particles
         seconds = {count: sum_seconds(views, count, project, words.batch) for count in (few, many)}
         slope = (seconds[many] - seconds[few]) / (many - few)
-        numerator, kernel = sums_of(views, few, project, words.batch)
+        numerator, weights = sums_of(views, few, project, words.batch)
         rows = [["ours, per particle", _ms(slope), ""], ["ours, once per bin", _ms(seconds[few] - few * slope), ""]]
-        iteration = iteration_seconds(words, pixel_size_angstroms, numerator, kernel)
+        iteration = iteration_seconds(words, pixel_size_angstroms, numerator, weights)
         rows.append(["ours, per bin and iteration", _ms(iteration), ""])
         if words.baseline_particles:
             published = published_seconds(table, views, words.baseline_particles)
@@ -72,12 +72,13 @@ def main() -> None:
     print_table(["", "ms", "ratio"], rows)
 
 
-def particle_views(table: ParticleTable, project: Path) -> ParticleViews:
-    """All particles as one half set."""
-    rotations = euler_matrices(torch.from_numpy(table.angles_degrees)).float()
-    shifts = -torch.from_numpy(table.origins_angstroms).float()
+def particle_views(table: ParticleTable, project: Path, half: int | None = None) -> ParticleViews:
+    """The particles of a half set, or all as one."""
+    rows = np.arange(len(table)) if half is None else np.flatnonzero(table.half == half)
+    rotations = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()
+    shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()
     plane = SlicePlane(table.box)
-    return ParticleViews(ParticleImages(table, project), np.arange(len(table)), rotations, shifts, plane=plane)
+    return ParticleViews(ParticleImages(table, project), rows, rotations, shifts, plane=plane)
 
 
 def sum_seconds(views: ParticleViews, count: int, project: Path, batch: int) -> float:
@@ -86,16 +87,16 @@ def sum_seconds(views: ParticleViews, count: int, project: Path, batch: int) -> 
 
 
 def sums_of(views: ParticleViews, count: int, project: Path, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numerator (N, N, N) and kernel (2N, 2N, N + 1) of one bin of `count` particles."""
+    """Numerator (N, N, N) and weights (2N, 2N, N + 1) of one bin of `count` particles."""
     store = SumsStore(project / "sums", {"started": time.monotonic_ns()}, memory_bytes=1 << 40)
     members = [np.arange(count)]
     add_particles(views, members, store, half=1, part="all", batch_size=batch, after_batch=lambda done: None)
     sums = store.get((1, "all", 0))
-    return sums["numerator"], sums["kernel"]
+    return sums["numerator"], sums["weights"]
 
 
 def iteration_seconds(
-    words: argparse.Namespace, pixel_size_angstroms: float, volume: torch.Tensor, kernel: torch.Tensor
+    words: argparse.Namespace, pixel_size_angstroms: float, volume: torch.Tensor, weights: torch.Tensor
 ) -> float:
     """Seconds of D* T D of one bin: what an iteration does for each."""
     torch.manual_seed(0)
@@ -107,7 +108,7 @@ def iteration_seconds(
         field, gaussians, box=words.box, pixel_size_angstroms=pixel_size_angstroms, reach_angstroms=TAPER_END_ANGSTROMS
     )
     warp = basis.warp(torch.randn(N_FIELDS), order="cubic")
-    return best_of(3, lambda: warp.pull(convolve_padded(warp.push(volume), kernel)))
+    return best_of(3, lambda: warp.pull(normal_operator(warp.push(volume), weights)))
 
 
 def published_seconds(table: ParticleTable, views: ParticleViews, count: int) -> float:

@@ -30,6 +30,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             "--particles 500 --box 32 --gaussians 200 --threads 1",
             ["click to new surface", "marching cubes", "plot, log density"],
         ),
+        ("few_particles.py", "--particles 1 12 --box 24", ["from the verdict's map", "from zero", "relion_reconstruct"]),
         ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),
     ],
 )

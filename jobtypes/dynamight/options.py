@@ -118,7 +118,7 @@ class ForwardOptions(TaskOptions):
         return replace(options, initial_threshold=None) if threshold is not None and threshold <= 0 else options
 
 
-# where a training runs, and its images lie, does not change what it means; all else is part of what was learned
+# where a task runs, and its images lie, does not change what it means; all else is part of what was learned or summed
 FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload", "particle_path_prefix"})
 # with other images of the same particles: all that does not shape the model
 FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {

@@ -6,12 +6,12 @@ task                reads everything, says the plan, runs the stages, writes the
 memory_plan         what it will need
 inverse_field       the inverse networks, where they are wanted
 half_problem        one half set: its particles, their noise, bins and deformations
-noise               power of the noise of each optics group, which weights the images
+noise               power of the noise of each optics group, which weights the images, and of their CTFs
 bins                particles of like deformation
 deformation_basis   the deformation field on the voxel grid
 warp                one deformation as a linear operator, and its exact transpose
 particle_pass       the one pass over the images
-slices              Fourier slices into and out of a padded grid
+slices              Fourier slices into and out of a padded grid; the positive operator that they make
 sums_store          the sums, in memory and on disk
 normal_equations    the least-squares problem; circulant, conjugate_gradients: its parts
 reconstruction      the stages in order

@@ -1,4 +1,4 @@
-"""The circulant nearest to the convolution with a long kernel: what preconditions it."""
+"""The circulant nearest to the convolution whose padded spectrum is given: what preconditions it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.backprojection.bins import Binning, Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
-from jobtypes.dynamight.backprojection.noise import noise_power, sample_of_groups
+from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.verdict import latent_information
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity, Order
@@ -147,7 +147,7 @@ def _set_noise(result: HalfResult, views: ParticleViews, used: np.ndarray, batch
     table, gaussians = views.images.table, result.model.gaussians
     consensus = render_density(gaussians, gaussians.positions, table.box, table.pixel_size_angstroms)
     members = sample_of_groups(table.optics_group[result.rows], used)
-    views.set_noise(noise_power(views, members, consensus, batch_size=batch_size))
+    views.set_powers(*shell_powers(views, members, consensus, batch_size=batch_size))
 
 
 def _farthest_motion(result: HalfResult, bins: Bins) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from jobtypes.common.digests import digest
 from jobtypes.dynamight.backprojection.half_problem import Inverse
 from jobtypes.dynamight.backprojection.warp import Direction
 from jobtypes.dynamight.model import inverse_displacement
@@ -15,7 +18,21 @@ from jobtypes.dynamight.model.result import ForwardResult
 
 _CHUNK = 65536  # points evaluated at once
 
-Inverses = dict[int, Inverse]
+
+@dataclass(frozen=True)
+class Inverses:
+    """The inverse map of each half set.
+
+    Attributes
+    ----------
+    of_half
+        By half.
+    identity
+        A name for these very networks.
+    """
+
+    of_half: Mapping[int, Inverse]
+    identity: str
 
 
 def load_inverses(
@@ -33,7 +50,9 @@ def load_inverses(
     trained = inverse_displacement.load_inverses(job_directory, forward, device)
     if trained is None:
         return None, "There are no inverse deformations in this job: the forward deformations are used instead, which need none."
-    return {half: _as_callable(network) for half, network in trained.items()}, "The inverse deformations are used."
+    identity = digest(*(tensor.cpu() for half in sorted(trained) for tensor in trained[half].network.state_dict().values()))
+    maps = {half: _as_callable(inverse) for half, inverse in trained.items()}
+    return Inverses(maps, identity), "The inverse deformations are used."
 
 
 def _as_callable(inverse: InverseHalf) -> Inverse:

@@ -39,7 +39,7 @@ class MemoryPlan:
 
     @property
     def bin_bytes(self) -> int:
-        """Sums of one bin: a map and a kernel's spectrum."""
+        """Sums of one bin: a map and the weights of its padded spectrum."""
         return 4 * self.box**3 + 4 * (2 * self.box) ** 2 * (self.box + 1)
 
     @property

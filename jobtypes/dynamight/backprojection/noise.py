@@ -1,4 +1,4 @@
-"""Power of the noise in each shell of each optics group: what the half set's own Gaussians leave of its images."""
+"""Power of CTFs and noise in each shell; the noise of an optics group is what the half set's Gaussians leave of its images."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def sample_of_groups(group: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate(parts))
 
 
-def noise_power(views: ParticleViews, members: np.ndarray, consensus: Tensor, *, batch_size: int) -> Tensor:
-    """Mean squared modulus of the noise's Fourier terms, of images that are not premultiplied by their CTF.
+def shell_powers(views: ParticleViews, members: np.ndarray, consensus: Tensor, *, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Mean squared modulus of the noise's Fourier terms, of images that are not premultiplied by their CTF, and of the CTF.
 
     Parameters
     ----------
@@ -41,17 +41,18 @@ def noise_power(views: ParticleViews, members: np.ndarray, consensus: Tensor, *,
 
     Returns
     -------
-    (groups, N // 2 + 1)
-        A group of which no particle was looked at has the mean of the others.
+    tuple
+        Of the noise (groups, N // 2 + 1); a group of which no particle was looked at has the mean of the others. Of the CTF
+        (N // 2 + 1,), over all that were looked at.
     """
     plane = views.plane
     spectrum = slices_of(consensus, plane)
     n_groups, n_shells = len(views.images.table.optics.numbers), plane.box // 2 + 1
-    residual, gain = (torch.zeros(n_groups, n_shells, device=consensus.device, dtype=torch.float64) for _ in range(2))
+    residual, gain, weight = (torch.zeros(n_groups, n_shells, device=consensus.device, dtype=torch.float64) for _ in range(3))
     for batch in batches(members, batch_size):
         read = views.read(batch)
         left = (read.image - read.transfer * read_slices(spectrum, plane, read.rotations)).abs().square() * plane.weights
-        for total, terms in ((residual, left), (gain, read.noise_gain * plane.weights)):
+        for total, terms in ((residual, left), (gain, read.noise_gain * plane.weights), (weight, read.weight * plane.weights)):
             per_shell = torch.zeros(len(batch), n_shells, device=terms.device).index_add_(1, plane.shells, terms)
             total.index_add_(0, read.group, per_shell.double())
     seen = gain[:, 1] > 0
@@ -61,4 +62,5 @@ def noise_power(views: ParticleViews, members: np.ndarray, consensus: Tensor, *,
     power[:, 0] = power[:, 1]  # one term, which normalisation of the images has changed
     # images without any noise (made by a program) have a floor of rounding
     floor = _FLOOR * power.median(1, keepdim=True).values + 1e-12 * float(power.max()) + 1e-30
-    return power.clamp(min=floor).float()
+    terms = torch.zeros_like(weight[0]).index_add_(0, plane.shells, plane.weights.double()) * len(members)
+    return power.clamp(min=floor).float(), (weight.sum(0) / terms).float()

@@ -1,8 +1,9 @@
 """The least-squares problem of a deformed reconstruction: (sum_m D_m* T_m D_m + prior) V = sum_m D_m* b_m.
 
 image_i = C_i P_i D_m(i) V + noise, with D_m the deformation of the bin that particle i belongs to. T_m = sum_i P_i* C_i^2 P_i
-is a convolution, and b_m = sum_i P_i* C_i y_i a map, so that their cost does not depend on the number of particles. With one bin
-and no deformation this is an ordinary CTF-weighted reconstruction on the absolute scale of the data.
+is `slices.normal_operator` with the weights W_m, and b_m = sum_i P_i* C_i y_i a map, so that their cost does not depend on the
+number of particles. With one bin and no deformation this is an ordinary CTF-weighted reconstruction on the absolute scale of the
+data. No T_m is negative, hence neither is the sum of the D_m* T_m D_m, and the prior makes it positive.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import convolve_padded, irfft3, rfft3, shell_average, shells_3d
+from jobtypes.common.fourier import irfft3, rfft3, shell_average, shells_3d
 from jobtypes.dynamight.backprojection.circulant import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
+from jobtypes.dynamight.backprojection.slices import normal_operator
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
 
 # Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights
@@ -31,8 +33,8 @@ class BinSums(Protocol):
     def numerator(self, m: int) -> Tensor:
         """b_m, (N, N, N)."""
 
-    def kernel(self, m: int) -> Tensor:
-        """Spectrum of the kernel of T_m, (2N, 2N, N + 1)."""
+    def weights(self, m: int) -> Tensor:
+        """W_m, (2N, 2N, N + 1), not negative."""
 
 
 class TotalSums:
@@ -40,10 +42,10 @@ class TotalSums:
 
     def __init__(self, sums: BinSums) -> None:
         self._numerator = sums.numerator(0).clone()
-        self._kernel = sums.kernel(0).clone()
+        self._weights = sums.weights(0).clone()
         for m in range(1, len(sums)):
             self._numerator += sums.numerator(m)
-            self._kernel += sums.kernel(m)
+            self._weights += sums.weights(m)
 
     def __len__(self) -> int:
         return 1
@@ -52,9 +54,9 @@ class TotalSums:
         """Sum of all b_m."""
         return self._numerator
 
-    def kernel(self, m: int) -> Tensor:
-        """Sum of all kernels."""
-        return self._kernel
+    def weights(self, m: int) -> Tensor:
+        """Sum of all W_m."""
+        return self._weights
 
 
 class Reconstruction:
@@ -87,7 +89,7 @@ class Reconstruction:
         self._after_bin = after_bin or (lambda: None)
         right = total.numerator(0)
         self.box = right.shape[0]
-        self._power = optimal_circulant(total.kernel(0), self.box)  # (N, N, N // 2 + 1)
+        self._power = optimal_circulant(total.weights(0), self.box)  # (N, N, N // 2 + 1)
         self._shells = shells_3d(self.box, device=right.device)
         self._inside = 2 * self._shells < self.box
         self.shell_weight = shell_average(self._power, self._shells)  # (N // 2 + 1,)
@@ -128,7 +130,7 @@ class Reconstruction:
         def operator(volume: Tensor) -> Tensor:
             result = irfft3(rfft3(volume) * prior, self.box)
             return result + self._over_bins(
-                lambda m, deformation: deformation.pull(convolve_padded(deformation.push(volume), self.sums.kernel(m)))
+                lambda m, deformation: deformation.pull(normal_operator(deformation.push(volume), self.sums.weights(m)))
             )
 
         def precondition(volume: Tensor) -> Tensor:

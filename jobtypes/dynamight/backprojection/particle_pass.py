@@ -15,6 +15,8 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 
+_LEAST_PROFILE = 0.01  # of its greatest: where CTFs have a zero in common, terms are not worth more than those beside them
+
 
 @dataclass(frozen=True)
 class Views:
@@ -25,7 +27,7 @@ class Views:
     image, transfer : (b, q)
         Spectrum of the centred image and the factor between it and the projection.
     data : (b, q) complex; weight : (b, q)
-        w C y and w C^2, the terms of the normal equations, with w the `weight of the noise <ParticleViews.set_noise>` times the
+        w C y and w C^2, the terms of the normal equations, with w the `weight of the noise <ParticleViews.set_powers>` times the
         particle's quality, and C the CTF times its scale.
     noise_gain : (b, q)
         Power of the noise over that of the detector: 1, or C^2 where images were premultiplied by their CTF.
@@ -63,7 +65,9 @@ class ParticleViews:
     Attributes
     ----------
     noise : (q,)
-        Power of the noise that a weight of 1 stands for; 1 until `set_noise`.
+        Power of the noise that a weight of 1 stands for; 1 until `set_powers`.
+    profile : (N // 2 + 1,)
+        Expected weight of a term of each shell; 1 until `set_powers`.
     """
 
     def __init__(
@@ -85,8 +89,9 @@ class ParticleViews:
         self._frequencies = frequencies_2d(table.box, table.pixel_size_angstroms, device=plane.cycles.device)
         self._noise_weight = torch.ones(len(table.optics.numbers), len(plane), device=plane.cycles.device)
         self.noise = torch.ones(len(plane), device=plane.cycles.device)
+        self.profile = torch.ones(plane.box // 2 + 1, device=plane.cycles.device)
 
-    def set_noise(self, power: Tensor) -> None:
+    def set_powers(self, noise: Tensor, squared_ctf: Tensor) -> None:
         """Weight images by their noise from now on.
 
         Within a shell optics groups count by the inverse of their noise, with a mean weight of 1 over the particles. Shells are
@@ -95,9 +100,11 @@ class ParticleViews:
 
         Parameters
         ----------
-        power : (groups, N // 2 + 1)
+        noise : (groups, N // 2 + 1)
+        squared_ctf : (N // 2 + 1,)
         """
-        power = power.to(self._noise_weight)[:, self.plane.shells]  # (groups, q)
+        self.profile = squared_ctf.clamp_min(_LEAST_PROFILE * float(squared_ctf.max())).to(self.profile)
+        power = noise.to(self._noise_weight)[:, self.plane.shells]  # (groups, q)
         groups = torch.from_numpy(self.images.table.optics_group[self.rows]).to(power.device)
         share = torch.bincount(groups, minlength=len(power)) / len(groups)
         self.noise = 1 / (share[:, None] / power).sum(0)
@@ -165,11 +172,11 @@ def add_particles(
         if key in store:
             after_batch(len(members))
             continue
-        numerator, kernel = _sum_bin(views, members, store, key=key, batch_size=batch_size, after_batch=after_batch)
+        numerator, weights = _sum_bin(views, members, store, key=key, batch_size=batch_size, after_batch=after_batch)
         if onto is not None:
             before = store.get((half, onto, m))
-            numerator, kernel = numerator + before["numerator"], kernel + before["kernel"]
-        store.put(key, numerator, kernel)
+            numerator, weights = numerator + before["numerator"], weights + before["weights"]
+        store.put(key, numerator, weights)
         if onto is not None:
             store.drop((half, onto, m))
 
@@ -183,7 +190,7 @@ def _sum_bin(
     batch_size: int,
     after_batch: Callable[[int], None],
 ) -> tuple[Tensor, Tensor]:
-    grid = SliceGrid(views.plane)
+    grid = SliceGrid(views.plane, views.profile)
     if store.open_bin is not None and tuple(store.open_bin["key"]) == key:
         grid.grid.copy_(store.open_bin["grid"])
         grid.n_images = store.open_bin["n_images"]
@@ -193,4 +200,4 @@ def _sum_bin(
         grid.insert(read.data, read.weight, read.rotations)
         store.open_bin = {"key": list(key), "grid": grid.grid, "n_images": grid.n_images}
         after_batch(len(batch))
-    return grid.numerator().cpu(), grid.kernel().cpu()
+    return grid.numerator().cpu(), grid.weights().cpu()

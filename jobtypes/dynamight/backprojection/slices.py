@@ -1,8 +1,18 @@
 """Fourier slices: where the pixels of a view lie in a padded Fourier grid, putting them in and reading them out.
 
 A view's spectrum is a central slice of the map's (projection slice theorem), perpendicular to the viewing direction. On a grid
-padded twice the slice is put in and read out trilinearly; what the triangle of this interpolation does in real space, a factor
-sinc(x / 2N)^2 along each axis, is divided out.
+padded twice the slice is put in and read out trilinearly. What the triangle of this interpolation does in real space, a factor
+sinc(x / 2N)^2 along each axis (`attenuation`), is divided out of a map whose slices are read.
+
+What is put in are the normal equations of a least-squares problem: each term d of a slice, of weight w, speaks with its trilinear
+shares t for the eight grid points k around it. The map V sought is that with the least sum of w t |d - S(k)|^2, where S is the
+padded spectrum of the attenuated map a V: the attenuation stands with the map, for the shares smooth S as they smooth the data.
+So the normal operator is a F* W F a with W(k) the sum of all w t: no weight is negative, hence the operator is not, whatever
+views there are and however they leave gaps. To divide the attenuation out of W's kernel instead would describe projections more
+closely where views are dense, but of few views it makes weights of either sign.
+
+Where weights change fast from shell to shell, as squared CTFs do at low resolution, the terms around a grid point would lean to
+the side of the greater weights. So t is a share times the expected density of weights at the grid point over that at the term.
 """
 
 from __future__ import annotations
@@ -10,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import frequencies_2d, half_plane_weights, irfft3, rfft3
+from jobtypes.common.fourier import convolve_padded, frequencies_2d, half_plane_weights, irfft3, rfft3
 
 PADDING = 2
 
@@ -72,10 +82,20 @@ class SliceGrid:
     """Sum of slices on the padded grid: CTF-weighted data and squared CTFs.
 
     Memory: 12 bytes for each of the 2N * 2N * (N + 1) grid points.
+
+    Parameters
+    ----------
+    plane
+        Where terms lie.
+    profile : (N // 2 + 1,)
+        Expected weight of a term of each shell, above 0, such as the mean squared CTF; 1 if not given. All sums that belong
+        together must have the same.
     """
 
-    def __init__(self, plane: SlicePlane) -> None:
+    def __init__(self, plane: SlicePlane, profile: Tensor | None = None) -> None:
         self.plane = plane
+        self._profile = torch.ones(plane.box // 2 + 1, device=plane.cycles.device) if profile is None else profile
+        self._density = _density(self._profile, plane.cycles.norm(dim=1) / PADDING)  # (q,)
         self.size = PADDING * plane.box
         device = plane.cycles.device
         self.grid = torch.zeros(self.size * self.size * (self.size // 2 + 1), 3, device=device)  # real, imaginary, weight
@@ -91,31 +111,47 @@ class SliceGrid:
         rotations : (b, 3, 3)
         """
         places, mate = self.plane.places(rotations)
-        data = (data * self.plane.weights).flatten()
+        multiplicity = self.plane.weights / self._density
+        data = (data * multiplicity).flatten()
         data = torch.where(mate, data.conj(), data)
-        rows = torch.stack((data.real, data.imag, (weights * self.plane.weights).flatten()), dim=1)  # (b q, 3)
+        rows = torch.stack((data.real, data.imag, (weights * multiplicity).flatten()), dim=1)  # (b q, 3)
         for index, share in trilinear(places, self.size):
             self.grid.index_add_(0, index, rows * share[:, None])
         self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
-        """Return b = sum P* C y as a map (N, N, N), but for the factor (2N)^3 that `kernel` lacks too."""
-        spectrum = _hermitian(torch.view_as_complex(self.grid[:, :2].contiguous()), self.size)
+        """Right-hand side a F* of the data, a map (N, N, N), but for the factor (2N)^3 that `normal_operator` lacks too."""
+        spectrum = _hermitian(torch.view_as_complex(self.grid[:, :2].contiguous()), self.size) * self._density_of_points()
         n = self.plane.box
         start = self.size // 2 - n // 2
         inner = slice(start, start + n)
-        return irfft3(spectrum, self.size)[inner, inner, inner] / attenuation(self.size, self.grid.device)[inner, inner, inner]
+        return irfft3(spectrum, self.size)[inner, inner, inner] * attenuation(n, self.grid.device)
 
-    def kernel(self) -> Tensor:
-        """Spectrum (2N, 2N, N + 1), real, of the kernel with which sum P* C^2 P convolves a map.
+    def weights(self) -> Tensor:
+        """W (2N, 2N, N + 1), real and never negative."""
+        return _hermitian(self.grid[:, 2], self.size) * self._density_of_points()
 
-        Towards the corners of the doubled box the kernel is not known well (the interpolation's aliases are as large as
-        the kernel itself), and there it only joins voxels at opposite ends of the box: it is faded out.
-        """
-        spectrum = _hermitian(self.grid[:, 2].to(torch.complex64), self.size)
-        kernel = irfft3(spectrum, self.size)
-        kernel = kernel / attenuation(self.size, kernel.device) * _fade(self.size, kernel.device)
-        return rfft3(kernel).real.contiguous()
+    def _density_of_points(self) -> Tensor:
+        """(2N, 2N, N + 1)."""
+        cycles = frequencies_2d(self.size, 1.0 / self.plane.box, device=self.grid.device)  # in steps of the box's grid
+        squared, along_z = cycles.square().sum(-1), cycles[:, 0, 1]
+        # plane by plane, for a grid of integers would be the largest thing in memory
+        return torch.stack([_density(self._profile, (squared + z**2).sqrt()) for z in along_z])
+
+
+def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
+    """Apply a F* W F a to a map (N, N, N).
+
+    Symmetric and not negative for any weights >= 0, for <V, a F* W F a V> is the sum of W |F a V|^2.
+
+    Parameters
+    ----------
+    volume : (N, N, N)
+    weights : (2N, 2N, N + 1)
+        From `SliceGrid.weights`, or a sum of such.
+    """
+    attenuated = attenuation(volume.shape[0], volume.device)
+    return attenuated * convolve_padded(attenuated * volume, weights)
 
 
 def slices_of(volume: Tensor, plane: SlicePlane) -> Tensor:
@@ -124,7 +160,7 @@ def slices_of(volume: Tensor, plane: SlicePlane) -> Tensor:
     start = size // 2 - plane.box // 2
     inner = slice(start, start + plane.box)
     padded = volume.new_zeros(size, size, size)
-    padded[inner, inner, inner] = volume / attenuation(size, volume.device)[inner, inner, inner]
+    padded[inner, inner, inner] = volume / attenuation(plane.box, volume.device)
     return rfft3(padded).flatten()
 
 
@@ -168,17 +204,17 @@ def trilinear(places: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     return corners
 
 
-def attenuation(size: int, device: torch.device | str) -> Tensor:
-    """Return what trilinear interpolation on a grid of `size` does in real space: (size, size, size), 1 in the centre."""
-    axis = torch.sinc((torch.arange(size, device=device) - size // 2) / size).square()
+def attenuation(box: int, device: torch.device | str) -> Tensor:
+    """Return what trilinear interpolation on the padded grid does to a map in real space: (N, N, N), 1 in the centre."""
+    axis = torch.sinc((torch.arange(box, device=device) - box // 2) / (PADDING * box)).square()
     return axis[:, None, None] * axis[:, None] * axis
 
 
-def _fade(size: int, device: torch.device | str) -> Tensor:
-    """1 up to 3/8 of the grid from its centre along each axis, falling to 0 at its faces as a raised cosine."""
-    distance = (torch.arange(size, device=device) - size // 2).abs() / size
-    axis = 0.5 + 0.5 * torch.cos(torch.pi * ((distance - 0.375) / 0.125).clamp(0, 1))
-    return axis[:, None, None] * axis[:, None] * axis
+def _density(profile: Tensor, radii: Tensor) -> Tensor:
+    """Expected weights in a unit of space at radii (*S) in steps of the box's grid, to a factor; slices thin out as 1 / r."""
+    at = radii.clamp_max(len(profile) - 1)
+    low = at.long().clamp_max(len(profile) - 2)
+    return torch.lerp(profile[low], profile[low + 1], at - low) / radii.clamp_min(1.0)
 
 
 def _hermitian(flat: Tensor, size: int) -> Tensor:

@@ -19,7 +19,7 @@ from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
-_KIND, _VERSION = "dynamight partial sums", 2
+_KIND, _VERSION = "dynamight partial sums", 3
 _SECONDS_BETWEEN_WRITES = 60.0
 
 Key = tuple[int, str, int]  # half, "train" or "all", bin
@@ -65,9 +65,9 @@ class SumsStore:
     def __contains__(self, key: Key) -> bool:
         return key in self._cache or key in self._saved
 
-    def put(self, key: Key, numerator: Tensor, kernel: Tensor) -> None:
-        """Keep the sums of a finished bin: b (N, N, N) and the kernel's spectrum (2N, 2N, N + 1)."""
-        self._cache[key] = {"numerator": numerator, "kernel": kernel}
+    def put(self, key: Key, numerator: Tensor, weights: Tensor) -> None:
+        """Keep the sums of a finished bin: b (N, N, N) and W (2N, 2N, N + 1)."""
+        self._cache[key] = {"numerator": numerator, "weights": weights}
         self._unsaved.add(key)
         self.open_bin = None
         if self._cached_bytes() > self._memory_bytes:
@@ -75,7 +75,7 @@ class SumsStore:
             self._cache.clear()
 
     def get(self, key: Key) -> dict[str, Tensor]:
-        """Numerator and kernel of a bin."""
+        """Numerator and weights of a bin."""
         if key in self._cache:
             return self._cache[key]
         sums = load_checkpoint(self._file(key), kind=_KIND, version=_VERSION)
@@ -163,6 +163,6 @@ class HalfSums:
         """b_m."""
         return self._store.get((self._half, self._part, m))["numerator"].to(self._device)
 
-    def kernel(self, m: int) -> Tensor:
-        """Kernel spectrum of T_m."""
-        return self._store.get((self._half, self._part, m))["kernel"].to(self._device)
+    def weights(self, m: int) -> Tensor:
+        """W_m."""
+        return self._store.get((self._half, self._part, m))["weights"].to(self._device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
+from jobtypes.common.digests import digest
 from jobtypes.common.job_paths import is_same
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
@@ -29,13 +30,14 @@ from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
 from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
-from jobtypes.dynamight.options import BackprojectionOptions
+from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
-# Options that sums depend on. The batch size changes them by rounding only; threads do too, and are left free.
-_SHAPE_THE_SUMS = ("backproject_batchsize", "backprojection_field", "bin_tolerance", "max_bins", "seed")
+# What is stored of a run belongs to every option, and to every new one, for sums or verdict change with it; but those that are
+# free say only where it computes, and for those that name files stands what the files hold.
+_NAMES_OF_FILES = frozenset({"fn_checkpoint", "fn_star", "fn_fsc_mask"})
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Inputs:
     binning
         How particles share deformations.
     inverses
-        Inverse map of each half, where it is used.
+        Inverse maps, where they are used.
     mask : (N, N, N)
         Of the FSC; None: around the molecule.
     sentences
@@ -99,7 +101,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         job.report(sentence)
     plan.refuse_full_disk(job.directory)
     problems = _problems(inputs, images, device, options)
-    store = SumsStore(job.directory, _belongs_to(inputs, options), memory_bytes=plan.cache_bytes(), as_now=as_now)
+    store = SumsStore(job.directory, belongs_to(inputs, options), memory_bytes=plan.cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
     pixel_size_angstroms = inputs.table.pixel_size_angstroms
@@ -198,27 +200,31 @@ def _problems(
             binning=inputs.binning,
             order=options.warp_interpolation,
             batch_size=options.backproject_batchsize,
-            inverse=inputs.inverses[half] if inputs.inverses else None,
+            inverse=inputs.inverses.of_half[half] if inputs.inverses else None,
         )
         for half, result in inputs.forward.halves.items()
     }
 
 
-def _belongs_to(inputs: Inputs, options: BackprojectionOptions) -> dict[str, Any]:
+def belongs_to(inputs: Inputs, options: BackprojectionOptions) -> dict[str, Any]:
+    """All that the sums and the verdict of a run follow from: files by what they hold, and options."""
     star = inputs.table.path.stat()
     particles = {"star_file": inputs.forward.star_file, "size": star.st_size, "changed": star.st_mtime_ns}
-    return {"forward": inputs.forward.identity, **particles, **shaping_the_sums(options)}
-
-
-def shaping_the_sums(options: BackprojectionOptions) -> dict[str, Value]:
-    """The options that sums depend on."""
-    return {name: value for name, value in options.as_dict().items() if name in _SHAPE_THE_SUMS}
+    files = {
+        "forward": inputs.forward.identity,
+        "inverse": inputs.inverses.identity if inputs.inverses else "",
+        "mask": "" if inputs.mask is None else digest(inputs.mask),
+    }
+    return files | particles | _that_count(options.as_dict())
 
 
 def as_now(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What sums of an earlier version belong to, with the default of options that it did not know."""
-    known = BackprojectionOptions.as_now(stored)
-    return {name: value for name, value in known.items() if name in stored or name in _SHAPE_THE_SUMS}
+    return _that_count(BackprojectionOptions.as_now(stored))
+
+
+def _that_count(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in FREE_ON_RESUME | _NAMES_OF_FILES}
 
 
 def _say_verdict(verdict: Verdict, job: RunningJob) -> None:

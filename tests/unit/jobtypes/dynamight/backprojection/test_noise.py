@@ -10,7 +10,7 @@ import torch
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import read_particles
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.backprojection.noise import noise_power, sample_of_groups
+from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
@@ -20,9 +20,9 @@ BOX, PIXEL = 24, 3.0
 
 class OneBin:
     def __init__(self, views: ParticleViews) -> None:
-        grid, read = SliceGrid(views.plane), views.read(np.arange(len(views.rows)))
+        grid, read = SliceGrid(views.plane, views.profile), views.read(np.arange(len(views.rows)))
         grid.insert(read.data, read.weight, read.rotations)
-        self.sums = grid.numerator(), grid.kernel()
+        self.sums = grid.numerator(), grid.weights()
 
     def __len__(self) -> int:
         return 1
@@ -30,7 +30,7 @@ class OneBin:
     def numerator(self, m: int) -> torch.Tensor:
         return self.sums[0]
 
-    def kernel(self, m: int) -> torch.Tensor:
+    def weights(self, m: int) -> torch.Tensor:
         return self.sums[1]
 
 
@@ -71,10 +71,21 @@ def project(make_project):
 
 def test_the_noise_of_each_group_and_shell_is_found(project):
     views = views_of(project.root)
-    power = noise_power(views, np.arange(200), project.true_map(), batch_size=50)
+    power, _ = shell_powers(views, np.arange(200), project.true_map(), batch_size=50)
     shells = torch.arange(2, 11)
     np.testing.assert_allclose(power[0, shells] / (0.2 * BOX) ** 2, 1.0, atol=0.15)
     np.testing.assert_allclose(power[1, shells] / (2 * BOX * (1.5 - shells / BOX)) ** 2, 1.0, atol=0.15)
+
+
+def test_the_power_of_the_ctf_is_that_of_the_particles_looked_at(project):
+    views = views_of(project.root)
+    _, found = shell_powers(views, np.arange(3), project.true_map(), batch_size=2)
+    squared = views.read(np.arange(3)).transfer.square().mean(0)
+    expected = [
+        float((squared * views.plane.weights)[inside].sum() / views.plane.weights[inside].sum())
+        for inside in (views.plane.shells == shell for shell in range(13))
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_noisy_images_count_less_and_the_map_gets_better(project):
@@ -82,7 +93,7 @@ def test_noisy_images_count_less_and_the_map_gets_better(project):
     error = {}
     for name in ("equal", "weighted"):
         if name == "weighted":
-            views.set_noise(noise_power(views, np.arange(200), truth, batch_size=50))
+            views.set_powers(*shell_powers(views, np.arange(200), truth, batch_size=50))
         sums = OneBin(views)
         found = Reconstruction(sums, TotalSums(sums)).solve(noise_to_signal=torch.full((13,), 0.05)).volume
         error[name] = float((found - truth).norm() / truth.norm())
@@ -92,7 +103,7 @@ def test_noisy_images_count_less_and_the_map_gets_better(project):
 def test_a_single_group_is_not_weighted_at_all(make_project):
     views = views_of(make_project(20).root)
     before = views.read(np.arange(5))
-    views.set_noise(3 * torch.rand(1, 13) + 1)
+    views.set_powers(3 * torch.rand(1, 13) + 1, torch.rand(13))
     after = views.read(np.arange(5))
     torch.testing.assert_close(after.data, before.data)
     torch.testing.assert_close(after.weight, before.weight)

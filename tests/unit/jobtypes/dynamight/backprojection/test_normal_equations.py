@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from jobtypes.common.fourier import convolve_padded
@@ -38,6 +39,47 @@ def test_the_solution_stays_in_the_range_of_the_preconditioner():
     found = solve(lambda x: matrix @ x, torch.ones(6, dtype=torch.float64), precondition=lambda x: x * keep, tolerance=1e-12)
     assert torch.equal(found.volume[3:], torch.zeros(3, dtype=torch.float64))
     torch.testing.assert_close((matrix @ found.volume)[:3], torch.ones(3, dtype=torch.float64), rtol=1e-6, atol=1e-6)
+
+
+def test_a_direction_without_curvature_is_left_alone():
+    scale = torch.tensor([1.0, 1e-9], dtype=torch.float64)
+    found = solve(lambda x: scale * x, torch.ones(2, dtype=torch.float64), precondition=lambda x: x)
+    assert float(found.volume.abs().max()) < 10  # not 1e9
+    assert not found.reached
+
+
+def test_a_search_that_goes_astray_ends_and_the_best_iterate_is_returned():
+    """A matrix with one negative eigenvalue, which shows when the search has found the others."""
+    scale = torch.tensor([1.0, 2.0, 3.0, -0.02], dtype=torch.float64)
+    right = torch.tensor([1.0, 1.0, 1.0, 0.05], dtype=torch.float64)
+    seen = []
+    found = solve(
+        lambda x: scale * x,
+        right,
+        precondition=lambda x: x,
+        iterations=50,
+        tolerance=1e-9,
+        after_iteration=lambda _, residual: seen.append(residual),
+    )
+    assert found.residual == min(seen)
+    assert float((right - scale * found.volume).norm() / right.norm()) == pytest.approx(found.residual)
+    assert len(seen) < 6
+
+
+def test_a_start_that_is_worse_than_none_is_not_taken():
+    matrix, truth = positive_matrix(6), torch.ones(6, dtype=torch.float64)
+    words = {"precondition": lambda x: x, "iterations": 2}
+    from_zero = solve(lambda x: matrix @ x, matrix @ truth, **words)
+    found = solve(lambda x: matrix @ x, matrix @ truth, start=-9 * truth, **words)
+    assert torch.equal(found.volume, from_zero.volume)
+
+
+def test_a_solution_says_whether_it_reached_the_tolerance():
+    matrix, right = positive_matrix(8), torch.ones(8, dtype=torch.float64)
+    reached = [
+        solve(lambda x: matrix @ x, right, precondition=lambda x: x, iterations=n, tolerance=1e-6).reached for n in (1, 30)
+    ]
+    assert reached == [False, True]
 
 
 def test_a_convolution_does_not_wrap_round():

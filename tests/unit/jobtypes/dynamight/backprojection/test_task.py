@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import mrcfile
@@ -15,6 +17,8 @@ import torch
 from jobtypes.common.fourier import fsc
 from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.backprojection import outputs, task
+from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.inverse_field import Inverses
 from jobtypes.dynamight.backprojection.warp import Identity
 from jobtypes.dynamight.options import BackprojectionOptions
 from relion_jobs.contract.errors import JobAborted, UserError
@@ -130,7 +134,7 @@ def test_maps_are_on_the_absolute_scale_of_the_data(make_project):
     band = torch.zeros(ours.shape, dtype=torch.bool)
     band[:7, :7, 1:7] = True
     scale = float((ours * truth.conj()).real[band].sum() / truth.abs().square()[band].sum())
-    assert scale == pytest.approx(1.0, abs=5e-3)
+    assert scale == pytest.approx(1.0, abs=1e-2)
 
 
 def test_one_particle_per_half_is_enough(make_project):
@@ -164,16 +168,79 @@ def test_pixels_of_half_2_leave_no_trace_in_the_half_maps_of_half_1(make_project
     assert not np.array_equal(before["map_half2"], after["map_half2"])
 
 
-def test_sums_of_an_earlier_version_are_those_of_the_same_options_and_defaults():
-    inputs = {"forward": "a1b2", "star_file": "particles.star", "size": 9, "changed": 1}
-    then = {"backproject_batchsize": 10, "backprojection_field": "forward", "bin_tolerance": 0.1, "max_bins": 40, "seed": 1}
-    options = BackprojectionOptions.from_values({"fn_star": "particles.star", "warp_interpolation": "linear"})
-    belongs_to = inputs | task.shaping_the_sums(options)
-    assert task.as_now(inputs | then) == belongs_to
-    assert task.as_now(inputs | {"backproject_batchsize": 10}) == belongs_to
-    assert task.as_now(inputs | then | {"max_bins": 39}) != belongs_to
-    assert task.as_now(inputs | then | {"n_rounds": 3}) != belongs_to
-    assert task.as_now(belongs_to) == belongs_to
+def changed(value: object) -> object:
+    """Another value of the same type."""
+    return f"{value}x" if isinstance(value, str) else (value or 0) + 1
+
+
+@pytest.fixture
+def inputs(make_project):
+    """What is read of a project, without a mask and without inverses."""
+    project = make_project(6)
+    return task.Inputs(project.forward, project.table, Binning(0.1, 40, 1), None, None, ())
+
+
+def test_every_option_belongs_to_what_is_stored_but_those_that_change_no_result(inputs):
+    options = BackprojectionOptions.from_values({"fn_star": "particles.star"})
+    stored = task.belongs_to(inputs, options)
+    left_out = {
+        field.name
+        for field in dataclasses.fields(options)
+        if task.belongs_to(inputs, dataclasses.replace(options, **{field.name: changed(getattr(options, field.name))})) == stored
+    }
+    # files belong by what they hold; a new option that changes no result is added here
+    assert left_out == {"gpu_id", "nr_threads"} | {"fn_checkpoint", "fn_star", "fn_fsc_mask"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"mask": torch.ones(24, 24, 24)},
+        {"inverses": Inverses({}, "these networks")},
+        {"forward": SimpleNamespace(identity="another training", star_file="particles.star")},
+    ],
+)
+def test_files_belong_to_what_is_stored_by_what_they_hold(inputs, other):
+    options = BackprojectionOptions.from_values({"fn_star": "particles.star"})
+    assert task.belongs_to(dataclasses.replace(inputs, **other), options) != task.belongs_to(inputs, options)
+
+
+def test_sums_of_an_earlier_version_are_those_of_the_same_options_and_defaults(inputs):
+    options = BackprojectionOptions.from_values({"fn_star": "particles.star"})
+    now = task.belongs_to(inputs, options)
+    then = {name: value for name, value in now.items() if name != "warp_interpolation"}
+    assert task.as_now(then) == now
+    assert task.as_now(then | {"max_bins": 39}) != now
+    assert task.as_now(then | {"n_rounds": 3}) != now
+    assert task.as_now(now) == now
+
+
+@pytest.mark.parametrize(
+    "other", [{"reconstruction_iterations": 1}, {"warp_interpolation": "linear"}, {"fn_fsc_mask": "ball.mrc"}]
+)
+def test_a_run_stopped_after_its_verdict_does_not_report_it_for_other_options(make_project, other):
+    project = make_project(120)
+    axis = torch.arange(24.0) - 12
+    ball = ((axis**2)[:, None, None] + (axis**2)[:, None] + axis**2 < 6**2).float()
+    write_volume(project.root / "ball.mrc", ball, 3.0)
+    expected = project.job("DynaMight/job002")
+    project.run(expected, **other)
+    first = project.job("DynaMight/job003")
+
+    def stop_after_the_verdict(stage: str, *_: object) -> None:
+        if stage == "Half 1: held-out particles":
+            first.stop_after = 0
+
+    first.progress = stop_after_the_verdict
+    with pytest.raises(JobAborted):
+        project.run(first)
+    again = project.job("DynaMight/job003")
+    project.run(again, **other)
+    assert said_of_the_verdict(again) == said_of_the_verdict(expected)
+
+
+def said_of_the_verdict(job) -> list[str]:
+    return [sentence for sentence in [*job.reports, *job.warnings] if "held-out particles are" in sentence]
 
 
 @pytest.mark.parametrize("stop_after", [3, 30, 100])
@@ -194,8 +261,6 @@ def test_a_killed_run_goes_on_to_the_same_maps(make_project, stop_after):
 
 
 def test_sums_of_another_checkpoint_are_thrown_away(make_project, monkeypatch):
-    import dataclasses
-
     project = make_project(60)
     job = project.job(stop_after=4)
     with pytest.raises(JobAborted):
@@ -278,7 +343,8 @@ def test_inverse_and_forward_field_give_like_maps(make_project, monkeypatch):
         return consensus
 
     forward = project.run(project.job("DynaMight/job002"))
-    monkeypatch.setattr(task, "load_inverses", lambda *_: ({1: inverse, 2: inverse}, "The inverse deformations are used."))
+    inverses = Inverses({1: inverse, 2: inverse}, "by iteration"), "The inverse deformations are used."
+    monkeypatch.setattr(task, "load_inverses", lambda *_: inverses)
     pulled = project.run(project.job("DynaMight/job003"), backprojection_field="inverse")
     assert mean_fsc(forward["map_half1"], pulled["map_half1"]) > 0.97
 
