@@ -1,6 +1,6 @@
 """Makes the pictures of the guide: ``python docs/make_pictures.py demo JOB_DIR``.
 
-From a finished demo project, and the quality of particles from a job on simulated particles of the preset ``real``.
+From a finished demo project, quality and occupancy of particles from a job on simulated particles of the preset ``real``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIGURES = {
     "maps": "backprojection/figures/maps.png",
     "fsc": "backprojection/figures/fsc.png",
 }
-QUALITY = "forward_deformations/figures/05_quality.png"
+QUALITY, OCCUPANCY = "forward_deformations/figures/05_quality.png", "forward_deformations/figures/06_occupancy.png"
 WIDTH, COLOURS = 1000, 128
 
 
@@ -40,6 +40,7 @@ def main(project: str, real_job: str) -> None:
     """Draw the overview, and copy the jobs' own figures with fewer pixels and colours."""
     PICTURES.mkdir(exist_ok=True)
     shrink(Path(real_job) / QUALITY, PICTURES / "quality.png")
+    shrink(Path(real_job) / OCCUPANCY, PICTURES / "occupancy.png")
     os.chdir(project)
     draw_overview(PICTURES / "overview.png")
     for name, source in FIGURES.items():
