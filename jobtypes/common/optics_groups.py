@@ -40,6 +40,8 @@ class OpticsGroups:
         The microscope.
     premultiplied : (g,) bool
         rlnCtfDataAreCtfPremultiplied.
+    phase_flipped : (g,) bool
+        rlnCtfDataArePhaseFlipped.
     beam_tilt_milliradians : (g, 2) float64; odd_zernikes, even_zernikes : (g, m) float64
         Aberrations; 0 where there are none.
     """
@@ -52,6 +54,7 @@ class OpticsGroups:
     spherical_aberration_millimetres: NDArray[np.float64]
     amplitude_contrast: NDArray[np.float64]
     premultiplied: NDArray[np.bool_]
+    phase_flipped: NDArray[np.bool_]
     beam_tilt_milliradians: NDArray[np.float64]
     odd_zernikes: NDArray[np.float64]
     even_zernikes: NDArray[np.float64]
@@ -102,7 +105,7 @@ def read_optics(table: StarTable) -> OpticsGroups:
                 f"{table.path}: data_optics has no column _{column}; expected a particle STAR file of RELION 3.1 or later."
             )
     tilt = ("rlnBeamTiltX", "rlnBeamTiltY")
-    optional = ("rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality", *tilt, *_MAGNIFICATION)
+    optional = ("rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped", "rlnImageDimensionality", *tilt, *_MAGNIFICATION)
     numbers = table.read(numbers=(*_REQUIRED, *(name for name in optional if name in table.columns)))
     zeros = np.zeros(len(table))
     _refuse_impossible(table, numbers)
@@ -115,6 +118,7 @@ def read_optics(table: StarTable) -> OpticsGroups:
         spherical_aberration_millimetres=numbers["rlnSphericalAberration"],
         amplitude_contrast=numbers["rlnAmplitudeContrast"],
         premultiplied=numbers.get("rlnCtfDataAreCtfPremultiplied", zeros) != 0,
+        phase_flipped=numbers.get("rlnCtfDataArePhaseFlipped", zeros) != 0,
         beam_tilt_milliradians=np.stack([numbers.get(name, zeros) for name in tilt], axis=1),
         odd_zernikes=_vectors(table, "rlnOddZernike"),
         even_zernikes=_vectors(table, "rlnEvenZernike"),

@@ -95,6 +95,7 @@ class ForwardOptions(TaskOptions):
     gpu_id: str
     nr_threads: int
     do_preload: bool
+    accept_misfit: bool
 
     @classmethod
     def from_values(cls, values: Mapping[str, Value]) -> Self:
@@ -106,7 +107,7 @@ class ForwardOptions(TaskOptions):
 
 
 # where a training runs does not change what it means; all else is part of what was learned
-FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload"})
+FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload", "accept_misfit"})
 # with other images of the same particles: all that does not shape the model
 FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
     "fn_star",

@@ -98,6 +98,10 @@ class ForwardResult:
         The checkpoint file.
     seed, particles_digest
         Of the half sets where the STAR file has none, and what it held then; empty: not known.
+    phase_flipped
+        Of each optics group, as the training found it; None: as the STAR file says.
+    input_warnings
+        What the training found that may be wrong with poses, CTFs or map.
     """
 
     halves: dict[int, HalfResult]
@@ -110,6 +114,8 @@ class ForwardResult:
     path: Path
     seed: int = 0
     particles_digest: str = ""
+    phase_flipped: tuple[bool, ...] | None = None
+    input_warnings: tuple[str, ...] = ()
 
 
 def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
@@ -188,6 +194,8 @@ def load_centred_result(
         path=path,
         seed=settings["seed"],
         particles_digest=settings["inputs"]["fn_star"],
+        phase_flipped=None if "phase_flipped" not in settings else tuple(settings["phase_flipped"]),
+        input_warnings=tuple(settings.get("input_warnings", ())),
     )
 
 
@@ -213,6 +221,8 @@ def particles_of(forward: ForwardResult, project: Path) -> ParticleTable:
             f"{forward.star_file} does not hold what the checkpoint {forward.path} was trained on: particles, their order, "
             "poses, CTFs or half sets have changed; put the STAR file back, or train again."
         )
+    if forward.phase_flipped is not None:
+        table = table.with_phase_flipped(np.array(forward.phase_flipped))
     half = table.half.copy()
     for part in forward.halves.values():
         half[part.rows] = part.half

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from jobtypes.common.fourier import convolve_padded, rfft2
+from jobtypes.common.padded_grid import padded_spectrum, trilinear
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, read_slices, slices_of, trilinear
+from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, read_slices
 
 
 def rotations(n: int) -> torch.Tensor:
@@ -31,7 +32,7 @@ def test_inserting_is_the_transpose_of_reading(box):
     generator = torch.Generator().manual_seed(1)
     volume = torch.randn(box, box, box, generator=generator)
     data = torch.randn(5, len(plane), dtype=torch.complex64, generator=generator)
-    read = read_slices(slices_of(volume, plane), plane, views)
+    read = read_slices(padded_spectrum(volume), plane, views)
     grid = SliceGrid(plane)
     grid.insert(data, torch.ones(5, len(plane)), views)
     left = ((read.conj() * data).real * plane.weights).sum()
@@ -44,7 +45,7 @@ def test_a_view_down_the_z_axis_reads_the_projection_along_z():
     axis = (torch.arange(box) - box // 2).float()
     blob = torch.exp(-(((axis - 0.3) ** 2)[:, None, None] + ((axis + 0.5) ** 2)[:, None] + (axis - 1) ** 2) / 4)
     plane = SlicePlane(box)
-    read = read_slices(slices_of(blob, plane), plane, torch.eye(3)[None])
+    read = read_slices(padded_spectrum(blob), plane, torch.eye(3)[None])
     expected = plane.take(rfft2(blob.sum(0))[None])
     torch.testing.assert_close(read, expected, rtol=0, atol=0.03 * float(expected.abs().max()))
 
@@ -59,5 +60,5 @@ def test_the_kernel_gives_the_power_of_the_projections():
     grid = SliceGrid(plane)
     grid.insert(torch.zeros(40, len(plane), dtype=torch.complex64), weights, views)
     ours = float((volume * convolve_padded(volume, grid.kernel())).sum()) * (2 * box) ** 3
-    power = read_slices(slices_of(volume, plane), plane, views).abs().square()
+    power = read_slices(padded_spectrum(volume), plane, views).abs().square()
     assert ours == pytest.approx(float((power * weights * plane.weights).sum()), rel=0.02)
