@@ -124,7 +124,8 @@ class MapSlices:
         places = harmonics.reshape(-1, 3) * (PADDING / reading.map_scale)
         inside = places.norm(dim=1) < self._size / 2 - 1
         spectrum = self._cornered if reading.centre_at_corner else self._centred
-        return (read_at(spectrum, places * inside[:, None], self._size) * inside).view(harmonics.shape[:2])
+        values: Tensor = read_at(spectrum, places * inside[:, None], self._size) * inside
+        return values.view(len(harmonics), -1)
 
     def predict(self, reading: Reading, sample: Sample, part: slice) -> Tensor:
         """Terms (b, q) that a reading predicts for some particles, whitened as those of the images."""
