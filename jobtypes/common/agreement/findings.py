@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jobtypes.common.agreement.readings import MapSlices
 from jobtypes.common.agreement.samples import Sample, draw_sample
-from jobtypes.common.agreement.search import PROBABLE, Fit, find_fit
+from jobtypes.common.agreement.search import FEWEST_PARTICLES, PROBABLE, Fit, find_fit
 from jobtypes.common.particle_images import ParticleImages
 
 SAME_REFINEMENT = "give the map and the run_data.star of one and the same refinement"
@@ -164,6 +164,9 @@ class _Words:
             for (what, remedy), numbers in self._by_fault(fits, is_certain=False).items()
         ]
         unclear = [number for number, fit in fits.items() if not fit.poses.is_there and not fit.poses.is_missing]
+        if len(unclear) < len(fits):
+            # a group of a few particles is no reason to worry where others fit
+            unclear = [number for number in unclear if len(fits[number].given.cross) >= FEWEST_PARTICLES]
         if unclear:
             count = sum(len(fits[number].given.cross) for number in unclear)
             sentences.append(
