@@ -107,7 +107,7 @@ class ForwardOptions(TaskOptions):
 
 
 # where a training runs does not change what it means; all else is part of what was learned
-FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload", "accept_misfit"})
+FREE_ON_RESUME = frozenset({"gpu_id", "nr_threads", "do_preload"})
 # with other images of the same particles: all that does not shape the model
 FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
     "fn_star",
@@ -122,6 +122,7 @@ FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
     "learning_rate",
     "reg_factor",
     "refine_poses",
+    "accept_misfit",
 }
 
 

@@ -63,13 +63,16 @@ def _of_ctf(sample: Sample) -> Iterator[Alternative]:
     flipped, premultiplied = bool(optics.phase_flipped[used].any()), bool(optics.premultiplied[used].any())
     flag = "in data_optics (rlnCtfDataArePhaseFlipped, rlnCtfDataAreCtfPremultiplied)"
     if not flipped or premultiplied:
-        yield _transfer("phase-flipped images", torch.abs, f"set rlnCtfDataArePhaseFlipped to 1 {flag}", phase_flipped=True)
+        # of images that are said to be premultiplied it is not enough to take the modulus: the flag itself is wrong
+        found = None if premultiplied else True
+        yield _transfer("phase-flipped images", torch.abs, f"set them to 1 and 0 {flag}", phase_flipped=found)
     if not premultiplied:
         yield _transfer(
             "images that were multiplied by their CTF", torch.square, "set rlnCtfDataAreCtfPremultiplied to 1 in data_optics"
         )
     if flipped or premultiplied:
-        yield _transfer("raw images", lambda values: values, f"set both flags to 0 {flag}", phase_flipped=False)
+        found = None if premultiplied else False
+        yield _transfer("raw images", lambda values: values, f"set both flags to 0 {flag}", phase_flipped=found)
     yield _transfer(
         "images whose CTF was corrected for in full",
         torch.ones_like,

@@ -102,7 +102,10 @@ def _is_phase_flipped(fit: Fit, said: bool) -> bool:
 def _faults(fit: Fit) -> tuple[str, str]:
     """What an optics group fits, and the remedies; empty where that is what the inputs say, phase-flipped or not."""
     named = [fault for fault in fit.faults if fault.phase_flipped is None or not fit.is_certain]
-    return ", and ".join(fault.what for fault in named), "; ".join(fault.remedy for fault in named)
+    what, remedy = ", and ".join(fault.what for fault in named), "; ".join(fault.remedy for fault in named)
+    if named and not fit.poses.fits_well:
+        remedy = f"but that does not fit well either, so that the map may be of another molecule: {SAME_REFINEMENT}, or {remedy}"
+    return what, remedy
 
 
 class _Words:
@@ -152,8 +155,8 @@ class _Words:
         missing = [number for number, fit in fits.items() if fit.poses.is_missing]
         if missing:
             sentences.append(
-                f"{self._particles(missing)} fit the map no better at their own poses than at those of others, nor in any other "
-                f"way that was tried: the poses are of other particles, or the map is of another molecule; {SAME_REFINEMENT}"
+                f"{self._particles(missing)} fit the map hardly better at their own poses than at those of others, nor in any "
+                f"other way that was tried: the poses are of other particles, or the map is of another molecule; {SAME_REFINEMENT}"
             )
         return tuple(sentences)
 
@@ -179,7 +182,7 @@ class _Words:
         groups: dict[tuple[str, str], list[int]] = {}
         for number, fit in fits.items():
             what, remedy = _faults(fit)
-            if what and fit.is_certain == is_certain:
+            if what and fit.is_certain == is_certain and not fit.poses.is_missing:
                 groups.setdefault((what, remedy), []).append(number)
         return groups
 

@@ -18,7 +18,7 @@ from jobtypes.common.fourier import crop_spectrum_3d, irfft3, rfft3
 from jobtypes.common.padded_grid import PADDING, padded_spectrum, read_at
 from jobtypes.common.rotations import euler_matrices
 
-CHUNK = 32
+CHUNK = 64
 
 
 @dataclass(frozen=True)

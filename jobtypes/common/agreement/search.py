@@ -35,8 +35,10 @@ FINE_STEPS = tuple(1 + step / 100 for step in range(-4, 5))
 SMALLEST_CHANGE = 0.03  # of a size or a defocus; less is an error of measurement
 SMALLEST_SHIFT_PIXELS = 1.5  # of the map; programs that mirror or transform a map move it by a pixel
 SHUFFLES = 3
-EXPECTED_AT_LEAST = 0.3  # of the gain that right poses bring: a third of the particles may be something else
-RELATED = 0.2  # correlation of predictions at right and other poses from which the latter tell how strong the signal is
+# Of the gain that is expected of right poses: sound inputs reach it, other molecules reach a part of it, other poses nothing.
+LITTLE, WELL = 0.4, 0.7
+# Where maps are hardly changed by sharpening, and where most of them agree to some degree even at wrong poses.
+COARSE_ANGSTROMS, COARSEST_ANGSTROMS = 12.0, 25.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class PoseGain:
     found, scatter
         What they do, and how far that is off by chance.
     expected
-        What they should where the own poses are right, as strong as the signal is; 0 where that is not known.
+        What they should in the coarser shells where the own poses are right, as strong as the signal is.
     share
         Of the particles, those that gain.
     """
@@ -65,8 +67,13 @@ class PoseGain:
 
     @property
     def is_missing(self) -> bool:
-        """Whether own poses are certainly no better than others, although the signal would show it."""
-        return not self.is_there and EXPECTED_AT_LEAST * self.expected - self.found > PROBABLE * self.scatter
+        """Whether own poses are certainly little or no better than others, although the signal would show it."""
+        return LITTLE * self.expected - self.found > PROBABLE * self.scatter
+
+    @property
+    def fits_well(self) -> bool:
+        """Whether own poses are as much better than others as the signal lets expect."""
+        return self.found > WELL * self.expected
 
 
 @dataclass(frozen=True)
@@ -172,21 +179,23 @@ def _pose_gain(sample: Sample, slices: MapSlices, reading: Reading, own: Agreeme
         shuffled = replace(reading, angles_degrees=reading.angles_degrees[order])
         other = compare(sample, slices, shuffled)
         others += other.gains() / SHUFFLES
-        expected += _expected(own, other, _related(sample, slices, reading, shuffled)) / SHUFFLES
+        expected += _expected(sample, own, other, _related(sample, slices, reading, shuffled)) / SHUFFLES
     more = gains - others
     scatter = float(more.std() * n**0.5) if n > 1 else math.inf
     return PoseGain(float(more.sum()), scatter, expected, float((more > 0).double().mean()))
 
 
-def _expected(own: Agreement, other: Agreement, related: Tensor) -> float:
-    """What own poses should gain where other poses fit as they do, were the own ones right.
+def _expected(sample: Sample, own: Agreement, other: Agreement, related: Tensor) -> float:
+    """What own poses should gain over others in the coarser shells, with the strength of the signal in the coarsest.
 
-    An image of strength a has the cross sum a <p, p'> with the prediction p' at another pose, which tells a.
+    Where the poses are right, other poses explain as much of an image as the squared correlation of both predictions.
     """
-    energy, energy_other = own.energy.sum(0).clamp(min=1e-30), other.energy.sum(0).clamp(min=1e-30)
-    share = (related / (energy * energy_other).sqrt()).clamp(RELATED, 1)  # (s,)
-    gain = other.cross.sum(0).clamp(min=0).square() / energy_other * (1 / share.square() - 1)
-    return float(gain[(share > RELATED) & (other.deviations() > PROBABLE)].sum())
+    resolution = sample.terms.box_length_angstroms / torch.arange(sample.terms.n_shells).clamp(min=0.5)
+    strength_from, coarse = resolution > COARSEST_ANGSTROMS, resolution > COARSE_ANGSTROMS
+    energy, energy_other = own.energy.sum(0), other.energy.sum(0)
+    strength = own.cross.sum(0)[strength_from].sum().clamp(min=0) / energy[strength_from].sum().clamp(min=1e-30)
+    shared = related.square() / (energy * energy_other).clamp(min=1e-30)
+    return float((strength.square() * energy * (1 - shared))[coarse].sum())
 
 
 def _related(sample: Sample, slices: MapSlices, first: Reading, second: Reading) -> Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jobtypes.common.agreement.findings import InputFindings, find_agreement
 from jobtypes.common.particle_images import ParticleImages
@@ -17,8 +21,16 @@ from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
 
-def check_inputs(plan: TrainingPlan, options: ForwardOptions, project: Path) -> InputFindings:
-    """Compare particles with the map as `find_agreement`; with `accept_misfit` errors become warnings, and nothing is changed."""
+def check_inputs(
+    plan: TrainingPlan, options: ForwardOptions, project: Path, begun: Mapping[str, Any] | None = None
+) -> InputFindings:
+    """Compare particles with the map as `find_agreement`; with `accept_misfit` errors become warnings, and nothing is changed.
+
+    A training that goes on keeps to what it found at its beginning: `begun` are the settings of its checkpoint.
+    """
+    if begun is not None:
+        flipped = np.array(begun.get("phase_flipped", plan.table.optics.phase_flipped))
+        return InputFindings((), tuple(begun.get("input_warnings", ())), (), flipped, ())
     found = find_agreement(plan.images, read_volume(project / options.fn_map).data, plan.random_seed)
     if not options.accept_misfit:
         return found
@@ -46,8 +58,9 @@ def refuse_misfit(found: InputFindings, job: RunningJob | None = None) -> None:
 
 def show_agreement(found: InputFindings, job: RunningJob) -> None:
     """Draw the curves of all optics groups, and put them into logfile.pdf."""
-    draw_agreement(found.curves, job.directory / layout.AGREEMENT_FIGURE)
-    gather_logbook(job.directory)
+    if found.curves:
+        draw_agreement(found.curves, job.directory / layout.AGREEMENT_FIGURE)
+        gather_logbook(job.directory)
 
 
 def with_findings(plan: TrainingPlan, found: InputFindings) -> TrainingPlan:

@@ -121,7 +121,8 @@ def _train(
 ) -> None:
     """Train the half sets of this process of a team, one on each of its devices, from an earlier checkpoint if there is one."""
     mine = halves_of(team)
-    found = team.from_first(lambda: check_inputs(plan, options, job.project))
+    begun = earlier["settings"] if job.is_continue and earlier and not is_other_star(options.fn_star, earlier) else None
+    found = team.from_first(lambda: check_inputs(plan, options, job.project, begun))
     refuse_misfit(found, job)
     plan = with_findings(plan, found)
     start = team.from_first(lambda: starting_point(earlier, options, plan, job))

@@ -91,7 +91,7 @@ def write_star(path: Path, *, n: int, n_groups: int, rng: np.random.Generator, o
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> Callable[..., Made]:
-    def make(n: int = 80, *, noise: float = 1.0, n_groups: int = 1, origin: float = 12.0, seed: int = 1) -> Made:
+    def make(n: int = 48, *, noise: float = 1.0, n_groups: int = 1, origin: float = 12.0, seed: int = 1) -> Made:
         """`noise`: standard deviation of a pixel over that of the signal."""
         rng = np.random.default_rng(seed)
         write_star(tmp_path / "particles.star", n=n, n_groups=n_groups, rng=rng, origin=origin)
