@@ -156,7 +156,8 @@ class _Words:
         if missing:
             sentences.append(
                 f"{self._particles(missing)} fit the map hardly better at their own poses than at those of others, nor in any "
-                f"other way that was tried: the poses are of other particles, or the map is of another molecule; {SAME_REFINEMENT}"
+                "other way that was tried: the poses are of other particles, or the map is of another molecule; "
+                f"{SAME_REFINEMENT}"
             )
         return tuple(sentences)
 

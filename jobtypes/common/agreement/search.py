@@ -117,11 +117,21 @@ def find_fit(sample: Sample, slices: MapSlices) -> Fit:
         alternative, sure = found
         faults.append(alternative)
         first_certainty = first_certainty or sure
-        reading = alternative.change(reading)
+        reading = _settled(sample, slices, alternative.change(reading))
         best = compare(sample, slices, reading)
         if sure < CERTAIN:
             break
     return Fit(given, best, tuple(faults), first_certainty, _pose_gain(sample, slices, reading, best))
+
+
+def _settled(sample: Sample, slices: MapSlices, reading: Reading) -> Reading:
+    """The reading with the map moved by the pixel by which programs that mirror a map may move it, where that fits better."""
+    shift = displacement(sample, slices, reading)
+    if float((shift - reading.map_shift_angstroms).abs().max()) > SMALLEST_SHIFT_PIXELS * sample.terms.pixel_size_angstroms:
+        return reading
+    moved = replace(reading, map_shift_angstroms=shift)
+    gains = [float(compare(sample, slices, one).gains().sum()) for one in (reading, moved)]
+    return moved if gains[1] > gains[0] else reading
 
 
 def _better(sample: Sample, slices: MapSlices, reading: Reading, gains: Tensor) -> tuple[Alternative, float] | None:

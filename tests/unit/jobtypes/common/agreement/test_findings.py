@@ -110,6 +110,7 @@ def test_what_is_wrong_is_named(make_set: Make, wrong: Wrong, sentence: str) -> 
     found = look(wrong(make_set()))
     assert len(found.errors) == 1
     assert sentence in found.errors[0]
+    assert "does not fit well either" not in found.errors[0]
     assert not found.phase_flipped.any()
 
 

@@ -12,14 +12,14 @@ from jobtypes.dynamight.model.result import load_centred_result, particles_of
 from relion_jobs.contract.errors import UserError
 
 JOB = Path("DynaMight/job001")
-# another map: the molecule inside out
-REFUSED = "fit the map with inverted contrast"
+REFUSED = "its x, y, z taken as z, "  # the molecule is its own mirror image in y
 
 
 @pytest.fixture
-def invert_images(project):
-    with mrcfile.open(project / "particles.mrcs", mode="r+") as file:
-        file.set_data(-file.data)
+def reversed_axes(project):
+    """The map as a program writes it that takes its slowest axis for the fastest."""
+    with mrcfile.open(project / "map.mrc", mode="r+") as file:
+        file.set_data(file.data.transpose().copy())
     return project
 
 
@@ -27,21 +27,21 @@ def test_a_check_says_that_inputs_fit(project, values):
     assert any("Inputs: 48 particles of 1 optics group(s)" in sentence for sentence in check(values(), JOB))
 
 
-def test_a_check_refuses_what_does_not_fit_and_names_the_option(invert_images, values):
+def test_a_check_refuses_what_does_not_fit_and_names_the_option(reversed_axes, values):
     with pytest.raises(UserError, match=REFUSED) as refused:
         check(values(), JOB)
     assert "set accept_misfit to Yes (--accept-misfit)" in str(refused.value)
 
 
-def test_a_training_that_is_refused_leaves_the_figure(invert_images, new_job, values):
+def test_a_training_that_is_refused_leaves_the_figure(reversed_axes, new_job, values):
     with pytest.raises(UserError, match=REFUSED):
         run(values(), new_job())
     assert (JOB / layout.AGREEMENT_FIGURE).is_file()
     assert not (JOB / layout.CHECKPOINTS).exists()
 
 
-def test_what_is_accepted_is_warned_of(invert_images, values):
-    assert check(values(extra="--accept-misfit"), JOB)[0].startswith("Warning: The particles of particles.star")
+def test_what_is_accepted_is_warned_of(reversed_axes, values):
+    assert check(values(extra="--accept-misfit"), JOB)[0].startswith("Warning: The particles of ")
     assert REFUSED in check(values(extra="--accept-misfit"), JOB)[0]
 
 
