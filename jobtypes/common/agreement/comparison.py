@@ -16,7 +16,7 @@ from jobtypes.common.agreement.samples import Sample
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ImageAgreement:
     """How n images agree with predictions.
 
     Attributes
@@ -30,9 +30,9 @@ class Agreement:
     cross: Tensor
     energy: Tensor
 
-    def of(self, members: Tensor) -> Agreement:
+    def of(self, members: Tensor) -> ImageAgreement:
         """Of some particles."""
-        return Agreement(self.cross[members], self.energy[members])
+        return ImageAgreement(self.cross[members], self.energy[members])
 
     def gains(self) -> Tensor:
         """(n,) gain of log-likelihood of each particle, with the factors that suit all of these particles best."""
@@ -53,7 +53,7 @@ class Agreement:
         return self.cross.sum(0) / power.clamp(min=1e-30).sqrt()
 
 
-def compare(sample: Sample, slices: MapSlices, reading: Reading) -> Agreement:
+def compare(sample: Sample, slices: MapSlices, reading: Reading) -> ImageAgreement:
     """Compare a sample's images with what a reading predicts."""
     weights, terms = sample.terms.weights, sample.terms
     cross, energy = [], []
@@ -61,7 +61,7 @@ def compare(sample: Sample, slices: MapSlices, reading: Reading) -> Agreement:
         predicted = slices.predict(reading, sample, part)
         cross.append(terms.sum_of_shells((predicted.conj() * sample.spectra[part]).real * weights))
         energy.append(terms.sum_of_shells(predicted.abs().square() * weights))
-    return Agreement(torch.cat(cross), torch.cat(energy))
+    return ImageAgreement(torch.cat(cross), torch.cat(energy))
 
 
 def certainty(better: Tensor, other: Tensor) -> float:

@@ -18,7 +18,7 @@ from jobtypes.common.agreement.alternatives import (
     with_defocus_times,
     with_map_size,
 )
-from jobtypes.common.agreement.comparison import Agreement, certainty, compare
+from jobtypes.common.agreement.comparison import ImageAgreement, certainty, compare
 from jobtypes.common.agreement.displacement import displacement
 from jobtypes.common.agreement.readings import MapSlices, Reading, chunks
 from jobtypes.common.agreement.samples import Sample
@@ -92,8 +92,8 @@ class Fit:
         What the poses tell, the faults put right.
     """
 
-    given: Agreement
-    best: Agreement
+    given: ImageAgreement
+    best: ImageAgreement
     faults: tuple[Alternative, ...]
     certainty: float
     poses: PoseGain
@@ -179,7 +179,7 @@ def _searched(few: Sample, reading: Reading, gain: Callable[[Reading], float]) -
             yield named(best, few)
 
 
-def _pose_gain(sample: Sample, slices: MapSlices, reading: Reading, own: Agreement) -> PoseGain:
+def _pose_gain(sample: Sample, slices: MapSlices, reading: Reading, own: ImageAgreement) -> PoseGain:
     """Compare particles at their own poses with themselves at those of others of the sample."""
     n = len(sample)
     gains, others = own.gains(), torch.zeros(n)
@@ -195,7 +195,7 @@ def _pose_gain(sample: Sample, slices: MapSlices, reading: Reading, own: Agreeme
     return PoseGain(float(more.sum()), scatter, expected, float((more > 0).double().mean()))
 
 
-def _expected(sample: Sample, own: Agreement, other: Agreement, related: Tensor) -> float:
+def _expected(sample: Sample, own: ImageAgreement, other: ImageAgreement, related: Tensor) -> float:
     """What own poses should gain over others in the coarser shells, with the strength of the signal in the coarsest.
 
     Where the poses are right, other poses explain as much of an image as the squared correlation of both predictions.
