@@ -49,13 +49,6 @@ def mirrored(*axes: int) -> Callable[[Tensor], Tensor]:
     return lambda values: values.flip(axes).roll((1,) * len(axes), axes)
 
 
-def rows_moved(made):
-    table = made.table
-    return made.with_table(
-        angles_degrees=np.roll(table.angles_degrees, 1, axis=0), origins_angstroms=np.roll(table.origins_angstroms, 1, axis=0)
-    )
-
-
 def magnified(values: Tensor) -> Tensor:
     """The molecule 1.25 times as large."""
     inner = torch.nn.functional.interpolate(values[None, None], scale_factor=1.25, mode="trilinear")[0, 0]
@@ -101,7 +94,7 @@ WRONG = {
     "psi of the other sign": (angles(lambda a: a * [1, 1, -1]), "taken as rot, tilt, -psi"),
     "psi turned": (angles(lambda a: a + np.array([0, 0, 90])), "poses whose psi is -90 degrees larger"),
     "radians": (angles(np.radians), "angles are taken as radians"),
-    "rows against stacks": (rows_moved, "of the next particle of the STAR file"),
+    "rows against stacks": (images(lambda v: v.roll(-1, 0)), "of the next particle of the STAR file"),
 }
 
 
