@@ -20,8 +20,10 @@ ctf              the contrast transfer function; aberrations: its higher ones
 rotations        Euler angles, matrices, small rotations
 autograd         typed calls of torch's Function
 fourier          transforms of images and maps, shells, FSC; the only caller of torch.fft
+padded_grid      between the points of a padded Fourier grid
 masks            with soft edges
 volumes          maps with a pixel size
+agreement        whether poses, CTFs and map belong together
 checkpoints      tensors, numbers and texts in one file
 whole_files      files that appear whole or not at all
 digests          names for what files hold

@@ -27,6 +27,8 @@ defocus_angle_degrees, phase_shift_degrees, bfactor, scale_factor : (b,)
         Coefficients of rlnEvenZernike, radians.
     premultiplied : (b,) bool or None
         True where the stored image was already multiplied by its CTF (rlnCtfDataAreCtfPremultiplied).
+    phase_flipped : (b,) bool or None
+        True where the signs of the CTF were taken out of the stored image (rlnCtfDataArePhaseFlipped).
     """
 
     voltage_kilovolts: Tensor
@@ -40,6 +42,7 @@ defocus_angle_degrees, phase_shift_degrees, bfactor, scale_factor : (b,)
     scale_factor: Tensor
     even_zernikes: Tensor | None = None
     premultiplied: Tensor | None = None
+    phase_flipped: Tensor | None = None
 
     def __len__(self) -> int:
         """Return b."""
@@ -71,8 +74,8 @@ def ctf(parameters: CtfParameters, frequencies: Tensor) -> Tensor:
     Returns
     -------
     (b, N, N // 2 + 1) in the precision of the parameters. -sin(gamma) with the scale and B-factor of the image; its value at zero
-    frequency is +amplitude contrast. Its square where the stored image is premultiplied, so that image = ctf * projection
-    always holds.
+    frequency is +amplitude contrast. Its square where the stored image is premultiplied, its modulus where it is phase-flipped,
+    so that image = ctf * projection always holds.
 
     Source: -gamma = pi lambda k.D k - pi/2 Cs lambda^3 |k|^4 + phase shift + atan(Q / sqrt(1 - Q^2)) - even aberrations; Rohou &
     Grigorieff (2015), J. Struct. Biol. 192, 216, section 2, with the sign of RELION.
@@ -92,7 +95,7 @@ class CtfCurves:
         As in `CtfParameters`.
     even_zernikes : (b, n) or None
         As in `CtfParameters`.
-    premultiplied : (b,) bool or None
+    premultiplied, phase_flipped : (b,) bool or None
         As in `CtfParameters`.
     """
 
@@ -101,16 +104,18 @@ class CtfCurves:
     scale_factor: Tensor
     even_zernikes: Tensor | None
     premultiplied: Tensor | None
+    phase_flipped: Tensor | None
 
     @classmethod
     def of(cls, parameters: CtfParameters) -> CtfCurves:
         """Of all images of some parameters."""
         p = parameters
-        return cls(_phase_coefficients(p), p.bfactor, p.scale_factor, p.even_zernikes, p.premultiplied)
+        return cls(_phase_coefficients(p), p.bfactor, p.scale_factor, p.even_zernikes, p.premultiplied, p.phase_flipped)
 
     def select(self, rows: Tensor) -> CtfCurves:
         """Keep some images."""
-        chosen = [None if values is None else values[rows] for values in (self.even_zernikes, self.premultiplied)]
+        optional = (self.even_zernikes, self.premultiplied, self.phase_flipped)
+        chosen = [None if values is None else values[rows] for values in optional]
         return CtfCurves(self.coefficients[rows], self.bfactor[rows], self.scale_factor[rows], *chosen)
 
     def __call__(self, frequencies: Tensor) -> Tensor:
@@ -127,6 +132,8 @@ class CtfCurves:
         if self.even_zernikes is not None and self.even_zernikes.shape[-1]:
             phase = phase - even_zernike_phases(self.even_zernikes, frequencies)
         values: Tensor = phase.sin() * column(self.scale_factor) * torch.exp(-0.25 * column(self.bfactor) * square)
+        if self.phase_flipped is not None:
+            values = torch.where(column(self.phase_flipped), values.abs(), values)
         if self.premultiplied is not None:
             values = torch.where(column(self.premultiplied), values.square(), values)
         return values

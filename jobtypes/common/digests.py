@@ -27,4 +27,5 @@ def digest_of_particles(table: ParticleTable) -> str:
         *(table.ctf_columns[name] for name in sorted(table.ctf_columns)),
         *(table.optics_group, optics.voltage_kilovolts, optics.spherical_aberration_millimetres, optics.amplitude_contrast),
         *(optics.premultiplied, optics.beam_tilt_milliradians, optics.odd_zernikes, optics.even_zernikes),
+        *((optics.phase_flipped,) if optics.phase_flipped.any() else ()),
     )

@@ -41,6 +41,8 @@ class OpticsGroups:
         The microscope.
     premultiplied : (g,) bool
         rlnCtfDataAreCtfPremultiplied.
+    phase_flipped : (g,) bool
+        rlnCtfDataArePhaseFlipped.
     beam_tilt_milliradians : (g, 2) float64; odd_zernikes, even_zernikes : (g, m) float64
         Aberrations; 0 where there are none.
     """
@@ -53,6 +55,7 @@ class OpticsGroups:
     spherical_aberration_millimetres: NDArray[np.float64]
     amplitude_contrast: NDArray[np.float64]
     premultiplied: NDArray[np.bool_]
+    phase_flipped: NDArray[np.bool_]
     beam_tilt_milliradians: NDArray[np.float64]
     odd_zernikes: NDArray[np.float64]
     even_zernikes: NDArray[np.float64]
@@ -109,7 +112,7 @@ def read_optics(table: StarTable, boxes: NDArray[np.int64] | None = None) -> Opt
         if column not in table.columns:
             raise table.lacks(column, "expected a particle STAR file of RELION 3.1 or later")
     tilt = ("rlnBeamTiltX", "rlnBeamTiltY")
-    optional = ("rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality", *tilt, *_MAGNIFICATION)
+    optional = ("rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped", "rlnImageDimensionality", *tilt, *_MAGNIFICATION)
     numbers = table.read(numbers=(*required, *(name for name in optional if name in table.columns)))
     if boxes is not None:
         numbers[IMAGE_SIZE] = boxes.astype(np.float64)
@@ -124,6 +127,7 @@ def read_optics(table: StarTable, boxes: NDArray[np.int64] | None = None) -> Opt
         spherical_aberration_millimetres=numbers["rlnSphericalAberration"],
         amplitude_contrast=numbers["rlnAmplitudeContrast"],
         premultiplied=numbers.get("rlnCtfDataAreCtfPremultiplied", zeros) != 0,
+        phase_flipped=numbers.get("rlnCtfDataArePhaseFlipped", zeros) != 0,
         beam_tilt_milliradians=np.stack([numbers.get(name, zeros) for name in tilt], axis=1),
         odd_zernikes=_vectors(table, "rlnOddZernike"),
         even_zernikes=_vectors(table, "rlnEvenZernike"),

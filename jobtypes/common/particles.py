@@ -142,6 +142,10 @@ class ParticleTable:
             )
         return sentences
 
+    def with_phase_flipped(self, phase_flipped: NDArray[np.bool_]) -> ParticleTable:
+        """Take other optics groups for phase-flipped than the file says: (g,)."""
+        return replace(self, optics=replace(self.optics, phase_flipped=phase_flipped))
+
     def ctf_parameters(
         self,
         rows: ArrayLike | slice = slice(None),
@@ -169,6 +173,9 @@ class ParticleTable:
             even_zernikes=tensor(self.optics.even_zernikes[group]) if self.optics.even_zernikes.any() else None,
             premultiplied=torch.tensor(self.optics.premultiplied[group], device=device)
             if self.optics.premultiplied.any()
+            else None,
+            phase_flipped=torch.tensor(self.optics.phase_flipped[group], device=device)
+            if self.optics.phase_flipped.any()
             else None,
         )
 

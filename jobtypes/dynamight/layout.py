@@ -39,6 +39,7 @@ CHECKPOINT_PATTERN = str(CHECKPOINTS / "[0-9]*.pth")  # without the final one
 SPECTRA_PATTERN = str(FORWARD / "spectra_half*.tmp")
 HISTORY = FORWARD / "history.json"
 PARTICLES = FORWARD / "particles.star"
+AGREEMENT_FIGURE = FORWARD / _FIGURES / "00_inputs.png"
 TRAINING_FIGURE = FORWARD / _FIGURES / "01_training.png"
 LATENTS_FIGURE = FORWARD / _FIGURES / "02_latents.png"
 GAUSSIANS_FIGURE = FORWARD / _FIGURES / "03_gaussians.png"

@@ -108,6 +108,7 @@ class ForwardOptions(TaskOptions):
     gpu_id: str
     nr_threads: int
     do_preload: bool
+    accept_misfit: bool
 
     @classmethod
     def from_values(cls, values: Mapping[str, Value]) -> Self:
@@ -134,6 +135,7 @@ FREE_ON_OTHER_PARTICLES = FREE_ON_RESUME | {
     "learning_rate",
     "reg_factor",
     "refine_poses",
+    "accept_misfit",
 }
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobtypes.common.padded_grid import padded_spectrum
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, batches
-from jobtypes.dynamight.backprojection.slices import read_slices, slices_of
+from jobtypes.dynamight.backprojection.slices import read_slices
 
 _SAMPLE = 500  # particles of each optics group
 _FLOOR = 0.01  # of the group's median: a shell that a filter has emptied must not outweigh all others
@@ -46,7 +47,7 @@ def shell_powers(views: ParticleViews, members: np.ndarray, consensus: Tensor, *
         (N // 2 + 1,), over all that were looked at.
     """
     plane = views.plane
-    spectrum = slices_of(consensus, plane)
+    spectrum = padded_spectrum(consensus)
     n_groups, n_shells = len(views.images.table.optics.numbers), plane.box // 2 + 1
     residual, gain, weight = (torch.zeros(n_groups, n_shells, device=consensus.device, dtype=torch.float64) for _ in range(3))
     for batch in batches(members, batch_size):

@@ -20,9 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import convolve_padded, frequencies_2d, half_plane_weights, irfft3, rfft3
-
-PADDING = 2
+from jobtypes.common.fourier import convolve_padded, frequencies_2d, half_plane_weights, irfft3
+from jobtypes.common.padded_grid import PADDING, attenuation, read_at, trilinear
 
 
 class SlicePlane:
@@ -154,60 +153,10 @@ def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
     return attenuated * convolve_padded(attenuated * volume, weights)
 
 
-def slices_of(volume: Tensor, plane: SlicePlane) -> Tensor:
-    """Return the padded spectrum of a map (N, N, N), ready for `read_slices`: flat (2N * 2N * (N + 1),) complex."""
-    size = PADDING * plane.box
-    start = size // 2 - plane.box // 2
-    inner = slice(start, start + plane.box)
-    padded = volume.new_zeros(size, size, size)
-    padded[inner, inner, inner] = volume / attenuation(plane.box, volume.device)
-    return rfft3(padded).flatten()
-
-
 def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tensor:
-    """Spectra of projections without CTF: (b, q) complex for views (b, 3, 3) of a map given by `slices_of`."""
-    places, mate = plane.places(rotations)
-    total = torch.zeros(len(places), dtype=spectrum.dtype, device=spectrum.device)
-    for index, share in trilinear(places, PADDING * plane.box):
-        total += spectrum[index] * share
-    return torch.where(mate, total.conj(), total).view(len(rotations), -1)
-
-
-def trilinear(places: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-    """Find the eight grid points around each place and its share in them.
-
-    Parameters
-    ----------
-    places : (m, 3) x, y, z in grid steps; x in 0 .. size / 2, y and z in +- size / 2
-    size
-        Side of the full grid; the half space has size // 2 + 1 points along x.
-
-    Returns
-    -------
-    list
-        Eight pairs: (m,) flat index, (m,) share; the shares of a place sum to 1.
-    """
-    low = places.floor()
-    high_share = places - low
-    low_index = low.long()
-    half = size // 2 + 1
-    corners = []
-    for dz in (0, 1):
-        z = (low_index[:, 2] + dz) % size * (size * half)
-        share_z = high_share[:, 2] if dz else 1 - high_share[:, 2]
-        for dy in (0, 1):
-            zy = z + (low_index[:, 1] + dy) % size * half
-            share_zy = share_z * (high_share[:, 1] if dy else 1 - high_share[:, 1])
-            for dx in (0, 1):
-                share = share_zy * (high_share[:, 0] if dx else 1 - high_share[:, 0])
-                corners.append((zy + (low_index[:, 0] + dx).clamp_max(half - 1), share))
-    return corners
-
-
-def attenuation(box: int, device: torch.device | str) -> Tensor:
-    """Return what trilinear interpolation on the padded grid does to a map in real space: (N, N, N), 1 in the centre."""
-    axis = torch.sinc((torch.arange(box, device=device) - box // 2) / (PADDING * box)).square()
-    return axis[:, None, None] * axis[:, None] * axis
+    """Spectra of projections without CTF: (b, q) complex for views (b, 3, 3) of a map given by `padded_spectrum`."""
+    places = (plane.cycles @ rotations).reshape(-1, 3)
+    return read_at(spectrum, places, PADDING * plane.box).view(len(rotations), -1)
 
 
 def _density(profile: Tensor, radii: Tensor) -> Tensor:

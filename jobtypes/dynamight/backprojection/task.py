@@ -117,6 +117,8 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         )
         maps, verdict = reconstruction.run()
         _say_verdict(verdict, job)
+        for warning in inputs.forward.input_warnings:
+            job.warn(warning)
         for half, residual in reconstruction.unsolved.items():
             job.warn(_unsolved(half, residual, reconstruction))
         for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size_angstroms):

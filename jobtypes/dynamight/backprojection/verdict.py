@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.copies import mean_of_copies
+from jobtypes.common.padded_grid import padded_spectrum
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, Views, batches
-from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices, slices_of
+from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices
 from jobtypes.dynamight.backprojection.warp import Deformation
 
 _STANDARD_ERRORS = 2.0
@@ -126,12 +127,12 @@ def likelihood_gains(
     """
     plane = views.plane
     precision = plane.weights / views.noise
-    rigid = slices_of(rigid_map, plane)
+    rigid = padded_spectrum(rigid_map)
     order, gains = [], []
     for members, deformation in zip(members_of_bin, deformations, strict=True):
         if len(members) == 0:
             continue
-        state = slices_of(deformation.push(deformed_map), plane)
+        state = padded_spectrum(deformation.push(deformed_map))
         for batch in batches(members, batch_size):
             read = views.read(batch)
             better, worse = (_score(read, spectrum, plane, precision) for spectrum in (state, rigid))

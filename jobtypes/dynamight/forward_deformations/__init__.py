@@ -10,6 +10,7 @@ noise       noise spectra from residuals
 judging     the first look at the particles: quality, noise, scale
 memory_use  what will fit into the memory
 plan        what will be used, and refusal of bad input
+agreement_figure, input_check  poses, CTFs and map against each other
 preparation  images of a half set read, its model seeded
 checkpointing  checkpoints, results set aside
 continuation  going on from a checkpoint, or on another STAR file of the same particles

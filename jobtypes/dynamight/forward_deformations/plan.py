@@ -96,6 +96,8 @@ class TrainingPlan:
         What the input files hold, as one digest for each option that names one: a training goes on with the same only.
     split_is_carried_over
         Whether half sets and held-out particles are those of an earlier training, on other images.
+    input_warnings
+        What may be wrong with poses, CTFs or map, found by comparing them.
     """
 
     star_file: str
@@ -120,6 +122,7 @@ class TrainingPlan:
     asked: Asked
     inputs: dict[str, str]
     split_is_carried_over: bool = False
+    input_warnings: tuple[str, ...] = ()
 
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""

@@ -102,4 +102,6 @@ def checkpoint_settings(plan: TrainingPlan) -> dict[str, Any]:
         "soft_edge_angstroms": plan.soft_edge_angstroms,
         "n_latent": plan.size.n_latent,
         "n_fields": plan.size.n_fields,
+        "phase_flipped": plan.table.optics.phase_flipped.tolist(),
+        "input_warnings": list(plan.input_warnings),
     }

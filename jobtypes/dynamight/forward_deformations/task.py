@@ -28,6 +28,13 @@ from jobtypes.dynamight.forward_deformations.enough_particles import TOO_FEW, be
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
 from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
 from jobtypes.dynamight.forward_deformations.held_out_latents import SeenByOther, seen_by_other
+from jobtypes.dynamight.forward_deformations.input_check import (
+    check_inputs,
+    refuse_misfit,
+    say_warnings,
+    show_agreement,
+    with_findings,
+)
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
@@ -51,11 +58,16 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     torch.set_num_threads(options.nr_threads)
     devices, sentence = choose_devices(options.gpu_id, len(HALVES))
     plan = make_plan(options, Path.cwd())
+    found = check_inputs(plan, options)
+    refuse_misfit(found)
+    plan = with_findings(plan, found)
     side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     if side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
+    warnings = [f"Warning: {warning}" for warning in found.warnings]
     first = take_first_steps(plan, devices[0])
-    return [sentence, *plan.sentences(), bearing(plan, first.signal), time_sentence(plan, first, side_by_side=side_by_side)]
+    of_plan = [*plan.sentences(), bearing(plan, first.signal), time_sentence(plan, first, side_by_side=side_by_side)]
+    return [*warnings, sentence, *found.sentences, *of_plan]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -111,14 +123,21 @@ def _train(
 ) -> None:
     """Train the half sets of this process of a team, one on each of its devices, from an earlier checkpoint if there is one."""
     mine = halves_of(team)
+    goes_on = job.is_continue and earlier is not None and not is_other_star(options.fn_star, earlier, job.project)
+    begun = earlier["settings"] if earlier is not None and goes_on else None
+    found = team.from_first(lambda: check_inputs(plan, options, begun))
+    refuse_misfit(found, job)
+    plan = with_findings(plan, found)
     start = team.from_first(lambda: starting_point(earlier, options, plan, job))
     plan = with_split(plan, start)
     side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
     parts = team.local_count if team.count > 1 else len(mine) if side_by_side else 1
     torch.set_num_threads(max(1, options.nr_threads // parts))
-    for line in plan.sentences():
+    for line in (*found.sentences, *plan.sentences()):
         job.report(line)
     if team.is_first:
+        say_warnings(plan, job)
+        show_agreement(found, job)
         first = take_first_steps(plan, devices[0])
         enough = bearing(plan, first.signal)
         (job.warn if enough.startswith(TOO_FEW) else job.report)(enough)
@@ -253,6 +272,7 @@ def _finish(
     for sentences in findings.values():
         for sentence in sentences:
             job.report(sentence)
+    say_warnings(plan, job)
     job.report(f"Wrote {path}; the pictures are in {job.directory / LOGFILE_PDF}.")
 
 

@@ -126,6 +126,10 @@ class ForwardResult:
         Of the half sets where the STAR file has none, and what it held then; empty: not known.
     path_prefix
         Where its stacks had moved, as of `read_particles`.
+    phase_flipped
+        Of each optics group, as the training found it; None: as the STAR file says.
+    input_warnings
+        What the training found that may be wrong with poses, CTFs or map.
     """
 
     halves: dict[int, HalfResult]
@@ -139,6 +143,8 @@ class ForwardResult:
     seed: int = 0
     particles_digest: str = ""
     path_prefix: str = ""
+    phase_flipped: tuple[bool, ...] | None = None
+    input_warnings: tuple[str, ...] = ()
 
 
 def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
@@ -219,6 +225,8 @@ def load_centred_result(
         seed=settings["seed"],
         particles_digest=settings["inputs"]["fn_star"],
         path_prefix=settings.get("path_prefix", ""),
+        phase_flipped=None if "phase_flipped" not in settings else tuple(settings["phase_flipped"]),
+        input_warnings=tuple(settings.get("input_warnings", ())),
     )
 
 
@@ -246,6 +254,8 @@ def particles_of(forward: ForwardResult, project: Path, *, path_prefix: str | No
             f"{forward.star_file} does not hold what the checkpoint {forward.path} was trained on: particles, their order, "
             "poses, CTFs or half sets have changed; put the STAR file back, or train again."
         )
+    if forward.phase_flipped is not None:
+        table = table.with_phase_flipped(np.array(forward.phase_flipped))
     half = table.half.copy()
     for part in forward.halves.values():
         half[part.rows] = part.half

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jobtypes.common.aberrations import zernike_polynomial
-from jobtypes.common.ctf import CtfParameters, ctf
+from jobtypes.common.ctf import CtfCurves, CtfParameters, ctf
 from jobtypes.common.fourier import frequencies_2d
 
 
@@ -94,3 +94,14 @@ def test_a_zernike_polynomial_is_one_at_the_rim_times_its_angle(m: int, n: int) 
     rim = torch.stack((angle.cos(), angle.sin()), dim=-1)
     expected = torch.cos(m * angle) if m >= 0 else torch.sin(-m * angle)
     assert torch.allclose(zernike_polynomial(m, n, rim), expected)
+
+
+def test_phase_flipped_images_have_the_modulus_in_their_rows_only(frequencies: torch.Tensor) -> None:
+    both = replace(
+        parameters(3), phase_flipped=torch.tensor([False, True, True]), premultiplied=torch.tensor([False, False, True])
+    )
+    raw, flipped, twice = ctf(both, frequencies)
+    assert raw.min() < 0
+    assert torch.equal(flipped, raw.abs())
+    assert torch.allclose(twice, raw.square())
+    assert torch.equal(CtfCurves.of(both).select(torch.tensor([1]))(frequencies)[0], flipped)

@@ -333,3 +333,15 @@ def test_a_text_that_star_cannot_hold_is_refused(write_star: Write, tmp_path: Pa
     with pytest.raises(UserError, match=re.escape("""'a"b'""")):
         write_particles(table, tmp_path / "out.star", rlnNote=['a"b'] * N)
     assert not (tmp_path / "out.star").exists()
+
+
+def test_phase_flipped_data_follow_their_group_and_have_a_name_of_their_own(write_star: Write) -> None:
+    raw = read_particles(write_star({"rlnCtfDataArePhaseFlipped": ["0", "0"]}))
+    without = read_particles(write_star())
+    flipped = read_particles(write_star({"rlnCtfDataArePhaseFlipped": ["0", "1"]}))
+    assert raw.ctf_parameters().phase_flipped is None
+    assert digest_of_particles(raw) == digest_of_particles(without) != digest_of_particles(flipped)
+    of_particles = flipped.ctf_parameters().phase_flipped
+    assert of_particles is not None
+    assert of_particles.tolist() == (flipped.optics_group == 1).tolist()
+    assert flipped.with_phase_flipped(np.array([True, False])).optics.phase_flipped.tolist() == [True, False]

@@ -4,15 +4,9 @@ import pytest
 import torch
 
 from jobtypes.common.fourier import rfft2
+from jobtypes.common.padded_grid import padded_spectrum, trilinear
 from jobtypes.common.rotations import euler_matrices
-from jobtypes.dynamight.backprojection.slices import (
-    SliceGrid,
-    SlicePlane,
-    normal_operator,
-    read_slices,
-    slices_of,
-    trilinear,
-)
+from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, normal_operator, read_slices
 
 
 def rotations(n: int) -> torch.Tensor:
@@ -42,7 +36,7 @@ def test_a_map_solves_the_normal_equations_of_its_own_slices(box):
     profile = 0.01 + torch.linspace(0, 1, box // 2 + 1) ** 4
     weights = profile[plane.shells].expand(300, -1)
     grid = SliceGrid(plane, profile)
-    grid.insert(weights * read_slices(slices_of(volume, plane), plane, views), weights, views)
+    grid.insert(weights * read_slices(padded_spectrum(volume), plane, views), weights, views)
     right, left = grid.numerator(), normal_operator(volume, grid.weights())
     assert float((left - right).norm() / right.norm()) < 0.03
 
@@ -52,7 +46,7 @@ def test_a_view_down_the_z_axis_reads_the_projection_along_z():
     axis = (torch.arange(box) - box // 2).float()
     blob = torch.exp(-(((axis - 0.3) ** 2)[:, None, None] + ((axis + 0.5) ** 2)[:, None] + (axis - 1) ** 2) / 4)
     plane = SlicePlane(box)
-    read = read_slices(slices_of(blob, plane), plane, torch.eye(3)[None])
+    read = read_slices(padded_spectrum(blob), plane, torch.eye(3)[None])
     expected = plane.take(rfft2(blob.sum(0))[None])
     torch.testing.assert_close(read, expected, rtol=0, atol=0.03 * float(expected.abs().max()))
 
