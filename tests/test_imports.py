@@ -20,7 +20,7 @@ FRONT_DOORS = {"relion_jobs.cli", "relion_jobs.dropin", "relion_jobs.__main__", 
 # plugin -> (rooms that its task rooms share, in order of use; task rooms, which do not import each other)
 PLUGINS = {
     "dynamight": (
-        ["model", "colours", "figures", "motion_figures", "outputs"],
+        ["model", "colours", "figures", "motion_figures", "occupancy", "outputs"],
         ["forward_deformations", "inverse_deformations", "backprojection", "visualization", "export"],
     ),
     "simulate": ([], []),

@@ -12,5 +12,6 @@ backprojection/                particles, model -> deformed half maps
 visualization/                 model -> states, motions, pictures
 colours.py                     what has which colour, in pictures and in the window
 figures.py, motion_figures.py  pictures that several tasks draw
+occupancy.py                   parts that some particles lack, as people see them
 outputs.py, export.py          files for people and for other programs
 """

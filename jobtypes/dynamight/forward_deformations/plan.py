@@ -82,8 +82,6 @@ class TrainingPlan:
         How a half set is trained.
     random_seed
         Of every random choice.
-    n_epochs, most_epochs
-        Of a half set: as planned, and with those that are done again where motions are found slowly.
     spectra_in_memory
         False: in a scratch file.
     halves_side_by_side
@@ -114,8 +112,6 @@ class TrainingPlan:
     size: ModelSize
     settings: TrainingSettings
     random_seed: int
-    n_epochs: int
-    most_epochs: int
     spectra_in_memory: bool
     halves_side_by_side: bool
     memory: MemoryUse
@@ -127,6 +123,11 @@ class TrainingPlan:
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
         return self.table.rows_of_half(half)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of a half set as planned, without those that are done again where motions are found slowly."""
+        return self.settings.n_epochs
 
     def epoch(self, number: int) -> EpochPlan:
         """What epoch 0, 1, ... of the plan does."""
@@ -172,9 +173,8 @@ class TrainingPlan:
         ]
 
     def _more_epochs(self) -> str:
-        if self.most_epochs == self.n_epochs:
-            return ""
-        return f", and up to {self.most_epochs} as long as held-out particles improve"
+        most = self.settings.most_epochs
+        return "" if most == self.n_epochs else f", and up to {most} as long as held-out particles improve"
 
     def _memory(self) -> str:
         """What is needed and what was done where not all would have fitted."""
@@ -207,19 +207,12 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     in_headers = images.pixel_size_in_headers()
     check_map(consensus, box, pixel_size_angstroms, f"The map {options.fn_map}", of_stacks_angstroms=in_headers)
     mask, diameter = image_mask(box, pixel_size_angstroms, options.particle_diameter, options.soft_edge)
-    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
-    band = Band(box, pixel_size_angstroms, resolution)
-    if len(band) == 0:
-        raise UserError(
-            f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
-            f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
-        )
+    band = _band(box, pixel_size_angstroms, options.highest_resolution)
     moving = None
     if options.fn_mask is not None:
         moving = read_mask(project / options.fn_mask, box, pixel_size_angstroms, f"Mask {options.fn_mask}")
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int((~out[table.rows_of_half(half)]).sum()) for half in HALVES)
-    epochs = numbers_of_epochs(n_training, options.n_training_epochs)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
     memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
     seed = make_seed(
@@ -242,10 +235,8 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         consensus=consensus.data,
         seed=seed,
         size=size,
-        settings=_training_settings(options, seed, mask, epochs),
+        settings=_training_settings(options, seed, mask, n_training),
         random_seed=options.seed,
-        n_epochs=epochs[0],
-        most_epochs=epochs[1],
         spectra_in_memory=memory.holds_spectra(share=LARGEST_SHARE_OF_MEMORY if options.do_preload else SHARE_OF_MEMORY),
         halves_side_by_side=options.nr_threads >= len(HALVES) and memory.holds(len(HALVES)),
         memory=memory,
@@ -255,15 +246,28 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     )
 
 
-def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, epochs: tuple[int, int]) -> TrainingSettings:
+def _band(box: int, pixel_size_angstroms: float, highest_resolution: float | None) -> Band:
+    """The Fourier terms up to the resolution asked for, or as far as a Gaussian model still helps."""
+    resolution = highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
+    band = Band(box, pixel_size_angstroms, resolution)
+    if len(band) == 0:
+        raise UserError(
+            f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
+            f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
+        )
+    return band
+
+
+def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, n_training: int) -> TrainingSettings:
+    n_epochs, most_epochs = numbers_of_epochs(n_training, options.n_training_epochs)
     return TrainingSettings(
         batch_size=options.training_batch_size,
         stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * seed.n_residues,
         independent_fraction=float(mask.square().mean()),
         refine_poses=options.refine_poses,
         learning_rate=options.learning_rate,
-        n_epochs=epochs[0],
-        most_epochs=epochs[1],
+        n_epochs=n_epochs,
+        most_epochs=most_epochs,
     )
 
 

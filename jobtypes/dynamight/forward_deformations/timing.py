@@ -84,7 +84,7 @@ def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool) 
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
     peak = first.peak_memory_bytes
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
-    epochs, most = plan.n_epochs * epoch, plan.most_epochs * epoch
+    epochs, most = plan.n_epochs * epoch, plan.settings.most_epochs * epoch
     longer = "" if most == epochs else f" ({_duration(most + end)} where motions are found slowly)"
     return (
         f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "

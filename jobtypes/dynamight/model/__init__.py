@@ -9,6 +9,7 @@ backend        points -> images, and the like, with their adjoints: what compile
 density        Gaussians -> map
 projection     points and amplitudes -> image spectra
 poses          each particle's refined pose, with its prior
+parts          parts of the molecule that some particles lack
 quality        how much of each image is the molecule at its pose
 encoder        image spectra -> posterior of the latent
 inference      the posterior worked out, where the encoder's guess is not enough
