@@ -31,3 +31,11 @@ def share_of_image(image: Tensor) -> Tensor:
     _, place, copies = torch.unique(image, return_inverse=True, return_counts=True)
     shares: Tensor = 1 / copies[place].double()
     return shares
+
+
+def first_copies(index: Tensor, image_of: Tensor) -> Tensor:
+    """Of particles at `index` (n,) those that are the first of their image, which is `image_of` (P,): (m,) in the same order."""
+    _, place = torch.unique(image_of[index], return_inverse=True)
+    places = torch.arange(len(index))
+    first = torch.full_like(index, len(index)).scatter_reduce(0, place, places, "amin")[place]
+    return index[first == places]

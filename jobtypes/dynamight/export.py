@@ -28,17 +28,20 @@ def main(argv: Sequence[str]) -> int:
         from jobtypes.dynamight.model.result import load_centred_result
 
         forward = load_centred_result(directory, arguments.checkpoint_file)
+        numbers = forward.part_numbers
         for part in forward.halves.values():
-            write_export(part, output, n_particles=arguments.particles, seed=arguments.seed)
+            write_export(part, output, n_particles=arguments.particles, seed=arguments.seed, part_numbers=numbers)
     return 0
 
 
-def write_export(part: HalfResult, output: Path, *, n_particles: int | None = None, seed: int = 1) -> None:
+def write_export(
+    part: HalfResult, output: Path, *, n_particles: int | None = None, seed: int = 1, part_numbers: Sequence[int] = ()
+) -> None:
     """Write the numpy files of one half set h.
 
     - ``latent_half{h}.npy`` (n_h, d): posterior means, of held-out particles too
     - ``index_half{h}.npy`` (n_h,): 0-based rows of the particle STAR file
-    - ``occupancy_half{h}.npy`` (n_h, R): probability that each particle has each of the parts that some lack
+    - ``occupancy_half{h}.npy`` (n_h, R): probability that each particle has each of the parts that some lack, by their numbers
     - ``points_half{h}.npy`` (M, 3): Gaussians of the consensus, A from the box centre (voxel N // 2), order x y z
     - ``weights_half{h}.npy`` (M,): their amplitudes
     - ``disp_half{h}.npy`` (P, M, 3) float32: their displacements in A in some particles
@@ -54,6 +57,8 @@ def write_export(part: HalfResult, output: Path, *, n_particles: int | None = No
         P; None: 500, or all where there are fewer.
     seed
         Of the draw of the P particles.
+    part_numbers
+        Of the R parts of both half sets.
     """
     import torch
 
@@ -71,7 +76,7 @@ def write_export(part: HalfResult, output: Path, *, n_particles: int | None = No
         arrays = {
             "latent": part.latent_mean.cpu().numpy(),
             "index": np.asarray(part.rows, dtype=np.int64),
-            "occupancy": part.presence.cpu().numpy(),
+            "occupancy": np.array([part.occupancy(number) for number in part_numbers]).reshape(-1, n_all).T,
             "points": gaussians.positions.float().cpu().numpy(),
             "weights": gaussians.amplitudes.float().cpu().numpy(),
             "disp": displacements.numpy(),

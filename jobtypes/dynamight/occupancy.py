@@ -62,9 +62,10 @@ def _sentence(number: int, drawings: Sequence[PartDrawing]) -> str:
     first = drawings[0]
     where = ", ".join(f"{value:.0f}" for value in first.centre)
     missing = " and ".join(f"{100 * (1 - drawing.presence.mean()):.1f} % of half {drawing.half}" for drawing in drawings)
+    elsewhere = "" if len(drawings) > 1 else f"; it was not found in half {3 - first.half}, where the column is 1"
     return (
         f"Part {number}, {100 * first.share_of_density:.1f} % of the density around ({where}) A from the box centre, is missing "
-        f"in {missing}: column {OCCUPANCY}{number}, map {layout.part_map(first.half, number).name}."
+        f"in {missing}: column {OCCUPANCY}{number}, map {layout.part_map(first.half, number).name}{elsewhere}."
     )
 
 

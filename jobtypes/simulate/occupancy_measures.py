@@ -36,7 +36,8 @@ class OccupancyAgreement:
     calibration_error
         |mean occupancy - share that has the arm|, mean over the particles of all bins; NaN where there is no occupancy.
     absence_in_latents
-        Half set -> share of the variance of absence that the latents tell (15 nearest neighbours, R2); should be about 0.
+        Half set with both kinds of molecules -> share of the variance of absence that the latents tell (15 nearest neighbours,
+        R2); should be about 0.
     """
 
     particles: int
@@ -63,7 +64,8 @@ def score_occupancy(
     for half, (values, rows) in latents.items():
         mine = truth.kind[rows] == GOOD
         target = truth.has_arm[rows][mine].astype(float)
-        told[half] = float(neighbours_r2(np.asarray(values, float)[mine], target[:, None])[0]) if np.ptp(target) else 0.0
+        if target.any() and not target.all():
+            told[half] = float(neighbours_r2(np.asarray(values, float)[mine], target[:, None])[0])
     both = bool(has_arm.any() and not has_arm.all())
     return OccupancyAgreement(
         particles=int(good.sum()),

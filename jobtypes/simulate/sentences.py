@@ -95,6 +95,8 @@ def occupancy_words(occupancy: OccupancyAgreement) -> str:
     if not occupancy.lacking:
         claimed = f"but {occupancy.part} says so of some" if occupancy.part else "and none is said to"
         return f"Occupancy: no molecule lacks the first arm, {claimed}."
+    if occupancy.lacking == occupancy.particles:
+        return "Occupancy: all molecules lack the first arm, so that none can be told from another by it."
     if not occupancy.part:
         return f"Occupancy: {count}, and no part was found to be missing{latents}."
     return (

@@ -207,7 +207,7 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
     now.latent_mean.copy_(state["latent_mean"][places])
     now.latent_log_variance.copy_(state["latent_log_variance"][places])
     now.motion_power.copy_(state["motion_power"])
-    _go_back(now, state, plan)
+    now.epochs_done = max(0, state["epochs_done"] - now.pace.carried_over(state["pace"], SHARE_DONE_AGAIN))
     return now, int(same.sum())
 
 
@@ -230,14 +230,6 @@ def _with_model(training: HalfTraining, model: HalfModel) -> HalfTraining:
         settings=training.settings,
         generator=training.generator,
     )
-
-
-def _go_back(now: HalfTraining, state: dict[str, Any], plan: TrainingPlan) -> None:
-    """Set the epoch at which a training goes on with other images: the last quarter of the plan is done again."""
-    now.pace.restore(state["pace"])
-    position = min(now.pace.position, plan.n_epochs - max(1, round(SHARE_DONE_AGAIN * plan.n_epochs)))
-    now.epochs_done = state["epochs_done"] - (now.pace.position - position)
-    now.pace.position = position
 
 
 def _same_poses(training: HalfTraining, state: dict[str, Any], places: torch.Tensor) -> torch.Tensor:

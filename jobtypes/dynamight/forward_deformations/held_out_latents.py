@@ -16,9 +16,11 @@ from torch import Tensor
 from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.model.deformed import Deformed
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions, TwoMotions
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior
+from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.poses import RefinedPoses
 
 
@@ -67,6 +69,7 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     good = training.model.quality.is_good.cpu()
     for index in training.held_out.split(training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
+        _judge_parts(training, other, batch, other.at_rest(len(index)), n_terms)
         posterior, corrections = refine_posterior(
             other,
             batch,
@@ -79,6 +82,7 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
         )
         means.append(posterior.mean.cpu())
         other.poses.corrections[batch.index] = corrections
+        _judge_parts(training, other, batch, other.deformed(posterior.mean), n_terms)
         of_batch = evidence_of_motion(
             other,
             batch,
@@ -96,6 +100,14 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     image = training.observations.image_of[training.held_out[judges]]
     motions = TwoMotions.of(training.model, training.kept(training.held_out[judges]).mean, other, latents[judges])
     return SeenByOther(latents, Evidence.of(torch.cat(evidence), image), motions.agreement(image))
+
+
+def _judge_parts(training: HalfTraining, other: HalfModel, batch: ObservedBatch, points: Deformed, n_terms: int) -> None:
+    """Work out which of another model's parts a batch of a half set has."""
+    matrices, shifts = other.poses(batch.index, batch.matrices, batch.shifts)
+    parts = other.project_parts(points, matrices, shifts, training.projector, n_terms)
+    fraction = training.settings.independent_fraction
+    other.judge_parts(batch, parts, training.observations.band, n_terms=n_terms, independent_fraction=fraction)
 
 
 def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from jobtypes.common.copies import first_copies
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.model.control_points import thinned
 from jobtypes.dynamight.model.inference import responses_of_amplitudes
@@ -106,7 +107,7 @@ class Candidate:
     @classmethod
     def of(cls, cells: frozenset[int], gradient: Array, curvature: Array) -> Candidate:
         """With the share that explains the particles best."""
-        gains = [float(_missing_in(share, gradient, curvature).sum()) for share in MISSING]
+        gains = [float(gain) for gain in _missing_in(MISSING[:, None], gradient, curvature).sum(1)]
         best = int(np.argmax(gains))
         return cls(cells, gradient, curvature, float(MISSING[best]), gains[best])
 
@@ -130,17 +131,17 @@ def _surely_more(differences: Array, least: float) -> bool:
     return total > max(least, SURE_DEVIATIONS * error)
 
 
-def _two_states(missing: float, gradient: Array, curvature: Array) -> tuple[Array, Array]:
-    """Log probability (p,) of each particle with and without the part, over that of its mean amplitude.
+def _two_states(missing: float | Array, gradient: Array, curvature: Array) -> tuple[Array, Array]:
+    """Log probability (p,) of each particle with and without the part, over that of its mean amplitude; (s, p) of shares (s, 1).
 
     The amplitude of the model is the mean over all particles: where the part is there it is the larger, the more lack it.
     """
     more = 1 / (1 - missing) - 1
-    present = math.log(1 - missing) + more * gradient - 0.5 * more**2 * curvature
-    return present, math.log(missing) - gradient - 0.5 * curvature
+    present = np.log(1 - missing) + more * gradient - 0.5 * more**2 * curvature
+    return present, np.log(missing) - gradient - 0.5 * curvature
 
 
-def _missing_in(missing: float, gradient: Array, curvature: Array) -> Array:
+def _missing_in(missing: float | Array, gradient: Array, curvature: Array) -> Array:
     gains: Array = np.logaddexp(*_two_states(missing, gradient, curvature))
     return gains
 
@@ -165,6 +166,7 @@ class PartSearch:
     def __init__(self, cells: Cells, gradient: Array, curvature: Array) -> None:
         self._cells, self._gradient, self._curvature = cells, gradient, curvature
         self._free = {cell for cell in range(len(cells)) if curvature[:, cell, cell].any()}
+        self._known: dict[frozenset[int], Candidate] = {}  # different seeds grow into the same sets
 
     def best(self) -> Candidate | None:
         """The candidate that explains most, grown from each cell that is in no part yet; None where none is left."""
@@ -176,6 +178,7 @@ class PartSearch:
         members = sorted(part.cells)
         self._gradient = self._gradient + self._curvature[:, :, members].sum(2) * part.missing_in()[:, None]
         self._free -= part.cells
+        self._known = {}
 
     def _grown(self, seed: int) -> Candidate:
         candidate = self._with(None, seed)
@@ -187,17 +190,24 @@ class PartSearch:
             candidate = larger
 
     def _with(self, candidate: Candidate | None, cell: int) -> Candidate:
-        gradient, curvature = self._gradient[:, cell], self._curvature[:, cell, cell]
-        if candidate is None:
-            return Candidate.of(frozenset({cell}), gradient, curvature)
-        across = self._curvature[:, cell, sorted(candidate.cells)].sum(1)
-        return Candidate.of(candidate.cells | {cell}, candidate.gradient + gradient, candidate.curvature + 2 * across + curvature)
+        cells = frozenset({cell}) if candidate is None else candidate.cells | {cell}
+        if cells not in self._known:
+            gradient, curvature = self._gradient[:, cell], self._curvature[:, cell, cell]
+            if candidate is not None:
+                across = self._curvature[:, cell, sorted(candidate.cells)].sum(1)
+                gradient, curvature = candidate.gradient + gradient, candidate.curvature + 2 * across + curvature
+            self._known[cells] = Candidate.of(cells, gradient, curvature)
+        return self._known[cells]
 
 
 @torch.no_grad()
 def find_parts(training: HalfTraining, plan: EpochPlan) -> None:
-    """Look for parts that some of a half set's training particles lack, beside those that are known; the model takes them."""
+    """Look for parts that some of a half set's training particles lack, beside those that are known; the model takes them.
+
+    Parts that hardly a particle lacks any more are given up.
+    """
     model = training.model
+    model.parts.keep(model.parts.share < 1 - LEAST_SHARE)
     cells = Cells.around(model.gaussians.positions)
     search = PartSearch(cells, *_likelihoods(training, plan, cells))
     while len(model.parts) < MOST_PARTS:
@@ -218,8 +228,8 @@ def _likelihoods(training: HalfTraining, plan: EpochPlan, cells: Cells) -> tuple
     n_terms = min(band.n_terms(plan.resolution_angstroms), band.n_terms(PRESENCE_RESOLUTION_ANGSTROMS))
     outside = (model.parts.membership.sum(0) == 0).to(model.gaussians.positions)
     members = torch.nn.functional.one_hot(cells.of_gaussian, len(cells)).T * outside
-    gradients, curvatures = [], []
-    for index in training.good_sample(SAMPLE).split(BATCH):
+    gradients, curvatures = [], []  # of one copy of each image: copies are one witness
+    for index in first_copies(training.good_sample(SAMPLE), training.observations.image_of).split(BATCH):
         gradient, curvature = responses_of_amplitudes(
             model,
             training.observations.batch(index, n_terms),

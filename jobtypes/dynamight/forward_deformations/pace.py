@@ -37,7 +37,7 @@ class Pace:
     n_epochs: int
     most_epochs: int
     patience: int = 4
-    tolerance: float = 0.02
+    tolerance: float = 0.05
     position: int = 0
     held: int = 0
     best: float = float("inf")
@@ -84,10 +84,26 @@ class Pace:
         found = hold_epoch(self.n_epochs) + self.held + 1
         if self.has_converged:
             return f"motions were found after epoch {found}, when held-out particles improved no more; {total} epochs in all."
-        return (
-            f"held-out particles still improved when the motions had to be found, after epoch {found} of {total}; give more "
-            "epochs (n_training_epochs) if the motion matters."
-        )
+        if self.held and self.epochs_without_improvement == 0:
+            return (
+                f"held-out particles still improved when the motions had to be found, after epoch {found} of {total}; give more "
+                "epochs (n_training_epochs) if the motion matters."
+            )
+        return f"all {total} epochs that were allowed were done; whether more would have found more was not to be seen."
+
+    def carried_over(self, state: dict[str, Any], share_done_again: float) -> int:
+        """Go on with other images from an earlier training's state: the last share of the plan is done again.
+
+        Returns how many of the earlier epochs are to be done again. What held-out particles said is of the earlier images, and
+        is forgotten where the hold is still to come.
+        """
+        earlier = int(state["n_epochs"])
+        again = max(1, round(share_done_again * self.n_epochs))
+        self.position = min(round(state["position"] * self.n_epochs / earlier), self.n_epochs - again)
+        if self.position > hold_epoch(self.n_epochs):
+            self.held, self.best = state["held"], state["best"]
+            self.epochs_without_improvement = state["epochs_without_improvement"]
+        return int(state["position"]) - round(self.position * earlier / self.n_epochs)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -99,4 +115,4 @@ class Pace:
             setattr(self, name, state[name])
 
 
-_KEPT = ("position", "held", "best", "epochs_without_improvement")
+_KEPT = ("n_epochs", "position", "held", "best", "epochs_without_improvement")

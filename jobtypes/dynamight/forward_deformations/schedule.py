@@ -18,8 +18,8 @@ FIRST_STIFFNESS = 0.25
 # Twelfths of the epochs after which the consensus is made anew where motions are large: from when they are found until they are
 # sharp.
 REMADE_AFTER = range(2, 9)
-# Twelfths of the epochs after which parts that some particles lack are looked for: once the larger motions are found, before
-# the latents must be as few as the evidence allows, and once again with them.
+# Twelfths of the epochs after which parts that some particles lack are looked for: once the larger motions are found, when all
+# should be, and once more when the latents must be as few as the evidence allows.
 PARTS_AFTER = (4, 6, 8)
 # Progress at which motions should be found: all resolution, the prior still weak.
 HOLD_AT = 0.5
@@ -82,17 +82,19 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
     quarter.
     """
     progress = epoch / max(1, n_epochs - 1) if n_epochs > 1 else 1.0
+    first_that_deforms = max(1, round(0.05 * n_epochs)) if n_epochs >= 3 else 0
     coarse = max(16.0, highest_resolution_angstroms)
     growth = _ramp(progress, 0.1, 0.45)
     # evenly in frequency, not in wavelength
     resolution = 1 / ((1 - growth) / coarse + growth / highest_resolution_angstroms)
     return EpochPlan(
-        deforms=epoch >= max(1, round(0.05 * n_epochs)) or n_epochs < 3,
+        deforms=epoch >= first_that_deforms,
         resolution_angstroms=resolution,
         kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.75),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
         remakes_consensus=_is_after(REMADE_AFTER, epoch, n_epochs),
-        looks_for_parts=_is_after(PARTS_AFTER, epoch, n_epochs),
+        # what moves must be known a little, and what is found be trained
+        looks_for_parts=first_that_deforms < epoch < n_epochs - 1 and _is_after(PARTS_AFTER, epoch, n_epochs),
         stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),
     )
 

@@ -23,7 +23,6 @@ from jobtypes.dynamight.model.displacement import Frame
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
-from jobtypes.dynamight.model.parts import PRESENCE_RESOLUTION_ANGSTROMS
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.principal_motions import central, squared_lengths
 from jobtypes.dynamight.model.projection import Projector
@@ -197,16 +196,8 @@ class HalfTraining:
         model, fraction, band = self.model, self.settings.independent_fraction, self.observations.band
         projected = model.parts.assembled(parts, batch.index)
         sums = shell_sums(model, band, batch, projected, n_terms=n_terms, independent_fraction=fraction)
-        if len(model.parts):
-            self._judge_parts(batch, projected, parts[:, 1:], n_terms)
+        model.judge_parts(batch, parts, band, n_terms=n_terms, independent_fraction=fraction)
         return model.quality.judge(batch.index, sums)
-
-    def _judge_parts(self, batch: ObservedBatch, projected: Tensor, parts: Tensor, n_terms: int) -> None:
-        n_terms = min(n_terms, self.observations.band.n_terms(PRESENCE_RESOLUTION_ANGSTROMS))
-        transfer = self.model.transfer(batch, n_terms)
-        residual = batch.spectra[:, :n_terms] - transfer * projected[:, :n_terms]
-        weights = (self._weights(n_terms) * self.model.precision(self.observations.band, n_terms))[batch.group]
-        self.model.parts.judge(batch.index, residual, transfer[:, None] * parts[:, :, :n_terms], weights)
 
     def learn_quality(self, sums: QualitySums, n_terms: int) -> None:
         """Take what the judgements of many particles, by their first terms, say about all."""

@@ -13,7 +13,7 @@ from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import FINEST_ANGSTROMS, Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
-from jobtypes.dynamight.model.parts import Parts
+from jobtypes.dynamight.model.parts import PRESENCE_RESOLUTION_ANGSTROMS, Parts
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.projection import Projector
@@ -127,6 +127,17 @@ class HalfModel(nn.Module):
             return terms * transfer[0]  # such a sum would be another pass
         whole: Tensor = (terms.unflatten(1, amplitudes.shape[:2]) * transfer).sum(2)
         return whole
+
+    @torch.no_grad()
+    def judge_parts(self, batch: ObservedBatch, parts: Tensor, band: Band, *, n_terms: int, independent_fraction: float) -> None:
+        """Work out which parts a batch has, from its projections in parts (b, 1 + R, q) as they are now; see `Parts.judge`."""
+        if not len(self.parts):
+            return
+        seen = min(n_terms, band.n_terms(PRESENCE_RESOLUTION_ANGSTROMS))
+        transfer = self.transfer(batch, seen)
+        residual = batch.spectra[:, :seen] - transfer * self.parts.assembled(parts[:, :, :seen], batch.index)
+        weights = independent_fraction * band.weights[:seen] * self.precision(band, seen)[batch.group]
+        self.parts.judge(batch.index, residual, transfer[:, None] * parts[:, 1:, :seen], weights)
 
     def transfer(self, batch: ObservedBatch, n_terms: int) -> Tensor:
         """(b, q) factor between a projection's term and the observed one: the CTF times the particle's scale."""

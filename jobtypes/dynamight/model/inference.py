@@ -21,6 +21,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.observations import ObservedBatch
+from jobtypes.dynamight.model.parts import likelihood_derivatives
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 
@@ -341,12 +342,4 @@ class _Target:
 
     def products(self, columns: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (b, m) and curvature (b, m, m) of the log likelihood of predictions that change by columns (b, m, q)."""
-        # the residual as one more column, so that both are one product
-        both = _as_real(torch.cat((columns, (self._observed - predicted)[:, None]), dim=1))  # (b, m + 1, 2 q)
-        products = ((2 * self._weight).repeat_interleave(2, dim=1)[:, None] * both) @ both.transpose(1, 2)
-        return products[:, :-1, -1], products[:, :-1, :-1]
-
-
-def _as_real(terms: Tensor) -> Tensor:
-    """Complex numbers (..., q) as their real and imaginary parts (..., 2 q): their products add up to the real ones wanted."""
-    return torch.view_as_real(terms).flatten(-2)
+        return likelihood_derivatives(columns, self._observed - predicted, self._weight)

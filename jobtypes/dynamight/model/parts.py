@@ -10,8 +10,6 @@ Source: for two states of which each datum is in one, Dempster, Laird and Rubin 
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +19,29 @@ MOST_PARTS = 6
 LEAST_SHARE, LARGEST_SHARE = 0.02, 0.99
 # Which parts are there is seen at low resolution, where an error of a few A in the place of a part does not hide it.
 PRESENCE_RESOLUTION_ANGSTROMS = 12.0
+
+
+def likelihood_derivatives(columns: Tensor, residual: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives of the log likelihood of predictions that change by columns.
+
+    Parameters
+    ----------
+    columns : (b, m, q) complex
+        Change of each prediction with each of m unknowns.
+    residual : (b, q) complex
+        What the predictions leave of the images.
+    weights : (b, q)
+        Log likelihood is minus these times the squared modulus of the residual.
+
+    Returns
+    -------
+    (b, m), (b, m, m)
+        Gradient, and curvature: minus the second derivatives, as far as predictions are linear (Gauss and Newton).
+    """
+    # real and imaginary parts side by side, and the residual as one more column, so that both are one product
+    both = torch.view_as_real(torch.cat((columns, residual[:, None]), dim=1)).flatten(-2)  # (b, m + 1, 2 q)
+    products = ((2 * weights).repeat_interleave(2, dim=1)[:, None] * both) @ both.transpose(1, 2)
+    return products[:, :-1, -1], products[:, :-1, :-1]
 
 
 class Parts(nn.Module):
@@ -65,6 +86,10 @@ class Parts(nn.Module):
         self.share = torch.cat((self.share, new))
         self.presence = torch.cat((self.presence, new.expand(len(self.presence), 1)), dim=1)
 
+    def keep(self, kept: Tensor) -> None:
+        """Give up all parts but some (R,), bool."""
+        self.membership, self.share, self.presence = self.membership[kept], self.share[kept], self.presence[:, kept]
+
     def channels(self) -> Tensor:
         """(1 + R, n) share of each Gaussian in what every particle has, and in each part."""
         return torch.cat((1 - self.membership.sum(0, keepdim=True), self.membership))
@@ -91,11 +116,11 @@ class Parts(nn.Module):
         weights : (b, q)
             Log likelihood is minus these times the squared modulus of what is left.
         """
-        columns = torch.view_as_real(torch.cat((parts, residual[:, None]), dim=1)).flatten(2)  # (b, R + 1, 2 q)
-        products = (2 * weights.repeat_interleave(2, dim=1)[:, None] * columns) @ columns.transpose(1, 2)
-        states = parts.real.new_tensor(list(product((0.0, 1.0), repeat=len(self))))  # (2^R, R)
+        gradient, curvature = likelihood_derivatives(parts, residual, weights)
+        # (2^R, R) all combinations, made where the presences are
+        states = torch.cartesian_prod(*self.presence.new_tensor((0.0, 1.0)).expand(len(self), -1)).view(-1, len(self))
         step = states - self.presence[index][:, None]  # (b, 2^R, R)
-        gain = (step @ products[:, :-1, -1:])[..., 0] - 0.5 * ((step @ products[:, :-1, :-1]) * step).sum(2)
+        gain = (step @ gradient[..., None])[..., 0] - 0.5 * ((step @ curvature) * step).sum(2)
         prior = states @ self.share.log() + (1 - states) @ (1 - self.share).log()
         self.presence[index] = (gain + prior).softmax(1) @ states
 

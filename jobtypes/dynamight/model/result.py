@@ -146,6 +146,11 @@ class ForwardResult:
     phase_flipped: tuple[bool, ...] | None = None
     input_warnings: tuple[str, ...] = ()
 
+    @property
+    def part_numbers(self) -> list[int]:
+        """Of the parts that some particles lack, of both half sets."""
+        return sorted({number for part in self.halves.values() for number in part.part_numbers})
+
 
 def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     """The checkpoint that a task should use: the one named, or the last one of the job.

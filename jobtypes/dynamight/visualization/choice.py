@@ -79,10 +79,9 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
         raise UserError(
             "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster or --polygon."
         )
-    known = sorted({number for part in forward.halves.values() for number in part.part_numbers})
     for number, _, _ in choice.occupancies:
-        if number not in known:
-            found = ", ".join(map(str, known)) or "none"
+        if number not in forward.part_numbers:
+            found = ", ".join(map(str, forward.part_numbers)) or "none"
             raise UserError(f"There is no part {number:g} that some particles lack; found were: {found}.")
     session = Session(job_directory, forward, choice.half_set or 1)
     chosen = _of_states(session, choice)

@@ -194,11 +194,11 @@ def colour_gaussians(part: HalfResult, name: str, positions: Tensor) -> Colourin
         case "width":
             values, label = gaussians.mean_widths_angstroms, "standard deviation (Å)"
         case "part":
-            numbers = torch.tensor([0, *part.part_numbers], dtype=torch.float64)
+            in_all = max(part.part_numbers, default=0) + 1
+            numbers = torch.tensor([in_all, *part.part_numbers], dtype=torch.float64)
             of_gaussians = part.model.parts.channels().argmax(0).cpu()
-            return Colouring(
-                name, "part that some particles lack (1: in all)", numbers[of_gaussians].numpy() + 1, is_category=True
-            )
+            label = f"part that some particles lack ({in_all}: in all)"
+            return Colouring(name, label, numbers[of_gaussians].numpy(), is_category=True)
         case "position":
             colours = position_colours(gaussians.positions.cpu().double().numpy())
             return Colouring(name, "position: x red, y green, z blue", colours=colours)

@@ -173,7 +173,8 @@ def show_parts(session: Session, job: RunningJob) -> list[WrittenState]:
         portraits[:_STATES_IN_FIGURE],
         job.directory / layout.parts_figure(session.half),
         title=f"Parts that some particles of half {session.half} lack",
-        caption="The consensus with all parts, and without each of them, in two views at a right angle.",
+        caption="The consensus with all parts, and without each of them, in two views at a right angle. In a reconstruction a "
+        "part is as dense as it is in the mean of the particles.",
     )
     job.report(f"The consensus with and without {len(states) - 1} part(s): {written[0].file} to {written[-1].file.name}.")
     return written

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from jobtypes.common.copies import mean_of_copies, share_of_image
+from jobtypes.common.copies import first_copies, mean_of_copies, share_of_image
 
 
 def test_an_image_has_the_mean_of_its_copies_wherever_they_stand():
@@ -22,3 +22,9 @@ def test_of_no_particles_there_is_no_image():
 
 def test_copies_share_the_weight_of_one_particle():
     assert share_of_image(torch.tensor([3, 8, 3, 3, 3])).tolist() == [0.25, 1.0, 0.25, 0.25, 0.25]
+
+
+def test_the_first_copy_of_each_image_is_taken_in_the_order_given() -> None:
+    image_of = torch.tensor([0, 0, 2, 3, 3, 3, 6])
+    assert first_copies(torch.tensor([5, 1, 6, 3, 0]), image_of).tolist() == [5, 1, 6]
+    assert first_copies(torch.arange(7), image_of).tolist() == [0, 2, 3, 6]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jobtypes.dynamight.export import main, write_export
+from jobtypes.dynamight.model.result import load_centred_result
 from relion_jobs.contract.errors import UserError
 from tests.trained_job import write_particles
 
@@ -36,6 +37,16 @@ def test_displacements_belong_to_the_rows_named(forward, tmp_path: Path) -> None
     expected = part.model.displacement(part.latent_mean[torch.tensor(particles)])
     assert np.allclose(files["disp"], expected.numpy(), atol=1e-5)
     assert len(set(files["disp_index"])) == 5
+
+
+def test_occupancies_are_by_the_numbers_of_both_halves(job_with_parts, tmp_path: Path) -> None:
+    forward = load_centred_result(job_with_parts.directory)
+    write_export(forward.halves[1], tmp_path, n_particles=5, part_numbers=[1, 2])
+    occupancy = np.load(tmp_path / "occupancy_half1.npy")
+    assert occupancy[:3, 0] == pytest.approx([0.05, 0.95, 0.95])
+    assert occupancy[:, 1].tolist() == [1.0] * 30  # a part that only the other half has found
+    write_export(forward.halves[1], tmp_path, n_particles=5)
+    assert np.load(tmp_path / "occupancy_half1.npy").shape == (30, 0)
 
 
 def test_the_draw_is_seeded(forward, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def test_a_part_of_one_half_only_is_there_in_all_of_the_other(job_with_parts) ->
     save_checkpoint(path, content, kind=KIND, version=FORMAT_VERSION)
     forward = load_centred_result(job_with_parts.directory)
     assert [part.part_numbers for part in forward.halves.values()] == [(1,), (2,)]
+    write_forward_outputs(forward, [], job_with_parts)
+    assert any(line.endswith("; it was not found in half 2, where the column is 1.") for line in job_with_parts.reports)
     columns = occupancy_columns(list(forward.halves.values()))
     count = len(forward.halves[1].rows)
     assert columns["rlnDynamightOccupancy1"][count:].min() == 1

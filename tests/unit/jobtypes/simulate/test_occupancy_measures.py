@@ -41,3 +41,10 @@ def test_of_a_set_of_whole_molecules_it_is_said_whether_one_was_called_incomplet
     whole = SimpleNamespace(kind=KIND, has_arm=np.ones(400, bool))
     assert "none is said to" in occupancy_words(score_occupancy(whole, {}, EVERY, {1: (np.zeros((400, 2)), EVERY)}))
     assert "a says so of some" in occupancy_words(score_occupancy(whole, {"a": np.ones(400)}, EVERY, {}))
+
+
+def test_a_set_in_which_all_lack_the_arm_is_said_to_be_one():
+    none = SimpleNamespace(kind=KIND, has_arm=np.zeros(400, bool))
+    found = score_occupancy(none, {"a": np.ones(400)}, EVERY, {1: (np.zeros((400, 2)), EVERY), 2: (np.zeros((0, 2)), EVERY[:0])})
+    assert "all molecules lack the first arm" in occupancy_words(found)
+    assert found.absence_in_latents == {}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from jobtypes.dynamight.forward_deformations.occupancy import Cells, PartSearch, find_parts
+from jobtypes.dynamight.forward_deformations.occupancy import Cells, PartSearch, _likelihoods, find_parts
 from jobtypes.dynamight.forward_deformations.schedule import PARTS_AFTER, EpochPlan, plan_epoch
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.inference import responses_of_amplitudes
+from jobtypes.dynamight.model.result import build_model
 
 PLAN = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=1.0, learning_rate=1.0, looks_for_parts=True)
+PLAIN = replace(PLAN, looks_for_parts=False)
 CELLS = Cells(torch.arange(8), [{number - 1, number + 1} & set(range(8)) for number in range(8)])  # a chain
 
 
@@ -158,6 +164,62 @@ def test_responses_are_the_derivatives_of_the_likelihood(new_training) -> None:
         assert gradient[:, first].double() == pytest.approx(slope, rel=2e-2, abs=2e-2 * float(slope.abs().max()))
         bend = (2 * likelihood(torch.zeros(2)) - likelihood(step) - likelihood(-step)) / 0.05**2
         assert curvature[:, first, first].double() == pytest.approx(bend, rel=2e-2)
+
+
+def test_copies_of_an_image_are_one_witness(new_training) -> None:
+    training = new_training()
+    training.observations.image_of = training.observations.image_of // 4 * 4
+    cells = Cells.around(training.model.gaussians.positions)
+    images = training.observations.image_of[training.training].unique()
+    gradient, _ = _likelihoods(training, PLAN, cells)
+    assert len(gradient) == len(images) < len(training.training)
+
+
+def test_a_part_that_hardly_a_particle_lacks_is_given_up(new_training) -> None:
+    training = new_training()
+    imaged(training, torch.zeros(len(training.observations)), training.model.gaussians.positions[:, 0] > 8.0)
+    parts = training.model.parts
+    parts.add(torch.arange(60) < 9, 0.995)
+    parts.add(torch.arange(60) > 50, 0.7)
+    find_parts(training, PLAN)
+    assert parts.share.tolist() == pytest.approx([0.7])
+    assert int(parts.membership.argmax()) == 51
+    assert parts.presence.shape == (len(training.observations), 1)
+
+
+def test_a_training_with_a_part_that_is_left_in_the_midst_of_an_epoch_goes_on_with_the_same_numbers(new_training) -> None:
+    ended = []
+    for leaves in (False, True):
+        training = new_training()
+        training.model.parts.add(training.model.gaussians.positions[:, 0] > 8.0, 0.7)
+        training.run_epoch(PLAIN, lambda: False)
+        if leaves:
+            assert training.run_epoch(PLAIN, lambda: True) is None
+            state = copy.deepcopy(training.state())
+            model = build_model(state["model"], {"n_latent": 2, "n_fields": 4})
+            training = new_training()
+            training = HalfTraining(
+                model,
+                training.observations,
+                training.projector,
+                training=training.training,
+                held_out=training.held_out,
+                settings=training.settings,
+                generator=training.generator,
+            )
+            training.restore(state)
+        training.run_epoch(PLAIN, lambda: False)
+        ended.append(training.model.state_dict())
+    assert ended[0]["parts.presence"].std() > 0
+    assert [name for name in ended[0] if not torch.equal(ended[0][name], ended[1][name])] == []
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 3, 4, 5, 12, 48])
+def test_parts_are_looked_for_neither_before_anything_is_known_nor_in_the_last_epoch(n_epochs) -> None:
+    plans = [plan_epoch(epoch, n_epochs, 6.0) for epoch in range(n_epochs)]
+    looks = [epoch for epoch, plan in enumerate(plans) if plan.looks_for_parts]
+    assert n_epochs - 1 not in looks
+    assert all(plans[epoch - 1].deforms and epoch > 0 for epoch in looks)
 
 
 def test_parts_are_looked_for_while_the_motion_is_learned() -> None:

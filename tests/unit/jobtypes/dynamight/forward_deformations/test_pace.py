@@ -41,12 +41,17 @@ def test_a_set_that_improves_for_ever_goes_on_when_time_is_up_and_says_so() -> N
 
 
 def test_improvements_below_the_tolerance_are_none() -> None:
-    pace = Pace(20, 60, tolerance=0.02)
+    pace = Pace(20, 60, tolerance=0.05)
     assert len(run(pace, [10.0 - 0.001 * epoch for epoch in range(200)])) == 20 + pace.patience
 
 
-def test_a_plan_without_more_epochs_is_done_as_it_is() -> None:
-    assert run(Pace(20, 20), [10.0 - epoch for epoch in range(20)]) == list(range(20))
+def test_a_plan_without_more_epochs_is_done_as_it_is_and_claims_nothing() -> None:
+    pace = Pace(20, 20)
+    assert run(pace, [5.0]) == list(range(20))
+    assert "all 20 epochs that were allowed were done" in pace.sentence()
+    pace = Pace(20, 22)
+    assert len(run(pace, [5.0])) == 22
+    assert "all 22 epochs that were allowed were done" in pace.sentence()
 
 
 def test_only_an_epoch_that_is_done_again_is_one() -> None:
@@ -55,6 +60,27 @@ def test_only_an_epoch_that_is_done_again_is_one() -> None:
         again.append(pace.is_again)
         pace.advance(5.0)
     assert [epoch for epoch, value in enumerate(again) if value] == list(range(HOLD + 1, HOLD + 1 + pace.patience))
+
+
+def test_with_other_images_the_last_quarter_of_the_plan_is_done_again() -> None:
+    ended = Pace(12, 40)
+    run(ended, [5.0])
+    now = Pace(48, 120)
+    assert now.carried_over(ended.state(), 0.25) == 3
+    assert now.position == 36
+    assert now.has_converged
+    assert now.n_epochs == 48
+
+
+def test_what_held_out_particles_said_of_other_images_is_forgotten_before_the_hold() -> None:
+    stopped = Pace(20, 60)
+    for _ in range(HOLD + 4):
+        stopped.advance(-1e9)
+    now = Pace(20, 60)
+    assert now.carried_over(stopped.state(), 0.25) == 0
+    assert (now.position, now.held, now.epochs_without_improvement) == (HOLD, 0, 0)
+    now.advance(5.0)
+    assert now.position == HOLD  # it improves on what it knows: nothing
 
 
 def test_it_goes_on_from_its_saved_state() -> None:

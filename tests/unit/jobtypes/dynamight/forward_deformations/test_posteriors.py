@@ -59,6 +59,17 @@ def test_a_stage_that_is_left_after_every_batch_goes_on_elsewhere_with_the_same_
     assert mean_evidence_of_motion(whole.training, EPOCH) == mean_evidence_of_motion(left.training, EPOCH)
 
 
+def test_the_parts_of_the_other_half_are_judged_in_each_held_out_particle(trained):
+    """As many as have a part is no answer for one of them."""
+    training = trained()
+    other = deepcopy(training.model)
+    other.parts.add(other.gaussians.positions[:, 0] > 8.0, 0.7)
+    seen_by_other(training, other, EPOCH, lambda done: None)
+    of_held_out = other.parts.presence[training.held_out, 0]
+    assert len(of_held_out.unique()) == len(training.held_out)
+    assert other.parts.presence[training.training, 0].unique().tolist() == pytest.approx([0.7])
+
+
 def test_held_out_copies_of_one_image_are_one_witness_of_both_models(trained):
     stage = PosteriorStage(trained())
     stage.run(EPOCH, lambda: False)

@@ -143,4 +143,4 @@ def test_particles_and_gaussians_are_coloured_by_their_parts(job_with_parts) -> 
     amplitudes = session.model.gaussians.amplitudes.numpy()
     share = amplitudes[members].sum() / amplitudes.sum()
     assert there[:3] == pytest.approx(1 - share * np.array([0.95, 0.05, 0.05]), abs=1e-4)
-    assert of_parts.tolist() == np.where(members, 2, 1).tolist()
+    assert of_parts.tolist() == np.where(members, 1, 2).tolist()
