@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 # An epoch of many particles takes more steps, so it takes fewer epochs: about this many particle visits train a half set.
-VISITS_OF_A_HALF = 120_000
-FEWEST_EPOCHS, MOST_EPOCHS = 12, 48
+VISITS_OF_A_HALF = 100_000
+FEWEST_EPOCHS, MOST_EPOCHS = 12, 36
 # How often as long as planned a training may last where motions are found slowly.
 LONGEST = 2.5
 # Of the Kullback-Leibler term.
