@@ -157,6 +157,7 @@ class TrainingPlan:
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
             *table.sentences_of_copies(),
+            *self.images.sentences(),
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
             f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
@@ -203,9 +204,16 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     images.verify(consensus.box)
     in_headers = images.pixel_size_in_headers()
     check_map(consensus, box, pixel_size_angstroms, f"The map {options.fn_map}", of_stacks_angstroms=in_headers)
-    mask, diameter = image_mask(box, pixel_size_angstroms, options.particle_diameter, options.soft_edge)
-    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
-    band = Band(box, pixel_size_angstroms, resolution)
+    mask, diameter = image_mask(
+        box,
+        pixel_size_angstroms,
+        options.particle_diameter,
+        options.soft_edge,
+        within_angstroms=table.smallest_box_angstroms,
+    )
+    coarsest = table.coarsest_pixel_angstroms  # no image can be compared beyond what the images of every group hold
+    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * coarsest)
+    band = Band(box, pixel_size_angstroms, max(resolution, 2 * coarsest))
     if len(band) == 0:
         raise UserError(
             f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
