@@ -144,7 +144,7 @@ def _is_noise_alone(levels: Tensor, added: Tensor, loud: Tensor) -> bool:
         return False
     of_loud, of_quiet = (added[chosen] / levels[chosen].square() for chosen in (loud, ~loud))
     ratio = levels[loud].median() / levels[~loud].median()
-    # as much over the noise where scales differ, less by the ratio squared where noise alone does: what is below the middle of both
+    # as much over the noise where scales differ, less by the ratio squared where noise alone does: below the middle of both
     middle = (1 + ratio**-2) / 2
     missing = middle * of_quiet.mean() - of_loud.mean()
     error = (middle.square() * of_quiet.var() / len(of_quiet) + of_loud.var() / len(of_loud)).sqrt()

@@ -121,9 +121,7 @@ def refuse_out_of_range(particles: StarTable, values: dict[str, NDArray[Any]], b
     for column in ORIGIN_COLUMNS:
         if column in values:
             beside = np.abs(values[column]) > box_angstroms
-            _refuse(
-                particles, values, column, beside, lambda row: f"an origin in A, within the box of {box_angstroms[row]:g} A"
-            )
+            _refuse(particles, values, column, beside, lambda row: f"an origin in A, within the box of {box_angstroms[row]:g} A")
     if NORM in values:
         _refuse(particles, values, NORM, values[NORM] <= 0, lambda row: "a factor above 0")
 

@@ -104,7 +104,7 @@ class ParticleImages:
         )
 
     def pixel_size_in_headers(self) -> float | None:
-        """Pixel size (A) that the headers of first stacks agree on, of optics groups with that of the table; None: they do not."""
+        """Pixel size (A) that headers of first stacks of optics groups with that of the table agree on; None: they do not."""
         of_table = self.table.optics.pixel_sizes_angstroms == self.table.pixel_size_angstroms
         few = np.unique(self.table.stack_of[of_table[self.table.optics_group]])[:_WITNESSES]
         sizes = {read_stack_layout(self._paths[k], self.table.stack_paths[k]).pixel_size_angstroms for k in few}

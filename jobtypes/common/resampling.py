@@ -17,8 +17,8 @@ from torch import Tensor
 class Resampling:
     """Brings images f to another grid: f'(x) = det(M) f(M^T x), x counted from the centre of the box.
 
-    RELION's magnification matrix M says that the image's spectrum at k is that of the projection at M k (CTF included): so that of
-    f' at k is. Outside of f there is the mean of its outermost pixels. A plane is mapped line by line, along x and then along y.
+    RELION's magnification matrix M says that the image's spectrum at k is that of projection and CTF at M k; that of f' is that of
+    projection and CTF at k. Outside of f there is the mean of its outermost pixels. Lines are mapped along x and then along y.
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ class _Lines:
     def __call__(self, lines: Tensor) -> Tensor:
         """(b, h, n) -> (b, h, m)."""
         terms = (lines.to(torch.complex64) @ self._transform) * self._shift
-        return (terms @ self._inverse).real * self._inside
+        values: Tensor = (terms @ self._inverse).real * self._inside
+        return values
 
 
 def _axis(box: int, pixel_size_angstroms: float) -> Tensor:

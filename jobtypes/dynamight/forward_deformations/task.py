@@ -28,6 +28,7 @@ from jobtypes.dynamight.forward_deformations.enough_particles import TOO_FEW, be
 from jobtypes.dynamight.forward_deformations.epochs import Epochs
 from jobtypes.dynamight.forward_deformations.evidence import Evidence, MotionFinding
 from jobtypes.dynamight.forward_deformations.held_out_latents import SeenByOther, seen_by_other
+from jobtypes.dynamight.forward_deformations.judging import group_scales_in_words
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
@@ -240,7 +241,7 @@ def _finish(
     states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()})
     crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
-        half: [_quality_in_words(half, training), _finding(half, training, plan, crossed).sentence()]
+        half: [_quality_in_words(half, training, plan), _finding(half, training, plan, crossed).sentence()]
         for half, training in halves.items()
     }
     findings = team.merged(words)
@@ -288,14 +289,16 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *
     return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
 
 
-def _quality_in_words(half: int, training: HalfTraining) -> str:
+def _quality_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:
     """What the particles of one half set are."""
     quality = training.model.quality
     junk = float((quality.probability <= LEAST_QUALITY).double().mean())
     spread = float(quality.scale_spread / quality.mean_scale)
+    groups = group_scales_in_words(quality, training.observations.group, plan.table.optics.names)
     return (
         f"Half {half}: {100 * junk:.1f} % of the images are something else than the molecule at its pose (quality of at most "
         f"{LEAST_QUALITY:g}; they count for little or nothing); the signal of the others scatters by {100 * spread:.0f} %."
+        f"{groups}"
     )
 
 

@@ -163,7 +163,9 @@ def test_shells_that_are_new_to_the_band_say_nothing_yet(mixed):
     _, learned_of_all = mixed
     sums = sums_of(*images(10, signal=0.4, scales=torch.ones(10), other=torch.zeros(10)))
     quality = ParticleQuality(10, N_SHELLS)
-    quality.load_state_dict(learned_of_all.state_dict() | {"probability": torch.ones(10), "scale": torch.ones(10)})
+    quality.load_state_dict(
+        learned_of_all.state_dict() | {"probability": torch.ones(10), "scale": torch.ones(10), "group_scale": torch.ones(10)}
+    )
     fine = torch.arange(N_SHELLS) >= 5
     quality.typical[fine] = 0
     quality.judge(torch.arange(10), sums)
