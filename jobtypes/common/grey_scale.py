@@ -25,7 +25,7 @@ FEWEST_IMAGES = 20  # of a half set, of which it can be said that they are on di
 # Noise levels are of one scale where all but so many are within so large a factor of the median, and within so many standard
 # errors of it.
 ODD_SHARE, ODD_FACTOR, STANDARD_ERRORS = 0.01, 1.25, 5
-SURE = 2  # standard errors
+SURE = 2.0  # logarithm of how much likelier noise alone must be
 LEAST_NOISE = 0.5  # of an image's standard deviation in its corners; images with less hold hardly any noise
 
 
@@ -87,10 +87,7 @@ def noise_levels(images: Tensor) -> Tensor:
     -------
     (b,)
     """
-    halves = [part for rows in images.tensor_split(2, dim=1) for part in rows.tensor_split(2, dim=2)]
-    outside = [part for rows in _outside(images.shape[-1]).tensor_split(2) for part in rows.tensor_split(2, dim=1)]
-    each = torch.stack([part[:, chosen].std(1) for part, chosen in zip(halves, outside, strict=True)])  # (4, b)
-    return each.sort(0).values[1:3].mean(0)
+    return _corner_levels(images).sort(0).values[1:3].mean(0)
 
 
 def half_scale(table: ParticleTable, half: int, read: Callable[[NDArray[np.int64]], Tensor]) -> HalfScale:
@@ -118,15 +115,28 @@ def half_scale(table: ParticleTable, half: int, read: Callable[[NDArray[np.int64
     return _judged(*torch.cat(looked_at, dim=1))
 
 
+def _corner_levels(images: Tensor) -> Tensor:
+    """(4, b) standard deviation in each corner of images (b, N, N), outside of the circle that fits the box."""
+    parts = [part for rows in images.tensor_split(2, dim=1) for part in rows.tensor_split(2, dim=2)]
+    outside = [part for rows in _outside(images.shape[-1]).tensor_split(2) for part in rows.tensor_split(2, dim=1)]
+    return torch.stack([part[:, chosen].std(1) for part, chosen in zip(parts, outside, strict=True)])
+
+
 def _figures(images: Tensor, pixel_size_angstroms: float) -> Tensor:
-    """(4, b) of images (b, N, N): noise level, variance that the molecule adds, share of noise, largest factor of one scale."""
-    box, noise, deviation = images.shape[-1], noise_levels(images), images.std((1, 2))
-    middle = images[:, _radius(box) < box / 3].var(1)
+    """(5, b) of images (b, N, N).
+
+    Noise level; noise level of two corners; variance that the molecule adds, over that of the noise in the other two; share of
+    noise in the deviation; largest factor between noise levels of one scale.
+    """
+    box, noise, corners = images.shape[-1], noise_levels(images), _corner_levels(images)
+    some, others = (corners[chosen].square().mean(0) for chosen in ([0, 3], [1, 2]))
+    added = images[:, _radius(box) < box / 3].var(1) / others - 1
     allowed = torch.full_like(noise, _allowed_factor(box))
-    return torch.stack((noise * pixel_size_angstroms, middle - noise.square(), noise / deviation, allowed))
+    levels = noise * pixel_size_angstroms, some.sqrt() * pixel_size_angstroms
+    return torch.stack((*levels, added / pixel_size_angstroms**2, noise / images.std((1, 2)), allowed))
 
 
-def _judged(levels: Tensor, added: Tensor, shares: Tensor, allowed: Tensor) -> HalfScale:
+def _judged(levels: Tensor, of_some: Tensor, added: Tensor, shares: Tensor, allowed: Tensor) -> HalfScale:
     """The scale of images of whom this is known, (n,) each; see `_figures`."""
     median = float(levels.median())
     if float(shares.median()) < LEAST_NOISE or median <= 0:
@@ -134,21 +144,22 @@ def _judged(levels: Tensor, added: Tensor, shares: Tensor, allowed: Tensor) -> H
     levels = levels.clamp(min=1e-6 * median)
     different = float(((levels / median).log().abs() > allowed.log()).double().mean()) > ODD_SHARE
     lowest, highest = levels.quantile(0.05), levels.quantile(0.95)
-    loud = levels > (lowest * highest).sqrt()
-    return HalfScale(median, float(lowest), float(highest), is_odd=different and not _is_noise_alone(levels, added, loud))
+    is_odd = different and not _is_noise_alone(of_some, added)
+    return HalfScale(median, float(lowest), float(highest), is_odd=is_odd)
 
 
-def _is_noise_alone(levels: Tensor, added: Tensor, loud: Tensor) -> bool:
-    """Whether the molecule adds much less, over the noise, to the loud ones of n images than to the quiet ones."""
-    if min(int(loud.sum()), int((~loud).sum())) < FEWEST_IMAGES // 2:
-        return False
-    of_loud, of_quiet = (added[chosen] / levels[chosen].square() for chosen in (loud, ~loud))
-    ratio = levels[loud].median() / levels[~loud].median()
-    # as much over the noise where scales differ, less by the ratio squared where noise alone does: below the middle of both
-    middle = (1 + ratio**-2) / 2
-    missing = middle * of_quiet.mean() - of_loud.mean()
-    error = (middle.square() * of_quiet.var() / len(of_quiet) + of_loud.var() / len(of_loud)).sqrt()
-    return bool(missing > SURE * error)
+def _is_noise_alone(levels: Tensor, added: Tensor) -> bool:
+    """Whether the molecule adds a variance that is the same at all levels of the noise (n,), rather than the same share of it.
+
+    The shares (n,) must come from other pixels than the levels, whose errors would look like noise alone.
+    """
+    of_noise_alone = levels.square().reciprocal()
+    of_noise_alone = of_noise_alone / of_noise_alone.square().mean().sqrt()
+    left = [
+        (added - (added * shape).mean().clamp(min=0) * shape).square().mean()
+        for shape in (torch.ones_like(added), of_noise_alone)
+    ]
+    return len(added) / 2 * float((left[0] / left[1]).log()) > SURE
 
 
 def _radius(box: int) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 class Resampling:
     """Brings images f to another grid: f'(x) = det(M) f(M^T x), x counted from the centre of the box.
 
-    RELION's magnification matrix M says that the image's spectrum at k is that of projection and CTF at M k; that of f' is that of
-    projection and CTF at k. Outside of f there is the mean of its outermost pixels. Lines are mapped along x and then along y.
+    RELION's magnification matrix M says that the image's spectrum at k is that of projection and CTF at M k; that of f' at k is
+    theirs at k. Outside of f there is the mean of its outermost pixels. Lines are mapped along x and then along y.
 
     Parameters
     ----------
