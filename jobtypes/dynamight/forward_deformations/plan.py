@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.ctf import depth_of_quarter_wave_angstroms
 from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
@@ -167,6 +168,19 @@ class TrainingPlan:
             f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",
             f"Memory: {self._memory()}",
             f"Training: {self.n_epochs} epochs in batches of {self.settings.batch_size}{self._more_epochs()}.",
+        ]
+
+    def warnings(self) -> list[str]:
+        """What the program does not take into account, where it matters."""
+        radius, resolution = self.seed.radius_angstroms, self.band.resolution(len(self.band))
+        voltage = float(self.table.optics.voltage_kilovolts[self.table.used_groups].min())
+        depth = depth_of_quarter_wave_angstroms(voltage, resolution)
+        if radius <= depth:
+            return []
+        return [
+            f"Ewald sphere: the molecule reaches {radius:.0f} A from the centre of its box, and at {resolution:.2g} A and "
+            f"{voltage:g} kV an atom {depth:.0f} A before or behind it is a quarter wave out of phase. The curvature is not "
+            "corrected: a coarser highest_resolution is safe."
         ]
 
     def _more_epochs(self) -> str:

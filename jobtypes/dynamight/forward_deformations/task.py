@@ -56,7 +56,13 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     if side_by_side:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
     first = take_first_steps(plan, devices[0])
-    return [sentence, *plan.sentences(), bearing(plan, first.signal), time_sentence(plan, first, side_by_side=side_by_side)]
+    return [
+        sentence,
+        *plan.sentences(),
+        *plan.warnings(),
+        bearing(plan, first.signal),
+        time_sentence(plan, first, side_by_side=side_by_side),
+    ]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -119,6 +125,8 @@ def _train(
     torch.set_num_threads(max(1, options.nr_threads // parts))
     for line in plan.sentences():
         job.report(line)
+    for line in plan.warnings():
+        job.warn(line)
     if team.is_first:
         first = take_first_steps(plan, devices[0])
         enough = bearing(plan, first.signal)

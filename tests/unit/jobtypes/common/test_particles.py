@@ -334,3 +334,47 @@ def test_a_text_that_star_cannot_hold_is_refused(write_star: Write, tmp_path: Pa
     with pytest.raises(UserError, match=re.escape("""'a"b'""")):
         write_particles(table, tmp_path / "out.star", rlnNote=['a"b'] * N)
     assert not (tmp_path / "out.star").exists()
+
+
+@pytest.mark.parametrize(
+    ("optics", "box", "smallest_box", "coarsest_pixel"),
+    [
+        ({}, 12, 30.0, 2.5),
+        ({"rlnImagePixelSize": ["2.5", "2.0"], "rlnImageSize": ["12", "20"]}, 12, 30.0, 2.5),
+        ({"rlnImagePixelSize": ["2.5", "3.0"], "rlnImageSize": ["12", "9"]}, 12, 27.0, 3.0),
+        ({"rlnImagePixelSize": ["2.5", "2.500001"], "rlnImageSize": ["12", "12"]}, 12, 30.0, 2.5),
+        ({"rlnMagMat00": ["1", "1.02"], "rlnMagMat11": ["1", "0.96"]}, 12, 30.0, 2.5 / 0.96),
+    ],
+)
+def test_joined_groups_say_what_all_of_their_images_hold(
+    write_star: Write, optics: dict, box: int, smallest_box: float, coarsest_pixel: float
+) -> None:
+    table = read_particles(write_star(optics))
+    assert (table.box, table.pixel_size_angstroms) == (box, 2.5)
+    assert table.smallest_box_angstroms == pytest.approx(smallest_box)
+    assert table.coarsest_pixel_angstroms == pytest.approx(coarsest_pixel)
+
+
+def test_origins_are_those_of_images_without_magnification(write_star: Write) -> None:
+    plain = read_particles(write_star()).origins_angstroms
+    matrix = np.array([[1.02, 0.01], [-0.03, 0.97]])
+    columns = {f"rlnMagMat{i}{j}": ["1" if i == j else "0", str(matrix[i, j])] for i in (0, 1) for j in (0, 1)}
+    table = read_particles(write_star(columns))
+    np.testing.assert_allclose(table.origins_angstroms[:4], plain[:4])
+    frequency = np.array([0.03, -0.05])  # of the image as it is: its phase stays that of the origin
+    np.testing.assert_allclose(table.origins_angstroms[4:] @ (matrix @ frequency), plain[4:] @ frequency)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optics": {"rlnImagePixelSize": ["2.5", "2.0"]}},
+        {"optics": {"rlnImageSize": ["12", "16"]}},
+        {"optics": {"rlnMagMat00": ["1", "1.01"]}},
+        {"rlnNormCorrection": ["1", "2"] * 4},
+    ],
+)
+def test_grids_and_grey_scales_are_part_of_what_is_trained_on(write_star: Write, change: dict) -> None:
+    without = digest_of_particles(read_particles(write_star()))
+    assert digest_of_particles(read_particles(write_star(**change))) != without
+    assert digest_of_particles(read_particles(write_star(rlnNormCorrection=["0.8"] * 8))) == without
