@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jobtypes.common.aberrations import zernike_polynomial
-from jobtypes.common.ctf import CtfParameters, ctf
+from jobtypes.common.ctf import CtfParameters, ctf, depth_of_quarter_wave_angstroms
 from jobtypes.common.fourier import frequencies_2d
 
 
@@ -94,3 +94,9 @@ def test_a_zernike_polynomial_is_one_at_the_rim_times_its_angle(m: int, n: int) 
     rim = torch.stack((angle.cos(), angle.sin()), dim=-1)
     expected = torch.cos(m * angle) if m >= 0 else torch.sin(-m * angle)
     assert torch.allclose(zernike_polynomial(m, n, rim), expected)
+
+
+@pytest.mark.parametrize(("voltage", "resolution", "depth"), [(300.0, 3.0, 228.6), (200.0, 4.0, 319.0), (300.0, 6.0, 914.3)])
+def test_the_depth_of_a_quarter_wave_on_the_ewald_sphere(voltage: float, resolution: float, depth: float) -> None:
+    # a defocus that is wrong by this depth turns -gamma by pi / 2
+    assert depth_of_quarter_wave_angstroms(voltage, resolution) == pytest.approx(depth, rel=1e-3)
