@@ -53,7 +53,8 @@ class Resampling:
         border = torch.cat((images[:, [0, -1]].flatten(1), images[:, 1:-1, [0, -1]].flatten(1)), dim=1)
         level = border.mean(1)[:, None, None]
         resampled = self._along_y(self._along_x(images - level).transpose(1, 2)).transpose(1, 2)
-        return (resampled + level) * self._factor
+        result: Tensor = (resampled + level) * self._factor
+        return result
 
 
 class _Lines:

@@ -283,6 +283,26 @@ def test_relion_reconstruct_takes_a_magnification_as_we_do(odd: str, tmp_path: P
         assert fsc(reconstruct(images, plain), truth)[: BOX // 3].min() < 0.97
 
 
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_refine") is None, reason="no RELION on PATH")
+def test_norm_corrections_have_the_sense_of_relion_refine(tmp_path: Path) -> None:
+    star = write_particle_star(tmp_path / "particles.star", 300, {}, {})
+    table = read_particles(star)
+    rng = np.random.default_rng(4)
+    scales = torch.from_numpy(np.exp(rng.uniform(-1, 1, 300)))
+    images = irfft2(blob_projections(table) * table_ctf(table), BOX)
+    images = scales[:, None, None] * (images / images.std() + 8 * torch.from_numpy(rng.normal(size=images.shape)))
+    write_images(tmp_path, images)
+    write_volume(tmp_path / "scene.mrc", blob_map(), PIXEL_SIZE)
+    flags = "--ctf --norm --skip_align --iter 12 --K 1 --particle_diameter 70 --pad 1 --j 1"
+    run("relion_refine", "--i", star.name, "--o", "./run", "--ref", "scene.mrc", *flags.split(), directory=tmp_path)
+    refined = ParticleImages(read_particles(tmp_path / "run_it012_data.star", project=tmp_path), tmp_path)
+    said = torch.from_numpy(refined.table.norm_correction).log()
+    assert correlation(said, scales.log()) > 0.97  # bright images have a large one
+    brought = refined.read(range(300)).std((1, 2)).log()  # and are made darker by it
+    assert float(brought.std()) < 0.2 * float(images.std((1, 2)).log().std())
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         made = {variant: project_with_relion(variant, Path(scratch)).astype(np.float16) for variant in VARIANTS}
