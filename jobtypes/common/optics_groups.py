@@ -65,6 +65,15 @@ class OpticsGroups:
         """True if some group has beam tilt or odd Zernikes."""
         return bool(self.beam_tilt_milliradians.any() or self.odd_zernikes.any())
 
+    @property
+    def box_lengths_angstroms(self) -> NDArray[np.float64]:
+        """Return the box length of each group (g,)."""
+        return self.boxes * self.pixel_sizes_angstroms
+
+    def grid(self, group: int) -> tuple[int, float]:
+        """Return box (pixels) and pixel size (A) of a group."""
+        return int(self.boxes[group]), float(self.pixel_sizes_angstroms[group])
+
     def has_grid(self, group: int, box: int, pixel_size_angstroms: float) -> bool:
         """True if images of a group lie on a grid as they are: of its box and pixel size, and not magnified in one direction."""
         same_pixels = abs(self.pixel_sizes_angstroms[group] / pixel_size_angstroms - 1) <= _PIXEL_SIZE_TOLERANCE

@@ -217,8 +217,7 @@ def _resampling(table: ParticleTable, group: int) -> Resampling | None:
     if optics.has_grid(group, table.box, table.pixel_size_angstroms):
         return None
     return Resampling(
-        int(optics.boxes[group]),
-        float(optics.pixel_sizes_angstroms[group]),
+        *optics.grid(group),
         to_box=table.box,
         to_pixel_size_angstroms=table.pixel_size_angstroms,
         magnification=optics.magnification[group],

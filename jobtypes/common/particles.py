@@ -130,9 +130,8 @@ class ParticleTable:
 
     @property
     def smallest_box_angstroms(self) -> float:
-        """Return the shortest box length of the optics groups, or that of the common grid where it is shorter."""
-        lengths = (self.optics.boxes * self.optics.pixel_sizes_angstroms)[self.used_groups]
-        return float(min(self.box * self.pixel_size_angstroms, lengths.min()))
+        """Return the shortest box length of the optics groups that have particles."""
+        return float(self.optics.box_lengths_angstroms[self.used_groups].min())
 
     @property
     def coarsest_pixel_angstroms(self) -> float:
@@ -230,14 +229,9 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     copy_of = _copies(stack_files, stack_of, slice_of)
     half = _halves(particles, values, copy_of, seed)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
-    first = optics_group.min()
-    box, pixel_size_angstroms = int(groups.boxes[first]), float(groups.pixel_sizes_angstroms[first])
-    lengths = (groups.boxes * groups.pixel_sizes_angstroms)[optics_group]
-    particle_checks.refuse_out_of_range(particles, values, lengths)
-    angles_degrees = np.stack([values[name] for name in EULER_ANGLE_COLUMNS], axis=1)
-    origins_angstroms = np.stack([values.get(name, np.zeros(n)) for name in ORIGIN_COLUMNS], axis=1)
-    without_magnification = np.linalg.inv(groups.magnification).transpose(0, 2, 1)  # k.s = (M k).(M^-T s)
-    origins_angstroms = np.einsum("nij,nj->ni", without_magnification[optics_group], origins_angstroms)
+    box, pixel_size_angstroms = groups.grid(optics_group.min())
+    particle_checks.refuse_out_of_range(particles, values, groups.box_lengths_angstroms[optics_group])
+    angles_degrees, origins_angstroms = _poses(values, groups, optics_group)
     return ParticleTable(
         path=path,
         rows=np.arange(n),
@@ -342,6 +336,16 @@ def _boxes_of_stacks(
     # a group without particles has no images: any box will do
     stacks = [int(stack_of[rows[0] if len(rows) else 0]) for rows in first]
     return np.array([read_stack_layout(places[stack], names[stack]).shape[-1] for stack in stacks], dtype=np.int64)
+
+
+def _poses(
+    values: dict[str, NDArray[Any]], groups: OpticsGroups, optics_group: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return angles (n, 3) and origins x, y (n, 2) in A of images whose magnification M is taken out: k.s = (M k).(M^-T s)."""
+    angles = np.stack([values[name] for name in EULER_ANGLE_COLUMNS], axis=1)
+    stored = np.stack([values.get(name, np.zeros(len(optics_group))) for name in ORIGIN_COLUMNS], axis=1)
+    without_magnification = np.linalg.inv(groups.magnification).transpose(0, 2, 1)[optics_group]
+    return angles, np.einsum("nij,nj->ni", without_magnification, stored)
 
 
 def _copies(stack_files: tuple[str, ...], stack_of: NDArray[np.int64], slice_of: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -218,21 +218,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     images.verify(consensus.box)
     in_headers = images.pixel_size_in_headers()
     check_map(consensus, box, pixel_size_angstroms, f"The map {options.fn_map}", of_stacks_angstroms=in_headers)
-    mask, diameter = image_mask(
-        box,
-        pixel_size_angstroms,
-        options.particle_diameter,
-        options.soft_edge,
-        within_angstroms=table.smallest_box_angstroms,
-    )
-    coarsest = table.coarsest_pixel_angstroms  # no image can be compared beyond what the images of every group hold
-    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * coarsest)
-    band = Band(box, pixel_size_angstroms, max(resolution, 2 * coarsest))
-    if len(band) == 0:
-        raise UserError(
-            f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
-            f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
-        )
+    mask, diameter, band = _compared(options, table)
     moving = None
     if options.fn_mask is not None:
         moving = read_mask(project / options.fn_mask, box, pixel_size_angstroms, f"Mask {options.fn_mask}")
@@ -272,6 +258,26 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         inputs={"fn_star": digest_of_particles(table), "fn_map": digest(consensus.data)}
         | ({} if moving is None else {"fn_mask": digest(moving)}),
     )
+
+
+def _compared(options: ForwardOptions, table: ParticleTable) -> tuple[torch.Tensor, float, Band]:
+    """What is compared of images: mask (N, N), the diameter of its flat part, Fourier terms; no more than every group holds."""
+    mask, diameter = image_mask(
+        table.box,
+        table.pixel_size_angstroms,
+        options.particle_diameter,
+        options.soft_edge,
+        within_angstroms=table.smallest_box_angstroms,
+    )
+    coarsest = table.coarsest_pixel_angstroms  # no image can be compared beyond what the images of every group hold
+    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * coarsest)
+    band = Band(table.box, table.pixel_size_angstroms, max(resolution, 2 * coarsest))
+    if len(band) == 0:
+        raise UserError(
+            f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
+            f"{table.box * table.pixel_size_angstroms:g} A; expected a few times less than that."
+        )
+    return mask, diameter, band
 
 
 def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, epochs: tuple[int, int]) -> TrainingSettings:
