@@ -21,6 +21,7 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.particles import ParticleTable
 
 SAMPLE, FEWEST_OF_GROUP = 1000, 20  # images of a half set that are looked at; of each of its optics groups
+BATCH = 64
 FEWEST_IMAGES = 20  # of a half set, of which it can be said that they are on different scales
 # Noise levels are of one scale where all but so many are within so large a factor of the median, and within so many standard
 # errors of it.
@@ -68,8 +69,9 @@ def norm_factors(table: ParticleTable) -> NDArray[np.float64] | None:
         return None
     factors = np.ones(len(table))
     for half in HALVES:
-        rows = table.half == half
-        factors[rows] = norms[rows].mean() / norms[rows]
+        rows = np.flatnonzero(table.half == half)
+        if len(rows):
+            factors[rows] = norms[rows].mean() / norms[rows]
     return factors
 
 
@@ -110,8 +112,9 @@ def half_scale(table: ParticleTable, half: int, read: Callable[[NDArray[np.int64
     looked_at = []
     for group in groups:
         of_group = rows[table.optics_group[rows] == group]
-        images = read(of_group[:: math.ceil(len(of_group) / count)])
-        looked_at.append(_figures(images, float(table.optics.pixel_sizes_angstroms[group])))
+        some = of_group[:: math.ceil(len(of_group) / count)]
+        for batch in np.split(some, range(BATCH, len(some), BATCH)):
+            looked_at.append(_figures(read(batch), float(table.optics.pixel_sizes_angstroms[group])))
     return _judged(*torch.cat(looked_at, dim=1))
 
 

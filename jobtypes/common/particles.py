@@ -140,6 +140,12 @@ class ParticleTable:
             return self.pixel_size_angstroms
         return max(0.5 / self.optics.highest_frequency(group) for group in self.used_groups)
 
+    def stored_origins(self, rows: NDArray[np.int64], origins_angstroms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return origins (m, 2) of images as they are stored, of those of `rows` (m,) without anisotropic magnification."""
+        magnification = self.optics.magnification[self.optics_group[rows]]
+        origins: NDArray[np.float64] = np.einsum("nij,ni->nj", magnification, origins_angstroms)
+        return origins
+
     def rows_of_half(self, half: int) -> NDArray[np.int64]:
         """Return the (n_h,) rows of this table that count for half `half`."""
         return np.flatnonzero((self.half == half) & ~self.is_repeat)

@@ -114,6 +114,12 @@ def test_norm_corrections_are_divided_out_as_in_relion(make_set: Callable[..., P
     assert sentence.startswith("Grey scale: images are multiplied by 0.39 to 3.9, as their rlnNorm")
 
 
+def test_a_half_set_alone_has_the_factors_that_it_has_beside_the_other(make_set: Callable[..., ParticleImages]) -> None:
+    table = make_set(rlnNormCorrection=[f"{norm:.9f}" for norm in SCALES["all"]]).table
+    (rows,) = np.nonzero(table.half == 1)
+    np.testing.assert_array_equal(norm_factors(table.select(rows)), norm_factors(table)[rows])
+
+
 def test_norm_corrections_that_say_nothing_change_nothing(make_set: Callable[..., ParticleImages]) -> None:
     images = make_set(rlnNormCorrection=["0.731"] * COUNT)
     assert norm_factors(images.table) is None

@@ -361,6 +361,7 @@ def test_origins_are_those_of_images_without_magnification(write_star: Write) ->
     columns = {f"rlnMagMat{i}{j}": ["1" if i == j else "0", str(matrix[i, j])] for i in (0, 1) for j in (0, 1)}
     table = read_particles(write_star(columns))
     np.testing.assert_allclose(table.origins_angstroms[:4], plain[:4])
+    np.testing.assert_allclose(table.stored_origins(np.arange(8), table.origins_angstroms), plain)
     frequency = np.array([0.03, -0.05])  # of the image as it is: its phase stays that of the origin
     np.testing.assert_allclose(table.origins_angstroms[4:] @ (matrix @ frequency), plain[4:] @ frequency)
 
