@@ -15,7 +15,9 @@ particle_matching  which particle of one STAR file is which of another
 compressed       files that were packed: refused, with what unpacks them
 image_stacks     image stacks on disk
 cryosparc_uids   particles that came from cryoSPARC, and their uids there
-particle_images  ParticleTable -> images
+grey_scale       rlnNormCorrection and noise levels: images on one scale
+resampling       images on one grid, an anisotropic magnification taken out
+particle_images  ParticleTable -> images, on one grid and one scale
 ctf              the contrast transfer function; aberrations: its higher ones
 rotations        Euler angles, matrices, small rotations
 autograd         typed calls of torch's Function

@@ -145,6 +145,14 @@ def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:
     return 12.2643247 / torch.sqrt(volts * (1 + 0.978466e-6 * volts))
 
 
+def depth_of_quarter_wave_angstroms(voltage_kilovolts: float, resolution_angstroms: float) -> float:
+    """Depth before or behind the plane of its defocus at which an atom is a quarter wave out of phase (Ewald sphere).
+
+    Source: the phase pi lambda z |k|^2 of a depth z; DeRosier 2000, Ultramicroscopy 81, 83.
+    """
+    return resolution_angstroms**2 / (2 * float(wavelength_angstroms(torch.tensor(voltage_kilovolts))))
+
+
 def _phase_functions(frequencies: Tensor, square: Tensor) -> Tensor:
     """Functions (5, *S) of the frequency that make up -gamma: two of astigmatism, |k|^2, |k|^4 and 1."""
     kx, ky = frequencies.unbind(-1)

@@ -26,6 +26,15 @@ def digest_of_particles(table: ParticleTable) -> str:
         *(table.rows, table.stack_of, table.slice_of, table.half, table.angles_degrees, table.origins_angstroms),
         *(table.ctf_columns[name] for name in sorted(table.ctf_columns)),
         *(table.optics_group, optics.voltage_kilovolts, optics.spherical_aberration_millimetres, optics.amplitude_contrast),
+        *_that_differ(table),
         *(optics.premultiplied, optics.beam_tilt_milliradians, optics.odd_zernikes, optics.even_zernikes),
         *((optics.phase_flipped,) if optics.phase_flipped.any() else ()),
     )
+
+
+def _that_differ(table: ParticleTable) -> list[np.ndarray]:
+    """What only counts where particles differ in it: grey scales, and grids of optics groups."""
+    optics = table.optics
+    is_common = all(optics.has_grid(group, table.box, table.pixel_size_angstroms) for group in table.used_groups)
+    grids = [] if is_common else [optics.boxes, optics.pixel_sizes_angstroms, optics.magnification]
+    return [*grids, *([table.norm_correction] if np.ptp(table.norm_correction) else [])]

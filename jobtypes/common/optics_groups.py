@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ _REQUIRED = (
     "rlnAmplitudeContrast",
 )
 _MAGNIFICATION = {"rlnMagMat00": 1.0, "rlnMagMat01": 0.0, "rlnMagMat10": 0.0, "rlnMagMat11": 1.0}
+_SMALLEST_MAGNIFICATION, _LARGEST_MAGNIFICATION = 1e-6, 0.2  # deviations from the identity
 _PIXEL_SIZE_TOLERANCE = 1e-4  # relative; a smaller difference moves nothing by a hundredth of a pixel
 
 
@@ -45,6 +45,8 @@ class OpticsGroups:
         rlnCtfDataArePhaseFlipped.
     beam_tilt_milliradians : (g, 2) float64; odd_zernikes, even_zernikes : (g, m) float64
         Aberrations; 0 where there are none.
+    magnification : (g, 2, 2) float64
+        rlnMagMat00 .. rlnMagMat11; the identity where there is none.
     """
 
     numbers: NDArray[np.int64]
@@ -59,37 +61,31 @@ class OpticsGroups:
     beam_tilt_milliradians: NDArray[np.float64]
     odd_zernikes: NDArray[np.float64]
     even_zernikes: NDArray[np.float64]
+    magnification: NDArray[np.float64]
 
     @property
     def has_odd_aberrations(self) -> bool:
         """True if some group has beam tilt or odd Zernikes."""
         return bool(self.beam_tilt_milliradians.any() or self.odd_zernikes.any())
 
-    def common_size(self, path: Path, used: NDArray[np.int64]) -> tuple[int, float]:
-        """Return box (pixels) and pixel size (A) of all groups that have particles, or refuse groups that differ from the first.
+    @property
+    def box_lengths_angstroms(self) -> NDArray[np.float64]:
+        """Return the box length of each group (g,)."""
+        return self.boxes * self.pixel_sizes_angstroms
 
-        Parameters
-        ----------
-        path
-            For the sentence.
-        used : (u,) int64
-            Indices of the groups that have particles, ascending.
-        """
-        first = used[0]
-        box, pixel_size_angstroms = int(self.boxes[first]), float(self.pixel_sizes_angstroms[first])
-        other = [
-            f"{self.names[g]} ({self.boxes[g]} px of {self.pixel_sizes_angstroms[g]:.6g} A)"
-            for g in used
-            if self.boxes[g] != box or abs(self.pixel_sizes_angstroms[g] / pixel_size_angstroms - 1) > _PIXEL_SIZE_TOLERANCE
-        ]
-        if other:
-            raise UserError(
-                f"{path}: optics group {', '.join(other)} differs from the first, {self.names[first]} ({box} px of "
-                f"{pixel_size_angstroms:.6g} A); "
-                f"re-extract all particles with one box and pixel size, or select one group (relion_star_handler --select "
-                f"rlnOpticsGroup)."
-            )
-        return box, pixel_size_angstroms
+    def grid(self, group: int) -> tuple[int, float]:
+        """Return box (pixels) and pixel size (A) of a group."""
+        return int(self.boxes[group]), float(self.pixel_sizes_angstroms[group])
+
+    def has_grid(self, group: int, box: int, pixel_size_angstroms: float) -> bool:
+        """True if images of a group lie on a grid as they are: of its box and pixel size, and not magnified in one direction."""
+        same_pixels = abs(self.pixel_sizes_angstroms[group] / pixel_size_angstroms - 1) <= _PIXEL_SIZE_TOLERANCE
+        return bool(self.boxes[group] == box and same_pixels and np.array_equal(self.magnification[group], np.eye(2)))
+
+    def highest_frequency(self, group: int) -> float:
+        """Frequency (1/A) below which the images of a group hold every Fourier term, once their magnification is taken out."""
+        lost = np.linalg.norm(self.magnification[group] - np.eye(2), 2)
+        return float((1 - lost) / (2 * self.pixel_sizes_angstroms[group]))
 
 
 def read_optics(table: StarTable, boxes: NDArray[np.int64] | None = None) -> OpticsGroups:
@@ -131,6 +127,7 @@ def read_optics(table: StarTable, boxes: NDArray[np.int64] | None = None) -> Opt
         beam_tilt_milliradians=np.stack([numbers.get(name, zeros) for name in tilt], axis=1),
         odd_zernikes=_vectors(table, "rlnOddZernike"),
         even_zernikes=_vectors(table, "rlnEvenZernike"),
+        magnification=_magnification(table, numbers),
     )
 
 
@@ -162,14 +159,22 @@ def _refuse_impossible(table: StarTable, numbers: dict[str, NDArray[np.float64]]
         )
     if len(np.unique(numbers["rlnOpticsGroup"])) != len(table):
         raise BadStarFile(f"{table.path}: data_optics gives one rlnOpticsGroup number twice; expected each once.")
-    for column, identity in _MAGNIFICATION.items():
-        if np.any(np.abs(numbers.get(column, np.array([identity])) - identity) > 1e-6):
-            raise UserError(
-                f"{table.path}: column _{column} of data_optics holds an anisotropic magnification, which is not "
-                f"supported; re-extract or "
-                f"refine the particles without the magnification matrix, or set it to 1 0 0 1 if its effect is below a "
-                f"pixel at the box edge."
-            )
+
+
+def _magnification(table: StarTable, numbers: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Read (g, 2, 2) matrices, refusing what no microscope does."""
+    columns = [numbers.get(name, np.full(len(table), identity)) for name, identity in _MAGNIFICATION.items()]
+    matrices = np.stack(columns, axis=1).reshape(-1, 2, 2)
+    # a file that was written with six digits says the identity with six digits
+    matrices[np.abs(matrices - np.eye(2)).max((1, 2)) <= _SMALLEST_MAGNIFICATION] = np.eye(2)
+    bad = np.flatnonzero(np.linalg.norm(matrices - np.eye(2), 2, axis=(1, 2)) > _LARGEST_MAGNIFICATION)
+    if len(bad):
+        found = " ".join(f"{value:g}" for value in matrices[bad[0]].flatten())
+        raise UserError(
+            f"{table.path}: columns _rlnMagMat00 .. _rlnMagMat11 of data_optics are {found} in {table.where(bad[0])}; expected "
+            f"a magnification within {100 * _LARGEST_MAGNIFICATION:g} % of none, 1 0 0 1: measure it again (CtfRefine)."
+        )
+    return matrices
 
 
 def _vectors(table: StarTable, column: str) -> NDArray[np.float64]:

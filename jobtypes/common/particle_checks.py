@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _REQUIRED = {
 }
 _LARGEST_NUMBER = 1 << 31  # of an image in its stack: the header of a stack can count no further
 LARGEST_DEFOCUS_ANGSTROMS = 1e6  # 0.1 mm
+NORM = "rlnNormCorrection"
 _HELICAL = ("rlnHelicalTubeID", "rlnHelicalTrackLength", "rlnHelicalTrackLengthAngst", "rlnAnglePsiFlipRatio")
 
 
@@ -112,19 +114,29 @@ def checked_halves(
     return half
 
 
-def refuse_out_of_range(particles: StarTable, values: dict[str, NDArray[Any]], box_angstroms: float) -> None:
-    """Refuse a defocus that no microscope has, and particles that lie beside their images: damaged numbers or other units."""
-    limits = {
-        **dict.fromkeys(("rlnDefocusU", "rlnDefocusV"), (LARGEST_DEFOCUS_ANGSTROMS, "a defocus in A")),
-        **dict.fromkeys(ORIGIN_COLUMNS, (box_angstroms, f"an origin in A, within the box of {box_angstroms:g} A")),
-    }
-    for column, (limit, expected) in limits.items():
-        bad = np.flatnonzero(np.abs(values[column]) > limit) if column in values else np.empty(0, np.int64)
-        if len(bad):
-            raise BadStarFile(
-                f"{particles.path}: column _{column} of data_particles is {values[column][bad[0]]:g} in "
-                f"{particles.where(int(bad[0]))}; expected {expected}: correct the row or take it out."
-            )
+def refuse_out_of_range(particles: StarTable, values: dict[str, NDArray[Any]], box_angstroms: NDArray[np.float64]) -> None:
+    """Refuse a defocus that no microscope has, particles that lie beside their images (n,), and grey scales that are none."""
+    for column in ("rlnDefocusU", "rlnDefocusV"):
+        _refuse(particles, values, column, np.abs(values[column]) > LARGEST_DEFOCUS_ANGSTROMS, lambda row: "a defocus in A")
+    for column in ORIGIN_COLUMNS:
+        if column in values:
+            beside = np.abs(values[column]) > box_angstroms
+            _refuse(particles, values, column, beside, lambda row: f"an origin in A, within the box of {box_angstroms[row]:g} A")
+    if NORM in values:
+        _refuse(particles, values, NORM, values[NORM] <= 0, lambda row: "a factor above 0")
+
+
+def _refuse(
+    particles: StarTable, values: dict[str, NDArray[Any]], column: str, bad: NDArray[np.bool_], expected: Callable[[int], str]
+) -> None:
+    """Name the first of the rows (n,) that are bad, if any, with what is expected there."""
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        row = int(rows[0])
+        raise BadStarFile(
+            f"{particles.path}: column _{column} of data_particles is {values[column][row]:g} in {particles.where(row)}; "
+            f"expected {expected(row)}: correct the row or take it out."
+        )
 
 
 def refuse_empty_half(path: Path, half: NDArray[np.int64]) -> None:

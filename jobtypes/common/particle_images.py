@@ -1,7 +1,8 @@
-"""ParticleTable -> images, from many memory-mapped stacks, with odd aberrations taken out."""
+"""ParticleTable -> images, from many memory-mapped stacks: on one grid and one grey scale, odd aberrations taken out."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from jobtypes.common.aberrations import beam_tilt_phases, odd_zernike_phases
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.ctf import wavelength_angstroms
 from jobtypes.common.fourier import frequencies_2d, irfft2, rfft2
+from jobtypes.common.grey_scale import HalfScale, half_scale, noise_levels, norm_factors
 from jobtypes.common.image_stacks import OpenStacks, read_stack_layout
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.resampling import Resampling
 from relion_jobs.contract.errors import UserError
 
 _WITNESSES = 8  # stacks whose headers are asked for the pixel size
@@ -23,8 +27,10 @@ _WITNESSES = 8  # stacks whose headers are asked for the pixel size
 class ParticleImages:
     """The images of a particle table.
 
-    Beam tilt and odd Zernikes of the optics groups shift phases of the image; `read` turns them back, which changes neither
-    the noise nor any amplitude, so that everything behind it sees image = ctf * projection. Threads and processes may share it.
+    Everything behind `read` sees image = ctf * projection, on the grid of the table and on one grey scale. Images are multiplied
+    for their rlnNormCorrection, and divided by their noise where they are on different scales still (`grey_scale`). Those of
+    optics groups with another grid, or an anisotropic magnification, are brought to that of the table (`resampling`). Beam tilt
+    and odd Zernikes shift phases of the image, which are turned back. Threads and processes may share it.
 
     Parameters
     ----------
@@ -44,6 +50,8 @@ class ParticleImages:
         self.project = Path(project).resolve()
         self._paths = tuple(self.project / name for name in table.stack_places)
         self._stacks = OpenStacks(self._paths, table.stack_paths)
+        self._norm_factors = norm_factors(table)
+        self._resamplings = {int(group): _resampling(table, int(group)) for group in table.used_groups}
         self._correction = _odd_corrections(table)
 
     def __len__(self) -> int:
@@ -63,37 +71,42 @@ class ParticleImages:
         UserError
             A stack is missing, truncated, of another box than the STAR file says, or has fewer images than a particle needs.
         """
-        last = np.full(len(self._paths), -1, dtype=np.int64)
-        np.maximum.at(last, self.table.stack_of, self.table.slice_of)
-        box = self.table.box
-        for stack in np.flatnonzero(last >= 0):
-            name = self.table.stack_paths[stack]
-            slices, rows, columns = read_stack_layout(self._paths[stack], name).shape
-            if (rows, columns) != (box, box):
-                found = f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
-                raise UserError(f"{found}(rlnImageSize of data_optics); {self._remedy_for_box((rows, columns), map_box)}.")
-            if last[stack] >= slices:
-                row = int(np.flatnonzero((self.table.stack_of == stack) & (self.table.slice_of == last[stack]))[0])
-                raise UserError(
-                    f"{self._where(row)} is image {last[stack] + 1} of {name}, which has {slices}; "
-                    f"expected a number up to {slices} (_rlnImageName of data_particles)."
-                )
+        table, n_groups = self.table, len(self.table.optics.numbers)
+        kind = table.stack_of * n_groups + table.optics_group
+        order = np.lexsort((table.slice_of, kind))
+        for row in order[np.flatnonzero(np.diff(kind[order], append=-1))]:
+            self._verify_stack(int(row), map_box)
 
-    def _remedy_for_box(self, found: tuple[int, int], map_box: int | None) -> str:
+    def _verify_stack(self, last: int, map_box: int | None) -> None:
+        """Look at the stack of row `last`, which no other row of its optics group needs more images of."""
+        stack, group = int(self.table.stack_of[last]), int(self.table.optics_group[last])
+        name, box = self.table.stack_paths[stack], int(self.table.optics.boxes[group])
+        slices, rows, columns = read_stack_layout(self._paths[stack], name).shape
+        if (rows, columns) != (box, box):
+            found = f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
+            raise UserError(f"{found}(rlnImageSize of data_optics); {self._remedy_for_box((rows, columns), group, map_box)}.")
+        if self.table.slice_of[last] >= slices:
+            raise UserError(
+                f"{self._where(last)} is image {self.table.slice_of[last] + 1} of {name}, which has {slices}; "
+                f"expected a number up to {slices} (_rlnImageName of data_particles)."
+            )
+
+    def _remedy_for_box(self, found: tuple[int, int], group: int, map_box: int | None) -> str:
         """What to do where a stack has images of `found` rows and columns, and the STAR file says something else."""
-        box = self.table.box
+        box = int(self.table.optics.boxes[group])
         if map_box is None or found != (map_box, map_box):
             of_map = ", as the map has" if map_box == box else ""
             return f"extract the particles with {box} pixels{of_map}, or give the STAR file that belongs to these stacks"
-        pixel_size_angstroms = self.table.pixel_size_angstroms * box / map_box
+        pixel_size_angstroms = self.table.optics.pixel_sizes_angstroms[group] * box / map_box
         return (
             f"the map has {map_box} too, so the STAR file is older than the binning: give the one that belongs to these stacks, "
             f"or set _rlnImageSize to {map_box} and _rlnImagePixelSize to {pixel_size_angstroms:.6g} in data_optics"
         )
 
     def pixel_size_in_headers(self) -> float | None:
-        """Pixel size (A) that the headers of the first stacks in use agree on; None where they do not, or say nothing."""
-        few = np.unique(self.table.stack_of)[:_WITNESSES]
+        """Pixel size (A) that headers of first stacks of optics groups with that of the table agree on; None: they do not."""
+        of_table = self.table.optics.pixel_sizes_angstroms == self.table.pixel_size_angstroms
+        few = np.unique(self.table.stack_of[of_table[self.table.optics_group]])[:_WITNESSES]
         sizes = {read_stack_layout(self._paths[k], self.table.stack_paths[k]).pixel_size_angstroms for k in few}
         return sizes.pop() if len(sizes) == 1 else None
 
@@ -106,7 +119,7 @@ class ParticleImages:
 
         Returns
         -------
-        (b, N, N) float32, indexed [y, x], as stored but for odd aberrations
+        (b, N, N) float32, indexed [y, x]
 
         Raises
         ------
@@ -116,20 +129,67 @@ class ParticleImages:
         """
         rows = np.atleast_1d(np.asarray(rows))
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64, copy=False)
-        images = np.empty((len(rows), self.table.box, self.table.box), dtype=np.float32)
-        for place in np.lexsort((self.table.slice_of[rows], self.table.stack_of[rows])):  # in the order on disk
-            images[place] = self._stored(int(rows[place]))
-        self._refuse_damaged(images, rows)
-        read = torch.from_numpy(images)
+        group = self.table.optics_group[rows]
+        read = torch.empty(len(rows), self.table.box, self.table.box)
+        for number in np.unique(group).tolist():
+            places = np.flatnonzero(group == number)
+            images, resample = self._of_one_scale(rows[places]), self._resamplings[number]
+            read[places] = images if resample is None else resample(images)
         if self._correction is not None:
-            group = torch.from_numpy(self.table.optics_group[rows])
-            read = irfft2(rfft2(read) * self._correction[group], self.table.box)
+            read = irfft2(rfft2(read) * self._correction[torch.from_numpy(group)], self.table.box)
         return read
 
-    def _stored(self, row: int) -> NDArray[Any]:
+    def sentences(self) -> list[str]:
+        """What is done to images so that they are of one scale and on one grid; looks at a sample of them.
+
+        Raises
+        ------
+        UserError
+            As `read`.
+        """
+        table, optics = self.table, self.table.optics
+        said = [scale.sentence(half) for half, scale in self._scales.items() if scale.is_odd]
+        if self._norm_factors is not None:
+            low, high = self._norm_factors.min(), self._norm_factors.max()
+            said.insert(0, f"Grey scale: images are multiplied by {low:.2g} to {high:.2g}, as their rlnNormCorrection says.")
+        for group in (group for group, resampling in self._resamplings.items() if resampling is not None):
+            magnified = "" if np.array_equal(optics.magnification[group], np.eye(2)) else ", with an anisotropic magnification,"
+            said.append(
+                f"Optics group {optics.names[group]} ({optics.boxes[group]} px of {optics.pixel_sizes_angstroms[group]:.6g} A)"
+                f"{magnified} is brought to the grid of all, {table.box} px of {table.pixel_size_angstroms:.6g} A."
+            )
+        return said
+
+    @cached_property
+    def _scales(self) -> dict[int, HalfScale]:
+        """The grey scale of each half set; a few hundred images are looked at, and of each half set for itself."""
+        return {half: half_scale(self.table, half, self._normed) for half in HALVES}
+
+    def _of_one_scale(self, rows: NDArray[np.int64]) -> Tensor:
+        """Images (b, n, n) of rows (b,) that are all of one optics group, on its own grid."""
+        images = self._normed(rows)
+        scales = [self._scales[int(half)] for half in self.table.half[rows]]
+        if not any(scale.is_odd for scale in scales):
+            return images
+        levels = noise_levels(images) * float(self.table.optics.pixel_sizes_angstroms[self.table.optics_group[rows[0]]])
+        factors = [scale.median / level if scale.is_odd else 1.0 for scale, level in zip(scales, levels.tolist(), strict=True)]
+        return images * torch.tensor(factors)[:, None, None]
+
+    def _normed(self, rows: NDArray[np.int64]) -> Tensor:
+        """Images of rows of one optics group, multiplied for their rlnNormCorrection."""
+        box = int(self.table.optics.boxes[self.table.optics_group[rows[0]]])
+        images = np.empty((len(rows), box, box), dtype=np.float32)
+        for place in np.lexsort((self.table.slice_of[rows], self.table.stack_of[rows])):  # in the order on disk
+            images[place] = self._stored(int(rows[place]), box)
+        self._refuse_damaged(images, rows)
+        if self._norm_factors is not None:
+            images *= self._norm_factors[rows, None, None].astype(np.float32)
+        return torch.from_numpy(images)
+
+    def _stored(self, row: int, box: int) -> NDArray[Any]:
         stack, image = self.table.stack_of[row], self.table.slice_of[row]
         images = self._stacks.images(int(stack))
-        if image >= len(images) or images.shape[1:] != (self.table.box, self.table.box):
+        if image >= len(images) or images.shape[1:] != (box, box):
             self.verify()  # says which stack and what is wrong
         stored: NDArray[Any] = images[image]
         return stored
@@ -149,6 +209,19 @@ class ParticleImages:
     def _where(self, row: int) -> str:
         """Say which particle this is."""
         return f"{self.table.path}: the particle in {self.table.source['particles'].where(int(self.table.rows[row]))}"
+
+
+def _resampling(table: ParticleTable, group: int) -> Resampling | None:
+    """What brings images of an optics group to the grid of the table; None where they are on it."""
+    optics = table.optics
+    if optics.has_grid(group, table.box, table.pixel_size_angstroms):
+        return None
+    return Resampling(
+        *optics.grid(group),
+        to_box=table.box,
+        to_pixel_size_angstroms=table.pixel_size_angstroms,
+        magnification=optics.magnification[group],
+    )
 
 
 def _odd_corrections(table: ParticleTable) -> Tensor | None:

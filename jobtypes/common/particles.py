@@ -53,7 +53,9 @@ class ParticleTable:
     angles_degrees : (n, 3) float64
         rot, tilt, psi.
     origins_angstroms : (n, 2) float64
-        RELION's origin x, y; the projection is moved by its negative.
+        RELION's origin x, y, of images without anisotropic magnification; the projection is moved by its negative.
+    norm_correction : (n,) float64
+        rlnNormCorrection; 1 where there is none.
     ctf_columns : dict of (n,) float64
         The CTF columns of the particles by RELION's name.
     optics_group : (n,) int64
@@ -69,7 +71,7 @@ class ParticleTable:
     is_repeat : (n,) bool
         True for a particle that stands further up already, with the same image in the same pose; it counts for nothing.
     box, pixel_size_angstroms
-        Of every image.
+        Of the first optics group that has particles, on whose grid the images of all are read (`ParticleImages`).
     source
         The tables of the file as text, for `write_particles`.
     """
@@ -83,6 +85,7 @@ class ParticleTable:
     slice_of: NDArray[np.int64]
     angles_degrees: NDArray[np.float64]
     origins_angstroms: NDArray[np.float64]
+    norm_correction: NDArray[np.float64]
     ctf_columns: dict[str, NDArray[np.float64]]
     optics_group: NDArray[np.int64]
     optics: OpticsGroups
@@ -112,12 +115,36 @@ class ParticleTable:
             slice_of=self.slice_of[rows],
             angles_degrees=self.angles_degrees[rows],
             origins_angstroms=self.origins_angstroms[rows],
+            norm_correction=self.norm_correction[rows],
             ctf_columns={name: values[rows] for name, values in self.ctf_columns.items()},
             optics_group=self.optics_group[rows],
             half=self.half[rows],
             copy_of=self.copy_of[rows],
             is_repeat=self.is_repeat[rows],
         )
+
+    @property
+    def used_groups(self) -> NDArray[np.int64]:
+        """Return the (u,) indices of the optics groups that have particles, ascending."""
+        return np.unique(self.optics_group)
+
+    @property
+    def smallest_box_angstroms(self) -> float:
+        """Return the shortest box length of the optics groups that have particles."""
+        return float(self.optics.box_lengths_angstroms[self.used_groups].min())
+
+    @property
+    def coarsest_pixel_angstroms(self) -> float:
+        """Return half the resolution that the images of every optics group have."""
+        if all(self.optics.has_grid(group, self.box, self.pixel_size_angstroms) for group in self.used_groups):
+            return self.pixel_size_angstroms
+        return max(0.5 / self.optics.highest_frequency(group) for group in self.used_groups)
+
+    def stored_origins(self, rows: NDArray[np.int64], origins_angstroms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return origins (m, 2) of images as they are stored, of those of `rows` (m,) without anisotropic magnification."""
+        magnification = self.optics.magnification[self.optics_group[rows]]
+        origins: NDArray[np.float64] = np.einsum("nij,ni->nj", magnification, origins_angstroms)
+        return origins
 
     def rows_of_half(self, half: int) -> NDArray[np.int64]:
         """Return the (n_h,) rows of this table that count for half `half`."""
@@ -204,7 +231,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     particles, optics = particle_checks.find_tables(path, tables)
     particle_checks.refuse_foreign_data(tables)
     particle_checks.require_columns(particles)
-    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, HALF)
+    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, HALF, particle_checks.NORM)
     values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
     n = len(particles)
     stack_paths, stack_of, slice_of = particle_checks.split_image_names(particles, values["rlnImageName"])
@@ -215,10 +242,9 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     copy_of = _copies(stack_files, stack_of, slice_of)
     half = _halves(particles, values, copy_of, seed)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
-    box, pixel_size_angstroms = groups.common_size(path, np.unique(optics_group))
-    particle_checks.refuse_out_of_range(particles, values, box * pixel_size_angstroms)
-    angles_degrees = np.stack([values[name] for name in EULER_ANGLE_COLUMNS], axis=1)
-    origins_angstroms = np.stack([values.get(name, np.zeros(n)) for name in ORIGIN_COLUMNS], axis=1)
+    box, pixel_size_angstroms = groups.grid(optics_group.min())
+    particle_checks.refuse_out_of_range(particles, values, groups.box_lengths_angstroms[optics_group])
+    angles_degrees, origins_angstroms = _poses(values, groups, optics_group)
     return ParticleTable(
         path=path,
         rows=np.arange(n),
@@ -229,6 +255,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
         slice_of=slice_of,
         angles_degrees=angles_degrees,
         origins_angstroms=origins_angstroms,
+        norm_correction=values.get(particle_checks.NORM, np.ones(n)),
         ctf_columns={name: values[name] if name in values else np.full(n, _CTF_DEFAULTS[name]) for name in _CTF_COLUMNS},
         optics_group=optics_group,
         optics=groups,
@@ -322,6 +349,16 @@ def _boxes_of_stacks(
     # a group without particles has no images: any box will do
     stacks = [int(stack_of[rows[0] if len(rows) else 0]) for rows in first]
     return np.array([read_stack_layout(places[stack], names[stack]).shape[-1] for stack in stacks], dtype=np.int64)
+
+
+def _poses(
+    values: dict[str, NDArray[Any]], groups: OpticsGroups, optics_group: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return angles (n, 3) and origins x, y (n, 2) in A of images whose magnification M is taken out: k.s = (M k).(M^-T s)."""
+    angles = np.stack([values[name] for name in EULER_ANGLE_COLUMNS], axis=1)
+    stored = np.stack([values.get(name, np.zeros(len(optics_group))) for name in ORIGIN_COLUMNS], axis=1)
+    without_magnification = np.linalg.inv(groups.magnification).transpose(0, 2, 1)[optics_group]
+    return angles, np.einsum("nij,nj->ni", without_magnification, stored)
 
 
 def _copies(stack_files: tuple[str, ...], stack_of: NDArray[np.int64], slice_of: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -255,15 +255,16 @@ def write_particles_with_latents(
     columns["rlnDynamightScale"] = np.concatenate([part.scale.cpu().numpy() for part, _ in parts])
     columns |= occupancy_columns([part for part, _ in parts])
     columns |= {name: np.asarray(values) for name, values in (extra or {}).items()}
-    columns |= _refined_poses([part for part, _ in parts])
+    columns |= _refined_poses(table, [part for part, _ in parts])
     rows = np.concatenate([part.rows for part, _ in parts])
     order = np.argsort(rows)
     write_particles(table, path, rows=rows[order], **{name: values[order] for name, values in columns.items()})
 
 
-def _refined_poses(parts: Sequence[HalfResult]) -> dict[str, NDArray[Any]]:
-    """Columns of the refined poses, in RELION's sense of the angles and origins."""
+def _refined_poses(table: ParticleTable, parts: Sequence[HalfResult]) -> dict[str, NDArray[Any]]:
+    """Columns of the refined poses, in RELION's sense of the angles and origins: these are of the images as they are stored."""
     angles = torch.cat([euler_angles(part.angles_matrices.cpu().double()) for part in parts]).numpy()
     origins = torch.cat([-part.shifts_angstroms.cpu().double() for part in parts]).numpy()
+    origins = table.stored_origins(np.concatenate([part.rows for part in parts]), origins)
     names = [column.removeprefix("rln") for column in (*EULER_ANGLE_COLUMNS, *ORIGIN_COLUMNS)]
     return {f"rlnDynamight{name}": values for name, values in zip(names, (*angles.T, *origins.T), strict=True)}

@@ -21,8 +21,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobtypes.common.ctf import CtfParameters, ctf
+from jobtypes.common.aberrations import beam_tilt_phases
+from jobtypes.common.ctf import CtfParameters, ctf, wavelength_angstroms
 from jobtypes.common.fourier import frequencies_2d, fsc, irfft2, rfft2, shift_phases
+from jobtypes.common.masks import soft_circle
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.rotations import euler_matrices
@@ -68,13 +70,13 @@ def blob_map() -> Tensor:
     return torch.einsum("zn,yn,xn,n->zyx", z, y, x, weights)
 
 
-def blob_projections(table: ParticleTable, *, mirrored: bool = False) -> Tensor:
-    """Spectra (b, N, N // 2 + 1) of the scene's projections, from our conventions alone."""
+def blob_projections(table: ParticleTable, *, mirrored: bool = False, frequencies: Tensor | None = None) -> Tensor:
+    """Spectra (b, N, N // 2 + 1) of the scene's projections, at other frequencies too, from our conventions alone."""
     positions, weights = blobs()
     if mirrored:
         positions = positions * torch.tensor([1, 1, -1])
     seen = (euler_matrices(torch.from_numpy(table.angles_degrees)) @ positions.T).transpose(1, 2)[..., :2]  # (b, n, 2)
-    frequencies = frequencies_2d(BOX, PIXEL_SIZE, dtype=torch.float64)
+    frequencies = frequencies_2d(BOX, PIXEL_SIZE, dtype=torch.float64) if frequencies is None else frequencies
     waves = torch.exp(-2j * math.pi * torch.einsum("bnc,yxc->bnyx", seen, frequencies))
     envelope = (
         (2 * math.pi) ** 1.5 * (WIDTH / PIXEL_SIZE) ** 3 * torch.exp(-2 * (math.pi * WIDTH) ** 2 * frequencies.square().sum(-1))
@@ -184,12 +186,17 @@ ODD = {
 }
 
 
-def reconstruct(images: Tensor, star: Path) -> Tensor:
-    """Run relion_reconstruct --ctf on images (n, N, N): the map (N, N, N)."""
-    with mrcfile.new(star.parent / "p.mrcs", overwrite=True) as file:
+def write_images(directory: Path, images: Tensor) -> None:
+    """Write the stack of a particle STAR file (n, N, N)."""
+    with mrcfile.new(directory / "p.mrcs", overwrite=True) as file:
         file.set_data(images.float().numpy())
         file.set_image_stack()
         file.voxel_size = PIXEL_SIZE
+
+
+def reconstruct(images: Tensor, star: Path) -> Tensor:
+    """Run relion_reconstruct --ctf on images (n, N, N): the map (N, N, N)."""
+    write_images(star.parent, images)
     run("relion_reconstruct", "--i", star.name, "--o", "map.mrc", "--ctf", directory=star.parent)
     volume = read_volume(star.parent / "map.mrc")
     assert volume.pixel_size_angstroms == pytest.approx(PIXEL_SIZE)
@@ -230,6 +237,70 @@ def test_relion_takes_premultiplied_images_as_we_do(tmp_path: Path) -> None:
     made = reconstruct(images, tmp_path / "particles.star")
     assert correlation(made, blob_map()) > 0.998
     assert float((made * blob_map()).sum() / blob_map().square().sum()) == pytest.approx(1, abs=0.05)
+
+
+MAGNIFICATION = torch.tensor([[1.06, 0.07], [-0.05, 0.95]], dtype=torch.float64)
+MAGNIFIED = {f"rlnMagMat{i}{j}": float(MAGNIFICATION[i, j]) for i in (0, 1) for j in (0, 1)}
+
+
+def magnified_images(table: ParticleTable) -> Tensor:
+    """Images whose spectra at k are those of the scene at M k: projection, CTF and odd aberrations; origins are of the image."""
+    magnified = frequencies_2d(BOX, PIXEL_SIZE, dtype=torch.float64) @ MAGNIFICATION.T
+    spectra = blob_projections(table, frequencies=magnified) * ctf(table.ctf_parameters(dtype=torch.float64), magnified)
+    optics = table.optics
+    phases = beam_tilt_phases(
+        torch.from_numpy(optics.beam_tilt_milliradians),
+        wavelength_angstroms=wavelength_angstroms(torch.from_numpy(optics.voltage_kilovolts)),
+        spherical_aberration_millimetres=torch.from_numpy(optics.spherical_aberration_millimetres),
+        frequencies=magnified,
+    )
+    return irfft2(spectra * torch.polar(torch.ones_like(phases), phases), BOX)
+
+
+@pytest.mark.parametrize("odd", ["none", "beam_tilt"])
+def test_a_magnification_is_taken_out_of_images(odd: str, tmp_path: Path) -> None:
+    table = read_particles(write_particle_star(tmp_path / "particles.star", 6, {**ODD[odd], **MAGNIFIED}, {}))
+    write_images(tmp_path, magnified_images(table))
+    found = ParticleImages(table, tmp_path).read(range(6)).double()
+    inside = soft_circle(BOX, BOX / 4, BOX / 8)  # the scene is periodic, and at the border of the box it is another
+    expected = irfft2(blob_projections(table) * table_ctf(table), BOX)
+    assert float(((found - expected) * inside).norm() / (expected * inside).norm()) < 0.02
+    assert float(((magnified_images(table) - expected) * inside).norm() / (expected * inside).norm()) > 0.1
+    origins = np.loadtxt([line for line in (tmp_path / "particles.star").read_text().splitlines() if "@" in line], usecols=(6, 7))
+    np.testing.assert_allclose(table.origins_angstroms @ MAGNIFICATION.numpy(), origins)
+
+
+@pytest.mark.parametrize("odd", [pytest.param(odd, marks=needs_relion) for odd in ("none", "beam_tilt")])
+def test_relion_reconstruct_takes_a_magnification_as_we_do(odd: str, tmp_path: Path) -> None:
+    optics = {**ODD[odd], **MAGNIFIED}
+    table = read_particles(write_particle_star(tmp_path / "particles.star", 300, optics, {}))
+    images = magnified_images(table)
+    made, truth = reconstruct(images, tmp_path / "particles.star"), blob_map()
+    assert fsc(made, truth)[: BOX // 3].min() > 0.99
+    transposed = optics | {"rlnMagMat01": MAGNIFIED["rlnMagMat10"], "rlnMagMat10": MAGNIFIED["rlnMagMat01"]}
+    for other in (ODD[odd], transposed):  # the sense of the matrix can be seen
+        plain = write_particle_star(tmp_path / "particles.star", 300, other, {})
+        assert fsc(reconstruct(images, plain), truth)[: BOX // 3].min() < 0.97
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_refine") is None, reason="no RELION on PATH")
+def test_norm_corrections_have_the_sense_of_relion_refine(tmp_path: Path) -> None:
+    star = write_particle_star(tmp_path / "particles.star", 300, {}, {})
+    table = read_particles(star)
+    rng = np.random.default_rng(4)
+    scales = torch.from_numpy(np.exp(rng.uniform(-1, 1, 300)))
+    images = irfft2(blob_projections(table) * table_ctf(table), BOX)
+    images = scales[:, None, None] * (images / images.std() + 8 * torch.from_numpy(rng.normal(size=images.shape)))
+    write_images(tmp_path, images)
+    write_volume(tmp_path / "scene.mrc", blob_map(), PIXEL_SIZE)
+    flags = "--ctf --norm --skip_align --iter 12 --K 1 --particle_diameter 70 --pad 1 --j 1"
+    run("relion_refine", "--i", star.name, "--o", "./run", "--ref", "scene.mrc", *flags.split(), directory=tmp_path)
+    refined = ParticleImages(read_particles(tmp_path / "run_it012_data.star", project=tmp_path), tmp_path)
+    said = torch.from_numpy(refined.table.norm_correction).log()
+    assert correlation(said, scales.log()) > 0.97  # bright images have a large one
+    brought = refined.read(range(300)).std((1, 2)).log()  # and are made darker by it
+    assert float(brought.std()) < 0.2 * float(images.std((1, 2)).log().std())
 
 
 if __name__ == "__main__":

@@ -64,11 +64,14 @@ class Terms:
         return values.new_zeros(len(values), self.n_shells).index_add_(1, self.shells, values)
 
     @classmethod
-    def of(cls, box: int, pixel_size_angstroms: float, generator: torch.Generator) -> Terms:
-        """Choose terms for images of a box."""
+    def of(
+        cls, box: int, pixel_size_angstroms: float, generator: torch.Generator, coarsest_angstroms: float | None = None
+    ) -> Terms:
+        """Choose terms for images of a box; none beyond what images of the coarsest pixels hold, if some have coarser ones."""
         cycles = frequencies_2d(box, 1.0 / box).reshape(-1, 2)
         radius = cycles.norm(dim=1)
-        highest = min((box - 1) // 2, MOST_SHELLS, int(box * pixel_size_angstroms / FINEST_RESOLUTION_ANGSTROMS))
+        finest = max(FINEST_RESOLUTION_ANGSTROMS, 2 * (coarsest_angstroms or 0.0))
+        highest = min((box - 1) // 2, MOST_SHELLS, int(box * pixel_size_angstroms / finest))
         shells = radius.round().long()
         order = torch.randperm(len(shells), generator=generator)
         order = order[torch.sort(shells[order], stable=True).indices]
@@ -125,7 +128,8 @@ def draw_sample(images: ParticleImages, seed: int) -> Sample:
     """
     table = images.table
     rows = _draw_rows(table, np.random.default_rng(seed))
-    terms = Terms.of(table.box, table.pixel_size_angstroms, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    terms = Terms.of(table.box, table.pixel_size_angstroms, generator, table.coarsest_pixel_angstroms)
     parts = [rfft2(images.read(batch)).flatten(1)[:, terms.index] for batch in np.split(rows, range(BATCH, len(rows), BATCH))]
     group = torch.from_numpy(table.optics_group[rows])
     spectra, deviation = _whitened(torch.cat(parts), group, terms, len(table.optics.numbers))

@@ -43,8 +43,8 @@ def shell_powers(views: ParticleViews, members: np.ndarray, consensus: Tensor, *
     Returns
     -------
     tuple
-        Of the noise (groups, N // 2 + 1); a group of which no particle was looked at has the mean of the others. Of the CTF
-        (N // 2 + 1,), over all that were looked at.
+        Of the noise (groups, N // 2 + 1); a group of which no particle was looked at has the mean of the others, and one whose
+        images do not reach so far has infinite noise there. Of the CTF (N // 2 + 1,), over all that were looked at.
     """
     plane = views.plane
     spectrum = padded_spectrum(consensus)
@@ -56,12 +56,16 @@ def shell_powers(views: ParticleViews, members: np.ndarray, consensus: Tensor, *
         for total, terms in ((residual, left), (gain, read.noise_gain * plane.weights), (weight, read.weight * plane.weights)):
             per_shell = torch.zeros(len(batch), n_shells, device=terms.device).index_add_(1, plane.shells, terms)
             total.index_add_(0, read.group, per_shell.double())
-    seen = gain[:, 1] > 0
+    seen, held = gain[:, 1] > 0, gain > 0
     power = residual / gain.clamp_min(1e-30)
-    power[~seen] = power[seen].mean(0)
-    power[:, -1] = torch.where(gain[:, -1] > 0, power[:, -1], power[:, -2])  # the plane ends below Nyquist
-    power[:, 0] = power[:, 1]  # one term, which normalisation of the images has changed
+    power[~seen] = power[seen].sum(0) / held[seen].sum(0).clamp_min(1)
+    held[~seen] = held[seen].any(0)
+    for values in (power, held):
+        values[:, -1] = torch.where(gain[:, -1] > 0, values[:, -1], values[:, -2])  # the plane ends below Nyquist
+        values[:, 0] = values[:, 1]  # one term, which normalisation of the images has changed
     # images without any noise (made by a program) have a floor of rounding
-    floor = _FLOOR * power.median(1, keepdim=True).values + 1e-12 * float(power.max()) + 1e-30
+    typical = torch.where(held, power, torch.nan).nanmedian(1, keepdim=True).values
+    floor = _FLOOR * typical + 1e-12 * float(power.max()) + 1e-30
+    power = torch.where(held | ~held.any(0), power.clamp(min=floor), torch.inf)
     terms = torch.zeros_like(weight[0]).index_add_(0, plane.shells, plane.weights.double()) * len(members)
-    return power.clamp(min=floor).float(), (weight.sum(0) / terms).float()
+    return power.float(), (weight.sum(0) / terms).float()

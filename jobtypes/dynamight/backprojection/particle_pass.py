@@ -12,6 +12,7 @@ from torch import Tensor
 from jobtypes.common.ctf import ctf
 from jobtypes.common.fourier import frequencies_2d, rfft2, shift_phases
 from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particles import ParticleTable
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 
@@ -25,12 +26,14 @@ class Views:
     Attributes
     ----------
     image, transfer : (b, q)
-        Spectrum of the centred image and the factor between it and the projection.
+        Spectrum of the centred image and the factor between it and the projection; 0 for terms that images of the optics group
+        do not hold.
     data : (b, q) complex; weight : (b, q)
         w C y and w C^2, the terms of the normal equations, with w the `weight of the noise <ParticleViews.set_powers>` times the
         particle's quality, and C the CTF times its scale.
     noise_gain : (b, q)
-        Power of the noise over that of the detector: 1, or C^2 where images were premultiplied by their CTF.
+        Power of the noise over that of the detector: 1, or C^2 where images were premultiplied by their CTF; 0 for terms that
+        images of the optics group do not hold.
     rotations : (b, 3, 3)
     group : (b,) int64
         Optics group.
@@ -87,6 +90,7 @@ class ParticleViews:
         self.scale = torch.ones(len(rows)) if scale is None else scale
         table = images.table
         self._frequencies = frequencies_2d(table.box, table.pixel_size_angstroms, device=plane.cycles.device)
+        self._held = _held_terms(table, plane, self._frequencies)
         self._noise_weight = torch.ones(len(table.optics.numbers), len(plane), device=plane.cycles.device)
         self.noise = torch.ones(len(plane), device=plane.cycles.device)
         self.profile = torch.ones(plane.box // 2 + 1, device=plane.cycles.device)
@@ -117,19 +121,30 @@ class ParticleViews:
         parameters = self.images.table.ctf_parameters(self.rows[members], device=device)
         shifts = self.shifts[index].to(device)
         spectra = rfft2(self.images.read(self.rows[members]).to(device)) * shift_phases(-shifts, self._frequencies)
-        image = self.plane.take(spectra)
-        transfer = self.plane.take(ctf(parameters, self._frequencies))
-        data, weight, gain = transfer * image, transfer.square(), torch.ones_like(transfer)
+        group = torch.from_numpy(self.images.table.optics_group[self.rows[members]]).to(device)
+        held = self._held[group]
+        image = self.plane.take(spectra) * held
+        transfer = self.plane.take(ctf(parameters, self._frequencies)) * held
+        data, weight, gain = transfer * image, transfer.square(), held
         if parameters.premultiplied is not None:
             # image and transfer hold one more CTF, and so does the amplitude of the noise
             twice = parameters.premultiplied[:, None]
             data, weight = torch.where(twice, image, data), torch.where(twice, transfer, weight)
             gain = torch.where(twice, transfer, gain)
-        group = torch.from_numpy(self.images.table.optics_group[self.rows[members]]).to(device)
         scale = self.scale[members].to(device)[:, None]
         of_image = self._noise_weight[group] * self.quality[members].to(device)[:, None]
         data, weight = data * of_image * scale, weight * of_image * scale.square()
         return Views(image, transfer * scale, data, weight, gain, self.rotations[index].to(device), group)
+
+
+def _held_terms(table: ParticleTable, plane: SlicePlane, frequencies: Tensor) -> Tensor:
+    """(groups, q) 1 for terms that images of an optics group hold, 0 for those beyond the Nyquist frequency of its own pixels."""
+    held = torch.ones(len(table.optics.numbers), len(plane), device=plane.cycles.device)
+    radius = plane.take(frequencies.norm(dim=-1)[None])[0]
+    for group in table.used_groups.tolist():
+        if not table.optics.has_grid(group, table.box, table.pixel_size_angstroms):
+            held[group] = (radius < table.optics.highest_frequency(group)).to(held)
+    return held
 
 
 def batches(members: np.ndarray, size: int) -> list[np.ndarray]:

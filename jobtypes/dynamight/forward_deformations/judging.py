@@ -7,16 +7,17 @@ Afterwards every step of the training judges its particles anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.forward_deformations.noise import ShellPower, image_power
+from jobtypes.common.grey_scale import ODD_FACTOR
+from jobtypes.dynamight.forward_deformations.noise import ShellPower, image_power, sample_of_groups
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch
 from jobtypes.dynamight.model.projection import Projector
-from jobtypes.dynamight.model.quality import QualitySums, ShellSums
+from jobtypes.dynamight.model.quality import GroupScales, ParticleQuality, QualitySums, ShellSums
 
 SAMPLE, BATCH = 2000, 64  # particles
 SETTLED, MOST_ROUNDS = 0.002, 20  # change of the share, and of the logarithm of the amplitudes
@@ -28,7 +29,7 @@ def shell_sums(
     """How a batch of images agrees with its projections (b, q) without CTF; see `losses.data_misfit` for the fraction."""
     independent = independent_fraction * band.weights[:n_terms]
     weights = independent * model.precision(band, n_terms)[batch.group]
-    predicted = batch.ctf[:, :n_terms] * projected
+    predicted = model.quality.group_scale[batch.index][:, None] * batch.ctf[:, :n_terms] * projected
     return ShellSums.of(batch.spectra, predicted, weights, band.shells[:n_terms], independent, len(model.quality.typical))
 
 
@@ -65,7 +66,8 @@ class FirstJudgement:
     @torch.no_grad()
     def run(self, training: Tensor) -> None:
         """Judge all particles of the half set; those that train, by their index (p,), say how loud noise and signal are."""
-        quality, sample = self._model.quality, training[:SAMPLE]
+        quality, sample = self._model.quality, sample_of_groups(self._observations, training, SAMPLE)
+        self._set_group_scales(sample)
         self._set_typical(sample)
         for _ in range(MOST_ROUNDS):
             before = quality.share.clone(), self._model.gaussians.log_scale.clone()
@@ -95,6 +97,20 @@ class FirstJudgement:
             independent_fraction=self._fraction,
         )
 
+    def _set_group_scales(self, sample: Tensor) -> None:
+        """How strong the signal of each optics group is, before anything is known of qualities."""
+        scales = GroupScales(len(self._model.noise_power), self._observations.device)
+        for batch, projected in self._looked_at(sample):
+            scales.add(batch.group, self._sums(batch, projected), torch.ones_like(batch.ctf[:, 0]))
+        self._follow(scales)
+
+    def _follow(self, scales: GroupScales) -> None:
+        """Change the scales of optics groups, where there are several, by what was found of their predictions."""
+        group = self._observations.group
+        if len(group.unique()) > 1:
+            quality = self._model.quality
+            quality.group_scale.mul_(scales.relative()[group.to(self._observations.device)].to(quality.group_scale))
+
     def _set_typical(self, sample: Tensor) -> None:
         """The power of a typical prediction, before anything is known of qualities."""
         typical = self._model.quality.typical
@@ -117,9 +133,11 @@ class FirstJudgement:
         model, quality = self._model, self._model.quality
         judged = QualitySums.none(len(quality.typical), self._observations.device)
         power = ShellPower(len(model.noise_power), self._observations.band)
+        scales = GroupScales(len(model.noise_power), self._observations.device)
         for batch, projected in self._looked_at(sample):
             sums = self._sums(batch, projected)
             judged.add(*quality.judge(batch.index, sums))
+            scales.add(batch.group, sums, quality.probability[batch.index])
             residual = batch.spectra - model.transfer(batch, self._n_terms) * projected
             power.add(residual, batch.group, quality.probability[batch.index])
         quality.learn(judged, sums.terms)
@@ -128,3 +146,27 @@ class FirstJudgement:
         quality.follow_noise(before, model.noise_power)
         model.gaussians.log_scale.add_(quality.mean_scale.log())
         quality.make_mean_scale_one()
+        self._follow(scales)
+
+
+def group_scales_in_words(quality: ParticleQuality, group: Tensor, names: Sequence[str]) -> str:
+    """Optics groups whose signal is much stronger or weaker than that of the others, in a sentence; empty where there is none.
+
+    Parameters
+    ----------
+    quality
+        Of n particles.
+    group : (n,)
+        Optics group of each.
+    names
+        Of the optics groups.
+    """
+    present = {
+        names[number]: float(quality.group_scale[group.to(quality.scale.device) == number][0]) for number in group.unique()
+    }
+    odd = [f"{scale:.2f} in {name}" for name, scale in present.items() if not 1 / ODD_FACTOR <= scale <= ODD_FACTOR]
+    return (
+        f" The signal beside that of a mean particle: {', '.join(odd)} (optics groups), which is taken into account."
+        if odd
+        else ""
+    )

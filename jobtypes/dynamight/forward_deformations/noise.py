@@ -51,6 +51,23 @@ class ShellPower:
         self.count.copy_(state["power_count"])
 
 
+def sample_of_groups(observations: Observations, training: Tensor, count: int, fewest: int = 100) -> Tensor:
+    """Indices of the first particles that train of each optics group: about `count` in all, `fewest` of each if it has them.
+
+    Parameters
+    ----------
+    observations
+        Images of a half set.
+    training : (p,)
+        Indices of the particles that train.
+    """
+    group = observations.group[training]
+    present = group.unique()
+    of_each = max(count // len(present), fewest)
+    firsts = [torch.nonzero(group == number).squeeze(1)[:of_each] for number in present]
+    return training[torch.cat(firsts).sort().values]
+
+
 def image_power(
     observations: Observations, n_groups: int, training: Tensor, n_images: int = 2000, *, shares: Tensor | None = None
 ) -> Tensor:
@@ -63,15 +80,15 @@ def image_power(
     n_groups
         Optics groups of the whole data set; one without an image among those looked at gets the mean of all.
     training : (p,)
-        Indices of the particles that train, of which the first `n_images` are looked at.
+        Indices of the particles that train, of which some are looked at.
     n_images
-        At most so many.
+        See `sample_of_groups`.
     shares : (n_h,)
         By which each particle counts; None: all alike.
     """
     shares = torch.ones(len(observations), device=observations.device) if shares is None else shares
     power = ShellPower(n_groups, observations.band)
-    for part in training[:n_images].split(256):
+    for part in sample_of_groups(observations, training, n_images).split(256):
         group = observations.group[part].to(observations.device)
         power.add(observations.terms(part), group, shares[part.to(shares.device)])
     everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.ctf import depth_of_quarter_wave_angstroms
 from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
@@ -161,6 +162,7 @@ class TrainingPlan:
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
             *table.sentences_of_copies(),
+            *self.images.sentences(),
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
             f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
@@ -170,6 +172,19 @@ class TrainingPlan:
             f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",
             f"Memory: {self._memory()}",
             f"Training: {self.n_epochs} epochs in batches of {self.settings.batch_size}{self._more_epochs()}.",
+        ]
+
+    def warnings(self) -> list[str]:
+        """What the program does not take into account, where it matters."""
+        radius, resolution = self.seed.radius_angstroms, self.band.resolution(len(self.band))
+        voltage = float(self.table.optics.voltage_kilovolts[self.table.used_groups].min())
+        depth = depth_of_quarter_wave_angstroms(voltage, resolution)
+        if radius <= depth:
+            return []
+        return [
+            f"Ewald sphere: the molecule reaches {radius:.0f} A from the centre of its box, and at {resolution:.2g} A and "
+            f"{voltage:g} kV an atom {depth:.0f} A before or behind it is a quarter wave out of phase. The curvature is not "
+            "corrected: a coarser highest_resolution is safe."
         ]
 
     def _more_epochs(self) -> str:
@@ -206,8 +221,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     images.verify(consensus.box)
     in_headers = images.pixel_size_in_headers()
     check_map(consensus, box, pixel_size_angstroms, f"The map {options.fn_map}", of_stacks_angstroms=in_headers)
-    mask, diameter = image_mask(box, pixel_size_angstroms, options.particle_diameter, options.soft_edge)
-    band = _band(box, pixel_size_angstroms, options.highest_resolution)
+    mask, diameter, band = _compared(options, table)
     moving = None
     if options.fn_mask is not None:
         moving = read_mask(project / options.fn_mask, box, pixel_size_angstroms, f"Mask {options.fn_mask}")
@@ -246,16 +260,24 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     )
 
 
-def _band(box: int, pixel_size_angstroms: float, highest_resolution: float | None) -> Band:
-    """The Fourier terms up to the resolution asked for, or as far as a Gaussian model still helps."""
-    resolution = highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * pixel_size_angstroms)
-    band = Band(box, pixel_size_angstroms, resolution)
+def _compared(options: ForwardOptions, table: ParticleTable) -> tuple[torch.Tensor, float, Band]:
+    """What is compared of images: mask (N, N), the diameter of its flat part, Fourier terms; no more than every group holds."""
+    mask, diameter = image_mask(
+        table.box,
+        table.pixel_size_angstroms,
+        options.particle_diameter,
+        options.soft_edge,
+        within_angstroms=table.smallest_box_angstroms,
+    )
+    coarsest = table.coarsest_pixel_angstroms  # no image can be compared beyond what the images of every group hold
+    resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * coarsest)
+    band = Band(table.box, table.pixel_size_angstroms, max(resolution, 2 * coarsest))
     if len(band) == 0:
         raise UserError(
             f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "
-            f"{box * pixel_size_angstroms:g} A; expected a few times less than that."
+            f"{table.box * table.pixel_size_angstroms:g} A; expected a few times less than that."
         )
-    return band
+    return mask, diameter, band
 
 
 def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, n_training: int) -> TrainingSettings:

@@ -72,6 +72,12 @@ class Seed:
         return int((self.density > self.threshold).sum()) * self.pixel_size_angstroms**3
 
     @property
+    def radius_angstroms(self) -> float:
+        """Largest distance of what is above the threshold from the centre of the box."""
+        places = torch.nonzero(self.density > self.threshold) - self.density.shape[0] // 2
+        return float(places.double().norm(dim=1).max()) * self.pixel_size_angstroms
+
+    @property
     def n_residues(self) -> float:
         """Residues of protein that fill the volume."""
         return self.volume_angstroms3 / RESIDUE_VOLUME_ANGSTROMS3

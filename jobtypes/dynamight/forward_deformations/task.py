@@ -35,6 +35,7 @@ from jobtypes.dynamight.forward_deformations.input_check import (
     show_agreement,
     with_findings,
 )
+from jobtypes.dynamight.forward_deformations.judging import group_scales_in_words
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
@@ -66,8 +67,8 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
         torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
     warnings = [f"Warning: {warning}" for warning in found.warnings]
     first = take_first_steps(plan, devices[0])
-    of_plan = [*plan.sentences(), bearing(plan, first.signal), time_sentence(plan, first, side_by_side=side_by_side)]
-    return [*warnings, sentence, *found.sentences, *of_plan]
+    of_plan = [*plan.sentences(), *plan.warnings(), bearing(plan, first.signal)]
+    return [*warnings, sentence, *found.sentences, *of_plan, time_sentence(plan, first, side_by_side=side_by_side)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -135,6 +136,8 @@ def _train(
     torch.set_num_threads(max(1, options.nr_threads // parts))
     for line in (*found.sentences, *plan.sentences()):
         job.report(line)
+    for line in plan.warnings():
+        job.warn(line)
     if team.is_first:
         say_warnings(plan, job)
         show_agreement(found, job)
@@ -259,7 +262,7 @@ def _finish(
     states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()})
     crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
-        half: [_quality_in_words(half, training), _finding(half, training, plan, crossed).sentence()]
+        half: [_quality_in_words(half, training, plan), _finding(half, training, plan, crossed).sentence()]
         for half, training in halves.items()
     }
     findings = team.merged(words)
@@ -308,14 +311,16 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *
     return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
 
 
-def _quality_in_words(half: int, training: HalfTraining) -> str:
+def _quality_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:
     """What the particles of one half set are."""
     quality = training.model.quality
     junk = float((quality.probability <= LEAST_QUALITY).double().mean())
     spread = float(quality.scale_spread / quality.mean_scale)
+    groups = group_scales_in_words(quality, training.observations.group, plan.table.optics.names)
     return (
         f"Half {half}: {100 * junk:.1f} % of the images are something else than the molecule at its pose (quality of at most "
         f"{LEAST_QUALITY:g}; they count for little or nothing); the signal of the others scatters by {100 * spread:.0f} %."
+        f"{groups}"
     )
 
 

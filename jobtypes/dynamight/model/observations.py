@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import mmap
 import os
 from collections.abc import Callable
@@ -284,11 +285,17 @@ class ScratchFile:
 
 
 def image_mask(
-    box: int, pixel_size_angstroms: float, diameter_angstroms: float | None, edge_angstroms: float
+    box: int,
+    pixel_size_angstroms: float,
+    diameter_angstroms: float | None,
+    edge_angstroms: float,
+    *,
+    within_angstroms: float = math.inf,
 ) -> tuple[Tensor, float]:
     """Soft circular mask of the images and the diameter it has.
 
-    Without a diameter, or with one that the box cannot hold, the mask is as large as the box allows, its soft edge included.
+    Without a diameter, or with one that the box cannot hold, the mask is as large as the box allows, its soft edge included; nor
+    does it reach beyond `within_angstroms`, the box of the smallest images that were brought to this one.
 
     Returns
     -------
@@ -300,11 +307,12 @@ def image_mask(
     UserError
         The soft edge alone fills the box.
     """
-    largest = box * pixel_size_angstroms - 2 * edge_angstroms
+    length = min(box * pixel_size_angstroms, within_angstroms)
+    largest = length - 2 * edge_angstroms
     if largest <= 0:
         raise UserError(
             f"A soft edge of {edge_angstroms:g} A (soft_edge) on all sides fills the whole box of "
-            f"{box * pixel_size_angstroms:g} A; expected less than {box * pixel_size_angstroms / 2:g} A."
+            f"{length:g} A; expected less than {length / 2:g} A."
         )
     diameter = min(diameter_angstroms or largest, largest)
     return soft_circle(box, diameter / 2 / pixel_size_angstroms, edge_angstroms / pixel_size_angstroms), diameter

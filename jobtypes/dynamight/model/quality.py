@@ -32,6 +32,7 @@ NARROWEST_SCALE, NARROWEST_FACTOR = 0.03, 0.3
 OTHER_SCALE = 0.7
 LARGEST_SHARE, SMALLEST_SHARE = 0.999, 0.05
 SMALLEST_SCALE = 0.1
+GROUP_SPREAD = 0.5  # of the scales of optics groups, before their images are looked at
 LEAST_QUALITY = 0.5  # of particles that are rather the molecule than not
 
 
@@ -89,6 +90,38 @@ class ShellSums:
         )
 
 
+class GroupScales:
+    """How strong the signal of each optics group is, over what is predicted of it.
+
+    Parameters
+    ----------
+    n_groups
+        Of the whole data set.
+    device
+        Where sums are kept.
+    """
+
+    def __init__(self, n_groups: int, device: torch.device) -> None:
+        self._agreement = torch.zeros(n_groups, dtype=torch.float64, device=device)
+        self._predicted, self._count = torch.zeros_like(self._agreement), torch.zeros_like(self._agreement)
+
+    def add(self, group: Tensor, sums: ShellSums, shares: Tensor) -> None:
+        """Count particles (b,) of optics groups (b,), each by its share (b,)."""
+        for total, values in ((self._agreement, sums.agreement.sum(1)), (self._predicted, sums.predicted.sum(1))):
+            total.index_add_(0, group, (shares * values).double())
+        self._count.index_add_(0, group, shares.double())
+
+    def relative(self) -> Tensor:
+        """(groups,) best scale of each group's predictions, under a prior around the mean of the particles; mean 1 over them."""
+        one = float(self._agreement.sum().clamp(min=0) / self._predicted.sum().clamp(min=1e-30))
+        if one == 0:
+            return torch.ones_like(self._count)
+        precision = 2 * self._predicted * one**2  # of a group's scale over the mean
+        found = (2 * self._agreement * one + GROUP_SPREAD**-2) / (precision + GROUP_SPREAD**-2)
+        found = found.clamp(min=SMALLEST_SCALE)
+        return found / ((found * self._count).sum() / self._count.sum().clamp(min=1e-30)).clamp(min=SMALLEST_SCALE)
+
+
 @dataclass
 class QualitySums:
     """What the judgements of many particles say about all of them.
@@ -140,6 +173,8 @@ class ParticleQuality(nn.Module):
         That the image is the molecule at its pose.
     scale : (n_particles,)
         Of the prediction, if it is; 1 on average.
+    group_scale : (n_particles,)
+        That of the particle's optics group, about which scales scatter; 1 where all are alike.
     share : ()
         Of the half set's images that are.
     mean_scale, scale_spread, mean_log_factor, log_factor_spread : ()
@@ -150,6 +185,7 @@ class ParticleQuality(nn.Module):
 
     probability: Tensor
     scale: Tensor
+    group_scale: Tensor
     share: Tensor
     mean_scale: Tensor
     scale_spread: Tensor
@@ -163,6 +199,7 @@ class ParticleQuality(nn.Module):
         super().__init__()
         self.register_buffer("probability", torch.ones(n_particles))
         self.register_buffer("scale", torch.ones(n_particles))
+        self.register_buffer("group_scale", torch.ones(n_particles))
         first = {
             "share": 0.9,
             "mean_scale": 1.0,
@@ -178,6 +215,11 @@ class ParticleQuality(nn.Module):
         self.register_buffer("factors", factors, persistent=False)
         step = float(factors[2] / factors[1])
         self.register_buffer("log_factors", torch.cat((factors[1:2] / step, factors[1:])).log(), persistent=False)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # checkpoints of before scales of optics groups have none
+        state.setdefault(f"{prefix}group_scale", torch.ones_like(self.group_scale))
+        super()._load_from_state_dict(state, prefix, *rest)
 
     @property
     def is_ready(self) -> bool:
@@ -196,7 +238,10 @@ class ParticleQuality(nn.Module):
 
     @torch.no_grad()
     def judge(self, index: Tensor, sums: ShellSums) -> tuple[Tensor, Tensor]:
-        """Work out quality and scale of the particles at `index` (b,); returns what to `QualitySums.add`."""
+        """Work out quality and scale of the particles at `index` (b,), whose predictions have the scale of their optics group.
+
+        Returns what to `QualitySums.add`.
+        """
         known = (self.typical > 0).to(sums.terms)  # shells new to the band say nothing yet
         variance = 1 + self.factors[:, None] * self.typical  # (k, s) of a term that is not predicted, in noise units
         a, b, c = (part @ (known / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
@@ -210,7 +255,7 @@ class ParticleQuality(nn.Module):
         weights = evidence.softmax(1)
         mean_x = (weights * x).sum(1)
         self.probability[index] = probability
-        self.scale[index] = (mean_x / self.mean_scale).clamp(min=SMALLEST_SCALE)
+        self.scale[index] = self.group_scale[index] * (mean_x / self.mean_scale).clamp(min=SMALLEST_SCALE)
         squares = (weights * (x.square() + x_variance)).sum(1)
         of_factors = weights @ torch.stack((self.log_factors, self.log_factors.square()), dim=1)  # (b, 2)
         each = torch.stack((torch.ones_like(mean_x), mean_x, squares, *of_factors.T))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jobtypes.common.aberrations import zernike_polynomial
-from jobtypes.common.ctf import CtfCurves, CtfParameters, ctf
+from jobtypes.common.ctf import CtfCurves, CtfParameters, ctf, depth_of_quarter_wave_angstroms
 from jobtypes.common.fourier import frequencies_2d
 
 
@@ -105,3 +105,9 @@ def test_phase_flipped_images_have_the_modulus_in_their_rows_only(frequencies: t
     assert torch.equal(flipped, raw.abs())
     assert torch.allclose(twice, raw.square())
     assert torch.equal(CtfCurves.of(both).select(torch.tensor([1]))(frequencies)[0], flipped)
+
+
+@pytest.mark.parametrize(("voltage", "resolution", "depth"), [(300.0, 3.0, 228.6), (200.0, 4.0, 319.0), (300.0, 6.0, 914.3)])
+def test_the_depth_of_a_quarter_wave_on_the_ewald_sphere(voltage: float, resolution: float, depth: float) -> None:
+    # a defocus that is wrong by this depth turns -gamma by pi / 2
+    assert depth_of_quarter_wave_angstroms(voltage, resolution) == pytest.approx(depth, rel=1e-3)

@@ -15,7 +15,9 @@ from jobtypes.common.fourier import frequencies_2d, irfft2, rfft2
 from jobtypes.common.image_stacks import OpenStacks
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import read_particles
+from jobtypes.common.resampling import Resampling
 from relion_jobs.contract.errors import UserError
+from tests.unit.jobtypes.common.conftest import write_stack
 
 Write = Callable[..., Path]
 Stacks = dict[str, np.ndarray]
@@ -174,3 +176,52 @@ def test_odd_aberrations_are_taken_out_of_their_group_only(write_star: Write, st
     inside[6], inside[:, 6] = False, False  # real images cannot hold an odd phase at Nyquist
     assert torch.allclose(rfft2(back)[inside], rfft2(stored[1])[inside], atol=1e-3)
     assert not torch.allclose(images[1], stored[1], atol=0.1)
+
+
+JOINED = {"rlnImagePixelSize": ["2.5", "2.0"], "rlnImageSize": ["12", "16"]}
+
+
+@pytest.fixture
+def joined(write_star: Write, stacks: Stacks, tmp_path: Path) -> ParticleImages:
+    """The second stack has a finer grid."""
+    values = np.random.default_rng(7).normal(size=(4, 16, 16)).astype(np.float32)
+    write_stack(tmp_path / "Extract/job002/stack_b.mrcs", values)
+    stacks["stack_b.mrcs"] = values
+    return ParticleImages(read_particles(write_star(JOINED)), tmp_path)
+
+
+def test_images_of_another_grid_are_brought_to_that_of_the_first(joined: ParticleImages, stacks: Stacks) -> None:
+    joined.verify()
+    read = joined.read([5, 0, 7])
+    resampling = Resampling(16, 2.0, to_box=12, to_pixel_size_angstroms=2.5, magnification=np.eye(2))
+    assert read.shape == (3, 12, 12)
+    torch.testing.assert_close(read[[0, 2]], resampling(torch.from_numpy(stacks["stack_b.mrcs"][[1, 3]])))
+    assert np.array_equal(read[1].numpy(), stacks["stack_a.mrcs"][0])
+    (sentence,) = joined.sentences()
+    assert sentence == "Optics group second (16 px of 2 A) is brought to the grid of all, 12 px of 2.5 A."
+    assert joined.pixel_size_in_headers() == 2.5
+
+
+def test_each_stack_has_the_box_of_its_optics_group(joined: ParticleImages, tmp_path: Path) -> None:
+    write_stack(tmp_path / "Extract/job002/stack_b.mrcs", np.ones((4, 12, 12), np.float32))
+    for look in (lambda: joined.verify(), lambda: joined.read([4])):
+        with pytest.raises(UserError, match=r"stack_b\.mrcs has images of 12 x 12 pixels, but .* says 16"):
+            look()
+
+
+def test_groups_with_particles_decide_the_grid(write_star: Write, tmp_path: Path) -> None:
+    table = read_particles(write_star(JOINED, rlnOpticsGroup=["2"] * 8))
+    assert (table.box, table.pixel_size_angstroms, table.coarsest_pixel_angstroms) == (16, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("matrix", [("1.01", "0.004", "-0.006", "0.98"), ("1.000001", "0", "0", "0.9999995")])
+def test_a_magnification_of_one_group_changes_only_its_images(
+    write_star: Write, stacks: Stacks, tmp_path: Path, matrix: tuple[str, ...]
+) -> None:
+    columns = {f"rlnMagMat{i}{j}": ["1" if i == j else "0", matrix[2 * i + j]] for i in (0, 1) for j in (0, 1)}
+    images = ParticleImages(read_particles(write_star(columns)), tmp_path)
+    read = images.read(range(8)).numpy()
+    assert np.array_equal(read[:4], stacks["stack_a.mrcs"])
+    is_magnified = float(matrix[0]) > 1.001  # the other is the identity with six digits
+    assert np.array_equal(read[4:], stacks["stack_b.mrcs"]) != is_magnified
+    assert [("with an anisotropic magnification" in sentence) for sentence in images.sentences()] == [True] * is_magnified

@@ -46,3 +46,8 @@ def test_a_part_of_a_sample_keeps_what_belongs_together(make_set):
     part = sample.select(sample.group == 1)
     assert (part.table.optics_group[part.rows] == 1).all()
     assert replace(part).spectra.shape[0] == len(part) == 10
+
+
+def test_no_term_lies_beyond_what_the_coarsest_pixels_hold() -> None:
+    terms = Terms.of(64, 4.0, torch.Generator().manual_seed(1), coarsest_angstroms=8.0)
+    assert int(terms.shells.max()) == 16  # 64 pixels of 4 A, to 16 A

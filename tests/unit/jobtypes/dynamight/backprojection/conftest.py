@@ -161,8 +161,9 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
                 torch.zeros(len(rows)),
                 quality=torch.ones(len(rows)),
                 scale=torch.ones(len(rows)),
+                presence=torch.ones(len(rows), 0),
             )
-        forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", 60.0, 10.0, 1, Path("truth.pth"))
+        forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", 60.0, 1, Path("truth.pth"))
         monkeypatch.setattr(task, "load_centred_result", lambda *_: forward)
         return MovingProject(root, table, forward, atoms, latents, recording_job)
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.common.fourier import rfft3, shells_3d
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import read_particles
+from jobtypes.common.resampling import Resampling
 from jobtypes.common.rotations import euler_matrices
 from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
@@ -113,3 +115,73 @@ def test_the_sample_takes_training_particles_of_every_group(monkeypatch):
     monkeypatch.setattr("jobtypes.dynamight.backprojection.noise._SAMPLE", 2)
     group, train = np.array([0, 0, 0, 0, 2, 2]), np.array([False, True, True, True, True, False])
     assert sample_of_groups(group, train).tolist() == [1, 2, 4]
+
+
+def join(root: Path, box: int, pixel: float, noise: float) -> None:
+    """Bring the images of group 2 of a project of two groups to another grid, and add white noise to all."""
+    bring = Resampling(BOX, PIXEL, to_box=box, to_pixel_size_angstroms=pixel, magnification=np.eye(2))
+    rng = np.random.default_rng(8)
+    stored = mrcfile.read(root / "particles.mrcs")
+    second = bring(torch.from_numpy(stored)).numpy()
+    for name, images, size in (("particles", stored, PIXEL), ("second", second, pixel)):
+        images = images + (noise / size) * rng.standard_normal(images.shape)
+        mrcfile.write(root / f"{name}.mrcs", images.astype(np.float32), voxel_size=size, overwrite=True)
+    lines = (root / "particles.star").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("2 two "):
+            lines[number] = line.replace(f" {PIXEL} {BOX} ", f" {pixel} {box} ")
+        if "@" in line and line.endswith(" 2"):
+            lines[number] = line.replace("@particles", "@second")
+    (root / "particles.star").write_text("\n".join(lines) + "\n")
+
+
+GRIDS = {
+    "as it is": (24, 3.0),
+    "finer": (36, 2.0),
+    "coarser": (18, 4.0),
+    "longer": (32, 3.0),
+    "shorter": (20, 3.0),
+    "all": (20, 3.8),
+}
+
+
+@pytest.fixture
+def joined(make_project):
+    """Make a project of 400 particles without motion, every other pair of which is on another grid."""
+
+    def make(name: str):
+        project = make_project(400, motion=0.0, noise=0.0, name=name)
+        two_groups(project.root)
+        join(project.root, *GRIDS[name], noise=0.5)
+        return project
+
+    return make
+
+
+@pytest.mark.parametrize("name", list(GRIDS)[1:])
+def test_a_map_of_joined_groups_is_as_good_as_of_one(joined, name):
+    error, held = {}, shells_3d(BOX) < 9  # what images of 4 A per pixel hold of those of 3 A
+    for grid in ("as it is", name):
+        project = joined(grid)
+        views, truth = views_of(project.root), project.true_map()
+        views.set_powers(*shell_powers(views, np.arange(400), truth, batch_size=50))
+        sums = OneBin(views)
+        found = Reconstruction(sums, TotalSums(sums)).solve(noise_to_signal=torch.full((13,), 0.05)).volume
+        error[grid] = float(rfft3(found - truth)[held].norm() / rfft3(truth)[held].norm())
+    assert error[name] < 1.1 * error["as it is"] + 0.01
+
+
+def test_terms_that_images_do_not_hold_count_for_nothing(joined):
+    views = views_of(joined("coarser").root)
+    views.set_powers(*shell_powers(views, np.arange(400), joined("as it is").true_map(), batch_size=50))
+    read = views.read(np.arange(8))
+    beyond = views.plane.shells > 9  # of 12: Nyquist of 4 A per pixel in 72 A
+    second = torch.tensor(views.images.table.optics_group[:8] == 1)
+    for terms in (read.transfer, read.weight, read.data.abs(), read.noise_gain):
+        assert float(terms[second][:, beyond].abs().max()) == 0
+        assert float(terms[~second][:, beyond].abs().max()) > 0
+        assert bool(terms.isfinite().all())
+    assert bool(views.noise.isfinite().all())
+    # and the other group's weight is what it would have alone, for half of the particles
+    alone = read.weight[~second][:, beyond] / read.transfer[~second][:, beyond].square()
+    torch.testing.assert_close(alone, torch.full_like(alone, 2.0), rtol=0.01, atol=0)

@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jobtypes.dynamight.forward_deformations.judging import group_scales_in_words
+from jobtypes.dynamight.forward_deformations.noise import image_power, sample_of_groups
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.model.quality import ParticleQuality
 
 EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)
 WARM_UP = EpochPlan(deforms=False, resolution_angstroms=16.0, kl_weight=0.1, learning_rate=1.0)
@@ -97,3 +100,43 @@ def test_qualities_of_held_out_particles_stay_while_epochs_are_compared(new_trai
     assert torch.equal(training.model.quality.probability[training.held_out], kept)
     training.held_out_objective(EPOCH)
     assert training.model.quality.probability[training.held_out[0]] < kept[0]
+
+
+@pytest.mark.parametrize("factor", [5.0, 0.4])
+def test_the_signal_of_each_optics_group_is_measured_and_said(new_training, factor):
+    training = new_training()
+    images, model = training.observations, training.model
+    second = torch.arange(len(images)) % 2 == 1
+    images.group[second] = 1
+    noise = 0.5 * training.observations.mask.square().sum().sqrt()  # deviation of its terms
+    terms = factor * torch.view_as_complex(images.spectra.float()) * images.scale[:, None]
+    g = torch.Generator().manual_seed(1)
+    more = torch.randn(*terms.shape, 2, generator=g)  # both groups end with the same noise, whatever their signal
+    power = (max(1, factor) ** 2 - torch.where(second, factor, 1.0) ** 2).sqrt()
+    mixed = torch.where(second[:, None], terms, terms / factor) + power[:, None] * noise * torch.view_as_complex(more) / 2**0.5
+    parts = torch.view_as_real(mixed)
+    images.scale.copy_(parts.abs().amax((1, 2)) / 3e4)
+    images.spectra.copy_((parts / images.scale[:, None, None]).half())
+    model.noise_power = image_power(images, 2, training.training)
+    model.quality.typical.zero_()
+    training._begin_epoch(WARM_UP, images.band.n_terms(WARM_UP.resolution_angstroms))
+    found = model.quality.scale[second].mean() / model.quality.scale[~second].mean()
+    assert float(found) == pytest.approx(factor, rel=0.25)  # of a dozen particles each
+    assert float(model.quality.probability.mean()) > 0.9
+    words = group_scales_in_words(model.quality, images.group, ["one", "two"])
+    assert words.startswith(" The signal beside that of a mean particle: ")
+    assert "in two (optics groups)" in words
+
+
+def test_groups_of_one_scale_are_not_spoken_of():
+    quality = ParticleQuality(4, 3)
+    assert group_scales_in_words(quality, torch.tensor([0, 0, 1, 1]), ["one", "two"]) == ""
+
+
+def test_every_optics_group_is_in_the_sample(new_training):
+    training = new_training()
+    training.observations.group[-6:] = 1
+    sample = sample_of_groups(training.observations, training.training, 4, fewest=1)
+    assert training.observations.group[sample].tolist() == [0, 0, 1, 1]
+    training.observations.group[:] = 0
+    assert torch.equal(sample_of_groups(training.observations, training.training, 4, fewest=1), training.training[:4])

@@ -49,6 +49,7 @@ def test_a_mask_without_diameter_is_as_large_as_the_box_allows():
 def test_a_mask_never_leaves_the_box():
     assert image_mask(64, 2.0, 500.0, 10.0)[1] == 108.0
     assert image_mask(64, 2.0, 60.0, 10.0)[1] == 60.0
+    assert image_mask(64, 2.0, 500.0, 10.0, within_angstroms=100.0)[1] == 80.0  # images of a smaller box were brought to this one
 
 
 BOX, PIXEL, DEFOCI = 25, 4.0, (15000.0, 24000.0)

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from jobtypes.dynamight.model.quality import FACTORS, OTHER_SCALE, ParticleQuality, QualitySums, ShellSums
+from jobtypes.dynamight.model.quality import (
+    FACTORS,
+    GROUP_SPREAD,
+    OTHER_SCALE,
+    GroupScales,
+    ParticleQuality,
+    QualitySums,
+    ShellSums,
+)
 
 N_SHELLS = 8
 
@@ -91,7 +99,7 @@ def test_quality_falls_with_what_is_not_described():
     other = torch.linspace(0, 2, 5)
     reference = learned(sums_of(*images(500, signal=0.4, scales=torch.ones(500), other=torch.zeros(500))))
     quality = ParticleQuality(5, N_SHELLS)
-    state = reference.state_dict() | {"probability": torch.ones(5), "scale": torch.ones(5)}
+    state = reference.state_dict() | {name: torch.ones(5) for name in ("probability", "scale", "group_scale")}
     quality.load_state_dict(state)
     one = [image[:1].repeat(5, 1) for image in images(1, signal=0.4, scales=torch.ones(1), other=torch.zeros(1))[:2]]
     _, rest, shells = images(1, signal=0.4, scales=torch.ones(1), other=torch.zeros(1), seed=5)
@@ -163,7 +171,9 @@ def test_shells_that_are_new_to_the_band_say_nothing_yet(mixed):
     _, learned_of_all = mixed
     sums = sums_of(*images(10, signal=0.4, scales=torch.ones(10), other=torch.zeros(10)))
     quality = ParticleQuality(10, N_SHELLS)
-    quality.load_state_dict(learned_of_all.state_dict() | {"probability": torch.ones(10), "scale": torch.ones(10)})
+    quality.load_state_dict(
+        learned_of_all.state_dict() | {"probability": torch.ones(10), "scale": torch.ones(10), "group_scale": torch.ones(10)}
+    )
     fine = torch.arange(N_SHELLS) >= 5
     quality.typical[fine] = 0
     quality.judge(torch.arange(10), sums)
@@ -191,3 +201,48 @@ def test_hardly_one_image_of_the_molecule_teaches_nothing_but_the_share():
     quality.learn(sums, torch.ones(N_SHELLS))
     assert quality.mean_scale == 1
     assert quality.share == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("scales", [(1.0, 5.0), (1.0, 0.3), (2.0, 2.0)])
+def test_each_optics_group_gets_its_scale(scales: tuple[float, float]) -> None:
+    group = torch.arange(600) % 2
+    sums = sums_of(*images(600, signal=0.4, scales=torch.tensor(scales)[group], other=torch.zeros(600)))
+    found = GroupScales(3, torch.device("cpu"))  # one has no particles
+    found.add(group, sums, torch.ones(600))
+    expected = torch.tensor(scales, dtype=torch.float64) / (sum(scales) / 2)
+    torch.testing.assert_close(found.relative()[:2], expected, rtol=0.03, atol=0)
+
+
+def test_a_group_of_few_particles_stays_near_the_others() -> None:
+    """A twin: the mean of a scale whose prior is a Gaussian around that of all."""
+    group = torch.tensor([0] * 400 + [1])
+    sums = sums_of(*images(401, signal=0.02, scales=torch.tensor([1.0, 6.0])[group], other=torch.zeros(401)))
+    found = GroupScales(2, torch.device("cpu"))
+    found.add(group, sums, torch.ones(401))
+    agreement, predicted = sums.agreement.double().sum(1), sums.predicted.double().sum(1)
+    mean = float(agreement.sum() / predicted.sum())
+    precision = 2 * mean**2 * float(predicted[-1])
+    expected = (float(agreement[-1] / predicted[-1]) / mean * precision + GROUP_SPREAD**-2) / (precision + GROUP_SPREAD**-2)
+    relative = found.relative()
+    assert float(relative[1] / relative[0]) == pytest.approx(expected, rel=0.03)
+    assert expected < 4
+
+
+def test_scales_scatter_about_that_of_the_group() -> None:
+    group = torch.arange(400) % 2
+    strength = torch.tensor([0.5, 1.5])[group]
+    observed, predicted, shells = images(400, signal=0.4, scales=strength, other=torch.zeros(400))
+    quality = learned(sums_of(observed, predicted * strength[:, None], shells))
+    quality.group_scale.copy_(strength)
+    quality.judge(torch.arange(400), sums_of(observed, predicted * strength[:, None], shells))
+    torch.testing.assert_close(quality.scale, strength, rtol=0.2, atol=0)
+    assert float(quality.probability.mean()) > 0.98
+
+
+def test_a_state_of_before_scales_of_groups_has_them_all_alike() -> None:
+    state = ParticleQuality(4, N_SHELLS).state_dict()
+    del state["group_scale"]
+    quality = ParticleQuality(4, N_SHELLS)
+    quality.group_scale.fill_(3)
+    quality.load_state_dict(state)
+    assert quality.group_scale.tolist() == [1.0] * 4
