@@ -205,6 +205,7 @@ def half_result(field: TrueField, truth: Truth, table: ParticleTable, half: int,
         torch.zeros(len(rows)),
         quality=torch.ones(len(rows)),
         scale=torch.ones(len(rows)),
+        presence=torch.ones(len(rows), 0),
     )
 
 

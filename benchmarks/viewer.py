@@ -96,6 +96,7 @@ def made_training(words: argparse.Namespace) -> ForwardResult:
         rms_displacement=latents.norm(dim=1),
         quality=torch.ones(count),
         scale=torch.ones(count),
+        presence=torch.ones(count, 0),
     )
     return ForwardResult(
         halves={1: part},

@@ -90,4 +90,5 @@ def test_a_job_that_is_stopped_ends_as_aborted_and_has_a_checkpoint(relion, way)
         os.kill(owner.pid, signal.SIGTERM)
     assert relion.wait(name) is Status.ABORTED
     assert list((relion.project / name / "forward_deformations" / "checkpoints").glob("*.pth"))
-    assert relion.errors(name) == []
+    # so few particles bear no motion, which is worth a warning
+    assert [line for line in relion.errors(name) if "Too few particles" not in line] == []

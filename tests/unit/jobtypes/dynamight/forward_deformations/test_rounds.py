@@ -10,7 +10,7 @@ from jobtypes.common.team import Team
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from relion_jobs.contract.errors import JobAborted, JobFailed
 
-PROGRESS = Progress("work", lambda: 0, 1)
+PROGRESS = Progress("work", lambda: 0, lambda: 1)
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ def expanded(tmp_path: Path) -> ParticleTable:
 def session_of(table: ParticleTable) -> Any:
     """Half 1, whose particles have the number of their row as their state."""
     rows = np.flatnonzero(table.half == 1)
-    return SimpleNamespace(half=1, part=SimpleNamespace(rows=rows), coordinates=torch.from_numpy(rows).float()[:, None])
+    return SimpleNamespace(
+        half=1, part=SimpleNamespace(rows=rows, lacking=lambda particle: ()), coordinates=torch.from_numpy(rows).float()[:, None]
+    )
 
 
 @pytest.mark.parametrize("listed", [[0], [2], [10, 9, 1], [0, 1, 2, 3]])

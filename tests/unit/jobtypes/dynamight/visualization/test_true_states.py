@@ -84,7 +84,7 @@ def session(truth: Truth, tmp_path: Path) -> Session:
     rms = model.displacement(latents).square().sum(2).mean(1).sqrt()
     part = HalfResult(
         1, model, np.arange(n), np.zeros(n, bool), latents, torch.zeros_like(latents), torch.eye(3).expand(n, 3, 3),
-        torch.zeros(n, 2), rms, torch.ones(n), torch.ones(n),
+        torch.zeros(n, 2), rms, torch.ones(n), torch.ones(n), torch.ones(n, 0),
     )  # fmt: skip
     renderer = truth.renderer
     forward = ForwardResult(
