@@ -83,7 +83,8 @@ class Pace:
         total = self.n_epochs + self.held
         found = hold_epoch(self.n_epochs) + self.held + 1
         if self.has_converged:
-            return f"motions were found after epoch {found}, when held-out particles improved no more; {total} epochs in all."
+            why = "when held-out particles improved no more"
+            return f"the search for motions ended after epoch {found}, {why}; {total} epochs in all."
         if self.held and self.epochs_without_improvement == 0:
             return (
                 f"held-out particles still improved when the motions had to be found, after epoch {found} of {total}; give more "
