@@ -91,12 +91,20 @@ def write_star(path: Path, *, n: int, n_groups: int, rng: np.random.Generator, o
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> Callable[..., Made]:
-    def make(n: int = 48, *, noise: float = 1.0, n_groups: int = 1, origin: float = 12.0, seed: int = 1) -> Made:
-        """`noise`: standard deviation of a pixel over that of the signal."""
+    def make(
+        n: int = 48,
+        *,
+        noise: float = 1.0,
+        n_groups: int = 1,
+        origin: float = 12.0,
+        seed: int = 1,
+        shape: Callable[[Tensor], Tensor] = lambda centres: centres,
+    ) -> Made:
+        """`noise`: standard deviation of a pixel over that of the signal; `shape`: of the molecule, from its centres."""
         rng = np.random.default_rng(seed)
         write_star(tmp_path / "particles.star", n=n, n_groups=n_groups, rng=rng, origin=origin)
         table = read_particles(tmp_path / "particles.star")
-        centres = balls(seed)
+        centres = shape(balls(seed))
         turned = torch.einsum("bij,nj->bni", euler_matrices(torch.from_numpy(table.angles_degrees)).float(), centres)[..., :2]
         seen = turned - torch.from_numpy(table.origins_angstroms).float()[:, None]
         frequencies = frequencies_2d(BOX, PIXEL_SIZE)

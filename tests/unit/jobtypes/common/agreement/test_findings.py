@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -120,6 +121,15 @@ SOUND = {
 }
 
 
+def symmetric(centres: Tensor, order: int, *, dihedral: bool) -> Tensor:
+    """Centres (m, 3) of as many copies about z, and of these turned over about x if dihedral."""
+    turns = torch.arange(order) * (2 * math.pi / order)
+    zero, one = torch.zeros(order), torch.ones(order)
+    rows = (turns.cos(), -turns.sin(), zero, turns.sin(), turns.cos(), zero, zero, zero, one)
+    copies = torch.einsum("kij,nj->kni", torch.stack(rows, dim=1).view(-1, 3, 3), centres + torch.tensor((10.0, 0.0, 6.0)))
+    return torch.cat((copies, copies * torch.tensor((1.0, -1.0, -1.0))) if dihedral else (copies,)).flatten(0, 1)
+
+
 def with_junk(made):
     images = made.images.clone()
     images[::3] = images[::3].roll(7, 0).flip(1) * 2
@@ -146,6 +156,18 @@ def test_sound_inputs_are_not_complained_about(make_set: Make, sound) -> None:
     found = look(sound(make_set))
     assert (found.errors, found.warnings) == ((), ())
     assert not found.phase_flipped.any()
+
+
+@pytest.mark.parametrize(("order", "dihedral"), [(2, False), (4, False), (7, False), (3, True), (4, True)])
+def test_a_symmetric_molecule_is_not_complained_about(make_set: Make, order: int, dihedral: bool) -> None:
+    """Turned by its symmetry it fits as well, but no better."""
+    found = look(make_set(shape=lambda centres: 0.6 * symmetric(centres, order, dihedral=dihedral)))
+    assert found.errors == found.warnings == ()
+
+
+def test_a_molecule_off_the_centre_of_its_box_is_not_complained_about(make_set: Make) -> None:
+    found = look(make_set(shape=lambda centres: 0.7 * centres + torch.tensor((24.0, -15.0, 10.0)), origin=6.0))
+    assert found.errors == found.warnings == ()
 
 
 @pytest.mark.parametrize("said", [False, True])
