@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ class ParticleImages:
     def __len__(self) -> int:
         """Return P."""
         return len(self.table)
+
+    def with_table(self, table: ParticleTable) -> ParticleImages:
+        """Return the same images, with all that is known of them, of a table that differs in what belongs to the CTF only."""
+        same = copy.copy(self)
+        same.table = table
+        return same
 
     def verify(self, map_box: int | None = None) -> None:
         """Look at every stack that is used, without reading images.

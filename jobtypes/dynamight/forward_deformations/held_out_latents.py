@@ -104,8 +104,7 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
 
 def _judge_parts(training: HalfTraining, other: HalfModel, batch: ObservedBatch, points: Deformed, n_terms: int) -> None:
     """Work out which of another model's parts a batch of a half set has."""
-    matrices, shifts = other.poses(batch.index, batch.matrices, batch.shifts)
-    parts = other.project_parts(points, matrices, shifts, training.projector, n_terms)
+    parts = other.project_batch(points, batch, training.projector, n_terms)
     fraction = training.settings.independent_fraction
     other.judge_parts(batch, parts, training.observations.band, n_terms=n_terms, independent_fraction=fraction)
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from jobtypes.common.agreement.findings import InputFindings, find_agreement
-from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.agreement_figure import draw_agreement
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
@@ -62,7 +61,7 @@ def show_agreement(found: InputFindings, job: RunningJob) -> None:
 def with_findings(plan: TrainingPlan, found: InputFindings) -> TrainingPlan:
     """The plan, of which optics groups are phase-flipped as was found."""
     table = plan.table.with_phase_flipped(found.phase_flipped)
-    return replace(plan, table=table, images=ParticleImages(table, plan.images.project), input_warnings=found.warnings)
+    return replace(plan, table=table, images=plan.images.with_table(table), input_warnings=found.warnings)
 
 
 def say_warnings(plan: TrainingPlan, job: RunningJob) -> None:

@@ -85,7 +85,8 @@ class FirstJudgement:
         for part in index.split(BATCH):
             batch = self._observations.batch(part, self._n_terms)
             points = model.at_rest(len(part)) if self._latents is None else model.deformed(self._latents[part].to(batch.ctf))
-            yield batch, model.project_batch(points, batch, self._projector, self._n_terms)
+            parts = model.project_batch(points, batch, self._projector, self._n_terms)
+            yield batch, model.parts.assembled(parts, batch.index)
 
     def _sums(self, batch: ObservedBatch, projected: Tensor) -> ShellSums:
         return shell_sums(

@@ -104,9 +104,8 @@ class PosteriorStage:
         )
         training.model.poses.corrections[batch.index] = corrections
         training.keep(index, posterior)
-        matrices, shifts = training.model.poses(batch.index, batch.matrices, batch.shifts)
         points = training.model.deformed(posterior.mean)
-        training.judge(batch, training.model.project_parts(points, matrices, shifts, training.projector, n_terms), n_terms)
+        training.judge(batch, training.model.project_batch(points, batch, training.projector, n_terms), n_terms)
         self.refined += len(index)
 
     def _set_motion_power(self) -> None:

@@ -399,8 +399,7 @@ class HalfTraining:
                 posterior = model.encode(batch, self.projector, n_terms)
                 points = model.deformed(posterior.mean, basis)
                 self.keep(index, posterior)
-            matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
-            parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
+            parts = model.project_batch(points, batch, self.projector, n_terms)
             if plan.judges_held_out:  # nothing is learned of it
                 self.judge(batch, parts, n_terms)
             misfit, _ = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)

@@ -113,9 +113,9 @@ class HalfModel(nn.Module):
         return self.project_as(amplitudes, points, matrices, shifts, projector, n_terms)
 
     def project_batch(self, points: Deformed, batch: ObservedBatch, projector: Projector, n_terms: int) -> Tensor:
-        """Fourier terms (b, q) of a batch of particles at their refined poses, without the parts that they lack."""
+        """`project_parts` of a batch of particles at their refined poses: (b, 1 + R, q)."""
         matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
-        return self.parts.assembled(self.project_parts(points, matrices, shifts, projector, n_terms), batch.index)
+        return self.project_parts(points, matrices, shifts, projector, n_terms)
 
     def project_as(
         self, amplitudes: Tensor, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.dynamight.forward_deformations.continuation import gone_on
 from jobtypes.dynamight.forward_deformations.occupancy import Cells, PartSearch, _likelihoods, find_parts
 from jobtypes.dynamight.forward_deformations.schedule import PARTS_AFTER, EpochPlan, plan_epoch
-from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.inference import responses_of_amplitudes
-from jobtypes.dynamight.model.result import build_model
 
 PLAN = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=1.0, learning_rate=1.0, looks_for_parts=True)
 PLAIN = replace(PLAN, looks_for_parts=False)
@@ -196,18 +195,7 @@ def test_a_training_with_a_part_that_is_left_in_the_midst_of_an_epoch_goes_on_wi
         if leaves:
             assert training.run_epoch(PLAIN, lambda: True) is None
             state = copy.deepcopy(training.state())
-            model = build_model(state["model"], {"n_latent": 2, "n_fields": 4})
-            training = new_training()
-            training = HalfTraining(
-                model,
-                training.observations,
-                training.projector,
-                training=training.training,
-                held_out=training.held_out,
-                settings=training.settings,
-                generator=training.generator,
-            )
-            training.restore(state)
+            training = gone_on(new_training(), state, {"n_latent": 2, "n_fields": 4})
         training.run_epoch(PLAIN, lambda: False)
         ended.append(training.model.state_dict())
     assert ended[0]["parts.presence"].std() > 0
