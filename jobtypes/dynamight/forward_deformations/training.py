@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
+from jobtypes.dynamight.forward_deformations.first_motions import find_first_motions
 from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
 from jobtypes.dynamight.forward_deformations.losses import change_of_length, data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
@@ -227,6 +228,8 @@ class HalfTraining:
         g = self.model.gaussians
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
+        if plan.deforms and not self.latent_mean.any() and find_first_motions(self, plan):
+            self.networks = _optimiser(self.model)  # of other control points
         if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
             self._remake_consensus()
         if plan.looks_for_parts:
