@@ -24,6 +24,7 @@ from torch import Tensor
 from jobtypes.common.copies import first_copies
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.model.control_points import WIDTH_PER_SPACING, thinned
+from jobtypes.dynamight.model.deformed import mean_squared_displacement
 from jobtypes.dynamight.model.half_model import Posterior
 from jobtypes.dynamight.model.inference import responses_of_displacements
 
@@ -139,7 +140,8 @@ def find_first_motions(training: HalfTraining, plan: EpochPlan) -> bool:
     mean[:, :d], log_variance[:, :d] = latents.mean, latents.covariance.diagonal(dim1=1, dim2=2).log()
     posterior = Posterior(mean, log_variance)
     training.keep(sample, posterior)
-    training.motion_power.copy_(fields.square().sum((0, 2)))
+    basis = model.field.basis_at_gaussians(positions)
+    training.motion_power.copy_(mean_squared_displacement(model.field.coefficients(mean), basis))
     _teach(training, plan, sample, posterior)
     return True
 

@@ -45,7 +45,9 @@ class Encoder(nn.Module):
         # data only ever narrow the prior; without this bound one odd image can ask for any width, and upset everything
         return self.mean(hidden), -nn.functional.softplus(self.log_variance(hidden))
 
-    def inputs(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor, backend: Backend) -> Tensor:
+    def inputs(
+        self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor, backend: Backend
+    ) -> Tensor:
         """What the network is told of a batch: readings, and products of the viewing direction (b, p + 6). Not differentiable.
 
         Parameters
