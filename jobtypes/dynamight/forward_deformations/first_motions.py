@@ -1,10 +1,10 @@
 """The motions that the training begins with: those of a linear model, fitted to many particles at once.
 
 Where a network has to find motions and their latents together it takes long, and where the signal is low it finds a part of
-them. To first order an image changes in proportion to the displacement of a few control points, a = U z with normal latents z, and
-all that a particle says of them is a gradient and a curvature: then U, the latents and their number follow from all particles
-by expectation and maximisation, without a single image being looked at again. The consensus is the mean over all states, and its
-derivative the best linear prediction of an image for motions of any size (Stein 1981).
+them. To first order an image changes in proportion to the displacements a = U z of a few control points, with normal latents z,
+and all that a particle says of these is a gradient and a curvature: then U, the latents and their number follow from all
+particles by expectation and maximisation, without a single image being looked at again. The consensus is the mean over all
+states, and its derivative the best linear prediction of an image for motions of any size (Stein 1981).
 
 How stiff the molecule is, particles tell that U has not been fitted to. Without a motion that these are surer of than of none,
 the training begins at rest.
@@ -38,7 +38,7 @@ JUDGES = 5
 FINEST_ANGSTROMS = 12.0
 # Control points are as close as the resolution can tell apart, but no more than so many.
 CLOSEST_ANGSTROMS, MOST_POINTS, LARGER = 13.0, 48, 1.1
-# Shares of the strain's weight to try, the softest first: in a linear model of few points much of the molecule must bend for a hinge.
+# Shares of the strain's weight to try, the softest first: with few points much of the molecule must bend for a hinge.
 STIFFNESS = tuple(4.0**power for power in range(-5, 1))
 START_ANGSTROMS = 0.5  # of each factor, rms over the density
 FIRST_ITERATIONS, ITERATIONS = 20, 8
@@ -181,19 +181,22 @@ def _strain(training: HalfTraining, shares: Tensor) -> Tensor:
     first, second = edges.T
     along = torch.nn.functional.normalize(positions[first] - positions[second], dim=1)
     lengthened = ((shares[:, first] - shares[:, second]).T[:, :, None] * along[:, None]).flatten(1)  # (e, 3 P)
-    return 2 * training.settings.stiffness / max(1, len(edges)) * (lengthened.T @ lengthened)
+    strain: Tensor = 2 * training.settings.stiffness / max(1, len(edges)) * (lengthened.T @ lengthened)
+    return strain
 
 
 def _start(metric: Tensor, d: int, generator: torch.Generator) -> Tensor:
     """(B, d) random factors of equal size by the metric (B, B)."""
     root = torch.linalg.cholesky(metric + 1e-6 * metric.diagonal().mean() * torch.eye(len(metric)).to(metric))
     random = torch.linalg.qr(torch.randn(len(metric), d, generator=generator).to(metric)).Q
-    return START_ANGSTROMS * torch.linalg.solve_triangular(root.T, random, upper=True)
+    factors: Tensor = START_ANGSTROMS * torch.linalg.solve_triangular(root.T, random, upper=True)
+    return factors
 
 
 def _main_axes(factors: Tensor, metric: Tensor) -> Tensor:
     """(d, d) rotation of the latents that makes factors (B, d) orthogonal by the metric, the largest first."""
-    return torch.linalg.eigh(factors.T @ metric @ factors).eigenvectors.flip(1)
+    axes: Tensor = torch.linalg.eigh(factors.T @ metric @ factors).eigenvectors.flip(1)
+    return axes
 
 
 def _chosen(responses: Responses, start: Tensor, strain: Tensor) -> Tensor | None:
@@ -236,7 +239,8 @@ def _teach(training: HalfTraining, plan: EpochPlan, sample: Tensor, posterior: P
     def divergence(chosen: Tensor) -> Tensor:
         mean, log_variance = model.encoder(inputs[chosen])
         apart = (mean - posterior.mean[chosen]).square() + posterior.log_variance[chosen].exp()
-        return 0.5 * (log_variance - posterior.log_variance[chosen] + apart / log_variance.exp() - 1).sum(1).mean()
+        of_each: Tensor = 0.5 * (log_variance - posterior.log_variance[chosen] + apart / log_variance.exp() - 1).sum(1)
+        return of_each.mean()
 
     best, kept, worse = float("inf"), model.encoder.state_dict(), 0
     for _ in range(PASSES):

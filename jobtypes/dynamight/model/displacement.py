@@ -117,7 +117,8 @@ class DisplacementField(nn.Module):
         self.hold(torch.cat((fields, self.raw_basis(positions)[d:])), positions)
         # what the last layer makes of the hidden ones is linear in its weights
         first, hidden, last = self.branch[0], self.branch[:-1], self.branch[-1]
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
         latent = BEGIN_SPREAD * torch.randn(BEGIN_SAMPLE, first.in_features, generator=generator).to(positions)
         neurons = (hidden(latent) - hidden(torch.zeros_like(latent[:1]))).double()
         normal = neurons.T @ neurons
