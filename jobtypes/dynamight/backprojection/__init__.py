@@ -16,6 +16,7 @@ sums_store          the sums, in memory and on disk
 normal_equations    the least-squares problem; circulant, conjugate_gradients: its parts
 reconstruction      the stages in order
 fsc_mask            where half maps are compared
-verdict             which map is better, by the likelihood of held-out particles
+moving_part         whether the half maps agree where the molecule moves
+verdict             which map is better, by the likelihood of held-out particles, and where the molecule moves
 outputs             maps, curves, figures: fsc_files, local_gain, figures
 """

@@ -23,9 +23,10 @@ from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.moving_part import MovingPart, moving_part, moving_weights
 from jobtypes.dynamight.backprojection.outputs import write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
-from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
+from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
@@ -116,6 +117,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
             iterations=options.reconstruction_iterations,
         )
         maps, verdict = reconstruction.run()
+        verdict = verdict.with_moving_part(_moving_part(maps, inputs))
         _say_verdict(verdict, job)
         for warning in inputs.forward.input_warnings:
             job.warn(warning)
@@ -227,6 +229,13 @@ def as_now(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def _that_count(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in FREE_ON_RESUME | _NAMES_OF_FILES}
+
+
+def _moving_part(maps: Maps, inputs: Inputs) -> MovingPart | None:
+    grid = {"pixel_size_angstroms": inputs.table.pixel_size_angstroms}
+    weights = moving_weights(inputs.forward.halves.values(), box=inputs.table.box, **grid)
+    rigid, deformed = ((pair.maps[1], pair.maps[2]) for pair in (maps.rigid, maps.deformed))
+    return None if weights is None else moving_part(rigid, deformed, weights, **grid)
 
 
 def _say_verdict(verdict: Verdict, job: RunningJob) -> None:

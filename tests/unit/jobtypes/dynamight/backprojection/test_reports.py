@@ -12,6 +12,7 @@ from jobtypes.common.small_tables import read_small_tables
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.moving_part import MovingPart
 from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information
 from relion_jobs.contract.errors import UserError
 
@@ -118,6 +119,37 @@ def test_no_held_out_particles_means_no_verdict():
 
 
 @pytest.mark.parametrize("copies", [1, 8])
+def seen(deformed: float, rigid: float) -> MovingPart:
+    return MovingPart(deformed, rigid, error=0.02, lost=0.9, worst_angstroms=(10.0, 0.0, -4.0))
+
+
+@pytest.mark.parametrize(
+    ("gain", "deformed", "word"),
+    [
+        (5.0, 0.80, "better"),
+        (5.0, 0.37, "better"),  # within the error of the rigid maps
+        (5.0, 0.35, "mixed"),
+        (0.0, 0.35, "same"),
+        (-5.0, 0.35, "worse"),
+        (-5.0, 0.80, "worse"),
+    ],
+)
+def test_better_is_never_said_where_the_moving_part_is_worse(gain, deformed, word):
+    gains = gain + torch.linspace(-1, 1, 100)
+    verdict = judge(gains, torch.zeros(100), torch.arange(100)).with_moving_part(seen(deformed, 0.4))
+    assert verdict.word == word
+    sentence = verdict.sentence()
+    assert ("is better than" in sentence) == (word == "better")
+    assert f"is {deformed:.2f} in the deformed and 0.40 in the rigid ones (+- 0.02)" in sentence
+    assert ("smear it" in sentence) == (deformed == 0.35)
+    assert sentence.endswith(".")
+
+
+def test_a_moving_part_that_nobody_has_looked_at_changes_nothing():
+    verdict = judge(torch.linspace(4, 6, 100), torch.zeros(100), torch.arange(100))
+    assert verdict.with_moving_part(None) == verdict
+
+
 def test_one_held_out_image_proves_nothing(copies):
     gains = torch.linspace(49, 51, copies)
     assert judge(gains, torch.ones(copies), torch.zeros(copies, dtype=torch.int64)).word == "same"

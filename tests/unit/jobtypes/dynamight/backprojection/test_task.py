@@ -61,6 +61,22 @@ def test_wrong_deformations_are_called_worse_first_of_all_results(make_project):
     assert "worse than the rigid one" in job.warnings[0]
 
 
+def test_halves_that_show_the_moving_part_in_different_states_are_not_called_better(make_project):
+    project = make_project(400)
+    latents = project.forward.halves[2].latent_mean
+    latents += 0.7  # what is drawn of half 2, latent 0, is a state 4 A away
+    job = project.job()
+    project.run(job)
+    figures = starfile.read(job.directory / "backprojection/fsc.star")["general"]
+    assert figures["rlnDynamightVerdict"] == "mixed"
+    assert figures["rlnDynamightLikelihoodGain"] > 3 * figures["rlnDynamightLikelihoodGainError"]
+    fall = figures["rlnDynamightMovingCorrelationRigid"] - figures["rlnDynamightMovingCorrelation"]
+    assert fall > 2 * figures["rlnDynamightMovingCorrelationError"] > 0
+    assert figures["rlnDynamightMovingLostFraction"] > 0.2
+    assert "is not called better" in job.warnings[0]
+    assert "more likely under the deformed map" in job.warnings[0]
+
+
 def verdict_of(project) -> tuple[int, float, float]:
     """Held-out particles, gain and its error, as the job says them."""
     job = project.job()
