@@ -12,8 +12,9 @@ from torch import Tensor
 from jobtypes.dynamight.backprojection.bins import Binning, Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
 from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
+from jobtypes.dynamight.backprojection.part_fields import tabulate_parts
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
-from jobtypes.dynamight.backprojection.verdict import latent_information
+from jobtypes.dynamight.backprojection.verdict import latent_information, presence_information
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity, Order
 from jobtypes.dynamight.model.density import render_density
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS
@@ -39,9 +40,9 @@ class HalfProblem:
         Particles kept for the verdict, none of them where that would leave nothing to reconstruct from; and those that are
         rather the molecule than not: the others are left out.
     deformations
-        D_m of each bin.
+        D_m of each bin, which leaves out the parts that its particles lack.
     information : (n_h,)
-        Nats that each particle's latents carry.
+        Nats that each particle's latents carry, and what was read off its image of the parts that it has.
     """
 
     half: int
@@ -76,6 +77,7 @@ def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -
         train=torch.from_numpy(good & ~usable_held_out(result.held_out, good)),
         tolerance_angstroms=binning.tolerance_pixels * pixel_size_angstroms,
         most=binning.most,
+        presence=result.presence,
         seed=binning.seed,
     )
 
@@ -139,7 +141,11 @@ def build_half_problem(
     else:
         basis = deformation_basis(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
         deformations = [basis.warp(centre.to(basis.fields), order=order) for centre in bins.centres]
+    if result.presence.shape[1]:
+        parts = tabulate_parts(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
+        deformations = [parts.occupied(*each) for each in zip(deformations, bins.presence, strict=True)]
     information = latent_information(result.latent_mean, result.latent_log_variance).cpu()
+    information += presence_information(result.presence, torch.from_numpy(good & ~held_out)).cpu()
     return HalfProblem(result.half, views, bins, held_out, good, deformations, information)
 
 

@@ -102,7 +102,8 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         job.report(sentence)
     plan.refuse_full_disk(job.directory)
     problems = _problems(inputs, images, device, options)
-    store = SumsStore(job.directory, belongs_to(inputs, options), memory_bytes=plan.cache_bytes(), as_now=as_now)
+    sums_of = belongs_to(inputs, options) | {"bins": digest(*(problem.bins.labels for problem in problems.values()))}
+    store = SumsStore(job.directory, sums_of, memory_bytes=plan.cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
     pixel_size_angstroms = inputs.table.pixel_size_angstroms
@@ -178,6 +179,8 @@ def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
             f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
         )
         reached = bins.rms_residual_angstroms <= tolerance * pixel
+        parts = "; particles with and without parts that some lack have bins of their own"
+        sentence += parts if result.presence.shape[1] else ""
         sentences.append(sentence + ("." if reached else f", more than the {tolerance:g} pixels asked for: raise max_bins."))
         # the field is tabulated where there is density: at most a third of the box
         basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3

@@ -20,6 +20,7 @@ from jobtypes.dynamight.backprojection.moving_part import MovingPart
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, Views, batches
 from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices
 from jobtypes.dynamight.backprojection.warp import Deformation
+from jobtypes.dynamight.model.parts import LARGEST_SHARE, LEAST_SHARE
 
 _STANDARD_ERRORS = 2.0
 _NEGLIGIBLE = 0.05  # nats per particle; differences of rounding and of unfinished iterations have no standard error
@@ -39,7 +40,8 @@ class Verdict:
         Mean over them of the log likelihood under the deformed map minus that under the rigid map (nats per particle), and its
         standard error. An image has the mean over its copies: they see the same noise, and are no witnesses of their own.
     information
-        Mean information (nats) that the latents carry, which the gain must exceed: a latent read off an image can fit noise.
+        Mean information (nats) that latents and presences of parts carry, which the gain must exceed: what was read off an image
+        can fit its noise.
     moving
         How the half maps agree where the molecule moves; None where nothing does, or nobody has looked.
     """
@@ -116,6 +118,13 @@ def judge(gains: Tensor, information: Tensor, image: Tensor) -> Verdict:
 def latent_information(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Kullback-Leibler divergence (b,), in nats, of posteriors (b, d) from the unit Gaussian."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def presence_information(presence: Tensor, train: Tensor) -> Tensor:
+    """Kullback-Leibler divergence (p,), in nats, of presences (p, R) from the shares of particles `train` (p,) that have them."""
+    has, lacks = presence.double(), 1 - presence.double()
+    share = has[train.to(presence.device)].mean(0).clamp(LEAST_SHARE, LARGEST_SHARE)
+    return (torch.xlogy(has, has / share) + torch.xlogy(lacks, lacks / (1 - share))).sum(1).to(presence.dtype)
 
 
 def likelihood_gains(

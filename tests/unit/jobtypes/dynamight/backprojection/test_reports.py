@@ -13,7 +13,7 @@ from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fs
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
 from jobtypes.dynamight.backprojection.moving_part import MovingPart
-from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information
+from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information, presence_information
 from relion_jobs.contract.errors import UserError
 
 OF_VERSION_0_1 = """
@@ -118,7 +118,6 @@ def test_no_held_out_particles_means_no_verdict():
     assert judge(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64)).word == "unknown"
 
 
-@pytest.mark.parametrize("copies", [1, 8])
 def seen(deformed: float, rigid: float) -> MovingPart:
     return MovingPart(deformed, rigid, error=0.02, lost=0.9, worst_angstroms=(10.0, 0.0, -4.0))
 
@@ -150,6 +149,7 @@ def test_a_moving_part_that_nobody_has_looked_at_changes_nothing():
     assert verdict.with_moving_part(None) == verdict
 
 
+@pytest.mark.parametrize("copies", [1, 8])
 def test_one_held_out_image_proves_nothing(copies):
     gains = torch.linspace(49, 51, copies)
     assert judge(gains, torch.ones(copies), torch.zeros(copies, dtype=torch.int64)).word == "same"
@@ -188,6 +188,16 @@ def test_a_latent_like_the_prior_carries_no_information():
     information = latent_information(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, -2.0]]))
     expected = 0.5 * (1 + math.exp(-2) - 1 + 2)
     torch.testing.assert_close(information, torch.tensor([0.0, expected]))
+
+
+def test_what_an_image_told_of_a_part_is_information():
+    presence = torch.tensor([[0.7, 1.0], [0.7, 1.0], [1.0, 1.0], [0.4, 1.0], [0.0, 0.0]])
+    train = torch.tensor([True, True, True, True, False])
+    expected = [0.0, 0.0, math.log(1 / 0.7), 0.4 * math.log(0.4 / 0.7) + 0.6 * math.log(0.6 / 0.3), math.log(1 / 0.3)]
+    found = presence_information(presence[:, :1], train)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+    assert bool(presence_information(presence, train).isfinite().all())
+    assert presence_information(presence[:, :0], train).tolist() == [0.0] * 5
 
 
 def test_box_256_with_100_bins_fits_into_16_gigabytes_of_memory():

@@ -143,6 +143,41 @@ def test_the_scale_of_each_image_is_taken_into_account(make_project):
         assert agreement(found, truth, half) == pytest.approx(agreement(expected, truth, half), abs=0.06)
 
 
+def arm_levels(project, maps: dict[str, np.ndarray], kind: str) -> tuple[float, float, float]:
+    """Slope of the mean of the half maps by the truth in the arm that some lack and elsewhere; and correlation in the arm."""
+    axis = (torch.arange(24) - 12) * 3.0
+    in_arm, elsewhere = ((axis > 12).expand(24, 24, 24), (axis < 3).expand(24, 24, 24))
+    found, truth = torch.as_tensor(average(maps, kind)), project.true_map()
+    slopes = [float((found[where] * truth[where]).sum() / truth[where].square().sum()) for where in (in_arm, elsewhere)]
+    return *slopes, float(torch.corrcoef(torch.stack((found[in_arm], truth[in_arm])))[0, 1])
+
+
+@pytest.mark.parametrize("motion", [0.0, 1.0])
+def test_particles_that_lack_an_arm_say_nothing_about_its_density(make_project, motion):
+    project = make_project(400, motion=motion, missing=0.3)
+    job = project.job()
+    maps = project.run(job)
+    arm, elsewhere, correlation = arm_levels(project, maps, "map")
+    assert arm / elsewhere == pytest.approx(1.0, abs=0.05)
+    rigid_arm, rigid_elsewhere, rigid_correlation = arm_levels(project, maps, "rigid")
+    assert rigid_arm / rigid_elsewhere < 0.8
+    assert correlation > rigid_correlation + 0.02
+    assert any("better than the rigid one" in sentence for sentence in job.reports)
+    whole = make_project(400, motion=motion, name="whole")
+    expected = arm_levels(whole, whole.run(whole.job()), "map")
+    assert arm == pytest.approx(expected[0], abs=0.05)
+    assert correlation > expected[2] - 0.01
+
+
+def test_arms_that_are_said_to_be_missing_and_are_there_make_a_worse_map(make_project):
+    project = make_project(300, motion=0.0, missing=0.0)
+    for half in project.forward.halves.values():
+        half.presence[::3] = 0
+    job = project.job()
+    project.run(job)
+    assert "worse than the rigid one" in job.warnings[0]
+
+
 def test_maps_are_on_the_absolute_scale_of_the_data(make_project):
     project = make_project(400, motion=0.0, noise=0.0)
     ours = torch.fft.rfftn(torch.as_tensor(average(project.run(project.job()), "map")))
