@@ -50,6 +50,8 @@ class Bins:
         The same with one bin: all the motion there is.
     presence : (M, R)
         Of each part in each bin: the mean of its training particles.
+    tolerance_angstroms
+        What they should leave out at most.
     """
 
     labels: Tensor
@@ -57,6 +59,7 @@ class Bins:
     rms_residual_angstroms: float
     rms_motion_angstroms: float
     presence: Tensor
+    tolerance_angstroms: float
 
     def __len__(self) -> int:
         """Return M."""
@@ -108,7 +111,7 @@ def choose_bins(
         / counts
         for of_particles in (coefficients, presence)
     )
-    return Bins(labels, centres, residual, motion, shares)
+    return Bins(labels, centres, residual, motion, shares, tolerance_angstroms)
 
 
 def _means(sample: Tensor, tolerance: float, most: int, generator: torch.Generator) -> tuple[Tensor, float, float]:

@@ -18,11 +18,11 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.bins import Binning, Bins
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
 from jobtypes.dynamight.backprojection.moving_part import MovingPart, moving_part, moving_weights
 from jobtypes.dynamight.backprojection.outputs import write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
@@ -144,7 +144,7 @@ def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Pa
         )
     table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask, mask_sentence = _mask(options.fn_fsc_mask, forward, project)
-    binning = Binning(options.bin_tolerance, options.max_bins, options.seed)
+    binning = Binning(options.bin_tolerance, options.max_bins or most_bins(forward.box), options.seed)
     inverses, field_sentence = load_inverses(job_directory, forward, options.backprojection_field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
     return Inputs(forward, table, binning, inverses, mask, (first, field_sentence, mask_sentence))
@@ -168,7 +168,7 @@ def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
     for half, result in forward.halves.items():
         bins = bins_of(result, inputs.binning, pixel)
         counts.append(len(bins))
-        tolerance, good = inputs.binning.tolerance_pixels, result.good.cpu().numpy()
+        good = result.good.cpu().numpy()
         others = int((~good).sum())
         left_out = f" ({others} more are something else than the molecule, and left out)" if others else ""
         leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
@@ -178,14 +178,22 @@ def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
             f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
             f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
         )
-        reached = bins.rms_residual_angstroms <= tolerance * pixel
-        parts = "; particles with and without parts that some lack have bins of their own"
-        sentence += parts if result.presence.shape[1] else ""
-        sentences.append(sentence + ("." if reached else f", more than the {tolerance:g} pixels asked for: raise max_bins."))
+        sentences.append(sentence + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel))
         # the field is tabulated where there is density: at most a third of the box
         basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3
     plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, batch_size)
     return plan, [*sentences, plan.sentence()]
+
+
+def _remark(bins: Bins, asked_angstroms: float, pixel_size_angstroms: float) -> str:
+    """Whether bins leave what they should, and what they hold apart."""
+    parts = "; particles with and without the parts that some lack are in different bins" if bins.presence.shape[1] else ""
+    left = bins.rms_residual_angstroms
+    if left > bins.tolerance_angstroms:
+        return f", more than the {bins.tolerance_angstroms / pixel_size_angstroms:.2g} pixels wanted: raise max_bins{parts}."
+    if left > asked_angstroms:
+        return f", and finer ones would gain nothing, so uncertain are the deformations of single particles{parts}."
+    return f"{parts}."
 
 
 def _problems(

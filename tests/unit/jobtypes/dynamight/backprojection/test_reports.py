@@ -11,7 +11,7 @@ import torch
 from jobtypes.common.small_tables import read_small_tables
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
 from jobtypes.dynamight.backprojection.moving_part import MovingPart
 from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information, presence_information
 from relion_jobs.contract.errors import UserError
@@ -204,6 +204,12 @@ def test_box_256_with_100_bins_fits_into_16_gigabytes_of_memory():
     plan = MemoryPlan(256, n_bins=50, n_bins_total=100, basis_bytes=2 * 16 * 12 * 256**3 // 3, batch_size=100)
     assert plan.working_bytes + plan.cache_bytes(16 * 10**9) < 16e9
     assert "scratch" in plan.sentence(16 * 10**9)
+
+
+@pytest.mark.parametrize(("box", "fewest", "most"), [(64, 400, 2000), (128, 60, 300), (256, 40, 40)])
+def test_small_boxes_may_have_as_many_bins_as_they_take_and_large_ones_some(box, fewest, most):
+    assert fewest <= most_bins(box) <= most
+    assert MemoryPlan(box, 1, 2 * most_bins(box), 0, 1).sums_bytes <= max(8e9, MemoryPlan(box, 1, 80, 0, 1).sums_bytes)
 
 
 def test_small_boxes_stay_in_memory():

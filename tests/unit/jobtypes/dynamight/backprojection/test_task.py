@@ -377,6 +377,38 @@ def test_check_says_the_plan_and_writes_nothing(make_project, monkeypatch):
     assert sorted(project.root.rglob("*")) == before
 
 
+def test_there_are_as_many_bins_as_the_tolerance_takes_unless_somebody_says_how_many(make_project, monkeypatch):
+    project = make_project(300)
+    monkeypatch.chdir(project.root)
+    for half in project.forward.halves.values():
+        half.latent_log_variance[:] = -20
+    given = {"fn_star": "particles.star", "bin_tolerance": 0.005}
+    free, capped = (
+        [one for one in task.check(given | cap, project.root / "DynaMight/job002") if "bins leave" in one]
+        for cap in ({}, {"max_bins": 40})
+    )
+    for sentence in free:
+        n_bins, left = re.search(r"(\d+) bins leave .* A \((.*) pixels\)", sentence).groups()
+        assert int(n_bins) > 40
+        assert float(left) <= 0.005
+    assert all("40 bins leave" in sentence and "raise max_bins" in sentence for sentence in capped)
+
+
+def test_bins_are_no_finer_than_the_deformations_of_single_particles_are_known(make_project, monkeypatch):
+    project = make_project(300)
+    monkeypatch.chdir(project.root)
+    found = []
+    for log_variance in (-20.0, -3.0, 0.0):
+        for half in project.forward.halves.values():
+            half.latent_log_variance[:] = log_variance
+        sentences = task.check({"fn_star": "particles.star", "bin_tolerance": 0.02}, project.root / "DynaMight/job002")
+        (first,) = (one for one in sentences if one.startswith("Half 1"))
+        found.append((int(re.search(r"(\d+) bins? leave", first)[1]), "would gain nothing" in first))
+    (exact, _), (uncertain, _), (unknown, _) = found
+    assert exact > 2 * uncertain > 4 * unknown
+    assert [fine for _, fine in found] == [False, True, True]
+
+
 def test_a_missing_inverse_is_said_and_the_forward_field_used(make_project):
     job = make_project(20).job()
     make_project(20).run(job, backprojection_field="inverse")
