@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_3d, irfft3, rfft3
 
-_NOTABLE = 0.05  # smaller differences of a correlation are not counted
+NOTABLE = 0.05  # smaller differences of a correlation are not counted
 _LONGEST_ANGSTROMS = 20.0  # features longer than this look alike in any map
 WINDOW_PIXELS = 4.0
 
@@ -97,7 +97,7 @@ def places(gain: Tensor, mask: Tensor, pixel_size_angstroms: float) -> Places:
     inside = mask > 0.5
     total = max(int(inside.sum()), 1)
     kept = torch.where(inside, gain, torch.zeros_like(gain))
-    gained, lost = (float((sign * kept > _NOTABLE).sum()) / total for sign in (1, -1))
+    gained, lost = (float((sign * kept > NOTABLE).sum()) / total for sign in (1, -1))
     return Places(gained, lost, *(place_of_greatest(sign * kept, pixel_size_angstroms) for sign in (1, -1)))
 
 

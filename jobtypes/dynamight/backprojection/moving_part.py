@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import half_plane_weights, rfft3, shell_average, shell_sum, shells_3d
-from jobtypes.dynamight.backprojection.local_gain import detail, local_correlation, place_of_greatest, said_place, window_mean
+from jobtypes.dynamight.backprojection.local_gain import (
+    NOTABLE,
+    detail,
+    local_correlation,
+    place_of_greatest,
+    said_place,
+    window_mean,
+)
 from jobtypes.dynamight.model.density import splat_points
 from jobtypes.dynamight.model.principal_motions import principal_motions
 from jobtypes.dynamight.model.result import HalfResult
@@ -47,8 +54,12 @@ class MovingPart:
 
     @property
     def fell(self) -> bool:
-        """Whether the deformed half maps surely agree less."""
-        return self.rigid - self.deformed > _STANDARD_ERRORS * self.error
+        """Whether the deformed half maps agree less, surely and notably.
+
+        A little less they may agree where they are the better maps, too: blur that both halves share raises the agreement of
+        the rigid ones, and the states that the halves show are never quite the same.
+        """
+        return self.rigid - self.deformed > max(NOTABLE, _STANDARD_ERRORS * self.error)
 
     def figures(self) -> str:
         """Say the numbers."""

@@ -118,29 +118,30 @@ def test_no_held_out_particles_means_no_verdict():
     assert judge(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64)).word == "unknown"
 
 
-def seen(deformed: float, rigid: float) -> MovingPart:
-    return MovingPart(deformed, rigid, error=0.02, lost=0.9, worst_angstroms=(10.0, 0.0, -4.0))
+def seen(deformed: float, rigid: float, error: float) -> MovingPart:
+    return MovingPart(deformed, rigid, error=error, lost=0.9, worst_angstroms=(10.0, 0.0, -4.0))
 
 
 @pytest.mark.parametrize(
-    ("gain", "deformed", "word"),
+    ("gain", "deformed", "error", "word"),
     [
-        (5.0, 0.80, "better"),
-        (5.0, 0.37, "better"),  # within the error of the rigid maps
-        (5.0, 0.35, "mixed"),
-        (0.0, 0.35, "same"),
-        (-5.0, 0.35, "worse"),
-        (-5.0, 0.80, "worse"),
+        (5.0, 0.80, 0.02, "better"),
+        (5.0, 0.36, 0.01, "better"),  # surely less, but not notably
+        (5.0, 0.34, 0.04, "better"),  # notably less, but not surely
+        (5.0, 0.34, 0.02, "mixed"),
+        (0.0, 0.34, 0.02, "same"),
+        (-5.0, 0.34, 0.02, "worse"),
+        (-5.0, 0.80, 0.02, "worse"),
     ],
 )
-def test_better_is_never_said_where_the_moving_part_is_worse(gain, deformed, word):
+def test_better_is_never_said_where_the_moving_part_is_worse(gain, deformed, error, word):
     gains = gain + torch.linspace(-1, 1, 100)
-    verdict = judge(gains, torch.zeros(100), torch.arange(100)).with_moving_part(seen(deformed, 0.4))
+    verdict = judge(gains, torch.zeros(100), torch.arange(100)).with_moving_part(seen(deformed, 0.4, error))
     assert verdict.word == word
     sentence = verdict.sentence()
     assert ("is better than" in sentence) == (word == "better")
-    assert f"is {deformed:.2f} in the deformed and 0.40 in the rigid ones (+- 0.02)" in sentence
-    assert ("smear it" in sentence) == (deformed == 0.35)
+    assert f"is {deformed:.2f} in the deformed and 0.40 in the rigid ones (+- {error:.2f})" in sentence
+    assert ("smear it" in sentence) == (deformed == 0.34 and error == 0.02)
     assert sentence.endswith(".")
 
 
