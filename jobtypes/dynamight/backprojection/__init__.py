@@ -9,8 +9,8 @@ half_problem        one half set: its particles, their noise, bins and deformati
 noise               power of the noise of each optics group, which weights the images, and of their CTFs
 bins                particles of like deformation
 deformation_basis   the deformation field on the voxel grid
-part_fields         the parts that some particles lack on the voxel grid
-warp                one deformation as a linear operator, and its exact transpose; what is missing before it is deformed
+part_fields         the parts that some particles lack on the voxel grid, and deformations of what is there
+warp                one deformation as a linear operator, and its exact transpose
 particle_pass       the one pass over the images
 slices              Fourier slices into and out of a padded grid; the positive operator that they make
 sums_store          the sums, in memory and on disk

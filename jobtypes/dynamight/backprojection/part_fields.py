@@ -6,12 +6,13 @@ operator takes the density times an occupancy, 1 outside the parts and the prese
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.backprojection.warp import Deformation, Occupied
+from jobtypes.dynamight.backprojection.warp import Deformation
 from jobtypes.dynamight.model.density import DensityRenderer
 from jobtypes.dynamight.model.result import HalfResult
 
@@ -20,6 +21,32 @@ _LEAST_WIDTH_PIXELS = 1.5
 # Where there is less than this share of the greatest density a voxel belongs to nobody.
 _NOTHING = 1e-3
 _LEAST_SHARE = 0.01  # of a voxel, that counts
+
+
+class Occupied:
+    """The deformation of a molecule of which something is missing: the density times its occupancy, deformed.
+
+    Parameters
+    ----------
+    deformation
+        What follows.
+    support : (m,) flat index of the voxels of which something may be missing
+    occupancy : callable giving (m,), the share of their density that is there; called anew for each use, as of `Warp`
+    """
+
+    def __init__(self, deformation: Deformation, support: Tensor, occupancy: Callable[[], Tensor]) -> None:
+        self.deformation, self.support, self.occupancy = deformation, support, occupancy
+
+    def push(self, volume: Tensor) -> Tensor:
+        """D O V, (N, N, N)."""
+        return self.deformation.push(self._occupied(volume))
+
+    def pull(self, volume: Tensor) -> Tensor:
+        """O D* W, (N, N, N)."""
+        return self._occupied(self.deformation.pull(volume))
+
+    def _occupied(self, volume: Tensor) -> Tensor:
+        return volume.flatten().index_copy(0, self.support, volume.flatten()[self.support] * self.occupancy()).view(volume.shape)
 
 
 @dataclass(frozen=True)

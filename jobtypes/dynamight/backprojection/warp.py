@@ -122,32 +122,6 @@ class Warp:
         return result.view(volume.shape)
 
 
-class Occupied:
-    """The deformation of a molecule of which something is missing: the density times its occupancy, deformed.
-
-    Parameters
-    ----------
-    deformation
-        What follows.
-    support : (m,) flat index of the voxels of which something may be missing
-    occupancy : callable giving (m,), the share of their density that is there; called anew for each use, as of `Warp`
-    """
-
-    def __init__(self, deformation: Deformation, support: Tensor, occupancy: Callable[[], Tensor]) -> None:
-        self.deformation, self.support, self.occupancy = deformation, support, occupancy
-
-    def push(self, volume: Tensor) -> Tensor:
-        """D O V, (N, N, N)."""
-        return self.deformation.push(self._occupied(volume))
-
-    def pull(self, volume: Tensor) -> Tensor:
-        """O D* W, (N, N, N)."""
-        return self._occupied(self.deformation.pull(volume))
-
-    def _occupied(self, volume: Tensor) -> Tensor:
-        return volume.flatten().index_copy(0, self.support, volume.flatten()[self.support] * self.occupancy()).view(volume.shape)
-
-
 def axis_taps(positions: Tensor, box: int, order: Order) -> list[tuple[Tensor, Tensor]]:
     """Neighbours of positions along one axis.
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobtypes.dynamight.backprojection.part_fields import tabulate_parts
-from jobtypes.dynamight.backprojection.warp import Identity
+from jobtypes.dynamight.backprojection.part_fields import Occupied, tabulate_parts
+from jobtypes.dynamight.backprojection.warp import Identity, Warp
 from jobtypes.dynamight.model.density import DensityRenderer
 
 BOX, PIXEL = 24, 3.0
@@ -39,3 +39,19 @@ def test_what_is_near_the_part_belongs_to_it_and_nothing_else(parts):
     assert float(along_x[(x > -30) & (x < -3)].max()) < 0.1
     assert 0.99 < float(along_x[(x > 15) & (x < 24)].min()) <= float(along_x.max()) <= 1
     assert len(parts.support) < BOX**3 // 3
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_pull_is_the_exact_transpose_of_push_where_something_is_missing(direction):
+    box, generator = 8, torch.Generator().manual_seed(0)
+    moved = 4 * torch.rand(box**3, 3, generator=generator) - 2
+    support = torch.randperm(box**3, generator=generator)[: box**3 // 3]
+    occupancy = torch.rand(len(support), generator=generator)
+    warp = Occupied(Warp(torch.arange(box**3), lambda: moved, box, direction=direction), support, lambda: occupancy)
+    volume, other = (torch.randn(box, box, box, generator=generator) for _ in range(2))
+    before = volume.clone()
+    left, right = (warp.push(volume) * other).sum(), (volume * warp.pull(other)).sum()
+    torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+    assert torch.equal(volume, before)
+    plain = (warp.deformation.push(volume) * other).sum()
+    assert float((plain - left).abs()) > 0.1
