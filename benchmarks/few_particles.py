@@ -96,7 +96,7 @@ def half_problem(views: ParticleViews, half: int, truth: Tensor, *, held_out: bo
     left_out = usable_held_out((np.arange(n) % _HELD_OUT == 0) & held_out, good)
     members = sample_of_groups(views.images.table.optics_group[views.rows], ~left_out)
     views.set_powers(*shell_powers(views, members, truth, batch_size=_BATCH_SIZE))
-    bins = Bins(torch.zeros(n, dtype=torch.int64), torch.zeros(1, 1), 0.0, 0.0)
+    bins = Bins(torch.zeros(n, dtype=torch.int64), torch.zeros(1, 1), 0.0, 0.0, torch.ones(1, 0), 0.0)
     return HalfProblem(half, views, bins, left_out, good, [Identity()], torch.zeros(n))
 
 

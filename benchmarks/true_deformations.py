@@ -28,6 +28,7 @@ from jobtypes.common.volumes import read_volume, write_volume
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import build_half_problem
+from jobtypes.dynamight.backprojection.memory_plan import most_bins
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
 from jobtypes.dynamight.backprojection.slices import SlicePlane
@@ -43,6 +44,7 @@ _ACCURACY_ANGSTROMS = 0.01  # of the motion as a sum of few fields
 _NEIGHBOURS = 8
 _HELD_OUT = 10  # one particle in so many
 _BATCH_SIZE = 50
+_LOG_VARIANCE = -12.0  # of true coordinates: known well enough for any bins
 _AS_IN_A_JOB = BackprojectionOptions.from_values({"fn_star": "particles.star"})  # the file is given on the command line
 
 
@@ -54,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=Path(), help="directory that stack paths are relative to")
     parser.add_argument("--particles", type=int, help="of each half; all if not given")
     parser.add_argument("--tolerance", type=float, default=_AS_IN_A_JOB.bin_tolerance, help="motion within a bin, pixels")
-    parser.add_argument("--most-bins", type=int, default=_AS_IN_A_JOB.max_bins)
+    parser.add_argument("--most-bins", type=int, help="as in a job if not given")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--unbinned", action="store_true", help="also reconstruct with a bin for every particle, and compare")
     parser.add_argument("--save", type=Path, help="folder for the half maps")
@@ -67,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(words.threads)
     truth, table = read_truth(words.truth), read_particles(words.project / words.star, project=words.project)
     field = TrueField.of(truth)
-    binning = Binning(words.tolerance, words.most_bins, _AS_IN_A_JOB.seed)
+    binning = Binning(words.tolerance, words.most_bins or most_bins(table.box), _AS_IN_A_JOB.seed)
     maps, mask = reconstruct(field, truth, table, words.project, binning, words.particles)
     pairs = {"rigid": list(maps.rigid.maps.values()), "true deformations": list(maps.deformed.maps.values())}
     ceiling = [truth.directory / f"oracle_half{half}.mrc" for half in (1, 2)] if truth.directory else []
@@ -199,7 +201,7 @@ def half_result(field: TrueField, truth: Truth, table: ParticleTable, half: int,
         rows,
         np.arange(len(rows)) % _HELD_OUT == 0,
         latents,
-        torch.zeros_like(latents),
+        torch.full_like(latents, _LOG_VARIANCE),
         euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float(),
         -torch.from_numpy(table.origins_angstroms[rows]).float(),
         torch.zeros(len(rows)),

@@ -187,7 +187,7 @@ class BackprojectionOptions(TaskOptions):
     backprojection_field: Literal["forward", "inverse"]
     warp_interpolation: Literal["linear", "cubic"]
     bin_tolerance: float
-    max_bins: int
+    max_bins: int | None
     reconstruction_iterations: int
     seed: int
     nr_threads: int

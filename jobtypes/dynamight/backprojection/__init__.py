@@ -9,6 +9,7 @@ half_problem        one half set: its particles, their noise, bins and deformati
 noise               power of the noise of each optics group, which weights the images, and of their CTFs
 bins                particles of like deformation
 deformation_basis   the deformation field on the voxel grid
+part_fields         the parts that some particles lack on the voxel grid, and deformations of what is there
 warp                one deformation as a linear operator, and its exact transpose
 particle_pass       the one pass over the images
 slices              Fourier slices into and out of a padded grid; the positive operator that they make
@@ -16,6 +17,7 @@ sums_store          the sums, in memory and on disk
 normal_equations    the least-squares problem; circulant, conjugate_gradients: its parts
 reconstruction      the stages in order
 fsc_mask            where half maps are compared
-verdict             which map is better, by the likelihood of held-out particles
+moving_part         whether the half maps agree where the molecule moves
+verdict             which map is better, by the likelihood of held-out particles, and where the molecule moves
 outputs             maps, curves, figures: fsc_files, local_gain, figures
 """

@@ -1,4 +1,7 @@
-"""Particles of like deformation share a bin: k-means in the space of deformations, where distance is rms displacement in A."""
+"""Particles of like deformation share a bin: k-means in the space of deformations, where distance is rms displacement in A.
+
+Where some lack parts of the molecule, particles of a bin have the same parts as well.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 
 _SAMPLE = 20_000  # particles that decide where the bins lie
 _LLOYD_STEPS = 25
+HALF = 0.5  # a particle rather has a part than not
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Binning:
 
 @dataclass(frozen=True)
 class Bins:
-    """M bins of P particles.
+    """M bins of P particles, of R parts that some lack.
 
     Attributes
     ----------
@@ -44,12 +48,18 @@ class Bins:
         Root mean square over particles and Gaussians of the displacement that the bins leave out.
     rms_motion_angstroms
         The same with one bin: all the motion there is.
+    presence : (M, R)
+        Of each part in each bin: the mean of its training particles.
+    tolerance_angstroms
+        What they should leave out at most.
     """
 
     labels: Tensor
     centres: Tensor
     rms_residual_angstroms: float
     rms_motion_angstroms: float
+    presence: Tensor
+    tolerance_angstroms: float
 
     def __len__(self) -> int:
         """Return M."""
@@ -57,7 +67,14 @@ class Bins:
 
 
 def choose_bins(
-    coefficients: Tensor, gram: Tensor, *, train: Tensor, tolerance_angstroms: float, most: int, seed: int = 0
+    coefficients: Tensor,
+    gram: Tensor,
+    *,
+    train: Tensor,
+    tolerance_angstroms: float,
+    most: int,
+    presence: Tensor | None = None,
+    seed: int = 0,
 ) -> Bins:
     """Choose the fewest bins that leave out no more than the tolerance, up to `most`.
 
@@ -71,7 +88,9 @@ def choose_bins(
     tolerance_angstroms
         Largest rms displacement within a bin.
     most
-        Largest number of bins, whatever the tolerance.
+        Largest number of bins, whatever the tolerance; but each set of parts that some particles have needs a bin.
+    presence : (P, R)
+        Probability that each particle has each part; None: there are no parts that some lack.
     seed
         Of the sample and the first centres.
     """
@@ -81,24 +100,56 @@ def choose_bins(
     learners = torch.nonzero(train.cpu()).flatten()
     generator = torch.Generator().manual_seed(seed)
     sample = points[learners[torch.randperm(len(learners), generator=generator)[:_SAMPLE]]]
-    count = 1
+    presence = (torch.ones(len(points), 0) if presence is None else presence).double().cpu()
+    has = presence > HALF
+    each = most // len(_number(has)[learners].unique())
+    means, residual, motion = _means(sample, tolerance_angstroms, each, generator)
+    labels = _cells(points, means, has, learners)
+    counts = torch.bincount(labels[learners])[:, None]
+    centres, shares = (
+        of_particles.new_zeros(len(counts), of_particles.shape[1]).index_add_(0, labels[learners], of_particles[learners])
+        / counts
+        for of_particles in (coefficients, presence)
+    )
+    return Bins(labels, centres, residual, motion, shares, tolerance_angstroms)
+
+
+def _means(sample: Tensor, tolerance: float, most: int, generator: torch.Generator) -> tuple[Tensor, float, float]:
+    """The fewest means (m, D) that leave no more than the tolerance of a sample (n, D), up to `most`; what they and one leave."""
+    count, most = 1, max(1, min(most, len(sample)))
     while True:
         means = k_means(sample, count, generator)
         residual = float(((sample - means[_nearest(sample, means)]) ** 2).sum(1).mean().sqrt())
         if count == 1:
             motion = residual
-        if residual <= tolerance_angstroms or count >= min(most, len(sample)):
-            break
+        if residual <= tolerance or count >= most:
+            return means, residual, motion
         # in one dimension the residual falls with the number of bins, in more it falls more slowly: never skip far
-        count = min(most, len(sample), max(count + 1, round(count * min(2.0, residual / tolerance_angstroms))))
-    labels = _nearest(points, means)
-    used, labels = _drop_empty(labels, train.cpu(), len(means))
-    if len(used) < len(means):
-        labels = _nearest(points, means[used])
-    totals = torch.zeros(len(used), coefficients.shape[1], dtype=torch.float64)
-    totals.index_add_(0, labels[learners], coefficients[learners])
-    counts = torch.bincount(labels[learners], minlength=len(used)).clamp_min(1)
-    return Bins(labels, totals / counts[:, None], residual, motion)
+        count = min(most, max(count + 1, round(count * min(2.0, residual / tolerance))))
+
+
+def _number(has: Tensor) -> Tensor:
+    """A number (P,) for each set of parts, `has` (P, R) bool: a bit for each part."""
+    return (has.long() << torch.arange(has.shape[1])).sum(1)
+
+
+def _set(number: Tensor, n_parts: int) -> Tensor:
+    """The set (m, R) of its parts by its number (m,), and whatever higher bits there are."""
+    return (number[:, None] >> torch.arange(n_parts)) & 1
+
+
+def _cells(points: Tensor, means: Tensor, has: Tensor, learners: Tensor) -> Tensor:
+    """Numbers (P,) of the cell of each point (P, D): those of the same mean (m, D) that have the same parts, `has` (P, R) bool.
+
+    Cells without learners are no cells: their points go to the nearest other one, with the same parts if there is any.
+    """
+    far = 1 + 4 * float(points.abs().max())  # beyond all distances, so that parts come first
+    cells = (_nearest(points, means) << has.shape[1]) + _number(has)
+    used, of_learners = cells[learners].unique(return_inverse=True)
+    places = torch.cat((means[used >> has.shape[1]], far * _set(used, has.shape[1])), dim=1)
+    labels = _nearest(torch.cat((points, far * has), dim=1), places)
+    labels[learners] = of_learners
+    return labels
 
 
 def k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -128,8 +179,3 @@ def k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
     return torch.cat([torch.cdist(part, centres).argmin(1) for part in points.split(65536)])
-
-
-def _drop_empty(labels: Tensor, train: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Bins with training particles, and the labels."""
-    return torch.nonzero(torch.bincount(labels[train], minlength=count) > 0).flatten(), labels

@@ -35,7 +35,7 @@ def draw_fsc(path: Path, maps: Maps, verdict: Verdict, *, pixel_size_angstroms: 
     return save_figure(figure, path, title="Deformed reconstruction: FSC", caption=caption)
 
 
-def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask: Tensor) -> Path:
+def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask: Tensor, verdict: Verdict) -> Path:
     """Central slices of the filtered rigid and deformed maps (N, N, N), and of the local gain, along all three axes."""
     centre = _centre_of(mask)
     figure, axes = new_figure(3, 3, width=7.2, height=7.0)
@@ -58,7 +58,8 @@ def draw_slices(path: Path, rigid: Tensor, deformed: Tensor, gain: Tensor, mask:
         figure.colorbar(shown, ax=list(axes[row]), shrink=0.8)
     caption = (
         "Slices through the filtered maps, on the same grey scale. Local gain: correlation of the half maps in a window of 4 "
-        "pixels around each voxel, over details finer than 20 Å, deformed minus rigid; blue is gained, red is lost."
+        "pixels around each voxel, over details finer than 20 Å, deformed minus rigid; blue is gained, red is lost. "
+        f"{verdict.sentence()}"
     )
     return save_figure(figure, path, title="Deformed reconstruction: maps", caption=caption)
 

@@ -12,14 +12,16 @@ from torch import Tensor
 from jobtypes.dynamight.backprojection.bins import Binning, Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
 from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
+from jobtypes.dynamight.backprojection.part_fields import tabulate_parts
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
-from jobtypes.dynamight.backprojection.verdict import latent_information
+from jobtypes.dynamight.backprojection.verdict import latent_information, presence_information
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity, Order
 from jobtypes.dynamight.model.density import render_density
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS
-from jobtypes.dynamight.model.principal_motions import gram_matrix
+from jobtypes.dynamight.model.principal_motions import gram_matrix, squared_lengths
 from jobtypes.dynamight.model.result import HalfResult
 
+_SHARE_OF_UNCERTAINTY = 0.5
 Inverse = Callable[[Tensor, Tensor], Tensor]  # (points (m, 3) A in the state, coefficients (K,)) -> points in the consensus
 
 
@@ -39,9 +41,9 @@ class HalfProblem:
         Particles kept for the verdict, none of them where that would leave nothing to reconstruct from; and those that are
         rather the molecule than not: the others are left out.
     deformations
-        D_m of each bin.
+        D_m of each bin, which leaves out the parts that its particles lack.
     information : (n_h,)
-        Nats that each particle's latents carry.
+        Nats that each particle's latents carry, and what was read off its image of the parts that it has.
     """
 
     half: int
@@ -64,18 +66,37 @@ def usable_held_out(held_out: np.ndarray, good: np.ndarray) -> np.ndarray:
     return np.zeros_like(held_out) if held_out[good].all() else held_out
 
 
+def uncertainty_angstroms(result: HalfResult, gram: Tensor) -> float:
+    """By how much the deformations of single good particles are uncertain: rms displacement, by the metric of `gram_matrix`.
+
+    That is one standard deviation of the posterior along each latent, together.
+    """
+    field, mean = result.model.field, result.latent_mean[result.good]
+    deviation = (result.latent_log_variance[result.good] / 2).exp()
+    squared = torch.zeros(len(mean), dtype=torch.float64, device=mean.device)
+    for along in torch.diag_embed(deviation).unbind(1):
+        squared += squared_lengths((field.coefficients(mean + along) - field.coefficients(mean - along)) / 2, gram)
+    return float(squared.mean().sqrt())
+
+
 def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -> Bins:
-    """Find the bins of a half set's particles."""
+    """Find the bins of a half set's particles.
+
+    Bins that leave half of what the deformations of single particles are uncertain by are fine enough, whatever the tolerance:
+    they widen the blur that this uncertainty makes by an eighth.
+    """
     positions = result.model.gaussians.positions
     coefficients = result.model.field.coefficients(result.latent_mean)
     gram = gram_matrix(result.model.field.basis(positions), result.model.gaussians.amplitudes.abs())
     good = result.good.cpu().numpy()
+    enough = _SHARE_OF_UNCERTAINTY * uncertainty_angstroms(result, gram)
     return choose_bins(
         coefficients,
         gram,
         train=torch.from_numpy(good & ~usable_held_out(result.held_out, good)),
-        tolerance_angstroms=binning.tolerance_pixels * pixel_size_angstroms,
+        tolerance_angstroms=max(binning.tolerance_pixels * pixel_size_angstroms, enough),
         most=binning.most,
+        presence=result.presence,
         seed=binning.seed,
     )
 
@@ -139,7 +160,11 @@ def build_half_problem(
     else:
         basis = deformation_basis(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
         deformations = [basis.warp(centre.to(basis.fields), order=order) for centre in bins.centres]
+    if result.presence.shape[1]:
+        parts = tabulate_parts(result, box=box, pixel_size_angstroms=pixel_size_angstroms)
+        deformations = [parts.occupied(*each) for each in zip(deformations, bins.presence, strict=True)]
     information = latent_information(result.latent_mean, result.latent_log_variance).cpu()
+    information += presence_information(result.presence, torch.from_numpy(good & ~held_out)).cpu()
     return HalfProblem(result.half, views, bins, held_out, good, deformations, information)
 
 

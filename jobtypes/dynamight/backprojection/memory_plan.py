@@ -11,6 +11,15 @@ from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
 _GIGABYTE = 1e9
+# Where nobody says how many bins there may be, their sums take no more than this, which bounds the time of the solves as well; in
+# any box there may be so many bins in each half set.
+_MOST_SUMS_BYTES, _BINS_IN_ANY_BOX = 8 * 10**9, 40
+
+
+def most_bins(box: int) -> int:
+    """Bins of each half set that there may be where nobody says how many."""
+    one_each = MemoryPlan(box, n_bins=1, n_bins_total=2, basis_bytes=0, batch_size=1)
+    return max(_BINS_IN_ANY_BOX, _MOST_SUMS_BYTES // one_each.sums_bytes)
 
 
 @dataclass(frozen=True)

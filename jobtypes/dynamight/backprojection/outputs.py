@@ -78,7 +78,7 @@ def write_outputs(job: RunningJob, maps: Maps, verdict: Verdict, mask: Tensor, *
     resolutions = Resolutions.of(maps, pixel_size_angstroms)
     _write_curves(folder, maps, verdict, resolutions, where, pixel_size_angstroms)
     draw_fsc(folder / layout.FSC_FIGURE, maps, verdict, pixel_size_angstroms=pixel_size_angstroms, resolutions=resolutions.masked)
-    draw_slices(folder / layout.SLICES_FIGURE, filtered["rigid"], filtered["deformed"], gain, mask)
+    draw_slices(folder / layout.SLICES_FIGURE, filtered["rigid"], filtered["deformed"], gain, mask, verdict)
     gather_logbook(job.directory, job)
     return [where.sentence(), resolutions.sentence()]
 
@@ -113,6 +113,13 @@ def _write_curves(
         "rlnDynamightGainedFraction": where.gained,
         "rlnDynamightLostFraction": where.lost,
     }
+    if (moving := verdict.moving) is not None:
+        figures |= {
+            "rlnDynamightMovingCorrelation": moving.deformed,
+            "rlnDynamightMovingCorrelationRigid": moving.rigid,
+            "rlnDynamightMovingCorrelationError": moving.error,
+            "rlnDynamightMovingLostFraction": moving.lost,
+        }
     curves = {name: (pair.fsc.cpu(), pair.fsc_unmasked.cpu()) for name, pair in pairs.items()}
     write_fsc_star(folder / layout.FSC_TABLE, curves, box=box, pixel_size_angstroms=pixel_size_angstroms, figures=figures)
     for name, (curve, _) in curves.items():

@@ -18,14 +18,15 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.bins import Binning, Bins
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
+from jobtypes.dynamight.backprojection.moving_part import MovingPart, moving_part, moving_weights
 from jobtypes.dynamight.backprojection.outputs import write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
-from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
+from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict
@@ -101,7 +102,8 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         job.report(sentence)
     plan.refuse_full_disk(job.directory)
     problems = _problems(inputs, images, device, options)
-    store = SumsStore(job.directory, belongs_to(inputs, options), memory_bytes=plan.cache_bytes(), as_now=as_now)
+    sums_of = belongs_to(inputs, options) | {"bins": digest(*(problem.bins.labels for problem in problems.values()))}
+    store = SumsStore(job.directory, sums_of, memory_bytes=plan.cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
     pixel_size_angstroms = inputs.table.pixel_size_angstroms
@@ -116,6 +118,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
             iterations=options.reconstruction_iterations,
         )
         maps, verdict = reconstruction.run()
+        verdict = verdict.with_moving_part(_moving_part(maps, inputs))
         _say_verdict(verdict, job)
         for warning in inputs.forward.input_warnings:
             job.warn(warning)
@@ -141,7 +144,7 @@ def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Pa
         )
     table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask, mask_sentence = _mask(options.fn_fsc_mask, forward, project)
-    binning = Binning(options.bin_tolerance, options.max_bins, options.seed)
+    binning = Binning(options.bin_tolerance, options.max_bins or most_bins(forward.box), options.seed)
     inverses, field_sentence = load_inverses(job_directory, forward, options.backprojection_field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
     return Inputs(forward, table, binning, inverses, mask, (first, field_sentence, mask_sentence))
@@ -165,7 +168,7 @@ def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
     for half, result in forward.halves.items():
         bins = bins_of(result, inputs.binning, pixel)
         counts.append(len(bins))
-        tolerance, good = inputs.binning.tolerance_pixels, result.good.cpu().numpy()
+        good = result.good.cpu().numpy()
         others = int((~good).sum())
         left_out = f" ({others} more are something else than the molecule, and left out)" if others else ""
         leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
@@ -175,12 +178,22 @@ def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
             f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
             f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
         )
-        reached = bins.rms_residual_angstroms <= tolerance * pixel
-        sentences.append(sentence + ("." if reached else f", more than the {tolerance:g} pixels asked for: raise max_bins."))
+        sentences.append(sentence + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel))
         # the field is tabulated where there is density: at most a third of the box
         basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3
     plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, batch_size)
     return plan, [*sentences, plan.sentence()]
+
+
+def _remark(bins: Bins, asked_angstroms: float, pixel_size_angstroms: float) -> str:
+    """Whether bins leave what they should, and what they hold apart."""
+    parts = "; particles with and without the parts that some lack are in different bins" if bins.presence.shape[1] else ""
+    left = bins.rms_residual_angstroms
+    if left > bins.tolerance_angstroms:
+        return f", more than the {bins.tolerance_angstroms / pixel_size_angstroms:.2g} pixels wanted: raise max_bins{parts}."
+    if left > asked_angstroms:
+        return f", and finer ones would gain nothing, so uncertain are the deformations of single particles{parts}."
+    return f"{parts}."
 
 
 def _problems(
@@ -227,6 +240,13 @@ def as_now(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def _that_count(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in FREE_ON_RESUME | _NAMES_OF_FILES}
+
+
+def _moving_part(maps: Maps, inputs: Inputs) -> MovingPart | None:
+    grid = {"pixel_size_angstroms": inputs.table.pixel_size_angstroms}
+    weights = moving_weights(inputs.forward.halves.values(), box=inputs.table.box, **grid)
+    rigid, deformed = ((pair.maps[1], pair.maps[2]) for pair in (maps.rigid, maps.deformed))
+    return None if weights is None else moving_part(rigid, deformed, weights, **grid)
 
 
 def _say_verdict(verdict: Verdict, job: RunningJob) -> None:

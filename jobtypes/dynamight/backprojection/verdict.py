@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from jobtypes.common.copies import mean_of_copies
 from jobtypes.common.padded_grid import padded_spectrum
+from jobtypes.dynamight.backprojection.moving_part import MovingPart
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, Views, batches
 from jobtypes.dynamight.backprojection.slices import SlicePlane, read_slices
 from jobtypes.dynamight.backprojection.warp import Deformation
+from jobtypes.dynamight.model.parts import LARGEST_SHARE, LEAST_SHARE
 
 _STANDARD_ERRORS = 2.0
 _NEGLIGIBLE = 0.05  # nats per particle; differences of rounding and of unfinished iterations have no standard error
@@ -26,19 +28,22 @@ _NEGLIGIBLE = 0.05  # nats per particle; differences of rounding and of unfinish
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the held-out particles say.
+    """What the held-out particles say, and whether the half maps agree with it where the molecule moves.
 
     Attributes
     ----------
     word
-        ``better``, ``same``, ``worse`` or ``unknown``.
+        ``better``, ``same``, ``worse``, ``unknown``, or ``mixed``: better to held-out particles, but the moving part is worse.
     n_particles, n_copies
         Held-out particles of both halves, each image counted once; and further copies of these images (symmetry expansion).
     gain, gain_error
         Mean over them of the log likelihood under the deformed map minus that under the rigid map (nats per particle), and its
         standard error. An image has the mean over its copies: they see the same noise, and are no witnesses of their own.
     information
-        Mean information (nats) that the latents carry, which the gain must exceed: a latent read off an image can fit noise.
+        Mean information (nats) that latents and presences of parts carry, which the gain must exceed: what was read off an image
+        can fit its noise.
+    moving
+        How the half maps agree where the molecule moves; None where nothing does, or nobody has looked.
     """
 
     word: str
@@ -47,17 +52,33 @@ class Verdict:
     gain_error: float = 0.0
     information: float = 0.0
     n_copies: int = 0
+    moving: MovingPart | None = None
+
+    def with_moving_part(self, moving: MovingPart | None) -> Verdict:
+        """The same, as far as the moving part allows: a map that is worse there is not called better."""
+        spoiled = self.word == "better" and moving is not None and moving.fell
+        return replace(self, word="mixed" if spoiled else self.word, moving=moving)
 
     def sentence(self) -> str:
-        """Say the verdict in plain words, with its reason."""
+        """Say the verdict in plain words, with its reasons."""
+        return f"{self._of_particles()} {self._of_moving_part()}".strip()
+
+    def _of_particles(self) -> str:
         if self.word == "unknown":
             return "Deformed or rigid, which map is better? Unknown: there are no held-out particles to judge by."
         reason = self._reason()
         return {
+            "mixed": f"The deformed map is not called better than the rigid one: {reason}, but its moving part is worse.",
             "better": f"The deformed map is better than the rigid one: {reason}.",
             "same": f"The deformed map is not better than the rigid one, they are the same within the error: {reason}.",
             "worse": f"The deformed map is worse than the rigid one: {reason}; use rigid_half1.mrc and rigid_half2.mrc instead.",
         }[self.word]
+
+    def _of_moving_part(self) -> str:
+        if self.moving is None:
+            return ""
+        doubt = ": the two halves show it in different states, or the deformations smear it" if self.moving.fell else ""
+        return f"Where the molecule moves, {self.moving.figures()}{doubt}."
 
     def _reason(self) -> str:
         copies = f" (each image counts once, with its copies: {self.n_copies} more)" if self.n_copies else ""
@@ -97,6 +118,13 @@ def judge(gains: Tensor, information: Tensor, image: Tensor) -> Verdict:
 def latent_information(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Kullback-Leibler divergence (b,), in nats, of posteriors (b, d) from the unit Gaussian."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def presence_information(presence: Tensor, train: Tensor) -> Tensor:
+    """Kullback-Leibler divergence (p,), in nats, of presences (p, R) from the shares of particles `train` (p,) that have them."""
+    has, lacks = presence.double(), 1 - presence.double()
+    share = has[train.to(presence.device)].mean(0).clamp(LEAST_SHARE, LARGEST_SHARE)
+    return (torch.xlogy(has, has / share) + torch.xlogy(lacks, lacks / (1 - share))).sum(1).to(presence.dtype)
 
 
 def likelihood_gains(

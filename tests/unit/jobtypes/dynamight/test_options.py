@@ -84,7 +84,7 @@ def test_what_is_given_is_held_to_the_declaration():
         ({"backprojection_field": "sideways"}, r"backprojection_field .* is 'sideways'; it must be one of forward, inverse"),
         ({"bin_tolerance": -1.0}, r"bin_tolerance .* is '-1.0'; it must be a number of at least 0.001"),
         ({"backproject_batchsize": 0}, r"backproject_batchsize .* is '0'; it must be a whole number of at least 1"),
-        ({"max_bins": None}, r"max_bins .* is empty; it must be given, and its default is 40"),
+        ({"reconstruction_iterations": None}, r"reconstruction_iterations .* is empty; it must be given, and its default is 10"),
         ({"fn_star": None}, r"fn_star .* is empty; it must be given"),
     ],
 )

@@ -76,7 +76,12 @@ def molecule() -> Tensor:
     return atoms
 
 
-def write_images(root: Path, atoms: Tensor, latents: Tensor, noise: float, seed: int = 0) -> None:
+def arm_of(atoms: Tensor) -> Tensor:
+    """Which atoms (n, 3) are the outer half of the arm: (n,), 1 or 0."""
+    return (atoms[:, 0] > 9).float()
+
+
+def write_images(root: Path, atoms: Tensor, latents: Tensor, noise: float, has_arm: Tensor, seed: int = 0) -> None:
     """Write particles.star and particles.mrcs: analytic projections times CTF, shifted, plus white noise."""
     rng = np.random.default_rng(seed)
     n = len(latents)
@@ -109,7 +114,8 @@ def write_images(root: Path, atoms: Tensor, latents: Tensor, noise: float, seed:
     rotations = euler_matrices(torch.tensor(table.angles_degrees)).float()
     displaced = atoms + 6.0 * latents[:, :, None] * SwingField().basis(atoms)[0]
     xy = torch.einsum("bij,bnj->bni", rotations, displaced)[..., :2]
-    spectra = torch.exp(-2j * np.pi * torch.einsum("bnd,yxd->bnyx", xy, frequencies)).sum(1)
+    there = 1 - (1 - has_arm)[:, None] * arm_of(atoms)
+    spectra = torch.einsum("bn,bnyx->byx", there + 0j, torch.exp(-2j * np.pi * torch.einsum("bnd,yxd->bnyx", xy, frequencies)))
     spectra = spectra * torch.exp(-2 * np.pi**2 * SIGMA**2 * frequencies.square().sum(-1))
     spectra = spectra * ctf(table.ctf_parameters(), frequencies)
     spectra = spectra * shift_phases(-torch.tensor(table.origins_angstroms).float(), frequencies)
@@ -125,7 +131,7 @@ def repeat_particles(path: Path, copies: int) -> None:
 
 @pytest.fixture
 def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any) -> Callable[..., MovingProject]:
-    """Build a project: make_project(n_particles=..., motion=..., noise=..., held_out=..., copies=...)."""
+    """Build a project: make_project(n_particles=..., motion=..., noise=..., held_out=..., copies=..., missing=...)."""
 
     def make(
         n_particles: int = 200,
@@ -134,17 +140,21 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
         noise: float = 0.05,
         held_out: float = 0.2,
         copies: int = 1,
+        missing: float | None = None,
         name: str = "project",
     ) -> MovingProject:
         root, atoms = tmp_path / name, molecule()
         latents = torch.linspace(-1, 1, n_particles)[torch.randperm(n_particles, generator=torch.Generator().manual_seed(1))]
         latents = latents[:, None] * motion
-        write_images(root, atoms, latents, noise)
+        share = torch.rand(n_particles, 1, generator=torch.Generator().manual_seed(2))
+        presence = torch.ones(n_particles, 0) if missing is None else (share >= missing).float()
+        write_images(root, atoms, latents, noise, presence.prod(1))
         repeat_particles(root / "particles.star", copies)
-        latents = latents.repeat_interleave(copies, dim=0)
+        latents, presence = (values.repeat_interleave(copies, dim=0) for values in (latents, presence))
         table = read_particles(root / "particles.star")
         gaussians = GaussianModel(atoms, amplitude=1.0, width_angstroms=SIGMA).requires_grad_(False)
-        model = SimpleNamespace(field=SwingField(), gaussians=gaussians)
+        parts = SimpleNamespace(membership=arm_of(atoms)[None])
+        model = SimpleNamespace(field=SwingField(), gaussians=gaussians, parts=parts)
         halves = {}
         for half in (1, 2):
             rows = np.flatnonzero(table.half == half)
@@ -161,7 +171,7 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job:
                 torch.zeros(len(rows)),
                 quality=torch.ones(len(rows)),
                 scale=torch.ones(len(rows)),
-                presence=torch.ones(len(rows), 0),
+                presence=presence[rows],
             )
         forward = ForwardResult(halves, "truth", BOX, PIXEL, "particles.star", 60.0, 1, Path("truth.pth"))
         monkeypatch.setattr(task, "load_centred_result", lambda *_: forward)

@@ -65,3 +65,34 @@ def test_centres_are_the_means_of_training_particles_and_every_bin_has_some():
     for m in range(len(bins)):
         mean = coefficients[(bins.labels == m) & train].mean(0)
         torch.testing.assert_close(bins.centres[m], mean)
+
+
+def test_particles_of_a_bin_have_the_same_parts_and_the_bin_their_mean_presence():
+    presence = torch.stack((0.9 * (torch.arange(400) % 2), torch.full((400,), 0.8)), dim=1)
+    bins = choose_bins(line(400), torch.eye(1), train=everyone(400), tolerance_angstroms=1.0, most=100, presence=presence)
+    alone = choose_bins(line(400), torch.eye(1), train=everyone(400), tolerance_angstroms=1.0, most=100)
+    assert len(bins) == 2 * len(alone)
+    for m in range(len(bins)):
+        members = bins.labels == m
+        assert len((presence[members, 0] > 0.5).unique()) == 1
+        torch.testing.assert_close(bins.presence[m], presence[members].double().mean(0))
+        torch.testing.assert_close(bins.centres[m], line(400)[members].mean(0))
+        assert float(line(400)[members].std()) < 1.0
+
+
+def test_a_particle_joins_the_nearest_bin_with_its_parts_however_far():
+    coefficients = torch.tensor([[0.0], [0.1], [9.0], [9.1], [8.9]], dtype=torch.float64)
+    presence = torch.tensor([[0.0], [0.0], [1.0], [1.0], [0.0]])
+    train = torch.tensor([True, True, True, True, False])
+    bins = choose_bins(coefficients, torch.eye(1), train=train, tolerance_angstroms=0.5, most=40, presence=presence)
+    assert bins.labels[4] == bins.labels[0] != bins.labels[2]
+    strange = presence.clone()
+    strange[:2] = 1  # none that trains lacks it
+    bins = choose_bins(coefficients, torch.eye(1), train=train, tolerance_angstroms=0.5, most=40, presence=strange)
+    assert bins.labels[4] == bins.labels[2]
+
+
+def test_the_cap_counts_bins_with_and_without_parts():
+    presence = (torch.arange(400)[:, None] % 2).float()
+    bins = choose_bins(line(400), torch.eye(1), train=everyone(400), tolerance_angstroms=0.01, most=10, presence=presence)
+    assert len(bins) == 10

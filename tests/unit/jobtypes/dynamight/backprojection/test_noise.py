@@ -185,3 +185,31 @@ def test_terms_that_images_do_not_hold_count_for_nothing(joined):
     # and the other group's weight is what it would have alone, for half of the particles
     alone = read.weight[~second][:, beyond] / read.transfer[~second][:, beyond].square()
     torch.testing.assert_close(alone, torch.full_like(alone, 2.0), rtol=0.01, atol=0)
+
+
+def test_brighter_images_whose_scale_is_known_change_nothing(make_project):
+    project = make_project(200, motion=0.0, noise=0.3)
+    two_groups(project.root)
+
+    def found(scale: torch.Tensor) -> torch.Tensor:
+        views = views_of(project.root)
+        views.scale = scale
+        views.set_powers(*shell_powers(views, np.arange(200), project.true_map(), batch_size=50))
+        sums = OneBin(views)
+        return Reconstruction(sums, TotalSums(sums)).solve().volume
+
+    expected, of_second = found(torch.ones(200)), torch.arange(200) // 2 % 2 == 1
+    with mrcfile.open(project.root / "particles.mrcs", "r+") as stack:
+        stack.data[of_second.numpy()] *= 1.4  # images on very different scales would be brought to one
+    known, unknown = (found(torch.where(of_second, scale, 1.0)) for scale in (1.4, 1.0))
+    torch.testing.assert_close(known, expected, rtol=0, atol=0.01 * float(expected.abs().max()))
+    assert float((unknown - expected).norm()) > 0.1 * float(expected.norm())
+
+
+def test_an_image_counts_by_its_quality(make_project):
+    views = views_of(make_project(20).root)
+    before = views.read(np.arange(20))
+    views.quality = torch.linspace(0, 1, 20)
+    after = views.read(np.arange(20))
+    torch.testing.assert_close(after.data, before.data * views.quality[:, None])
+    torch.testing.assert_close(after.weight, before.weight * views.quality[:, None])

@@ -11,8 +11,9 @@ import torch
 from jobtypes.common.small_tables import read_small_tables
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
-from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
+from jobtypes.dynamight.backprojection.moving_part import MovingPart
+from jobtypes.dynamight.backprojection.verdict import Verdict, judge, latent_information, presence_information
 from relion_jobs.contract.errors import UserError
 
 OF_VERSION_0_1 = """
@@ -117,6 +118,38 @@ def test_no_held_out_particles_means_no_verdict():
     assert judge(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64)).word == "unknown"
 
 
+def seen(deformed: float, rigid: float, error: float) -> MovingPart:
+    return MovingPart(deformed, rigid, error=error, lost=0.9, worst_angstroms=(10.0, 0.0, -4.0))
+
+
+@pytest.mark.parametrize(
+    ("gain", "deformed", "error", "word"),
+    [
+        (5.0, 0.80, 0.02, "better"),
+        (5.0, 0.36, 0.01, "better"),  # surely less, but not notably
+        (5.0, 0.34, 0.04, "better"),  # notably less, but not surely
+        (5.0, 0.34, 0.02, "mixed"),
+        (0.0, 0.34, 0.02, "same"),
+        (-5.0, 0.34, 0.02, "worse"),
+        (-5.0, 0.80, 0.02, "worse"),
+    ],
+)
+def test_better_is_never_said_where_the_moving_part_is_worse(gain, deformed, error, word):
+    gains = gain + torch.linspace(-1, 1, 100)
+    verdict = judge(gains, torch.zeros(100), torch.arange(100)).with_moving_part(seen(deformed, 0.4, error))
+    assert verdict.word == word
+    sentence = verdict.sentence()
+    assert ("is better than" in sentence) == (word == "better")
+    assert f"is {deformed:.2f} in the deformed and 0.40 in the rigid ones (+- {error:.2f})" in sentence
+    assert ("smear it" in sentence) == (deformed == 0.34 and error == 0.02)
+    assert sentence.endswith(".")
+
+
+def test_a_moving_part_that_nobody_has_looked_at_changes_nothing():
+    verdict = judge(torch.linspace(4, 6, 100), torch.zeros(100), torch.arange(100))
+    assert verdict.with_moving_part(None) == verdict
+
+
 @pytest.mark.parametrize("copies", [1, 8])
 def test_one_held_out_image_proves_nothing(copies):
     gains = torch.linspace(49, 51, copies)
@@ -158,10 +191,26 @@ def test_a_latent_like_the_prior_carries_no_information():
     torch.testing.assert_close(information, torch.tensor([0.0, expected]))
 
 
+def test_what_an_image_told_of_a_part_is_information():
+    presence = torch.tensor([[0.7, 1.0], [0.7, 1.0], [1.0, 1.0], [0.4, 1.0], [0.0, 0.0]])
+    train = torch.tensor([True, True, True, True, False])
+    expected = [0.0, 0.0, math.log(1 / 0.7), 0.4 * math.log(0.4 / 0.7) + 0.6 * math.log(0.6 / 0.3), math.log(1 / 0.3)]
+    found = presence_information(presence[:, :1], train)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+    assert bool(presence_information(presence, train).isfinite().all())
+    assert presence_information(presence[:, :0], train).tolist() == [0.0] * 5
+
+
 def test_box_256_with_100_bins_fits_into_16_gigabytes_of_memory():
     plan = MemoryPlan(256, n_bins=50, n_bins_total=100, basis_bytes=2 * 16 * 12 * 256**3 // 3, batch_size=100)
     assert plan.working_bytes + plan.cache_bytes(16 * 10**9) < 16e9
     assert "scratch" in plan.sentence(16 * 10**9)
+
+
+@pytest.mark.parametrize(("box", "fewest", "most"), [(64, 400, 2000), (128, 60, 300), (256, 40, 40)])
+def test_small_boxes_may_have_as_many_bins_as_they_take_and_large_ones_some(box, fewest, most):
+    assert fewest <= most_bins(box) <= most
+    assert MemoryPlan(box, 1, 2 * most_bins(box), 0, 1).sums_bytes <= max(8e9, MemoryPlan(box, 1, 80, 0, 1).sums_bytes)
 
 
 def test_small_boxes_stay_in_memory():

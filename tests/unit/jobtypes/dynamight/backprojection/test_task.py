@@ -61,6 +61,22 @@ def test_wrong_deformations_are_called_worse_first_of_all_results(make_project):
     assert "worse than the rigid one" in job.warnings[0]
 
 
+def test_halves_that_show_the_moving_part_in_different_states_are_not_called_better(make_project):
+    project = make_project(400)
+    latents = project.forward.halves[2].latent_mean
+    latents += 0.7  # what is drawn of half 2, latent 0, is a state 4 A away
+    job = project.job()
+    project.run(job)
+    figures = starfile.read(job.directory / "backprojection/fsc.star")["general"]
+    assert figures["rlnDynamightVerdict"] == "mixed"
+    assert figures["rlnDynamightLikelihoodGain"] > 3 * figures["rlnDynamightLikelihoodGainError"]
+    fall = figures["rlnDynamightMovingCorrelationRigid"] - figures["rlnDynamightMovingCorrelation"]
+    assert fall > 2 * figures["rlnDynamightMovingCorrelationError"] > 0
+    assert figures["rlnDynamightMovingLostFraction"] > 0.2
+    assert "is not called better" in job.warnings[0]
+    assert "more likely under the deformed map" in job.warnings[0]
+
+
 def verdict_of(project) -> tuple[int, float, float]:
     """Held-out particles, gain and its error, as the job says them."""
     job = project.job()
@@ -125,6 +141,41 @@ def test_the_scale_of_each_image_is_taken_into_account(make_project):
     found = uneven.run(uneven.job())
     for half in (1, 2):
         assert agreement(found, truth, half) == pytest.approx(agreement(expected, truth, half), abs=0.06)
+
+
+def arm_levels(project, maps: dict[str, np.ndarray], kind: str) -> tuple[float, float, float]:
+    """Slope of the mean of the half maps by the truth in the arm that some lack and elsewhere; and correlation in the arm."""
+    axis = (torch.arange(24) - 12) * 3.0
+    in_arm, elsewhere = ((axis > 12).expand(24, 24, 24), (axis < 3).expand(24, 24, 24))
+    found, truth = torch.as_tensor(average(maps, kind)), project.true_map()
+    slopes = [float((found[where] * truth[where]).sum() / truth[where].square().sum()) for where in (in_arm, elsewhere)]
+    return *slopes, float(torch.corrcoef(torch.stack((found[in_arm], truth[in_arm])))[0, 1])
+
+
+@pytest.mark.parametrize("motion", [0.0, 1.0])
+def test_particles_that_lack_an_arm_say_nothing_about_its_density(make_project, motion):
+    project = make_project(400, motion=motion, missing=0.3)
+    job = project.job()
+    maps = project.run(job)
+    arm, elsewhere, correlation = arm_levels(project, maps, "map")
+    assert arm / elsewhere == pytest.approx(1.0, abs=0.05)
+    rigid_arm, rigid_elsewhere, rigid_correlation = arm_levels(project, maps, "rigid")
+    assert rigid_arm / rigid_elsewhere < 0.8
+    assert correlation > rigid_correlation + 0.02
+    assert any("better than the rigid one" in sentence for sentence in job.reports)
+    whole = make_project(400, motion=motion, name="whole")
+    expected = arm_levels(whole, whole.run(whole.job()), "map")
+    assert arm == pytest.approx(expected[0], abs=0.05)
+    assert correlation > expected[2] - 0.01
+
+
+def test_arms_that_are_said_to_be_missing_and_are_there_make_a_worse_map(make_project):
+    project = make_project(300, motion=0.0, missing=0.0)
+    for half in project.forward.halves.values():
+        half.presence[::3] = 0
+    job = project.job()
+    project.run(job)
+    assert "worse than the rigid one" in job.warnings[0]
 
 
 def test_maps_are_on_the_absolute_scale_of_the_data(make_project):
@@ -324,6 +375,38 @@ def test_check_says_the_plan_and_writes_nothing(make_project, monkeypatch):
     assert any(" 1 bin leaves" in sentence for sentence in one)
     assert any(sentence.startswith("Memory:") for sentence in sentences)
     assert sorted(project.root.rglob("*")) == before
+
+
+def test_there_are_as_many_bins_as_the_tolerance_takes_unless_somebody_says_how_many(make_project, monkeypatch):
+    project = make_project(300)
+    monkeypatch.chdir(project.root)
+    for half in project.forward.halves.values():
+        half.latent_log_variance[:] = -20
+    given = {"fn_star": "particles.star", "bin_tolerance": 0.005}
+    free, capped = (
+        [one for one in task.check(given | cap, project.root / "DynaMight/job002") if "bins leave" in one]
+        for cap in ({}, {"max_bins": 40})
+    )
+    for sentence in free:
+        n_bins, left = re.search(r"(\d+) bins leave .* A \((.*) pixels\)", sentence).groups()
+        assert int(n_bins) > 40
+        assert float(left) <= 0.005
+    assert all("40 bins leave" in sentence and "raise max_bins" in sentence for sentence in capped)
+
+
+def test_bins_are_no_finer_than_the_deformations_of_single_particles_are_known(make_project, monkeypatch):
+    project = make_project(300)
+    monkeypatch.chdir(project.root)
+    found = []
+    for log_variance in (-20.0, -3.0, 0.0):
+        for half in project.forward.halves.values():
+            half.latent_log_variance[:] = log_variance
+        sentences = task.check({"fn_star": "particles.star", "bin_tolerance": 0.02}, project.root / "DynaMight/job002")
+        (first,) = (one for one in sentences if one.startswith("Half 1"))
+        found.append((int(re.search(r"(\d+) bins? leave", first)[1]), "would gain nothing" in first))
+    (exact, _), (uncertain, _), (unknown, _) = found
+    assert exact > 2 * uncertain > 4 * unknown
+    assert [fine for _, fine in found] == [False, True, True]
 
 
 def test_a_missing_inverse_is_said_and_the_forward_field_used(make_project):
