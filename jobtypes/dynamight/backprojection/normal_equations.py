@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import irfft3, rfft3, shell_average, shells_3d
-from jobtypes.dynamight.backprojection.circulant import optimal_circulant
+from jobtypes.dynamight.backprojection.ball import ball_of
+from jobtypes.dynamight.backprojection.ball_transforms import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
 from jobtypes.dynamight.backprojection.slices import normal_operator
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
@@ -34,7 +35,7 @@ class BinSums(Protocol):
         """b_m, (N, N, N)."""
 
     def weights(self, m: int) -> Tensor:
-        """W_m, (2N, 2N, N + 1), not negative."""
+        """W_m, (p,) in the ball, not negative."""
 
 
 class TotalSums:
@@ -89,7 +90,7 @@ class Reconstruction:
         self._after_bin = after_bin or (lambda: None)
         right = total.numerator(0)
         self.box = right.shape[0]
-        self._power = optimal_circulant(total.weights(0), self.box)  # (N, N, N // 2 + 1)
+        self._power = optimal_circulant(total.weights(0), ball_of(self.box, right.device))  # (N, N, N // 2 + 1)
         self._shells = shells_3d(self.box, device=right.device)
         self._inside = 2 * self._shells < self.box
         self.shell_weight = shell_average(self._power, self._shells)  # (N // 2 + 1,)

@@ -20,8 +20,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import convolve_padded, frequencies_2d, half_plane_weights, irfft3
-from jobtypes.common.padded_grid import PADDING, attenuation, read_at, trilinear
+from jobtypes.common.fourier import frequencies_2d, half_plane_weights
+from jobtypes.common.padded_grid import PADDING, attenuation, read_at
+from jobtypes.dynamight.backprojection import loops
+from jobtypes.dynamight.backprojection.ball import ball_of
+from jobtypes.dynamight.backprojection.ball_transforms import convolve, to_map
+from jobtypes.dynamight.model.loops import over_particles
 
 
 class SlicePlane:
@@ -80,7 +84,7 @@ class SlicePlane:
 class SliceGrid:
     """Sum of slices on the padded grid: CTF-weighted data and squared CTFs.
 
-    Memory: 12 bytes for each of the 2N * 2N * (N + 1) grid points.
+    Memory: 16 bytes for each of the points of the `ball.Ball`.
 
     Parameters
     ----------
@@ -93,11 +97,18 @@ class SliceGrid:
 
     def __init__(self, plane: SlicePlane, profile: Tensor | None = None) -> None:
         self.plane = plane
-        self._profile = torch.ones(plane.box // 2 + 1, device=plane.cycles.device) if profile is None else profile
-        self._density = _density(self._profile, plane.cycles.norm(dim=1) / PADDING)  # (q,)
-        self.size = PADDING * plane.box
         device = plane.cycles.device
-        self.grid = torch.zeros(self.size * self.size * (self.size // 2 + 1), 3, device=device)  # real, imaginary, weight
+        self.ball = ball_of(plane.box, device)
+        profile = torch.ones(plane.box // 2 + 1, device=device) if profile is None else profile
+        self._factors = plane.weights / _density(profile, plane.cycles.norm(dim=1) / PADDING)  # (q,)
+        # of the points; half, for of a point and its mate only one is stored, but both on the plane kx = 0
+        self._halved_density = 0.5 * _density(profile, self.ball.radii() / PADDING)
+        self.grid = torch.zeros(len(self.ball), 3, device=device)  # real, imaginary, weight
+        self.n_images = 0
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.grid.zero_()
         self.n_images = 0
 
     def insert(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
@@ -109,33 +120,48 @@ class SliceGrid:
         weights : (b, q) squared CTF
         rotations : (b, 3, 3)
         """
-        places, mate = self.plane.places(rotations)
-        multiplicity = self.plane.weights / self._density
-        data = (data * multiplicity).flatten()
-        data = torch.where(mate, data.conj(), data)
-        rows = torch.stack((data.real, data.imag, (weights * multiplicity).flatten()), dim=1)  # (b q, 3)
-        for index, share in trilinear(places, self.size):
-            self.grid.index_add_(0, index, rows * share[:, None])
+        insert = self._insert_in_loops if self.grid.device.type == "cpu" else self._insert_whole
+        insert(data, weights, rotations)
         self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
         """Right-hand side a F* of the data, a map (N, N, N), but for the factor (2N)^3 that `normal_operator` lacks too."""
-        spectrum = _hermitian(torch.view_as_complex(self.grid[:, :2].contiguous()), self.size) * self._density_of_points()
-        n = self.plane.box
-        start = self.size // 2 - n // 2
-        inner = slice(start, start + n)
-        return irfft3(spectrum, self.size)[inner, inner, inner] * attenuation(n, self.grid.device)
+        data = torch.view_as_complex(self.grid[:, :2] * self._halved_density[:, None])
+        plane = self.ball.of_plane(0)
+        # both a place and its mate may have been chosen there
+        data[plane] = data[plane] + data[self.ball.mirrored()].conj()
+        return to_map(data, self.ball) * attenuation(self.plane.box, self.grid.device)
 
     def weights(self) -> Tensor:
-        """W (2N, 2N, N + 1), real and never negative."""
-        return _hermitian(self.grid[:, 2], self.size) * self._density_of_points()
+        """W (p,) in the ball, real and never negative."""
+        weights = self.grid[:, 2] * self._halved_density
+        plane = self.ball.of_plane(0)
+        weights[plane] = weights[plane] + weights[self.ball.mirrored()]
+        return weights
 
-    def _density_of_points(self) -> Tensor:
-        """(2N, 2N, N + 1)."""
-        cycles = frequencies_2d(self.size, 1.0 / self.plane.box, device=self.grid.device)  # in steps of the box's grid
-        squared, along_z = cycles.square().sum(-1), cycles[:, 0, 1]
-        # plane by plane, for a grid of integers would be the largest thing in memory
-        return torch.stack([_density(self._profile, (squared + z**2).sqrt()) for z in along_z])
+    def _insert_in_loops(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
+        terms = (torch.view_as_real(data.resolve_conj().contiguous()), weights.contiguous(), self._factors, rotations.contiguous())
+        tables = (self.ball.starts, self.ball.heads, self.ball.counts)
+        over_particles(loops.insert_terms, (self._shares(),), self.grid, *terms, self.plane.cycles, *tables)
+
+    def _insert_whole(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
+        places, mate = self.plane.places(rotations)
+        data = (data * self._factors).flatten()
+        data = torch.where(mate, data.conj(), data)
+        rows = torch.stack((data.real, data.imag, (weights * self._factors).flatten()), dim=1)  # (b q, 3)
+        low = places.floor()
+        high_share, low = places - low, low.long()
+        for corner in torch.cartesian_prod(*[torch.arange(2, device=low.device)] * 3):
+            share = torch.where(corner == 1, high_share, 1 - high_share).prod(dim=1)
+            self.grid.index_add_(0, self.ball.index(*(low + corner).T), rows * share[:, None])
+
+    def _shares(self) -> Tensor:
+        """First plane kx of each thread's share and the one after the last, (t, 2): as many terms fall in each."""
+        threads = torch.get_num_threads()
+        # of views from all sides a share of a (2 - a) lies below kx = a N
+        ends = (1 - (1 - torch.arange(1, threads) / threads).sqrt()) * self.plane.box
+        ends = torch.cat((torch.tensor([0]), ends.round().long(), torch.tensor([self.plane.box + 1])))
+        return torch.stack((ends[:-1], ends[1:]), dim=1)
 
 
 def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
@@ -146,11 +172,12 @@ def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
     Parameters
     ----------
     volume : (N, N, N)
-    weights : (2N, 2N, N + 1)
+    weights : (p,)
         From `SliceGrid.weights`, or a sum of such.
     """
-    attenuated = attenuation(volume.shape[0], volume.device)
-    return attenuated * convolve_padded(attenuated * volume, weights)
+    box, device = volume.shape[0], volume.device
+    attenuated = attenuation(box, device)
+    return attenuated * convolve(attenuated * volume, weights, ball_of(box, device))
 
 
 def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tensor:
@@ -164,12 +191,3 @@ def _density(profile: Tensor, radii: Tensor) -> Tensor:
     at = radii.clamp_max(len(profile) - 1)
     low = at.long().clamp_max(len(profile) - 2)
     return torch.lerp(profile[low], profile[low + 1], at - low) / radii.clamp_min(1.0)
-
-
-def _hermitian(flat: Tensor, size: int) -> Tensor:
-    """Spectrum of the real part of what was inserted into the half space: (size, size, size // 2 + 1)."""
-    half = flat.view(size, size, size // 2 + 1) * 0.5
-    plane = half[:, :, 0]
-    # on the plane x = 0 both a place and its mate may have been chosen
-    half[:, :, 0] = plane + plane.flip((0, 1)).roll((1, 1), (0, 1)).conj()
-    return half

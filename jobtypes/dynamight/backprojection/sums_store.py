@@ -19,7 +19,7 @@ from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
-_KIND, _VERSION = "dynamight partial sums", 3
+_KIND, _VERSION = "dynamight partial sums", 4
 _SECONDS_BETWEEN_WRITES = 60.0
 
 Key = tuple[int, str, int]  # half, "train" or "all", bin
@@ -66,7 +66,7 @@ class SumsStore:
         return key in self._cache or key in self._saved
 
     def put(self, key: Key, numerator: Tensor, weights: Tensor) -> None:
-        """Keep the sums of a finished bin: b (N, N, N) and W (2N, 2N, N + 1)."""
+        """Keep the sums of a finished bin: b (N, N, N) and W (p,)."""
         self._cache[key] = {"numerator": numerator, "weights": weights}
         self._unsaved.add(key)
         self.open_bin = None

@@ -14,10 +14,13 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from jobtypes.dynamight.backprojection import loops
+from jobtypes.dynamight.model.loops import over_particles
+
 Order = Literal["linear", "cubic"]
 Direction = Literal["forward", "inverse"]
 
-_CHUNK = 32768  # points whose weights stay in the processor's cache
+_CHUNK = 1 << 20  # points at once on a GPU
 
 
 class Deformation(Protocol):
@@ -50,7 +53,7 @@ class Warp:
     support : (m,) flat index of the voxels that move
     displacements : callable giving (m, 3) x, y, z in voxels; called anew for each use, so that a hundred warps need not be kept
     box
-        N.
+        N, four voxels at least.
     order
         ``linear`` (8 voxels) or ``cubic`` (64 voxels, Keys 1981 with a = -1/2: exact for quadratics, hence less blur).
     direction
@@ -66,6 +69,8 @@ class Warp:
         order: Order = "linear",
         direction: Direction = "forward",
     ) -> None:
+        if box < 4:
+            raise ValueError(f"a map of {box} voxels is narrower than the four that one is interpolated from")
         self.support, self.displacements, self.box = support, displacements, box
         self.order, self.direction = order, direction
 
@@ -91,6 +96,30 @@ class Warp:
             yield support, along_x, along_y, along_z
 
     def _read(self, volume: Tensor) -> Tensor:
+        return self._read_in_loops(volume) if volume.device.type == "cpu" else self._read_whole(volume)
+
+    def _spread(self, volume: Tensor) -> Tensor:
+        return self._spread_in_loops(volume) if volume.device.type == "cpu" else self._spread_whole(volume)
+
+    def _read_in_loops(self, volume: Tensor) -> Tensor:
+        result = volume.clone(memory_format=torch.contiguous_format)
+        values = volume.new_empty(len(self.support))
+        if len(values):
+            points = (self.support, self.displacements().to(volume), values)
+            over_particles(loops.read_voxels, points, volume.contiguous(), self.order == "cubic")
+        result.view(-1)[self.support] = values
+        return result
+
+    def _spread_in_loops(self, volume: Tensor) -> Tensor:
+        result = volume.clone(memory_format=torch.contiguous_format)
+        result.view(-1)[self.support] = 0
+        if len(self.support):
+            parts = (result, torch.arange(self.box))
+            common = (self.support, self.displacements().to(volume), volume.contiguous())
+            over_particles(loops.spread_voxels, parts, *common, self.order == "cubic")
+        return result
+
+    def _read_whole(self, volume: Tensor) -> Tensor:
         flat = volume.reshape(-1)
         result = flat.clone()
         n = self.box
@@ -106,7 +135,7 @@ class Warp:
             result[support] = total
         return result.view(volume.shape)
 
-    def _spread(self, volume: Tensor) -> Tensor:
+    def _spread_whole(self, volume: Tensor) -> Tensor:
         flat = volume.reshape(-1)
         result = flat.clone()
         result[self.support] = 0
