@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobtypes.dynamight.backprojection.warp import Warp, axis_taps
+from jobtypes.dynamight.backprojection.warp import Warp
+from jobtypes.dynamight.backprojection.whole_tensors import axis_taps
 
 ORDERS = st.sampled_from(["linear", "cubic"])
 DIRECTIONS = st.sampled_from(["forward", "inverse"])

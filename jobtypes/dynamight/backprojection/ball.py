@@ -7,12 +7,12 @@ transform, 0 first and -1 last.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 
-from jobtypes.common.padded_grid import PADDING
+from jobtypes.common.padded_grid import PADDING, attenuation
 from jobtypes.dynamight.backprojection import loops
 
 
@@ -51,6 +51,11 @@ class Ball:
 
     def __len__(self) -> int:
         return self._plane_ends[-1]
+
+    @cached_property
+    def attenuation(self) -> Tensor:
+        """`padded_grid.attenuation` of the box, (N, N, N)."""
+        return attenuation(self.box, self.starts.device)
 
     def index(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Where points (m,) of the ball, x >= 0, are stored: (m,) int64."""

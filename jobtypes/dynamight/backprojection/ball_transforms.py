@@ -61,7 +61,7 @@ def optimal_circulant(weights: Tensor, ball: Ball) -> Tensor:
     Source: T. Chan 1988; along each axis c_j = ((N - j) t_j + j t_(j - N)) / N.
     """
     box = ball.box
-    share = torch.arange(box, device=weights.device) / box
+    share = torch.arange(box, device=weights.device, dtype=torch.float64) / box
 
     def fold(lines: Tensor) -> Tensor:
         return torch.lerp(lines[..., :box], lines[..., box:], share.to(lines.dtype))

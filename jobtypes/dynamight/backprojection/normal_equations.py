@@ -9,6 +9,7 @@ data. No T_m is negative, hence neither is the sum of the D_m* T_m D_m, and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -59,6 +60,11 @@ class TotalSums:
         """Sum of all W_m."""
         return self._weights
 
+    @cached_property
+    def power(self) -> Tensor:
+        """Eigenvalues (N, N, N // 2 + 1) of the circulant nearest to the sum of all T_m, but for the attenuation."""
+        return optimal_circulant(self._weights, ball_of(self._numerator.shape[0], self._numerator.device))
+
 
 class Reconstruction:
     """Solves for the map of one half.
@@ -90,7 +96,7 @@ class Reconstruction:
         self._after_bin = after_bin or (lambda: None)
         right = total.numerator(0)
         self.box = right.shape[0]
-        self._power = optimal_circulant(total.weights(0), ball_of(self.box, right.device))  # (N, N, N // 2 + 1)
+        self._power = total.power  # (N, N, N // 2 + 1)
         self._shells = shells_3d(self.box, device=right.device)
         self._inside = 2 * self._shells < self.box
         self.shell_weight = shell_average(self._power, self._shells)  # (N // 2 + 1,)

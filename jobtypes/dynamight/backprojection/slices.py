@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights
-from jobtypes.common.padded_grid import PADDING, attenuation, read_at
-from jobtypes.dynamight.backprojection import loops
+from jobtypes.common.padded_grid import PADDING, read_at
+from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
 from jobtypes.dynamight.backprojection.ball import ball_of
 from jobtypes.dynamight.backprojection.ball_transforms import convolve, to_map
-from jobtypes.dynamight.model.loops import over_particles
 
 
 class SlicePlane:
@@ -120,8 +119,14 @@ class SliceGrid:
         weights : (b, q) squared CTF
         rotations : (b, 3, 3)
         """
-        insert = self._insert_in_loops if self.grid.device.type == "cpu" else self._insert_whole
-        insert(data, weights, rotations)
+        if self.grid.device.type == "cpu":
+            compiled_loops.insert_terms(self.grid, self.ball, data, weights, self._factors, rotations, self.plane.cycles)
+        else:
+            places, mate = self.plane.places(rotations)
+            data = (data * self._factors).flatten()
+            data = torch.where(mate, data.conj(), data)
+            rows = torch.stack((data.real, data.imag, (weights * self._factors).flatten()), dim=1)  # (b q, 3)
+            whole_tensors.insert_terms(self.grid, self.ball, rows, places)
         self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
@@ -130,7 +135,7 @@ class SliceGrid:
         plane = self.ball.of_plane(0)
         # both a place and its mate may have been chosen there
         data[plane] = data[plane] + data[self.ball.mirrored()].conj()
-        return to_map(data, self.ball) * attenuation(self.plane.box, self.grid.device)
+        return to_map(data, self.ball) * self.ball.attenuation
 
     def weights(self) -> Tensor:
         """W (p,) in the ball, real and never negative."""
@@ -138,30 +143,6 @@ class SliceGrid:
         plane = self.ball.of_plane(0)
         weights[plane] = weights[plane] + weights[self.ball.mirrored()]
         return weights
-
-    def _insert_in_loops(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
-        terms = (torch.view_as_real(data.resolve_conj().contiguous()), weights.contiguous(), self._factors, rotations.contiguous())
-        tables = (self.ball.starts, self.ball.heads, self.ball.counts)
-        over_particles(loops.insert_terms, (self._shares(),), self.grid, *terms, self.plane.cycles, *tables)
-
-    def _insert_whole(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
-        places, mate = self.plane.places(rotations)
-        data = (data * self._factors).flatten()
-        data = torch.where(mate, data.conj(), data)
-        rows = torch.stack((data.real, data.imag, (weights * self._factors).flatten()), dim=1)  # (b q, 3)
-        low = places.floor()
-        high_share, low = places - low, low.long()
-        for corner in torch.cartesian_prod(*[torch.arange(2, device=low.device)] * 3):
-            share = torch.where(corner == 1, high_share, 1 - high_share).prod(dim=1)
-            self.grid.index_add_(0, self.ball.index(*(low + corner).T), rows * share[:, None])
-
-    def _shares(self) -> Tensor:
-        """First plane kx of each thread's share and the one after the last, (t, 2): as many terms fall in each."""
-        threads = torch.get_num_threads()
-        # of views from all sides a share of a (2 - a) lies below kx = a N
-        ends = (1 - (1 - torch.arange(1, threads) / threads).sqrt()) * self.plane.box
-        ends = torch.cat((torch.tensor([0]), ends.round().long(), torch.tensor([self.plane.box + 1])))
-        return torch.stack((ends[:-1], ends[1:]), dim=1)
 
 
 def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
@@ -175,9 +156,8 @@ def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
     weights : (p,)
         From `SliceGrid.weights`, or a sum of such.
     """
-    box, device = volume.shape[0], volume.device
-    attenuated = attenuation(box, device)
-    return attenuated * convolve(attenuated * volume, weights, ball_of(box, device))
+    ball = ball_of(volume.shape[0], volume.device)
+    return convolve(ball.attenuation * volume, weights, ball).mul_(ball.attenuation)
 
 
 def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tensor:

@@ -8,19 +8,17 @@ holds to rounding. Where nothing moves a voxel is copied, so the identity is exa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import ModuleType
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.backprojection import loops
-from jobtypes.dynamight.model.loops import over_particles
+from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
+from jobtypes.dynamight.backprojection.whole_tensors import Order as Order
 
-Order = Literal["linear", "cubic"]
 Direction = Literal["forward", "inverse"]
-
-_CHUNK = 1 << 20  # points at once on a GPU
 
 
 class Deformation(Protocol):
@@ -82,107 +80,20 @@ class Warp:
         """D* W, (N, N, N)."""
         return self._read(volume) if self.direction == "forward" else self._spread(volume)
 
-    def _chunks(
-        self,
-    ) -> Iterator[tuple[Tensor, list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]]:
-        """Parts of the support with the (index, weight) pairs of their neighbours along x, y and z."""
-        n = self.box
-        displacements = self.displacements()
-        for start in range(0, len(self.support), _CHUNK):
-            support = self.support[start : start + _CHUNK]
-            moved = displacements[start : start + _CHUNK]
-            at = (support % n, support // n % n, support // (n * n))
-            along_x, along_y, along_z = (axis_taps(at[a] + moved[:, a], n, self.order) for a in range(3))
-            yield support, along_x, along_y, along_z
-
     def _read(self, volume: Tensor) -> Tensor:
-        return self._read_in_loops(volume) if volume.device.type == "cpu" else self._read_whole(volume)
+        result = volume.clone(memory_format=torch.contiguous_format)
+        result.view(-1)[self.support] = self._operations(volume).read_voxels(*self._places(volume), volume, order=self.order)
+        return result
 
     def _spread(self, volume: Tensor) -> Tensor:
-        return self._spread_in_loops(volume) if volume.device.type == "cpu" else self._spread_whole(volume)
-
-    def _read_in_loops(self, volume: Tensor) -> Tensor:
-        result = volume.clone(memory_format=torch.contiguous_format)
-        values = volume.new_empty(len(self.support))
-        if len(values):
-            points = (self.support, self.displacements().to(volume), values)
-            over_particles(loops.read_voxels, points, volume.contiguous(), self.order == "cubic")
-        result.view(-1)[self.support] = values
-        return result
-
-    def _spread_in_loops(self, volume: Tensor) -> Tensor:
         result = volume.clone(memory_format=torch.contiguous_format)
         result.view(-1)[self.support] = 0
-        if len(self.support):
-            parts = (result, torch.arange(self.box))
-            common = (self.support, self.displacements().to(volume), volume.contiguous())
-            over_particles(loops.spread_voxels, parts, *common, self.order == "cubic")
+        self._operations(volume).spread_voxels(result, *self._places(volume), volume, order=self.order)
         return result
 
-    def _read_whole(self, volume: Tensor) -> Tensor:
-        flat = volume.reshape(-1)
-        result = flat.clone()
-        n = self.box
-        for support, along_x, along_y, along_z in self._chunks():
-            total = torch.zeros(len(support), dtype=flat.dtype, device=flat.device)
-            for index_z, weight_z in along_z:
-                for index_y, weight_y in along_y:
-                    row = index_z * (n * n) + index_y * n
-                    line = torch.zeros_like(total)
-                    for index_x, weight_x in along_x:
-                        line.addcmul_(flat.index_select(0, row + index_x), weight_x)
-                    total.addcmul_(line, weight_z * weight_y)
-            result[support] = total
-        return result.view(volume.shape)
+    def _places(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        return self.support, self.displacements().to(volume)
 
-    def _spread_whole(self, volume: Tensor) -> Tensor:
-        flat = volume.reshape(-1)
-        result = flat.clone()
-        result[self.support] = 0
-        n = self.box
-        for support, along_x, along_y, along_z in self._chunks():
-            values = flat[support]
-            for index_z, weight_z in along_z:
-                for index_y, weight_y in along_y:
-                    row = index_z * (n * n) + index_y * n
-                    share = values * (weight_z * weight_y)
-                    for index_x, weight_x in along_x:
-                        result.index_add_(0, row + index_x, share * weight_x)
-        return result.view(volume.shape)
-
-
-def axis_taps(positions: Tensor, box: int, order: Order) -> list[tuple[Tensor, Tensor]]:
-    """Neighbours of positions along one axis.
-
-    Parameters
-    ----------
-    positions : (m,) in voxels
-    box
-        N; a neighbour outside 0 .. N - 1 gets weight 0.
-    order
-        ``linear`` or ``cubic``.
-
-    Returns
-    -------
-    list
-        Two or four pairs: (m,) index, (m,) weight. Weights sum to 1 inside the box.
-    """
-    low = positions.floor()
-    t = positions - low
-    if order == "linear":
-        first, weights = 0, [1 - t, t]
-    else:
-        first = -1
-        weights = [
-            ((-0.5 * t + 1.0) * t - 0.5) * t,
-            (1.5 * t - 2.5) * t * t + 1.0,
-            ((-1.5 * t + 2.0) * t + 0.5) * t,
-            (0.5 * t - 0.5) * t * t,
-        ]
-    base = low.long() + first
-    taps = []
-    for step, weight in enumerate(weights):
-        index = base + step
-        inside = (index >= 0) & (index < box)
-        taps.append((index.clamp(0, box - 1), torch.where(inside, weight, torch.zeros_like(weight))))
-    return taps
+    @staticmethod
+    def _operations(volume: Tensor) -> ModuleType:
+        return compiled_loops if volume.device.type == "cpu" else whole_tensors
