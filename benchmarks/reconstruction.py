@@ -1,9 +1,9 @@
 """Time of a whole deformed reconstruction at several boxes: its pieces, what they cost at least, and the plan that adds them up.
 
-The baseline of each piece, in the same run, is what it replaced: whole tensors, one pass over memory for each neighbour of a voxel
-or a Fourier term, and the padded grid with all its corners. The floor counts operations and bytes at the speed of a large matrix
-product and of a copy, whichever takes longer. The plan is that of a job. With `--run` a reconstruction of a few bins is run whole
-and set against the plan for it.
+The baseline of each piece, in the same run, is what it replaced: whole tensors, one pass over memory for each neighbour of a
+voxel or a Fourier term, and the padded grid with all its corners. The floor counts operations and bytes at the speed of a large
+matrix product and of a copy, whichever takes longer. The plan is that of a job. With `--run` a reconstruction of a few bins is
+run whole and set against the plan for it.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ def main() -> None:
     for box in words.box:
         with TemporaryDirectory() as folder, torch.no_grad():
             case = Case(Path(folder), box, max(words.run_particles if words.run else 0, 2 * _IMAGES))
-            print(f"Box {box}, {words.threads} thread(s), {len(case.basis.support) / box**3:.0%} of the voxels move. Milliseconds:\n")
+            moving = len(case.basis.support) / box**3
+            print(f"Box {box}, {words.threads} thread(s), {moving:.0%} of the voxels move. Milliseconds:\n")
             print_table(["", "now", "before", "ratio", "floor"], pieces(case, speed))
-            plan = case.plan(words.particles, words.bins)
-            print(f"\n{words.particles} particles, {words.bins} bins per half, from these pieces by the job's own plan. {plan.sentence()}")
+            print(f"\n{words.particles} particles, {words.bins} bins per half, counted from such pieces by the plan of a job.")
+            print(case.plan(words.particles, words.bins).sentence())
             if words.run:
                 print(against_the_plan(case, words.run, words.run_particles))
             print(flush=True)

@@ -31,7 +31,7 @@ class Ball:
     size
         2N, the side of the padded grid, of which the half space kx = 0 .. N counts.
     starts, heads, counts : (N + 1, 2N) int64
-        Of the column (kx, ky): where its points begin, how many there are from kz = 0 on, and in all; those of negative kz follow.
+        Of the column (kx, ky): where its points begin, how many there are from kz = 0 on, and in all; those of kz < 0 follow.
     """
 
     def __init__(self, box: int, device: torch.device | str = "cpu") -> None:
@@ -50,7 +50,7 @@ class Ball:
         self._columns = list(zip(self.heads[:, 0].tolist(), self.counts[:, 0].tolist(), strict=True))
 
     def __len__(self) -> int:
-        return self._plane_ends[-1]
+        return int(self._plane_ends[-1])
 
     @cached_property
     def attenuation(self) -> Tensor:

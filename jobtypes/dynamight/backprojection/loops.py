@@ -53,6 +53,42 @@ def multiply_plane(
 
 
 @compiled_loop
+def _add_around(
+    grid: _Array,
+    place: tuple[float, float, float],
+    term: tuple[float, float, float],
+    planes: _Array,
+    starts: _Array,
+    heads: _Array,
+    counts: _Array,
+) -> None:
+    """Add a term at a place x, y, z to the eight points around it, but those outside the planes kx from .. to before."""
+    x, y, z = place
+    number, size = grid.dtype.type, starts.shape[1]
+    one = number(1)
+    low_x, low_y, low_z = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
+    share_x, share_y, share_z = x - number(low_x), y - number(low_y), z - number(low_z)
+    for dx in range(2):
+        kx = low_x + dx
+        if kx < planes[0] or kx >= planes[1]:
+            continue
+        of_x = share_x if dx else one - share_x
+        for dy in range(2):
+            ky = low_y + dy
+            ky += size if ky < 0 else 0
+            of_xy = of_x * (share_y if dy else one - share_y)
+            start, head, skipped = starts[kx, ky], heads[kx, ky], size - counts[kx, ky]
+            for dz in range(2):
+                kz = low_z + dz
+                kz += size if kz < 0 else 0
+                at = start + (kz if kz < head else kz - skipped)
+                share = of_xy * (share_z if dz else one - share_z)
+                grid[at, 0] += share * term[0]
+                grid[at, 1] += share * term[1]
+                grid[at, 2] += share * term[2]
+
+
+@compiled_loop
 def insert_terms(
     bounds: _Array,
     grid: _Array,
@@ -84,10 +120,8 @@ def insert_terms(
     starts, heads, counts : (N + 1, 2N)
         See `ball.Ball`.
     """
-    size = starts.shape[1]
-    number = grid.dtype.type
-    one = number(1)
-    for lowest, end in bounds:
+    one = grid.dtype.type(1)
+    for planes in bounds:
         for i in range(len(data)):
             turn = rotations[i]
             for j in range(len(cycles)):
@@ -95,31 +129,11 @@ def insert_terms(
                 x = u * turn[0, 0] + v * turn[1, 0]
                 mate = -one if x < 0 else one
                 x *= mate
-                left = np.int64(x)
-                if left + 1 < lowest or left >= end:
+                if x + one < planes[0] or x >= planes[1]:
                     continue
                 y, z = mate * (u * turn[0, 1] + v * turn[1, 1]), mate * (u * turn[0, 2] + v * turn[1, 2])
-                low_y, low_z = np.int64(np.floor(y)), np.int64(np.floor(z))
-                share_x, share_y, share_z = x - number(left), y - number(low_y), z - number(low_z)
-                real, imaginary, weight = data[i, j, 0] * factors[j], mate * data[i, j, 1] * factors[j], weights[i, j] * factors[j]
-                for dx in range(2):
-                    kx = left + dx
-                    if kx < lowest or kx >= end:
-                        continue
-                    of_x = share_x if dx else one - share_x
-                    for dy in range(2):
-                        ky = low_y + dy
-                        ky += size if ky < 0 else 0
-                        of_xy = of_x * (share_y if dy else one - share_y)
-                        start, head, skipped = starts[kx, ky], heads[kx, ky], size - counts[kx, ky]
-                        for dz in range(2):
-                            kz = low_z + dz
-                            kz += size if kz < 0 else 0
-                            share = of_xy * (share_z if dz else one - share_z)
-                            at = start + (kz if kz < head else kz - skipped)
-                            grid[at, 0] += real * share
-                            grid[at, 1] += imaginary * share
-                            grid[at, 2] += weight * share
+                term = data[i, j, 0] * factors[j], mate * data[i, j, 1] * factors[j], weights[i, j] * factors[j]
+                _add_around(grid, (x, y, z), term, planes, starts, heads, counts)
 
 
 @compiled_loop
@@ -145,7 +159,7 @@ def _weigh(place: float, box: int, cubic: bool, weights: _Array) -> int:
         weights[0], weights[1], weights[2], weights[3] = weights[1], weights[2], weights[3], number(0)
     for _ in range(first + 4 - box):  # off the upper end
         weights[0], weights[1], weights[2], weights[3] = number(0), weights[0], weights[1], weights[2]
-    return min(max(first, 0), box - 4)
+    return 0 if first < 0 else box - 4 if first > box - 4 else int(first)
 
 
 @compiled_loop
@@ -186,9 +200,7 @@ def read_voxels(support: _Array, displacements: _Array, values: _Array, volume: 
 
 
 @compiled_loop
-def spread_voxels(
-    result: _Array, planes: _Array, support: _Array, displacements: _Array, volume: _Array, cubic: bool
-) -> None:
+def spread_voxels(result: _Array, planes: _Array, support: _Array, displacements: _Array, volume: _Array, cubic: bool) -> None:
     """Add voxels of a map to the neighbours of their places: the adjoint of `read_voxels`.
 
     Parameters

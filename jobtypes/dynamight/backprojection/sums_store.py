@@ -1,8 +1,8 @@
 """The sums of all bins, in memory and, every minute or so, on disk, so that a killed run continues.
 
 Each finished bin is a file of its own in `layout.PARTIAL_SUMS`, and the open one another; `layout.PARTIAL_SUMS_INDEX` says what
-they belong to. Where the sums do not fit into memory these files are also the scratch space: weights, which every iteration needs,
-stay in memory as far as they can, those of one half at a time, and all else is read from the files as it is used.
+they belong to. Where the sums do not fit into memory these files are also the scratch space: weights, which every iteration
+needs, stay in memory as far as they can, those of one half at a time, and all else is read from the files as it is used.
 """
 
 from __future__ import annotations

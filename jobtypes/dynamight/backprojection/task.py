@@ -209,9 +209,7 @@ def _time_plan(
     halves = inputs.forward.halves
     half = max(moving, key=lambda half: moving[half])
     model, views = halves[half].model, _views(halves[half], images, SlicePlane(inputs.table.box, device=device))
-    costs = measure_costs(
-        views, model.field, model.gaussians.positions, order=options.warp_interpolation, n_moving=moving[half]
-    )
+    costs = measure_costs(views, model.field, model.gaussians.positions, order=options.warp_interpolation, n_moving=moving[half])
     good = {half: result.good.cpu().numpy() for half, result in halves.items()}
     held_out = sum(int((result.held_out & good[half]).sum()) for half, result in halves.items())
     return TimePlan(costs, sum(int(kept.sum()) for kept in good.values()), held_out, n_bins, options.reconstruction_iterations)

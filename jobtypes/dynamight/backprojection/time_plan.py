@@ -24,7 +24,7 @@ from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, Field
 # hundreds of particles or more need it; the fewer particles, the nearer to the most that is allowed.
 _USUAL_APPLICATIONS = (6, 4, 6)
 _PARTS = 2  # sums are finished once without the held-out particles and once with them
-_SAMPLE_PARTICLES, _SAMPLE_VOXELS = 8, 1 << 16
+_SAMPLE_PARTICLES, _SAMPLE_VOXELS = 8, 1 << 18
 _COARSE_BOX = 64  # on which voxels that move are counted
 
 
@@ -156,7 +156,7 @@ def measure_costs(
     add(members[:1])
     of_particles, _ = seconds(lambda: add(members))
     of_bin, (volume, weights) = seconds(lambda: (grid.numerator(), grid.weights()))
-    product, _ = seconds(lambda: normal_operator(volume, weights))
+    product = min(seconds(lambda: normal_operator(volume, weights))[0] for _ in range(2))  # the first takes its memory
     state, _ = seconds(lambda: padded_spectrum(volume))
     warp, tabulation = 0.0, 0.0
     if n_moving:
@@ -227,9 +227,14 @@ def _warp_seconds(
     box, coefficients = volume.shape[0], fields.new_full((len(fields),), 1 / len(fields))
     still = Warp(column[:0], lambda: fields.new_zeros(0, 3), box, order=order)
     moving = Warp(column, lambda: torch.tensordot(coefficients, fields, dims=1), box, order=order)
+    result = volume.clone()
+
+    def move() -> None:
+        moving.add_spread(result, volume)
+        moving.read(volume)
+
     of_copies, _ = seconds(lambda: still.pull(still.push(volume)))
-    of_column, _ = seconds(lambda: moving.pull(moving.push(volume)))
-    return of_copies + share * max(of_column - of_copies, 0.0)
+    return of_copies + share * min(seconds(move)[0] for _ in range(2))
 
 
 def _compile(device: torch.device, order: Order) -> None:

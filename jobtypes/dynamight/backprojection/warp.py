@@ -9,7 +9,6 @@ holds to rounding. Where nothing moves a voxel is copied, so the identity is exa
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Literal, Protocol
 
 import torch
@@ -19,6 +18,14 @@ from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
 from jobtypes.dynamight.backprojection.whole_tensors import Order as Order
 
 Direction = Literal["forward", "inverse"]
+
+
+class _Operations(Protocol):
+    """What `compiled_loops` and `whole_tensors` do to voxels."""
+
+    def read_voxels(self, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> Tensor: ...
+
+    def spread_voxels(self, result: Tensor, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> None: ...
 
 
 class Deformation(Protocol):
@@ -80,20 +87,28 @@ class Warp:
         """D* W, (N, N, N)."""
         return self._read(volume) if self.direction == "forward" else self._spread(volume)
 
+    def read(self, volume: Tensor) -> Tensor:
+        """The map (N, N, N) beside each voxel of the support, (m,)."""
+        return self._operations(volume).read_voxels(*self._places(volume), volume, order=self.order)
+
+    def add_spread(self, result: Tensor, volume: Tensor) -> None:
+        """Add the map's voxels of the support to a result (N, N, N) around their places: the transpose of `read`."""
+        self._operations(volume).spread_voxels(result, *self._places(volume), volume, order=self.order)
+
     def _read(self, volume: Tensor) -> Tensor:
         result = volume.clone(memory_format=torch.contiguous_format)
-        result.view(-1)[self.support] = self._operations(volume).read_voxels(*self._places(volume), volume, order=self.order)
+        result.view(-1)[self.support] = self.read(volume)
         return result
 
     def _spread(self, volume: Tensor) -> Tensor:
         result = volume.clone(memory_format=torch.contiguous_format)
         result.view(-1)[self.support] = 0
-        self._operations(volume).spread_voxels(result, *self._places(volume), volume, order=self.order)
+        self.add_spread(result, volume)
         return result
 
     def _places(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         return self.support, self.displacements().to(volume)
 
     @staticmethod
-    def _operations(volume: Tensor) -> ModuleType:
+    def _operations(volume: Tensor) -> _Operations:
         return compiled_loops if volume.device.type == "cpu" else whole_tensors

@@ -81,9 +81,7 @@ def insert_terms(grid: Tensor, ball: Ball, rows: Tensor, places: Tensor) -> None
         grid.index_add_(0, ball.index(*(low + corner).T), rows * share[:, None])
 
 
-def _neighbours(
-    support: Tensor, displacements: Tensor, n: int, order: Order
-) -> Iterator[tuple[Tensor, _Taps, _Taps, _Taps]]:
+def _neighbours(support: Tensor, displacements: Tensor, n: int, order: Order) -> Iterator[tuple[Tensor, _Taps, _Taps, _Taps]]:
     """Parts of the support with the (index, weight) pairs of their neighbours along x, y and z."""
     for voxels, moved in zip(support.split(_CHUNK), displacements.split(_CHUNK), strict=True):
         at = (voxels % n, voxels // n % n, voxels // (n * n))

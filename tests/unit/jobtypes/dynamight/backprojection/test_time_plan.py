@@ -33,7 +33,8 @@ def test_the_plan_says_the_whole_time_and_its_pieces():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.5, "0.5 seconds"), (80.0, "80 seconds"), (100.0, "1.7 minutes"), (5000.0, "83 minutes"), (9000.0, "2.5 hours")]
+    ("seconds", "words"),
+    [(0.5, "0.5 seconds"), (80.0, "80 seconds"), (100.0, "1.7 minutes"), (5000.0, "83 minutes"), (9000.0, "2.5 hours")],
 )
 def test_times_are_said_in_the_unit_that_fits(seconds, words):
     assert in_words(seconds) == words
