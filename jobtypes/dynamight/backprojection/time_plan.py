@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.devices import wait_for
+from jobtypes.common.fourier import irfft3, rfft3
 from jobtypes.common.padded_grid import padded_spectrum
 from jobtypes.dynamight.backprojection.ball import Ball
 from jobtypes.dynamight.backprojection.deformation_basis import voxel_positions, voxels_near
@@ -42,6 +43,8 @@ class Costs:
         An application of the normal operator.
     warp
         A map pushed and another pulled back.
+    iteration
+        What a solve does once an iteration: the prior and the preconditioner.
     state
         The padded spectrum of a state.
     tabulation
@@ -52,6 +55,7 @@ class Costs:
     bin: float
     product: float
     warp: float
+    iteration: float
     state: float
     tabulation: float
 
@@ -86,7 +90,8 @@ class TimePlan:
     def solving_seconds(self, applications: Sequence[int]) -> float:
         """Solves of so many applications each, rigid and deformed."""
         deformed = sum(self.n_bins) * (self.costs.product + self.costs.warp)
-        return sum(applications) * (deformed + len(self.n_bins) * self.costs.product)
+        rigid = len(self.n_bins) * self.costs.product
+        return sum(applications) * (deformed + rigid + 2 * len(self.n_bins) * self.costs.iteration)
 
     @property
     def other_seconds(self) -> float:
@@ -157,6 +162,7 @@ def measure_costs(
     of_particles, _ = seconds(lambda: add(members))
     of_bin, (volume, weights) = seconds(lambda: (grid.numerator(), grid.weights()))
     product = min(seconds(lambda: normal_operator(volume, weights))[0] for _ in range(2))  # the first takes its memory
+    iteration = 2 * seconds(lambda: irfft3(rfft3(volume), len(volume)))[0]
     state, _ = seconds(lambda: padded_spectrum(volume))
     warp, tabulation = 0.0, 0.0
     if n_moving:
@@ -166,7 +172,7 @@ def measure_costs(
         share = n_moving / len(column)
         of_points, fields = seconds(lambda: field.basis(points) / pixel_size_angstroms)
         warp, tabulation = _warp_seconds(seconds, volume, column, fields, order=order, share=share), share * of_points
-    return Costs(of_particles / len(members), of_bin, product, warp, state, tabulation)
+    return Costs(of_particles / len(members), of_bin, product, warp, iteration, state, tabulation)
 
 
 def count_moving(gaussians: Tensor, *, box: int, pixel_size_angstroms: float) -> int:

@@ -9,26 +9,26 @@ import torch
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.time_plan import Costs, TimePlan, count_moving, in_words, measure_costs
 
-COSTS = Costs(particle=0.01, bin=1.0, product=2.0, warp=3.0, state=4.0, tabulation=5.0)
+COSTS = Costs(particle=0.01, bin=1.0, product=2.0, warp=3.0, iteration=0.25, state=4.0, tabulation=5.0)
 
 
 def test_every_piece_counts_as_often_as_it_is_done():
     plan = TimePlan(COSTS, n_particles=1000, n_held_out=100, n_bins=(3, 4), iterations=5)
     assert plan.summing_seconds == pytest.approx(0.01 * 1100 + 2 * 7 * 1.0)
-    assert plan.solving_seconds([6]) == pytest.approx(6 * (7 * (2.0 + 3.0) + 2 * 2.0))
+    assert plan.solving_seconds([6]) == pytest.approx(6 * (7 * (2.0 + 3.0) + 2 * 2.0 + 4 * 0.25))
     assert plan.other_seconds == pytest.approx(7 * (4.0 + 1.5) + 2 * 5.0)
-    assert plan.usual_seconds == pytest.approx(25 + (5 + 4 + 5) * 39 + 48.5)
-    assert plan.most_seconds == pytest.approx(25 + (5 + 6 + 6) * 39 + 48.5)
+    assert plan.usual_seconds == pytest.approx(25 + (5 + 4 + 5) * 40 + 48.5)
+    assert plan.most_seconds == pytest.approx(25 + (5 + 6 + 6) * 40 + 48.5)
 
 
 def test_without_held_out_particles_there_is_one_solve_and_nothing_to_judge():
     plan = TimePlan(COSTS, n_particles=10, n_held_out=0, n_bins=(1, 1), iterations=10)
-    assert plan.usual_seconds == pytest.approx(0.1 + 4 * 1.0 + 6 * (2 * 5.0 + 2 * 2.0) + 2 * 5.0)
+    assert plan.usual_seconds == pytest.approx(0.1 + 4 * 1.0 + 6 * (2 * 5.0 + 2 * 2.0 + 4 * 0.25) + 2 * 5.0)
 
 
 def test_the_plan_says_the_whole_time_and_its_pieces():
     sentence = TimePlan(COSTS, 1000, 100, (3, 4), 5).sentence()
-    assert sentence.startswith("Time: about 10 minutes (at most 12 minutes), of which 25 seconds to sum the particles;")
+    assert sentence.startswith("Time: about 11 minutes (at most 13 minutes), of which 25 seconds to sum the particles;")
     assert "10 ms for a particle, 1000 ms for a bin, 5000 ms for a bin in an iteration" in sentence
 
 
@@ -71,6 +71,6 @@ def test_costs_are_those_of_one_particle_one_bin_and_all_voxels_that_move():
     ticks = itertools.count()
     words = {"order": "cubic", "clock": lambda: float(next(ticks))}
     still = measure_costs(Views(8), Field(), torch.zeros(1, 3), n_moving=0, **words)
-    assert still == Costs(particle=1 / 3, bin=1.0, product=1.0, warp=0.0, state=1.0, tabulation=0.0)
+    assert still == Costs(particle=1 / 3, bin=1.0, product=1.0, warp=0.0, iteration=2.0, state=1.0, tabulation=0.0)
     moving = measure_costs(Views(8), Field(), torch.zeros(1, 3), n_moving=128, **words)
     assert (moving.warp, moving.tabulation) == (2.0, 1.0)  # the copies of the map take one, the voxels the other
