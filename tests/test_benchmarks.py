@@ -26,6 +26,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             ["ours, per particle", "once per bin", "per bin and iteration", "published, per particle"],
         ),
         (
+            "reconstruction.py",
+            "--box 24 --particles 40 --bins 2 --threads 1 --run 2 --run-particles 40 --processor-time",
+            ["bin, product", "bin, map pushed", "image, summed", "Time: about", "run whole"],
+        ),
+        (
             "viewer.py",
             "--particles 500 --box 32 --gaussians 200 --threads 1",
             ["click to new surface", "marching cubes", "plot, log density"],

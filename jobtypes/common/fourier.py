@@ -117,6 +117,30 @@ def irfft3(spectra: Tensor, box: int) -> Tensor:
     return volumes
 
 
+def fft_lines(lines: Tensor, size: int) -> Tensor:
+    """Transform complex lines (..., n), padded with 0 to `size`, phases counted from their first number: (..., size)."""
+    transformed: Tensor = torch.fft.fft(lines, n=size)
+    return transformed
+
+
+def ifft_lines(spectra: Tensor) -> Tensor:
+    """Invert `fft_lines`, without cropping."""
+    lines: Tensor = torch.fft.ifft(spectra)
+    return lines
+
+
+def rfft_lines(lines: Tensor, size: int) -> Tensor:
+    """Transform real lines (..., n), padded with 0 to `size`: (..., size // 2 + 1) complex."""
+    transformed: Tensor = torch.fft.rfft(lines, n=size)
+    return transformed
+
+
+def irfft_lines(spectra: Tensor, size: int) -> Tensor:
+    """Invert `rfft_lines`, without cropping: (..., size // 2 + 1) complex -> (..., size)."""
+    lines: Tensor = torch.fft.irfft(spectra, n=size)
+    return lines
+
+
 def frequencies_2d(
     box: int, pixel_size_angstroms: float, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import rfft3
+from jobtypes.common.fourier import fft_lines, rfft_lines
 
 PADDING = 2
+_PLANES = 8  # so many complex numbers fill a line of the cache
 
 
 def trilinear(places: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
@@ -63,8 +64,20 @@ def padded_spectrum(volume: Tensor) -> Tensor:
     """Return the spectrum of a map (N, N, N), ready for `read_at`: flat (2N * 2N * (N + 1),) complex."""
     box = volume.shape[-1]
     size = PADDING * box
-    start = size // 2 - box // 2
-    inner = slice(start, start + box)
-    padded = volume.new_zeros(size, size, size)
-    padded[inner, inner, inner] = volume / attenuation(box, volume.device)
-    return rfft3(padded).flatten()
+    lines = rfft_lines(_around_zero(volume / attenuation(box, volume.device), size), size)  # (N, N, N + 1)
+    spectrum = lines.new_empty(size, size, box + 1)
+    # a few planes of equal kx at a time, which stay in the processor's cache, and no transform of what is only padding
+    for first in range(0, box + 1, _PLANES):
+        planes = lines[..., first : first + _PLANES].permute(2, 0, 1).contiguous()
+        planes = fft_lines(_around_zero(planes, size), size).transpose(1, 2)
+        spectrum[..., first : first + _PLANES] = fft_lines(_around_zero(planes, size), size).permute(2, 1, 0)
+    return spectrum.flatten()
+
+
+def _around_zero(lines: Tensor, size: int) -> Tensor:
+    """Lines (..., n) with their centre at n // 2 on longer ones (..., size) with their centre at 0, 0 elsewhere."""
+    before = lines.shape[-1] // 2
+    longer = lines.new_zeros(*lines.shape[:-1], size)
+    longer[..., size - before :] = lines[..., :before]
+    longer[..., : lines.shape[-1] - before] = lines[..., before:]
+    return longer

@@ -4,6 +4,7 @@ The road, in the order the data flows:
 
 task                reads everything, says the plan, runs the stages, writes the results
 memory_plan         what it will need
+time_plan           how long it will take
 inverse_field       the inverse networks, where they are wanted
 half_problem        one half set: its particles, their noise, bins and deformations
 noise               power of the noise of each optics group, which weights the images, and of their CTFs
@@ -11,10 +12,12 @@ bins                particles of like deformation
 deformation_basis   the deformation field on the voxel grid
 part_fields         the parts that some particles lack on the voxel grid, and deformations of what is there
 warp                one deformation as a linear operator, and its exact transpose
+compiled_loops, whole_tensors   what is done to voxels and Fourier terms, on a CPU (loops) and on a GPU
 particle_pass       the one pass over the images
 slices              Fourier slices into and out of a padded grid; the positive operator that they make
+ball, ball_transforms   the part of that grid that slices reach, and its transforms
 sums_store          the sums, in memory and on disk
-normal_equations    the least-squares problem; circulant, conjugate_gradients: its parts
+normal_equations    the least-squares problem; conjugate_gradients solves it
 reconstruction      the stages in order
 fsc_mask            where half maps are compared
 moving_part         whether the half maps agree where the molecule moves

@@ -6,8 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from jobtypes.common.memory import available_memory_bytes
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.backprojection.ball import ball_of
 from relion_jobs.contract.errors import UserError
 
 _GIGABYTE = 1e9
@@ -48,15 +51,21 @@ class MemoryPlan:
 
     @property
     def bin_bytes(self) -> int:
-        """Sums of one bin: a map and the weights of its padded spectrum."""
-        return 4 * self.box**3 + 4 * (2 * self.box) ** 2 * (self.box + 1)
+        """Sums of one bin: a map and the weights of the points of its padded spectrum."""
+        return 4 * self.box**3 + 4 * self._points
 
     @property
     def working_bytes(self) -> int:
-        """What is needed at any time: the open padded grid or the transforms of one bin, a dozen maps, a batch."""
-        padded = (2 * self.box) ** 2 * (self.box + 1)
+        """What is needed at any time: fields, sums of all bins of both halves, the largest stage, maps, a batch."""
+        totals = 2 * (4 * self._points + 6 * self.box**3)
+        open_grid, two_spectra = 24 * self._points, 16 * (2 * self.box) ** 2 * (self.box + 1)
+        maps = (12 + 6) * 4 * self.box**3  # of the solver, and on the way through a transform
         image_terms = self.box * (self.box // 2 + 1)
-        return self.basis_bytes + 40 * padded + 12 * 4 * self.box**3 + self.batch_size * image_terms * 200
+        return self.basis_bytes + totals + max(open_grid, two_spectra) + maps + self.batch_size * image_terms * 200
+
+    @property
+    def _points(self) -> int:
+        return len(ball_of(self.box, torch.device("cpu")))
 
     @property
     def sums_bytes(self) -> int:

@@ -9,13 +9,15 @@ data. No T_m is negative, hence neither is the sum of the D_m* T_m D_m, and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import irfft3, rfft3, shell_average, shells_3d
-from jobtypes.dynamight.backprojection.circulant import optimal_circulant
+from jobtypes.dynamight.backprojection.ball import ball_of
+from jobtypes.dynamight.backprojection.ball_transforms import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
 from jobtypes.dynamight.backprojection.slices import normal_operator
 from jobtypes.dynamight.backprojection.warp import Deformation, Identity
@@ -34,7 +36,7 @@ class BinSums(Protocol):
         """b_m, (N, N, N)."""
 
     def weights(self, m: int) -> Tensor:
-        """W_m, (2N, 2N, N + 1), not negative."""
+        """W_m, (p,) in the ball, not negative."""
 
 
 class TotalSums:
@@ -57,6 +59,11 @@ class TotalSums:
     def weights(self, m: int) -> Tensor:
         """Sum of all W_m."""
         return self._weights
+
+    @cached_property
+    def power(self) -> Tensor:
+        """Eigenvalues (N, N, N // 2 + 1) of the circulant nearest to the sum of all T_m, but for the attenuation."""
+        return optimal_circulant(self._weights, ball_of(self._numerator.shape[0], self._numerator.device))
 
 
 class Reconstruction:
@@ -89,7 +96,7 @@ class Reconstruction:
         self._after_bin = after_bin or (lambda: None)
         right = total.numerator(0)
         self.box = right.shape[0]
-        self._power = optimal_circulant(total.weights(0), self.box)  # (N, N, N // 2 + 1)
+        self._power = total.power  # (N, N, N // 2 + 1)
         self._shells = shells_3d(self.box, device=right.device)
         self._inside = 2 * self._shells < self.box
         self.shell_weight = shell_average(self._power, self._shells)  # (N // 2 + 1,)

@@ -182,12 +182,13 @@ def add_particles(
     onto
         Part whose sums are added and then dropped.
     """
+    grid = SliceGrid(views.plane, views.profile)
     for m, members in enumerate(members_of_bin):
         key = (half, part, m)
         if key in store:
             after_batch(len(members))
             continue
-        numerator, weights = _sum_bin(views, members, store, key=key, batch_size=batch_size, after_batch=after_batch)
+        numerator, weights = _sum_bin(grid, views, members, store, key=key, batch_size=batch_size, after_batch=after_batch)
         if onto is not None:
             before = store.get((half, onto, m))
             numerator, weights = numerator + before["numerator"], weights + before["weights"]
@@ -197,6 +198,7 @@ def add_particles(
 
 
 def _sum_bin(
+    grid: SliceGrid,
     views: ParticleViews,
     members: np.ndarray,
     store: SumsStore,
@@ -205,7 +207,7 @@ def _sum_bin(
     batch_size: int,
     after_batch: Callable[[int], None],
 ) -> tuple[Tensor, Tensor]:
-    grid = SliceGrid(views.plane, views.profile)
+    grid.clear()
     if store.open_bin is not None and tuple(store.open_bin["key"]) == key:
         grid.grid.copy_(store.open_bin["grid"])
         grid.n_images = store.open_bin["n_images"]

@@ -171,7 +171,7 @@ class DeformedReconstruction:
         problem = self.problems[half]
         sums = HalfSums(self.store, half, part, len(problem.bins), self.mask.device)
         if (half, part) not in self._totals:
-            self._totals.clear()
+            self._totals = {key: total for key, total in self._totals.items() if key[1] == part}
             self._totals[half, part] = TotalSums(sums)
         what = f"Half {half}: {'deformed' if deform else 'rigid'} map{' for the verdict' if part == 'train' else ''}"
         steps = self.iterations + (1 if start is None else 2)  # the right-hand side and the first residual count too

@@ -20,8 +20,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import convolve_padded, frequencies_2d, half_plane_weights, irfft3
-from jobtypes.common.padded_grid import PADDING, attenuation, read_at, trilinear
+from jobtypes.common.fourier import frequencies_2d, half_plane_weights
+from jobtypes.common.padded_grid import PADDING, read_at
+from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
+from jobtypes.dynamight.backprojection.ball import ball_of
+from jobtypes.dynamight.backprojection.ball_transforms import convolve, to_map
 
 
 class SlicePlane:
@@ -80,7 +83,7 @@ class SlicePlane:
 class SliceGrid:
     """Sum of slices on the padded grid: CTF-weighted data and squared CTFs.
 
-    Memory: 12 bytes for each of the 2N * 2N * (N + 1) grid points.
+    Memory: 16 bytes for each of the points of the `ball.Ball`.
 
     Parameters
     ----------
@@ -93,11 +96,18 @@ class SliceGrid:
 
     def __init__(self, plane: SlicePlane, profile: Tensor | None = None) -> None:
         self.plane = plane
-        self._profile = torch.ones(plane.box // 2 + 1, device=plane.cycles.device) if profile is None else profile
-        self._density = _density(self._profile, plane.cycles.norm(dim=1) / PADDING)  # (q,)
-        self.size = PADDING * plane.box
         device = plane.cycles.device
-        self.grid = torch.zeros(self.size * self.size * (self.size // 2 + 1), 3, device=device)  # real, imaginary, weight
+        self.ball = ball_of(plane.box, device)
+        profile = torch.ones(plane.box // 2 + 1, device=device) if profile is None else profile
+        self._factors = plane.weights / _density(profile, plane.cycles.norm(dim=1) / PADDING)  # (q,)
+        # of the points; half, for of a point and its mate only one is stored, but both on the plane kx = 0
+        self._halved_density = 0.5 * _density(profile, self.ball.radii() / PADDING)
+        self.grid = torch.zeros(len(self.ball), 3, device=device)  # real, imaginary, weight
+        self.n_images = 0
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.grid.zero_()
         self.n_images = 0
 
     def insert(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
@@ -109,33 +119,30 @@ class SliceGrid:
         weights : (b, q) squared CTF
         rotations : (b, 3, 3)
         """
-        places, mate = self.plane.places(rotations)
-        multiplicity = self.plane.weights / self._density
-        data = (data * multiplicity).flatten()
-        data = torch.where(mate, data.conj(), data)
-        rows = torch.stack((data.real, data.imag, (weights * multiplicity).flatten()), dim=1)  # (b q, 3)
-        for index, share in trilinear(places, self.size):
-            self.grid.index_add_(0, index, rows * share[:, None])
+        if self.grid.device.type == "cpu":
+            compiled_loops.insert_terms(self.grid, self.ball, data, weights, self._factors, rotations, self.plane.cycles)
+        else:
+            places, mate = self.plane.places(rotations)
+            data = (data * self._factors).flatten()
+            data = torch.where(mate, data.conj(), data)
+            rows = torch.stack((data.real, data.imag, (weights * self._factors).flatten()), dim=1)  # (b q, 3)
+            whole_tensors.insert_terms(self.grid, self.ball, rows, places)
         self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
         """Right-hand side a F* of the data, a map (N, N, N), but for the factor (2N)^3 that `normal_operator` lacks too."""
-        spectrum = _hermitian(torch.view_as_complex(self.grid[:, :2].contiguous()), self.size) * self._density_of_points()
-        n = self.plane.box
-        start = self.size // 2 - n // 2
-        inner = slice(start, start + n)
-        return irfft3(spectrum, self.size)[inner, inner, inner] * attenuation(n, self.grid.device)
+        data = torch.view_as_complex(self.grid[:, :2] * self._halved_density[:, None])
+        plane = self.ball.of_plane(0)
+        # both a place and its mate may have been chosen there
+        data[plane] = data[plane] + data[self.ball.mirrored()].conj()
+        return to_map(data, self.ball) * self.ball.attenuation
 
     def weights(self) -> Tensor:
-        """W (2N, 2N, N + 1), real and never negative."""
-        return _hermitian(self.grid[:, 2], self.size) * self._density_of_points()
-
-    def _density_of_points(self) -> Tensor:
-        """(2N, 2N, N + 1)."""
-        cycles = frequencies_2d(self.size, 1.0 / self.plane.box, device=self.grid.device)  # in steps of the box's grid
-        squared, along_z = cycles.square().sum(-1), cycles[:, 0, 1]
-        # plane by plane, for a grid of integers would be the largest thing in memory
-        return torch.stack([_density(self._profile, (squared + z**2).sqrt()) for z in along_z])
+        """W (p,) in the ball, real and never negative."""
+        weights = self.grid[:, 2] * self._halved_density
+        plane = self.ball.of_plane(0)
+        weights[plane] = weights[plane] + weights[self.ball.mirrored()]
+        return weights
 
 
 def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
@@ -146,11 +153,11 @@ def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
     Parameters
     ----------
     volume : (N, N, N)
-    weights : (2N, 2N, N + 1)
+    weights : (p,)
         From `SliceGrid.weights`, or a sum of such.
     """
-    attenuated = attenuation(volume.shape[0], volume.device)
-    return attenuated * convolve_padded(attenuated * volume, weights)
+    ball = ball_of(volume.shape[0], volume.device)
+    return convolve(ball.attenuation * volume, weights, ball).mul_(ball.attenuation)
 
 
 def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tensor:
@@ -164,12 +171,3 @@ def _density(profile: Tensor, radii: Tensor) -> Tensor:
     at = radii.clamp_max(len(profile) - 1)
     low = at.long().clamp_max(len(profile) - 2)
     return torch.lerp(profile[low], profile[low + 1], at - low) / radii.clamp_min(1.0)
-
-
-def _hermitian(flat: Tensor, size: int) -> Tensor:
-    """Spectrum of the real part of what was inserted into the half space: (size, size, size // 2 + 1)."""
-    half = flat.view(size, size, size // 2 + 1) * 0.5
-    plane = half[:, :, 0]
-    # on the plane x = 0 both a place and its mate may have been chosen
-    half[:, :, 0] = plane + plane.flip((0, 1)).roll((1, 1), (0, 1)).conj()
-    return half

@@ -1,7 +1,8 @@
 """The sums of all bins, in memory and, every minute or so, on disk, so that a killed run continues.
 
 Each finished bin is a file of its own in `layout.PARTIAL_SUMS`, and the open one another; `layout.PARTIAL_SUMS_INDEX` says what
-they belong to. Where the sums do not fit into memory these files are also the scratch space.
+they belong to. Where the sums do not fit into memory these files are also the scratch space: weights, which every iteration
+needs, stay in memory as far as they can, those of one half at a time, and all else is read from the files as it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
-_KIND, _VERSION = "dynamight partial sums", 3
+_KIND, _VERSION = "dynamight partial sums", 4
 _SECONDS_BETWEEN_WRITES = 60.0
 
 Key = tuple[int, str, int]  # half, "train" or "all", bin
@@ -35,7 +36,7 @@ class SumsStore:
     belongs_to
         Plain values that name the checkpoint, particles and options; sums of others are thrown away.
     memory_bytes
-        Sums kept in memory; beyond it they are read from disk each time.
+        Sums kept in memory; beyond it they are read from disk.
     as_now
         Makes of what an earlier version has stored as `belongs_to` what this one would have.
     """
@@ -56,6 +57,8 @@ class SumsStore:
         self._unsaved: set[Key] = set()
         self._saved: set[Key] = set()
         self._dropped: set[Key] = set()
+        self._sound: set[Key] = set()  # on disk, and seen whole by this process
+        self._weights_alone: set[Key] = set()  # in memory without the numerator, which is left in its file
         self.notes: dict[str, Any] = {}
         self.open_bin: dict[str, Any] | None = None
         self._last_write = time.monotonic()
@@ -66,8 +69,9 @@ class SumsStore:
         return key in self._cache or key in self._saved
 
     def put(self, key: Key, numerator: Tensor, weights: Tensor) -> None:
-        """Keep the sums of a finished bin: b (N, N, N) and W (2N, 2N, N + 1)."""
+        """Keep the sums of a finished bin: b (N, N, N) and W (p,)."""
         self._cache[key] = {"numerator": numerator, "weights": weights}
+        self._weights_alone.discard(key)
         self._unsaved.add(key)
         self.open_bin = None
         if self._cached_bytes() > self._memory_bytes:
@@ -78,16 +82,19 @@ class SumsStore:
         """Numerator and weights of a bin."""
         if key in self._cache:
             return self._cache[key]
-        sums = load_checkpoint(self._file(key), kind=_KIND, version=_VERSION)
-        size = sum(tensor.numel() * tensor.element_size() for tensor in sums.values())
-        if self._cached_bytes() + size <= self._memory_bytes:
-            self._cache[key] = sums
+        sums = load_checkpoint(self._file(key), kind=_KIND, version=_VERSION, mapped=key in self._sound)
+        self._sound.add(key)
+        if self._make_room(_n_bytes(sums["weights"]), key):
+            sums = load_checkpoint(self._file(key), kind=_KIND, version=_VERSION, mapped=True)
+            self._cache[key] = sums = {"numerator": sums["numerator"], "weights": sums["weights"].clone()}
+            self._weights_alone.add(key)
         return sums
 
     def drop(self, key: Key) -> None:
         """Forget a bin; its file goes once what took its place is on disk."""
         self._cache.pop(key, None)
         self._unsaved.discard(key)
+        self._sound.discard(key)
         if key in self._saved:
             self._saved.discard(key)
             self._dropped.add(key)
@@ -103,6 +110,7 @@ class SumsStore:
         for key in sorted(self._unsaved):
             save_checkpoint(self._file(key), self._cache[key], kind=_KIND, version=_VERSION)
             self._saved.add(key)
+            self._sound.add(key)
             self._dropped.discard(key)
         self._unsaved.clear()
         index = {"belongs_to": self._belongs_to, "saved": [list(key) for key in sorted(self._saved)], "notes": self.notes}
@@ -133,8 +141,26 @@ class SumsStore:
     def _file(self, key: Key) -> Path:
         return self._job_directory / layout.partial_sums(*key)
 
+    def _make_room(self, wanted: int, key: Key) -> bool:
+        """Whether so many bytes fit into memory, once bins of another half or part than that of the key have left it."""
+        for other in list(self._cache):
+            if self._cached_bytes() + wanted <= self._memory_bytes:
+                break
+            if other[:2] != key[:2]:
+                if other in self._unsaved:
+                    self.save()
+                del self._cache[other]
+        return self._cached_bytes() + wanted <= self._memory_bytes
+
     def _cached_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for sums in self._cache.values() for t in sums.values())
+        return sum(
+            _n_bytes(sums["weights"]) + (0 if key in self._weights_alone else _n_bytes(sums["numerator"]))
+            for key, sums in self._cache.items()
+        )
+
+
+def _n_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 class HalfSums:

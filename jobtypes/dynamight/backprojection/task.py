@@ -29,8 +29,9 @@ from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
+from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, measure_costs
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result, particles_of
 from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
@@ -72,10 +73,12 @@ class Inputs:
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs of a reconstruction and return its plan in sentences; called in the project. Writes nothing."""
     options = BackprojectionOptions.from_values(values)
+    torch.set_num_threads(options.nr_threads)
     device, device_sentence = choose_device(options.gpu_id)
     inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
-    ParticleImages(inputs.table, Path.cwd()).verify()
-    plan, sentences = _plan(inputs, options.backproject_batchsize)
+    images = ParticleImages(inputs.table, Path.cwd())
+    images.verify()
+    plan, sentences = _plan(inputs, images, device, options)
     plan.refuse_full_disk(Path(job_directory))
     return [device_sentence, *inputs.sentences, *sentences]
 
@@ -97,7 +100,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     inputs = read_inputs(options, job.project, job.directory, device)
     images = ParticleImages(inputs.table, job.project)
     images.verify()
-    plan, sentences = _plan(inputs, options.backproject_batchsize)
+    plan, sentences = _plan(inputs, images, device, options)
     for sentence in (*inputs.sentences, *sentences):
         job.report(sentence)
     plan.refuse_full_disk(job.directory)
@@ -162,27 +165,56 @@ def _mask_around(problems: Mapping[int, HalfProblem], inputs: Inputs) -> Tensor:
     return molecule_mask(halves, box=inputs.table.box, pixel_size_angstroms=inputs.table.pixel_size_angstroms)
 
 
-def _plan(inputs: Inputs, batch_size: int) -> tuple[MemoryPlan, list[str]]:
-    forward, pixel = inputs.forward, inputs.table.pixel_size_angstroms
-    sentences, counts, basis_bytes = [], [], 0
-    for half, result in forward.halves.items():
-        bins = bins_of(result, inputs.binning, pixel)
-        counts.append(len(bins))
-        good = result.good.cpu().numpy()
-        others = int((~good).sum())
-        left_out = f" ({others} more are something else than the molecule, and left out)" if others else ""
-        leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
-        sentence = (
-            f"Half {half}: {int(good.sum())} particles{left_out}, {int((result.held_out & good).sum())} of them held out for the "
-            f"verdict; rms motion "
-            f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
-            f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
-        )
-        sentences.append(sentence + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel))
-        # the field is tabulated where there is density: at most a third of the box
-        basis_bytes += result.model.field.n_fields * 12 * forward.box**3 // 3
-    plan = MemoryPlan(forward.box, max(counts), sum(counts), basis_bytes, batch_size)
-    return plan, [*sentences, plan.sentence()]
+def _plan(
+    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions
+) -> tuple[MemoryPlan, list[str]]:
+    pixel = inputs.table.pixel_size_angstroms
+    bins = {half: bins_of(result, inputs.binning, pixel) for half, result in inputs.forward.halves.items()}
+    sentences = [_binning_sentence(inputs, half, bins[half]) for half in bins]
+    moving = {
+        half: count_moving(result.model.gaussians.positions, box=inputs.table.box, pixel_size_angstroms=pixel)
+        if bins[half].rms_motion_angstroms > 0
+        else 0
+        for half, result in inputs.forward.halves.items()
+    }
+    basis_bytes = sum(12 * result.model.field.n_fields * moving[half] for half, result in inputs.forward.halves.items())
+    counts = tuple(map(len, bins.values()))
+    memory = MemoryPlan(inputs.table.box, max(counts), sum(counts), basis_bytes, options.backproject_batchsize)
+    duration = _time_plan(inputs, images, device, options, counts, moving)
+    return memory, [*sentences, memory.sentence(), duration.sentence()]
+
+
+def _binning_sentence(inputs: Inputs, half: int, bins: Bins) -> str:
+    result, pixel = inputs.forward.halves[half], inputs.table.pixel_size_angstroms
+    good = result.good.cpu().numpy()
+    others = int((~good).sum())
+    left_out = f" ({others} more are something else than the molecule, and left out)" if others else ""
+    leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
+    return (
+        f"Half {half}: {int(good.sum())} particles{left_out}, {int((result.held_out & good).sum())} of them held out for the "
+        f"verdict; rms motion "
+        f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
+        f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
+        + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel)
+    )
+
+
+@torch.no_grad()
+def _time_plan(
+    inputs: Inputs,
+    images: ParticleImages,
+    device: torch.device,
+    options: BackprojectionOptions,
+    n_bins: tuple[int, ...],
+    moving: Mapping[int, int],
+) -> TimePlan:
+    halves = inputs.forward.halves
+    half = max(moving, key=lambda half: moving[half])
+    model, views = halves[half].model, _views(halves[half], images, SlicePlane(inputs.table.box, device=device))
+    costs = measure_costs(views, model.field, model.gaussians.positions, order=options.warp_interpolation, n_moving=moving[half])
+    good = {half: result.good.cpu().numpy() for half, result in halves.items()}
+    held_out = sum(int((result.held_out & good[half]).sum()) for half, result in halves.items())
+    return TimePlan(costs, sum(int(kept.sum()) for kept in good.values()), held_out, n_bins, options.reconstruction_iterations)
 
 
 def _remark(bins: Bins, asked_angstroms: float, pixel_size_angstroms: float) -> str:
@@ -203,15 +235,7 @@ def _problems(
     return {
         half: build_half_problem(
             result,
-            ParticleViews(
-                images,
-                result.rows,
-                result.angles_matrices,
-                result.shifts_angstroms,
-                plane=plane,
-                quality=result.quality.cpu(),
-                scale=result.scale.cpu(),
-            ),
+            _views(result, images, plane),
             binning=inputs.binning,
             order=options.warp_interpolation,
             batch_size=options.backproject_batchsize,
@@ -219,6 +243,18 @@ def _problems(
         )
         for half, result in inputs.forward.halves.items()
     }
+
+
+def _views(result: HalfResult, images: ParticleImages, plane: SlicePlane) -> ParticleViews:
+    return ParticleViews(
+        images,
+        result.rows,
+        result.angles_matrices,
+        result.shifts_angstroms,
+        plane=plane,
+        quality=result.quality.cpu(),
+        scale=result.scale.cpu(),
+    )
 
 
 def belongs_to(inputs: Inputs, options: BackprojectionOptions) -> dict[str, Any]:

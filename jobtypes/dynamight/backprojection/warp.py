@@ -8,16 +8,24 @@ holds to rounding. Where nothing moves a voxel is copied, so the identity is exa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-Order = Literal["linear", "cubic"]
+from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
+from jobtypes.dynamight.backprojection.whole_tensors import Order as Order
+
 Direction = Literal["forward", "inverse"]
 
-_CHUNK = 32768  # points whose weights stay in the processor's cache
+
+class _Operations(Protocol):
+    """What `compiled_loops` and `whole_tensors` do to voxels."""
+
+    def read_voxels(self, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> Tensor: ...
+
+    def spread_voxels(self, result: Tensor, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> None: ...
 
 
 class Deformation(Protocol):
@@ -50,7 +58,7 @@ class Warp:
     support : (m,) flat index of the voxels that move
     displacements : callable giving (m, 3) x, y, z in voxels; called anew for each use, so that a hundred warps need not be kept
     box
-        N.
+        N, four voxels at least.
     order
         ``linear`` (8 voxels) or ``cubic`` (64 voxels, Keys 1981 with a = -1/2: exact for quadratics, hence less blur).
     direction
@@ -66,6 +74,8 @@ class Warp:
         order: Order = "linear",
         direction: Direction = "forward",
     ) -> None:
+        if box < 4:
+            raise ValueError(f"a map of {box} voxels is narrower than the four that one is interpolated from")
         self.support, self.displacements, self.box = support, displacements, box
         self.order, self.direction = order, direction
 
@@ -77,83 +87,28 @@ class Warp:
         """D* W, (N, N, N)."""
         return self._read(volume) if self.direction == "forward" else self._spread(volume)
 
-    def _chunks(
-        self,
-    ) -> Iterator[tuple[Tensor, list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]]:
-        """Parts of the support with the (index, weight) pairs of their neighbours along x, y and z."""
-        n = self.box
-        displacements = self.displacements()
-        for start in range(0, len(self.support), _CHUNK):
-            support = self.support[start : start + _CHUNK]
-            moved = displacements[start : start + _CHUNK]
-            at = (support % n, support // n % n, support // (n * n))
-            along_x, along_y, along_z = (axis_taps(at[a] + moved[:, a], n, self.order) for a in range(3))
-            yield support, along_x, along_y, along_z
+    def read(self, volume: Tensor) -> Tensor:
+        """The map (N, N, N) beside each voxel of the support, (m,)."""
+        return self._operations(volume).read_voxels(*self._places(volume), volume, order=self.order)
+
+    def add_spread(self, result: Tensor, volume: Tensor) -> None:
+        """Add the map's voxels of the support to a result (N, N, N) around their places: the transpose of `read`."""
+        self._operations(volume).spread_voxels(result, *self._places(volume), volume, order=self.order)
 
     def _read(self, volume: Tensor) -> Tensor:
-        flat = volume.reshape(-1)
-        result = flat.clone()
-        n = self.box
-        for support, along_x, along_y, along_z in self._chunks():
-            total = torch.zeros(len(support), dtype=flat.dtype, device=flat.device)
-            for index_z, weight_z in along_z:
-                for index_y, weight_y in along_y:
-                    row = index_z * (n * n) + index_y * n
-                    line = torch.zeros_like(total)
-                    for index_x, weight_x in along_x:
-                        line.addcmul_(flat.index_select(0, row + index_x), weight_x)
-                    total.addcmul_(line, weight_z * weight_y)
-            result[support] = total
-        return result.view(volume.shape)
+        result = volume.clone(memory_format=torch.contiguous_format)
+        result.view(-1)[self.support] = self.read(volume)
+        return result
 
     def _spread(self, volume: Tensor) -> Tensor:
-        flat = volume.reshape(-1)
-        result = flat.clone()
-        result[self.support] = 0
-        n = self.box
-        for support, along_x, along_y, along_z in self._chunks():
-            values = flat[support]
-            for index_z, weight_z in along_z:
-                for index_y, weight_y in along_y:
-                    row = index_z * (n * n) + index_y * n
-                    share = values * (weight_z * weight_y)
-                    for index_x, weight_x in along_x:
-                        result.index_add_(0, row + index_x, share * weight_x)
-        return result.view(volume.shape)
+        result = volume.clone(memory_format=torch.contiguous_format)
+        result.view(-1)[self.support] = 0
+        self.add_spread(result, volume)
+        return result
 
+    def _places(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        return self.support, self.displacements().to(volume)
 
-def axis_taps(positions: Tensor, box: int, order: Order) -> list[tuple[Tensor, Tensor]]:
-    """Neighbours of positions along one axis.
-
-    Parameters
-    ----------
-    positions : (m,) in voxels
-    box
-        N; a neighbour outside 0 .. N - 1 gets weight 0.
-    order
-        ``linear`` or ``cubic``.
-
-    Returns
-    -------
-    list
-        Two or four pairs: (m,) index, (m,) weight. Weights sum to 1 inside the box.
-    """
-    low = positions.floor()
-    t = positions - low
-    if order == "linear":
-        first, weights = 0, [1 - t, t]
-    else:
-        first = -1
-        weights = [
-            ((-0.5 * t + 1.0) * t - 0.5) * t,
-            (1.5 * t - 2.5) * t * t + 1.0,
-            ((-1.5 * t + 2.0) * t + 0.5) * t,
-            (0.5 * t - 0.5) * t * t,
-        ]
-    base = low.long() + first
-    taps = []
-    for step, weight in enumerate(weights):
-        index = base + step
-        inside = (index >= 0) & (index < box)
-        taps.append((index.clamp(0, box - 1), torch.where(inside, weight, torch.zeros_like(weight))))
-    return taps
+    @staticmethod
+    def _operations(volume: Tensor) -> _Operations:
+        return compiled_loops if volume.device.type == "cpu" else whole_tensors

@@ -79,6 +79,9 @@ def _call(loop: Callable[..., Any], *arguments: Any) -> Any:
         return loop(*arguments)
 
 
+compiled_loop = _loop  # for the loops of other rooms
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="loop")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_cdt
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS
+from jobtypes.dynamight.model.loops import over_particles
+from jobtypes.dynamight.visualization import ray_loops
 
 _LIGHT = (-0.45, 0.6, 0.66)  # from the upper left, towards the viewer
-_AMBIENT = 0.38
-_GLOSS, _GLOSS_SHARPNESS = 0.16, 24.0  # of the highlight
+_LOOKS = (0.38, 0.16, 0.35, 0.75, 24.0)  # see `ray_loops.shade`
+_GREY = 0.82
 _BACKGROUND = np.array((1.0, 1.0, 1.0))
 
 
@@ -67,103 +70,69 @@ class SurfaceCamera:
         (pixels, pixels, 3)
             Red, green and blue, 0 to 1, on white.
         """
-        fine = self._supersampled(volume, pixel_size_angstroms, level, colour_points, colours)
-        picture: NDArray[np.float64] = np.clip(fine.reshape(self.pixels, 2, self.pixels, 2, 3).mean((1, 3)), 0, 1)
-        return picture
+        found, looks = self._cast(volume, pixel_size_angstroms, level)  # (2p, 2p), (2p, 2p, 2)
+        blocks = (self.pixels, 2, self.pixels, 2)
+        shade, gloss = (_mean_of_four(looks[..., part].view(blocks)) for part in range(2))
+        seen = _mean_of_four(torch.isfinite(found).double().view(blocks))
+        nearest = found.view(blocks).amax((1, 3))  # the part in front gives the pixel its colour
+        drawn = torch.nonzero(seen, as_tuple=True)
+        base = np.full((len(drawn[0]), 3), _GREY)
+        if colour_points is not None and colours is not None and len(base):
+            ups, rights = self._rays(self.pixels)
+            hits = torch.stack((rights[drawn[1]], ups[drawn[0]], nearest[drawn].float()), dim=1) @ self.rotation
+            _, index = cKDTree(colour_points.cpu().numpy()).query((hits + self.centre_angstroms).numpy(), k=4)
+            base = colours[index].mean(1)
+        picture = np.broadcast_to(_BACKGROUND, (self.pixels, self.pixels, 3)).copy()
+        of_drawn = [values[drawn].numpy()[:, None] for values in (shade, gloss, 1 - seen)]
+        picture[drawn[0].numpy(), drawn[1].numpy()] = base * of_drawn[0] + of_drawn[1] + of_drawn[2] * _BACKGROUND
+        return np.asarray(np.clip(picture, 0, 1))
 
-    def _supersampled(
-        self,
-        volume: Tensor,
-        pixel_size_angstroms: float,
-        level: float,
-        colour_points: Tensor | None,
-        colours: NDArray[np.float64] | None,
-    ) -> NDArray[np.float64]:
-        hits, depth, seen = self._cast(volume, pixel_size_angstroms, level)  # (S*S, 3), (S*S,), (S*S,)
-        picture = np.broadcast_to(_BACKGROUND, (len(seen), 3)).copy()
-        points = hits[seen]
-        if len(points):
-            normal = -self._gradient(volume, pixel_size_angstroms, points) @ self.rotation.T
-            normal = normal / normal.norm(dim=1, keepdim=True).clamp(min=1e-12)
-            light = torch.tensor(_LIGHT) / torch.tensor(_LIGHT).norm()
-            diffuse = (normal @ light).clamp(min=0)
-            rim = (1 - normal[:, 2].clamp(0, 1)).pow(3)  # darker outlines, as drawn by hand
-            fog = 0.75 + 0.25 * (depth[seen] / self.extent_angstroms + 0.5).clamp(0, 1)
-            shade = ((_AMBIENT + (1 - _AMBIENT) * diffuse) * (1 - 0.35 * rim) * fog).numpy()[:, None]
-            halfway = light + torch.tensor((0.0, 0.0, 1.0))  # Blinn 1977
-            gloss = _GLOSS * (normal @ (halfway / halfway.norm())).clamp(min=0).pow(_GLOSS_SHARPNESS).numpy()[:, None]
-            base: NDArray[np.float64] = np.full((len(points), 3), 0.82)
-            if colour_points is not None and colours is not None:
-                _, nearest = cKDTree(colour_points.cpu().numpy()).query(points.numpy(), k=4)
-                base = colours[nearest].mean(1)
-            picture[seen.numpy()] = base * shade + gloss
-        side = 2 * self.pixels
-        return picture.reshape(side, side, 3)
+    def _cast(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> tuple[Tensor, Tensor]:
+        """Depth (s, s) in A, towards the viewer, of the surface, -inf: background; what `ray_loops.shade` makes of it (s, s, 2).
 
-    def _cast(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> tuple[Tensor, Tensor, Tensor]:
-        """First crossing of each ray with the surface: points (m, 3) A, depth (m,) A towards the viewer, whether there is one."""
-        side = 2 * self.pixels
-        coarse_side = min(int(np.ceil(self.extent_angstroms / pixel_size_angstroms)), 160)
-        coarse = self._march(
-            volume,
-            pixel_size_angstroms,
-            level,
-            *self._rays(coarse_side),
-            torch.full((coarse_side**2,), self.extent_angstroms / 2),
-        )
+        For s = twice the pixels of a side.
+        """
+        side, extent = 2 * self.pixels, self.extent_angstroms / pixel_size_angstroms
+        coarse_side = min(int(np.ceil(extent)), 160)
+        common = (volume, self.rotation, self.centre_angstroms / pixel_size_angstroms + volume.shape[0] // 2)
+        ups, rights = (rays / pixel_size_angstroms for rays in self._rays(coarse_side))
+        coarse = torch.full((coarse_side, coarse_side), extent / 2)
+        surface = (_empty_steps(volume, level), level, -extent / 2)
+        over_particles(ray_loops.march, (coarse, ups), rights, *common, *surface)
         # a fine ray starts two steps before the nearest surface around its coarse ray, and is not cast where there is none
-        near = torch.nan_to_num(coarse, nan=-torch.inf).view(1, 1, coarse_side, coarse_side)
-        near = torch.nn.functional.max_pool2d(near, 3, stride=1, padding=1)
-        start = torch.nn.functional.interpolate(near, size=(side, side), mode="nearest").flatten() + 2 * pixel_size_angstroms
-        right, up = self._rays(side)
-        found = self._march(volume, pixel_size_angstroms, level, right, up, start)
-        seen = torch.isfinite(found)
-        found = torch.nan_to_num(found, nan=0.0)
-        return self._points(right, up, found), found, seen
+        near = torch.nn.functional.max_pool2d(coarse[None, None], 3, stride=1, padding=1)
+        found = torch.nn.functional.interpolate(near, size=(side, side), mode="nearest")[0, 0] + 2
+        ups, rights = (rays / pixel_size_angstroms for rays in self._rays(side))
+        over_particles(ray_loops.march, (found, ups), rights, *common, *surface)
+        looks = torch.empty(side, side, 2)
+        light = torch.tensor(_LIGHT) / torch.tensor(_LIGHT).norm()
+        halfway = light + torch.tensor((0.0, 0.0, 1.0))  # Blinn 1977
+        constants = (extent, light, halfway / halfway.norm(), torch.tensor(_LOOKS))
+        over_particles(ray_loops.shade, (found, ups, looks), rights, *common, *constants)
+        return found * pixel_size_angstroms, looks
 
     def _rays(self, side: int) -> tuple[Tensor, Tensor]:
-        """Right and up coordinates (side^2,) in A of the rays of a picture, its upper row first."""
+        """Coordinates up and right (side,) in A of the rows and columns of a picture, its upper row first."""
         across = (torch.arange(side) + 0.5) / side * self.extent_angstroms - self.extent_angstroms / 2
-        up, right = torch.meshgrid(-across, across, indexing="ij")
-        return right.flatten(), up.flatten()
-
-    def _march(
-        self, volume: Tensor, pixel_size_angstroms: float, level: float, right: Tensor, up: Tensor, start: Tensor
-    ) -> Tensor:
-        """Depth (m,) in A at which rays from depth `start` (-inf: no ray) first cross the surface; nan where they do not."""
-        found = torch.full_like(start, torch.nan)
-        active = torch.nonzero(torch.isfinite(start)).flatten()
-        depth = start[active]
-        previous = torch.zeros_like(depth)
-        while len(active):
-            values = sample(volume, pixel_size_angstroms, self._points(right[active], up[active], depth))
-            crossed = values >= level
-            share = ((level - previous) / (values - previous).clamp(min=1e-12)).clamp(0, 1)
-            found[active[crossed]] = (depth + pixel_size_angstroms * (1 - share))[crossed]
-            depth = depth - pixel_size_angstroms
-            left = ~crossed & (depth > -self.extent_angstroms / 2)
-            active, depth, previous = active[left], depth[left], values[left]
-        return found
-
-    def _points(self, right: Tensor, up: Tensor, depth: Tensor) -> Tensor:
-        view = torch.stack((right, up, depth.expand_as(right)), dim=1)
-        return view @ self.rotation + self.centre_angstroms
-
-    def _gradient(self, volume: Tensor, pixel_size_angstroms: float, points: Tensor) -> Tensor:
-        steps = pixel_size_angstroms * torch.eye(3)
-        return torch.stack(
-            [sample(volume, pixel_size_angstroms, points + s) - sample(volume, pixel_size_angstroms, points - s) for s in steps],
-            dim=1,
-        )
+        return -across, across
 
 
-def sample(volume: Tensor, pixel_size_angstroms: float, points: Tensor) -> Tensor:
-    """Map (N, N, N) at points (m, 3) A, trilinear, 0 outside: (m,)."""
-    box = volume.shape[0]
-    voxel = points / pixel_size_angstroms + box // 2
-    grid = (2 * voxel / (box - 1) - 1).view(1, -1, 1, 1, 3)
-    values = torch.nn.functional.grid_sample(volume[None, None], grid, align_corners=True, padding_mode="zeros")
-    return values.view(-1)
+def _empty_steps(volume: Tensor, level: float) -> Tensor:
+    """See `ray_loops.march`: from a block, all steps but the last to the nearest block with density, d blocks away."""
+    block = ray_loops.BLOCK
+    # a place in a block is interpolated from its voxels and those next to it
+    blocks = -(-volume.shape[0] // block)
+    padded = torch.nn.functional.pad(volume, (0, block * blocks + 1 - volume.shape[0]) * 3, value=-torch.inf)
+    highest = torch.nn.functional.max_pool3d(padded[None, None], block + 1, stride=block)[0, 0]
+    if not (highest >= level).any():
+        return torch.full(highest.shape, volume.shape[0])
+    away = torch.from_numpy(distance_transform_cdt((highest < level).numpy(), metric="chessboard")).long()
+    return torch.where(away > 0, (away - 1) * block + 1, torch.zeros_like(away))
+
+
+def _mean_of_four(values: Tensor) -> Tensor:
+    """(h, 2, w, 2) -> (h, w)."""
+    return (values[:, 0, :, 0] + values[:, 0, :, 1] + values[:, 1, :, 0] + values[:, 1, :, 1]) / 4
 
 
 def displacement_colours(rms_angstroms: Tensor, largest: float) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from jobtypes.common.fourier import convolve_padded
-from jobtypes.dynamight.backprojection.circulant import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import solve
 from jobtypes.dynamight.backprojection.normal_equations import noise_to_signal, wiener_filter
 
@@ -94,12 +93,6 @@ def test_a_convolution_does_not_wrap_round():
     expected = torch.zeros(4, 4, 4)
     expected[0, 0, 2] = 1
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)
-
-
-def test_the_circulant_nearest_to_the_identity_is_the_identity():
-    delta = torch.zeros(8, 8, 8)
-    delta[0, 0, 0] = 1
-    torch.testing.assert_close(optimal_circulant(torch.fft.rfftn(delta).real, 4), torch.ones(4, 4, 3))
 
 
 def test_nothing_is_believed_beyond_the_first_fsc_below_zero():

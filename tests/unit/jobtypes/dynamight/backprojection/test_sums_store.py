@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
+from relion_jobs.contract.errors import UserError
 
 
 def store_in(path: Path, identity: str = "a", memory: int = 10**9) -> SumsStore:
@@ -87,3 +89,35 @@ def test_sums_of_an_earlier_version_are_taken_up_as_what_they_are_now(tmp_path):
 
     assert resumed(lambda stored: {"rounds": 3} | dict(stored))
     assert not resumed(lambda stored: {"rounds": 4} | dict(stored))
+
+
+def test_weights_of_the_half_that_is_worked_on_stay_in_memory_and_others_leave_it(tmp_path, monkeypatch):
+    of_one = 4 * 4 * 3 * 4  # bytes of the weights of a bin
+    for half in (1, 2):
+        store = store_in(tmp_path)
+        for m in range(2):
+            store.put((half, "train", m), torch.full((2, 2, 2), 10.0 * half + m), torch.full((4, 4, 3), float(half)))
+        store.save()
+    store = store_in(tmp_path, memory=2 * of_one)
+    for half in (1, 2, 1):
+        for key in ((half, "train", 0), (half, "train", 1)):
+            found = store.get(key)
+            assert float(found["numerator"].mean()) == 10 * half + key[2]
+            assert float(found["weights"].mean()) == half
+    read = []
+    monkeypatch.setattr("jobtypes.dynamight.backprojection.sums_store.load_checkpoint", lambda path, **_: read.append(path))
+    assert float(store.get((1, "train", 1))["weights"].mean()) == 1
+    assert read == []
+
+
+def test_sums_of_an_earlier_run_are_looked_through_before_they_are_read_in_parts(tmp_path):
+    store = store_in(tmp_path)
+    put(store, 0)
+    store.save()
+    (path,) = (tmp_path / "backprojection/partial_sums").iterdir()
+    content = bytearray(path.read_bytes())
+    at = content.index(torch.ones(4, 4, 3).numpy().tobytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        store_in(tmp_path).get((1, "train", 0))

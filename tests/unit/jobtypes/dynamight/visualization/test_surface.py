@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jobtypes.dynamight.visualization.surface import SurfaceCamera, displacement_colours, sample
+from jobtypes.dynamight.visualization.surface import SurfaceCamera, displacement_colours
 
 BOX, PIXEL = 24, 2.0
 
@@ -48,13 +48,6 @@ def test_what_is_nearer_to_the_viewer_hides_what_is_behind() -> None:
 
 def test_a_level_above_every_voxel_leaves_the_picture_white() -> None:
     assert not drawn(camera().picture(ball((0, 0, 0), 10.0), PIXEL, 99.0)).any()
-
-
-def test_sampling_is_exact_at_voxels_and_zero_outside() -> None:
-    volume = torch.rand(BOX, BOX, BOX, generator=torch.Generator().manual_seed(0))
-    points = torch.tensor([[0.0, 0.0, 0.0], [4.0, -6.0, 2.0], [500.0, 0.0, 0.0]])
-    expected = torch.tensor([volume[12, 12, 12], volume[13, 9, 14], 0.0])
-    assert torch.allclose(sample(volume, PIXEL, points), expected, atol=1e-5)
 
 
 def test_resting_parts_are_grey_and_the_largest_motion_darkest() -> None:

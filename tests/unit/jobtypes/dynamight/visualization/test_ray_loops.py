@@ -1,0 +1,86 @@
+"""Rays against a slow twin in float64: every step of every ray, with a sampler of whole tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.visualization import ray_loops
+from jobtypes.dynamight.visualization.surface import SurfaceCamera
+
+BOX, PIXEL, EXTENT, PIXELS = 21, 2.0, 40.0, 16
+
+
+def blobs() -> Tensor:
+    """(N, N, N) map of a few pieces, with much empty space between them."""
+    generator = torch.Generator().manual_seed(0)
+    centres = 5 + (BOX - 10) * torch.rand(4, 3, generator=generator)
+    grid = torch.stack(torch.meshgrid(*[torch.arange(BOX)] * 3, indexing="ij"), dim=-1)
+    return torch.exp(-(grid[..., None, :] - centres).square().sum(-1) / 5).sum(-1)
+
+
+def sample(volume: Tensor, points: Tensor) -> Tensor:
+    """Map at points (..., 3) x, y, z in voxels, trilinear, 0 outside; float64."""
+    grid = (2 * points / (BOX - 1) - 1).view(1, -1, 1, 1, 3)
+    values = torch.nn.functional.grid_sample(volume[None, None].double(), grid, align_corners=True, padding_mode="zeros")
+    return values.view(points.shape[:-1])
+
+
+def camera(seed: int) -> SurfaceCamera:
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)))[0]
+    return SurfaceCamera(turn, torch.tensor([1.0, -2.0, 0.5]), EXTENT, PIXELS)
+
+
+def slow_depths(camera: SurfaceCamera, volume: Tensor, level: float) -> Tensor:
+    """(2 p, 2 p) A towards the viewer, -inf: no crossing."""
+    across = ((torch.arange(2 * PIXELS) + 0.5) / (2 * PIXELS) - 0.5).double() * EXTENT
+    up, right = torch.meshgrid(-across, across, indexing="ij")
+    found = torch.full_like(up, -torch.inf)
+    depths = torch.arange(EXTENT / 2 + 5 * PIXEL, -EXTENT / 2, -0.05, dtype=torch.float64)
+    for depth in depths:
+        place = torch.stack((right, up, torch.full_like(up, float(depth))), dim=-1) @ camera.rotation.double()
+        values = sample(volume, (place + camera.centre_angstroms.double()) / PIXEL + BOX // 2)
+        crossed = (values >= level) & (found == -torch.inf)
+        found[crossed] = depth
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rays_find_the_surface_that_a_slow_march_finds(seed):
+    volume, level = blobs(), 0.4
+    found, looks = camera(seed)._cast(volume, PIXEL, level)
+    slow = slow_depths(camera(seed), volume, level)
+    both = torch.isfinite(found) & torch.isfinite(slow)
+    assert int(both.sum()) > 100
+    assert float((torch.isfinite(found) != torch.isfinite(slow)).double().mean()) < 0.02  # grazing rays
+    off = (found - slow)[both].abs()  # the density is not straight within a step of a voxel
+    assert float(off.median()) < PIXEL / 20
+    assert float(off.quantile(0.95)) < PIXEL / 4
+    assert torch.equal(looks.abs().sum(-1) > 0, torch.isfinite(found))
+
+
+def test_leaps_over_empty_blocks_change_nothing(monkeypatch):
+    leaping, _ = camera(3)._cast(blobs(), PIXEL, 0.4)
+    nothing = torch.zeros(6, 6, 6, dtype=torch.int64)
+    monkeypatch.setattr("jobtypes.dynamight.visualization.surface._empty_steps", lambda *_: nothing)
+    stepping, _ = camera(3)._cast(blobs(), PIXEL, 0.4)
+    torch.testing.assert_close(leaping, stepping, rtol=0, atol=1e-4)
+
+
+def test_light_falls_as_the_slope_of_the_density_says():
+    """On a ball the normal is the direction from its centre."""
+    axis = torch.arange(BOX) - BOX // 2
+    volume = 8 - (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).float().sqrt()
+    rays = torch.linspace(-3, 3, 7)
+    depths = torch.full((7, 7), 10.0)
+    common = (rays, volume, torch.eye(3), torch.full((3,), float(BOX // 2)))
+    ray_loops.march(*(part.numpy() for part in (depths, rays, *common)), np.zeros((6, 6, 6), np.int64), 2.0, -10.0)
+    torch.testing.assert_close(depths, (36 - rays[:, None] ** 2 - rays**2).sqrt(), rtol=0, atol=0.03)
+    looks, light = torch.empty(7, 7, 2), torch.tensor([0.0, 0.0, 1.0])
+    arrays = [part.numpy() for part in (depths, rays, looks, *common)]
+    ray_loops.shade(*arrays, 20.0, light.numpy(), light.numpy(), np.array([0.2, 0.5, 0.0, 1.0, 2.0]))
+    cosine = depths / 6
+    torch.testing.assert_close(looks[..., 0], 0.2 + 0.8 * cosine, rtol=0, atol=0.02)
+    torch.testing.assert_close(looks[..., 1], 0.5 * cosine**2, rtol=0, atol=0.02)
