@@ -194,8 +194,7 @@ def _binning_sentence(inputs: Inputs, half: int, bins: Bins) -> str:
         f"Half {half}: {int(good.sum())} particles{left_out}, {int((result.held_out & good).sum())} of them held out for the "
         f"verdict; rms motion "
         f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
-        f"({bins.rms_residual_angstroms / pixel:.3f} pixels)"
-        + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel)
+        f"({bins.rms_residual_angstroms / pixel:.3f} pixels)" + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel)
     )
 
 
