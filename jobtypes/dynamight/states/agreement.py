@@ -64,7 +64,8 @@ def correlation(first: Tensor, second: Tensor, region: Tensor) -> float:
 def low_passed(volume: Tensor, finest_shell: int) -> Tensor:
     """A map (N, N, N) without the shells beyond one."""
     kept = shells_3d(volume.shape[0], device=volume.device) <= finest_shell
-    return irfft3(rfft3(volume) * kept, volume.shape[0])
+    passed: Tensor = irfft3(rfft3(volume) * kept, volume.shape[0])
+    return passed
 
 
 class DrawnMixtures:
@@ -84,11 +85,10 @@ class DrawnMixtures:
         labels, centres = self._bins.labels, self._bins.centres
         shares = weights.new_zeros(len(weights), len(centres)).index_add(1, labels, weights)
         shares = (shares / shares.sum(1, keepdim=True)).float()
-        gaussians, total = self._session.gaussians, None
+        gaussians = self._session.gaussians
+        total: Tensor = torch.zeros(len(weights), *(gaussians.box,) * 3)
         for share, centre in zip(shares.T, centres.to(gaussians.basis), strict=True):
-            drawn = share[:, None, None, None] * gaussians.state(centre).cpu()
-            total = drawn if total is None else total + drawn
-        assert total is not None
+            total += share[:, None, None, None] * gaussians.state(centre).cpu()
         return total
 
 

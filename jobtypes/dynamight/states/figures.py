@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from jobtypes.dynamight.colours import DEFORMED_COLOUR, RIGID_COLOUR, STATE_COLOUR
-from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
+from jobtypes.dynamight.figures import new_figure, plain_log_ticks, save_figure
 from jobtypes.dynamight.states.outputs import WrittenStateMaps
 
 _MOST_STATES = 6  # of a figure
@@ -23,23 +23,23 @@ def draw_states(path: Path, states: Sequence[WrittenStateMaps]) -> Path:
     """The states beside each other: slices of the map, of the plain map, and of what the models draw."""
     shown = _some(states)
     axis, place = _most_telling_slice([state.drawn for state in shown])
-    figure, axes = new_figure(3, len(shown), width=min(7.2, 1.6 * len(shown) + 0.6), height=5.0)
+    figure, axes = new_figure(4, len(shown), width=min(7.2, 1.6 * len(shown) + 0.6), height=6.4)
     for column, state in enumerate(shown):
-        volumes = (state.deformed.filtered, state.plain.filtered, _on_scale_of(state.drawn, state.deformed.filtered))
-        high = max(float(torch.quantile(volumes[0].flatten()[:: max(1, volumes[0].numel() // 1_000_000)], 0.999)), 1e-12)
-        for row, volume in enumerate(volumes):
-            panel = axes[row, column]
+        of_images = (state.deformed.filtered, state.plain.filtered, state.nearest.filtered)
+        high = max(float(torch.quantile(of_images[0].flatten()[:: max(1, of_images[0].numel() // 1_000_000)], 0.999)), 1e-12)
+        for panel, volume in zip(axes[:, column], (*of_images, _on_scale_of(state.drawn, of_images[0])), strict=True):
             panel.imshow(volume.select(axis, place).numpy(), origin="lower", cmap="gray", vmin=-0.25 * high, vmax=high)
             panel.set(xticks=[], yticks=[])
         axes[0, column].set_title(f"{state.number}: {state.name}", fontsize=7)
-        axes[2, column].set_xlabel(_below(state), fontsize=7)
-    for row, name in enumerate(("state", "plain", "models")):
-        axes[row, 0].set_ylabel(name)
+        axes[3, column].set_xlabel(_below(state), fontsize=7)
+    for panel, name in zip(axes[:, 0], ("state", "plain", "nearest", "models"), strict=True):
+        panel.set_ylabel(name)
     caption = (
-        f"Slices {_AXES[axis]} = {place}, in which the states differ most. State: from the particles around it, each deformed to the "
-        "state. Plain: the same particles with the same weights, without any deformation. Models: the Gaussians of both halves. "
-        "Below: particles that count in both halves together; agreement of the half maps where the molecule moves (plain); share "
-        f"of the models' change that the plain maps show.{_more(states)}"
+        f"Slices {_AXES[axis]} = {place}, in which the states differ most. State: from the particles around it, each deformed to "
+        "the state. Plain: the same particles with the same weights, without any deformation. Nearest: without any deformation too, "
+        "the particles of the narrowest kernel that was tried. Models: the Gaussians of both halves. Below: particles that count, "
+        "both halves together; agreement of the half maps where the molecule moves (plain); share of the models' change that the "
+        f"nearest particles show.{_more(states)}"
     )
     return save_figure(figure, path, title="Maps of states from their images", caption=caption)
 
@@ -52,12 +52,11 @@ def draw_widths(path: Path, states: Sequence[WrittenStateMaps], *, pixel_size_an
         _draw_fsc(axes[0, column], state, pixel_size_angstroms)
         _draw_errors(axes[1, column], state)
     axes[0, 0].set_ylabel("FSC of half maps")
-    axes[1, 0].set_ylabel("prediction error")
-    label_panels([axes[0, 0], axes[1, 0]])
+    axes[1, 0].set_ylabel("error of the map")
     caption = (
-        "a: Fourier shell correlation of the half maps around the molecule in each state, deformed (blue) and plain (grey). b: how "
-        "well each half's map of a kernel width predicts the other half's map of the narrowest one, where the molecule moves, in "
-        f"units of the noise in that; the width taken is marked.{_more(states)}"
+        "Above: Fourier shell correlation of the half maps around the molecule in each state, deformed (blue) and plain (grey). "
+        "Below: share of the power that is wrong where the molecule moves, for each width of the kernel, by the narrowest maps of "
+        f"the other half; the width taken is marked.{_more(states)}"
     )
     return save_figure(figure, path, title="Maps of states: resolution and width", caption=caption)
 
@@ -80,6 +79,7 @@ def _draw_errors(panel: Axes, state: WrittenStateMaps) -> None:
     if math.isfinite(errors[taken]):
         panel.plot(numbers[taken], errors[taken], color=STATE_COLOUR, marker="o", markersize=6, fillstyle="none")
     panel.set_xscale("log")
+    plain_log_ticks(panel.xaxis)
     panel.set_xlabel("particles")
 
 

@@ -7,8 +7,9 @@ its kernel. The same sums without any deformation give the plain map.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from torch import Tensor
 
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.conjugate_gradients import Solution
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, build_half_problem
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
-from jobtypes.dynamight.backprojection.warp import Order
+from jobtypes.dynamight.backprojection.warp import Deformation, Order
 from jobtypes.dynamight.model.result import HalfResult
 
 _TOLERANCE = 1.5e-3  # as the half maps of the consensus
@@ -117,12 +119,12 @@ def solve_state(
     sums = HalfSums(store, problem.half, part, len(problem.bins), problem.views.plane.cycles.device)
     total = TotalSums(sums)
     after_bin = counter("map", (how.iterations + 1) * len(problem.bins), "bins")
-    deformed, plain = (
-        Reconstruction(sums, total, deformations, after_bin=lambda more=more: after_bin(more)).solve(
-            iterations=how.iterations, tolerance=_TOLERANCE
-        )
-        for deformations, more in ((problem.deformations, 1), (None, 0))
-    )
+
+    def solve(deformations: Sequence[Deformation] | None, counted: int) -> Solution:
+        reconstruction = Reconstruction(sums, total, deformations, after_bin=partial(after_bin, counted))
+        return reconstruction.solve(iterations=how.iterations, tolerance=_TOLERANCE)
+
+    deformed, plain = solve(problem.deformations, 1), solve(None, 0)
     for m in range(len(problem.bins)):
         store.drop((problem.half, part, m))
     store.save()  # removes their files

@@ -25,7 +25,7 @@ from jobtypes.dynamight.states.kernel import ParticleStates, candidate_widths, e
 from jobtypes.dynamight.states.matching import MatchedState, Matching
 from jobtypes.dynamight.states.region import Regions
 from jobtypes.dynamight.states.solved_maps import SolvedMaps
-from jobtypes.dynamight.states.width_choice import best, prediction_errors
+from jobtypes.dynamight.states.width_choice import best, errors_of_means
 from jobtypes.dynamight.visualization.given_states import GivenState
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.running_job import RunningJob
@@ -42,7 +42,7 @@ class Width:
     numbers
         By half: how many particles of weight 1 would be as much.
     error
-        Of predicting the other half's narrowest maps; nan where it was given, not chosen.
+        Of the mean of its half maps, see `width_choice`; nan where it was given, not chosen.
     """
 
     angstroms: float
@@ -64,6 +64,8 @@ class StateMaps:
         All that were tried, and the one taken.
     halves
         Half maps by half.
+    nearest
+        Plain half maps of the narrowest kernel that was tried, by half: the state as it is seen without any deformation.
     molecule, moving : (N, N, N)
         Soft masks around the molecule in this state, and around what of it moves.
     drawn : (N, N, N) each
@@ -78,6 +80,7 @@ class StateMaps:
     widths: list[Width]
     width: Width
     halves: dict[int, SolvedHalf]
+    nearest: dict[int, Tensor]
     molecule: Tensor
     moving: Tensor
     drawn: dict[int, Tensor]
@@ -138,9 +141,7 @@ class StateMaking:
         self._regions = Regions(sessions)
         pixel = images.table.pixel_size_angstroms
         self._finest_shell = nearest_shell(sessions[half].gaussians.resolution_angstroms, images.table.box, pixel)
-        self._mixtures = {
-            h: DrawnMixtures(session, bins_of(session.part, how.binning, pixel)) for h, session in sessions.items()
-        }
+        self._mixtures = {h: DrawnMixtures(session, bins_of(session.part, how.binning, pixel)) for h, session in sessions.items()}
 
     def make(self, number: int, state: GivenState) -> StateMaps:
         """All about the state of a number."""
@@ -150,10 +151,10 @@ class StateMaking:
         tried = [self._solve(f"state{number:03d}_width{k}", state.name, matched, w) for k, w in enumerate(candidates)]
         errors = [math.nan]
         if len(candidates) > 1:
-            errors = prediction_errors([{h: one.deformed for h, one in halves.items()} for halves in tried], moving)
+            errors = errors_of_means([{h: one.deformed for h, one in halves.items()} for halves in tried], moving)
         widths = [Width(w, self._numbers(matched, w), error) for w, error in zip(candidates, errors, strict=True)]
         chosen = best(errors)
-        narrowest = {h: one.plain for h, one in tried[-1].items()}
+        nearest = {h: one.plain for h, one in tried[-1].items()}
         return StateMaps(
             number,
             state.name,
@@ -161,10 +162,11 @@ class StateMaking:
             widths,
             widths[chosen],
             tried[chosen],
+            nearest,
             molecule,
             moving,
             self._drawn(matched),
-            self._shown(matched, candidates[-1], narrowest, moving),
+            self._shown(matched, candidates[-1], nearest, moving),
         )
 
     def _candidates(self, matched: MatchedState) -> list[float]:
@@ -241,5 +243,3 @@ class StateMaking:
 
 def _words(width: float) -> str:
     return "all particles" if math.isinf(width) else f"width {width:.1f} A"
-
-

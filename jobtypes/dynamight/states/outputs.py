@@ -20,7 +20,7 @@ from jobtypes.dynamight.states.agreement import HalfMaps, Shown, agreement_of_ha
 from jobtypes.dynamight.states.making import StateMaps, Width
 from relion_jobs.contract.running_job import RunningJob
 
-_LOCAL, _PLAIN = "local", "plain"
+_DEFORMED, _PLAIN, _NEAREST, _LOCAL = "deformed", "plain", "nearest", "local"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class WrittenStateMaps:
     ----------
     number, name, widths, width, shown, left_angstroms, moved_angstroms
         As of `making.StateMaps` and its matched state.
-    deformed, plain
-        Its two pairs of half maps.
+    deformed, plain, nearest
+        Its pairs of half maps.
     drawn : (N, N, N)
         Mean of what both halves' models draw of it.
     """
@@ -83,6 +83,7 @@ class WrittenStateMaps:
     moved_angstroms: float
     deformed: PairFigures
     plain: PairFigures
+    nearest: PairFigures
     drawn: Tensor
 
     def sentence(self) -> str:
@@ -130,18 +131,18 @@ def write_state(
         Of what the models draw.
     """
     folder, pixel, number = job.directory, pixel_size_angstroms, made.number
-    pairs = {"deformed": made.deformed, _PLAIN: made.plain}
     within = made.molecule if mask is None else mask
     figures = {
         name: PairFigures.of(maps, made, within, pixel_size_angstroms=pixel, finest_shell=finest_shell)
-        for name, maps in pairs.items()
+        for name, maps in ((_DEFORMED, made.deformed), (_PLAIN, made.plain), (_NEAREST, made.nearest))
     }
-    volumes = {layout.state_half_map(number, half): volume for half, volume in made.deformed.items()}
-    volumes |= {layout.plain_state_half_map(number, half): volume for half, volume in made.plain.items()}
-    volumes |= {layout.state_map(number): figures["deformed"].filtered, layout.state_map(number, _PLAIN): figures[_PLAIN].filtered}
-    for path, volume in volumes.items():
-        write_volume(folder / path, volume, pixel)
-        job.add_output(folder / path, layout.MAP_LABEL if "half" not in path.stem else layout.HALF_MAP_LABEL)
+    half_maps = {layout.state_half_map(number, half): volume for half, volume in made.deformed.items()}
+    half_maps |= {layout.plain_state_half_map(number, half): volume for half, volume in made.plain.items()}
+    filtered = {layout.state_map(number, "" if name == _DEFORMED else name): pair.filtered for name, pair in figures.items()}
+    for volumes, label in ((half_maps, layout.HALF_MAP_LABEL), (filtered, layout.MAP_LABEL)):
+        for path, volume in volumes.items():
+            write_volume(folder / path, volume, pixel)
+            job.add_output(folder / path, label)
     local = local_correlation(made.deformed[1], made.deformed[2], pixel_size_angstroms=pixel) * within
     write_volume(folder / layout.state_map(number, _LOCAL), local, pixel)
     write_fsc_star(
@@ -149,7 +150,7 @@ def write_state(
         {name: (pair.curve, pair.unmasked) for name, pair in figures.items()},
         box=within.shape[0],
         pixel_size_angstroms=pixel,
-        figures={"rlnFinalResolution": figures["deformed"].resolution_angstroms},
+        figures={"rlnFinalResolution": figures[_DEFORMED].resolution_angstroms},
     )
     return WrittenStateMaps(
         number,
@@ -192,7 +193,7 @@ def write_table(path: Path, states: Sequence[WrittenStateMaps]) -> None:
             "width_A": width.angstroms,
             "particles_half1": width.numbers[1],
             "particles_half2": width.numbers[2],
-            "prediction_error": width.error,
+            "error": width.error,
         }
         for state in states
         for width in state.widths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from jobtypes.dynamight.backprojection.fsc_mask import mask_around, not_stray

@@ -156,12 +156,15 @@ def make_all(making: StateMaking, inputs: Inputs, job: RunningJob) -> list[Writt
             job.warn(doubt)
         for half, one in made.halves.items():
             if one.residual > _UNSOLVED:
-                job.warn(
-                    f"The maps of half {half} of state {number} are not to be trusted: the residual stayed at {one.residual:.2g} "
-                    f"of the first one, as {made.width.numbers[half]:.0f} particles are few for a box of {session.box} pixels; take "
-                    "a wider kernel (states_width), or bin the particles."
-                )
+                job.warn(_unsolved(half, number, made.width.numbers[half], one.residual, session.box))
     return written
+
+
+def _unsolved(half: int, number: int, particles: float, residual: float, box: int) -> str:
+    return (
+        f"The maps of half {half} of state {number} are not to be trusted: the residual stayed at {residual:.2g} of the first one, "
+        f"as {particles:.0f} particles are few for a box of {box} pixels; take a wider kernel (states_width), or bin the particles."
+    )
 
 
 def read_inputs(options: StatesOptions, project: Path, job_directory: Path, device: torch.device) -> Inputs:

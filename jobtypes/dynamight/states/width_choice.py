@@ -2,18 +2,18 @@
 
 A wide kernel brings many particles and little noise, but also whatever the model got wrong about those far from the state; a
 narrow one the reverse. The map of the narrowest kernel is right but for its noise, and that of the other half set has another
-noise. So every width is judged by how well its map of one half, filtered as its FSC allows, predicts the narrowest map of the
-other half: bias and noise of the one add to the noise of the other, which is the same for all widths.
+noise. So the map V of each width of one half, filtered as the FSC allows, is held against the narrowest map T of the other half.
+What they differ by is the error of V and the noise of T, which half maps tell by themselves: |T1 - T2|^2 / 2. And as the mean of
+both halves is what will be looked at, the noise that goes in the mean, |V1 - V2|^2 / 4, is taken off.
 
-Source: the principle is that of cross-validation of kernel regression between half sets, as in Gilles and Singer, "Cryo-EM
-heterogeneity analysis using regularized covariance estimation and kernel regression", PNAS 2025; the measure is ours.
+Source: the principle is that of kernel regression cross-validated between half sets, Gilles and Singer, "Cryo-EM heterogeneity
+analysis using regularized covariance estimation and kernel regression", PNAS 2025; the measure is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
@@ -21,8 +21,8 @@ from jobtypes.common.fourier import fsc, half_plane_weights, rfft3, shell_sum, s
 from jobtypes.dynamight.backprojection.normal_equations import noise_to_signal
 
 
-def prediction_errors(candidates: Sequence[Mapping[int, Tensor]], mask: Tensor) -> list[float]:
-    """Mean squared error of predicting the last candidate's maps by those of each, of the other half.
+def errors_of_means(candidates: Sequence[Mapping[int, Tensor]], mask: Tensor) -> list[float]:
+    """Error of the mean of both half maps of each candidate, judged by the maps of the last one.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def prediction_errors(candidates: Sequence[Mapping[int, Tensor]], mask: Tensor) 
     Returns
     -------
     list
-        In units of the noise in the last candidate's maps, which differs from shell to shell: 1 is what a perfect map would have.
+        Share of the power of a shell that is wrong, in the mean over the shells; noise is part of the power.
     """
     box = mask.shape[0]
     shells = shells_3d(box, device=mask.device)
@@ -42,17 +42,18 @@ def prediction_errors(candidates: Sequence[Mapping[int, Tensor]], mask: Tensor) 
     spectra = [{half: rfft3(maps[half] * mask) for half in HALVES} for maps in candidates]
     target = spectra[-1]
 
-    def power(difference: Tensor) -> Tensor:
-        return shell_sum(difference.abs().square() * weights, shells)[1:]
+    def power(terms: Tensor) -> Tensor:
+        return shell_sum(terms.abs().square() * weights, shells)[1:]
 
-    terms = shell_sum(weights, shells)[1:]
-    noise = (power(target[1] - target[2]) / (2 * terms)).clamp_min(1e-30)  # of one term
+    noise = power(target[1] - target[2]) / 2
+    whole = (power(target[1]) + power(target[2])) / 2
     errors = []
     for maps, of_width in zip(candidates, spectra, strict=True):
         ratio = noise_to_signal(fsc(maps[1], maps[2], mask))
-        gain = (1 / (1 + ratio))[shells.clamp_max(len(ratio) - 1)]
-        wrong = sum(power(gain * of_width[half] - target[3 - half]) for half in HALVES)
-        errors.append(float((wrong / (2 * noise)).sum() / terms.sum()))
+        gain = (1 / (1 + ratio / 2))[shells.clamp_max(len(ratio) - 1)]  # of the mean
+        differ = (power(gain * of_width[1] - target[2]) + power(gain * of_width[2] - target[1])) / 2
+        wrong = differ - noise - power(gain * (of_width[1] - of_width[2])) / 4
+        errors.append(float((wrong / whole.clamp_min(1e-30)).mean()))
     return errors
 
 
