@@ -36,10 +36,10 @@ def draw_states(path: Path, states: Sequence[WrittenStateMaps]) -> Path:
         panel.set_ylabel(name)
     caption = (
         f"Slices {_AXES[axis]} = {place}, in which the states differ most. State: from the particles around it, each deformed to "
-        "the state. Plain: the same particles with the same weights, without any deformation. Nearest: without any deformation too, "
-        "the particles of the narrowest kernel that was tried. Models: the Gaussians of both halves. Below: particles that count, "
-        "both halves together; agreement of the half maps where the molecule moves (plain); share of the models' change that the "
-        f"nearest particles show.{_more(states)}"
+        "the state. Plain: the same particles with the same weights, without any deformation. Nearest: without any deformation "
+        "too, the particles of the narrowest kernel that was tried. Models: the Gaussians of both halves. Below: particles that "
+        "count, both halves together; agreement of the half maps where the molecule moves (plain); share of the models' change "
+        f"that the nearest particles show.{_more(states)}"
     )
     return save_figure(figure, path, title="Maps of states from their images", caption=caption)
 
@@ -55,8 +55,8 @@ def draw_widths(path: Path, states: Sequence[WrittenStateMaps], *, pixel_size_an
     axes[1, 0].set_ylabel("error of the map")
     caption = (
         "Above: Fourier shell correlation of the half maps around the molecule in each state, deformed (blue) and plain (grey). "
-        "Below: share of the power that is wrong where the molecule moves, for each width of the kernel, by the narrowest maps of "
-        f"the other half; the width taken is marked.{_more(states)}"
+        "Below: share of the power that is wrong where the molecule moves, for each width of the kernel, by the narrowest maps "
+        f"of the other half; the width taken is marked.{_more(states)}"
     )
     return save_figure(figure, path, title="Maps of states: resolution and width", caption=caption)
 

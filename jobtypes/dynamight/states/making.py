@@ -51,7 +51,7 @@ class Width:
 
 
 @dataclass(frozen=True)
-class StateMaps:
+class MadeState:
     """All about one state.
 
     Attributes
@@ -143,7 +143,7 @@ class StateMaking:
         self._finest_shell = nearest_shell(sessions[half].gaussians.resolution_angstroms, images.table.box, pixel)
         self._mixtures = {h: DrawnMixtures(session, bins_of(session.part, how.binning, pixel)) for h, session in sessions.items()}
 
-    def make(self, number: int, state: GivenState) -> StateMaps:
+    def make(self, number: int, state: GivenState) -> MadeState:
         """All about the state of a number."""
         matched = self._matching.match(state.coordinates)
         molecule, moving = self._regions.molecule(matched.coordinates), self._regions.moving(matched.coordinates)
@@ -155,7 +155,7 @@ class StateMaking:
         widths = [Width(w, self._numbers(matched, w), error) for w, error in zip(candidates, errors, strict=True)]
         chosen = best(errors)
         nearest = {h: one.plain for h, one in tried[-1].items()}
-        return StateMaps(
+        return MadeState(
             number,
             state.name,
             matched,

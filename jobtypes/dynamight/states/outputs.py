@@ -17,7 +17,7 @@ from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star
 from jobtypes.dynamight.backprojection.local_gain import local_correlation
 from jobtypes.dynamight.backprojection.normal_equations import wiener_filter
 from jobtypes.dynamight.states.agreement import HalfMaps, Shown, agreement_of_halves, agreement_with_models
-from jobtypes.dynamight.states.making import StateMaps, Width
+from jobtypes.dynamight.states.making import MadeState, Width
 from relion_jobs.contract.running_job import RunningJob
 
 _DEFORMED, _PLAIN, _NEAREST, _LOCAL = "deformed", "plain", "nearest", "local"
@@ -47,7 +47,7 @@ class PairFigures:
     models: float
 
     @classmethod
-    def of(cls, maps: HalfMaps, made: StateMaps, mask: Tensor, *, pixel_size_angstroms: float, finest_shell: int) -> PairFigures:
+    def of(cls, maps: HalfMaps, made: MadeState, mask: Tensor, *, pixel_size_angstroms: float, finest_shell: int) -> PairFigures:
         """Work them out, within a mask (N, N, N)."""
         curve, pixel = fsc(maps[1], maps[2], mask), pixel_size_angstroms
         return cls(
@@ -67,7 +67,7 @@ class WrittenStateMaps:
     Attributes
     ----------
     number, name, widths, width, shown, left_angstroms, moved_angstroms
-        As of `making.StateMaps` and its matched state.
+        As of `making.MadeState` and its matched state.
     deformed, plain, nearest
         Its pairs of half maps.
     drawn : (N, N, N)
@@ -111,7 +111,7 @@ def _percent(shown: Shown) -> str:
 
 
 def write_state(
-    job: RunningJob, made: StateMaps, mask: Tensor | None, *, pixel_size_angstroms: float, finest_shell: int
+    job: RunningJob, made: MadeState, mask: Tensor | None, *, pixel_size_angstroms: float, finest_shell: int
 ) -> WrittenStateMaps:
     """Write the maps and curves of a state and register the maps.
 

@@ -42,7 +42,7 @@ _UNSOLVED = 1e-2  # above it where a solve ends was seen to decide what the map 
 
 
 @dataclass(frozen=True)
-class Inputs:
+class StatesInputs:
     """Everything that is read before the first image.
 
     Attributes
@@ -142,7 +142,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     )
 
 
-def make_all(making: StateMaking, inputs: Inputs, job: RunningJob) -> list[WrittenStateMaps]:
+def make_all(making: StateMaking, inputs: StatesInputs, job: RunningJob) -> list[WrittenStateMaps]:
     """Make and write the states one after the other, and say what each is worth."""
     pixel, session = inputs.table.pixel_size_angstroms, inputs.sessions[inputs.half]
     finest = nearest_shell(session.gaussians.resolution_angstroms, inputs.table.box, pixel)
@@ -162,12 +162,13 @@ def make_all(making: StateMaking, inputs: Inputs, job: RunningJob) -> list[Writt
 
 def _unsolved(half: int, number: int, particles: float, residual: float, box: int) -> str:
     return (
-        f"The maps of half {half} of state {number} are not to be trusted: the residual stayed at {residual:.2g} of the first one, "
-        f"as {particles:.0f} particles are few for a box of {box} pixels; take a wider kernel (states_width), or bin the particles."
+        f"The maps of half {half} of state {number} are not to be trusted: the residual stayed at {residual:.2g} of the first "
+        f"one, as {particles:.0f} particles are few for a box of {box} pixels; take a wider kernel (states_width), or bin the "
+        "particles."
     )
 
 
-def read_inputs(options: StatesOptions, project: Path, job_directory: Path, device: torch.device) -> Inputs:
+def read_inputs(options: StatesOptions, project: Path, job_directory: Path, device: torch.device) -> StatesInputs:
     """Read checkpoint, particles, mask and list of states, and refuse what does not belong together."""
     if options.halfset not in HALVES:
         raise UserError(f"States are chosen in the latent space of one half set, and halfset is {options.halfset}; give 1 or 2.")
@@ -184,10 +185,10 @@ def read_inputs(options: StatesOptions, project: Path, job_directory: Path, devi
         mask = read_mask(project / name, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
     sessions = {half: Session(job_directory, forward, half) for half in HALVES}
     states = chosen_states(sessions[options.halfset], options, table, project)
-    return Inputs(forward, table, sessions, options.halfset, states, mask)
+    return StatesInputs(forward, table, sessions, options.halfset, states, mask)
 
 
-def belongs_to(inputs: Inputs, options: StatesOptions) -> dict[str, Any]:
+def belongs_to(inputs: StatesInputs, options: StatesOptions) -> dict[str, Any]:
     """All that the maps of a run follow from: files by what they hold, states by where they are, and options."""
     star = inputs.table.path.stat()
     files = {
@@ -210,7 +211,7 @@ def _how(options: StatesOptions) -> HowToSolve:
     )
 
 
-def _plan(inputs: Inputs, options: StatesOptions) -> MemoryPlan:
+def _plan(inputs: StatesInputs, options: StatesOptions) -> MemoryPlan:
     """Of all particles at once, as of the widest kernel; the sums of one half are there at a time."""
     forward, binning = inputs.forward, _how(options).binning
     counts = [len(bins_of(part, binning, forward.pixel_size_angstroms)) for part in forward.halves.values()]
