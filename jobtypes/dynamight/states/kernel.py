@@ -111,3 +111,8 @@ def candidate_widths(states: ParticleStates, state: Tensor, quality: Tensor, ima
         widths.append(math.exp(high))
         wanted /= 2
     return widths
+
+
+def in_words(width_angstroms: float) -> str:
+    """Say the width of a kernel in words."""
+    return "all particles alike" if math.isinf(width_angstroms) else f"kernel of {width_angstroms:.1f} A"

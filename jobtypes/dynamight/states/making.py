@@ -21,7 +21,7 @@ from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.states.agreement import DrawnMixtures, PlainChange, Shown, nearest_shell, shown, unseen
 from jobtypes.dynamight.states.half_state import Counter, HowToSolve, SolvedHalf, problem_at, solve_state
-from jobtypes.dynamight.states.kernel import ParticleStates, candidate_widths, effective_number
+from jobtypes.dynamight.states.kernel import ParticleStates, candidate_widths, effective_number, in_words
 from jobtypes.dynamight.states.matching import MatchedState, Matching
 from jobtypes.dynamight.states.region import Regions
 from jobtypes.dynamight.states.solved_maps import SolvedMaps
@@ -184,7 +184,7 @@ class StateMaking:
 
     def _solve(self, name: str, title: str, matched: MatchedState, width: float) -> dict[int, SolvedHalf]:
         return {
-            half: self._solve_half(f"{name}_half{half}", f"{title}, {_words(width)}", half, matched, width) for half in HALVES
+            half: self._solve_half(f"{name}_half{half}", f"{title}, {in_words(width)}", half, matched, width) for half in HALVES
         }
 
     def _solve_half(
@@ -239,7 +239,3 @@ class StateMaking:
             self._store.save_now_and_then()
 
         return count
-
-
-def _words(width: float) -> str:
-    return "all particles" if math.isinf(width) else f"width {width:.1f} A"

@@ -17,6 +17,7 @@ from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star
 from jobtypes.dynamight.backprojection.local_gain import local_correlation
 from jobtypes.dynamight.backprojection.normal_equations import wiener_filter
 from jobtypes.dynamight.states.agreement import HalfMaps, Shown, agreement_of_halves, agreement_with_models
+from jobtypes.dynamight.states.kernel import in_words
 from jobtypes.dynamight.states.making import MadeState, Width
 from relion_jobs.contract.running_job import RunningJob
 
@@ -91,7 +92,7 @@ class WrittenStateMaps:
         share = "" if self.shown.share != self.shown.share else f"; of the models' change the images show {_percent(self.shown)}"
         return (
             f"State {self.number}, {self.name}: {self.width.numbers[1]:.0f} and {self.width.numbers[2]:.0f} particles count "
-            f"(kernel of {self.width.angstroms:.1f} A); {self.deformed.resolution_angstroms:.2f} A, without deformation "
+            f"({in_words(self.width.angstroms)}); {self.deformed.resolution_angstroms:.2f} A, without deformation "
             f"{self.plain.resolution_angstroms:.2f} A; where it moves the half maps agree by {self.deformed.halves:.2f} "
             f"({self.plain.halves:.2f}) and with the models by {self.deformed.models:.2f} ({self.plain.models:.2f}){share}."
         )

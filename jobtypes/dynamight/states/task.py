@@ -53,8 +53,8 @@ class StatesInputs:
         Both halves.
     half
         In whose latent space the states are.
-    states
-        The chosen ones.
+    states, warnings
+        The chosen ones, and what to know about them.
     mask : (N, N, N)
         Of the FSC; None: around the molecule in each state.
     """
@@ -64,6 +64,7 @@ class StatesInputs:
     sessions: dict[int, Session]
     half: int
     states: list[GivenState]
+    warnings: list[str]
     mask: Tensor | None
 
     def sentences(self) -> list[str]:
@@ -74,12 +75,6 @@ class StatesInputs:
             f"States of half {self.half}, {names}.",
         ]
 
-    def outside(self) -> str | None:
-        """A sentence of warning about states outside the data."""
-        outside = self.sessions[self.half].outside(torch.stack([state.coordinates for state in self.states]))
-        names = ", ".join(state.name for state, is_outside in zip(self.states, outside, strict=True) if is_outside)
-        return f"Outside the data, where no particle is near: {names}." if names else None
-
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs and return the plan in sentences; called in the project. Writes nothing."""
@@ -87,7 +82,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     device, device_sentence = choose_device(options.gpu_id)
     inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
-    return [device_sentence, *inputs.sentences(), _plan(inputs, options).sentence()]
+    return [device_sentence, *inputs.sentences(), *inputs.warnings, _plan(inputs, options).sentence()]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -110,7 +105,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     plan = _plan(inputs, options)
     for sentence in (*inputs.sentences(), plan.sentence()):
         job.report(sentence)
-    if (warning := inputs.outside()) is not None:
+    for warning in inputs.warnings:
         job.warn(warning)
     identity = belongs_to(inputs, options)
     solved = SolvedMaps(job.directory, identity)
@@ -184,8 +179,8 @@ def read_inputs(options: StatesOptions, project: Path, job_directory: Path, devi
         name = options.fn_fsc_mask
         mask = read_mask(project / name, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
     sessions = {half: Session(job_directory, forward, half) for half in HALVES}
-    states = chosen_states(sessions[options.halfset], options, table, project)
-    return StatesInputs(forward, table, sessions, options.halfset, states, mask)
+    states, warnings = chosen_states(sessions[options.halfset], options, table, project)
+    return StatesInputs(forward, table, sessions, options.halfset, states, warnings, mask)
 
 
 def belongs_to(inputs: StatesInputs, options: StatesOptions) -> dict[str, Any]:

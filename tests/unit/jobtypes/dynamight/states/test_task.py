@@ -10,6 +10,7 @@ import pytest
 import starfile
 import torch
 
+from jobtypes.dynamight.states import task
 from jobtypes.dynamight.visualization.written_states import write_list, written_state
 from relion_jobs.contract.errors import JobAborted, UserError
 
@@ -131,6 +132,18 @@ def test_fewer_states_leave_no_maps_of_more_behind(swinging):
         "state001",
         "state002",
     ]
+
+
+def test_listed_particles_of_the_other_half_and_states_outside_the_data_are_named(swinging, monkeypatch):
+    first, other = (int(swinging.forward.halves[half].rows[0]) + 1 for half in (1, 2))
+    (swinging.project / "particles.txt").write_text(f"{first}\n{other}\n")
+    (swinging.project / "latents.txt").write_text("2.5\n")
+    values = {"fn_star": swinging.forward.star_file, "states_at": "listed", "particles_file": "particles.txt"}
+    monkeypatch.chdir(swinging.project)
+    said = " ".join(task.check({**values, "latents_file": "latents.txt"}, swinging.job().directory))
+    assert f"1: particle {first}; 2: latent 1" in said
+    assert "1 particle(s) of particles.txt belong to half 2 and are left out." in said
+    assert "Outside the data, where no particle is near: latent 1." in said
 
 
 @pytest.mark.parametrize(
