@@ -113,6 +113,8 @@ def candidate_widths(states: ParticleStates, state: Tensor, quality: Tensor, ima
     return widths
 
 
-def in_words(width_angstroms: float) -> str:
-    """Say the width of a kernel in words."""
-    return "all particles alike" if math.isinf(width_angstroms) else f"kernel of {width_angstroms:.1f} A"
+def in_words(*widths_angstroms: float) -> str:
+    """Say the width of a kernel, or those of both halves, in words."""
+    if all(map(math.isinf, widths_angstroms)):
+        return "all particles alike"
+    return f"kernel of {' and '.join(f'{width:.1f}' for width in widths_angstroms)} A"

@@ -38,14 +38,14 @@ class Width:
     Attributes
     ----------
     angstroms
-        Its width; infinite where all particles count alike.
+        Its width in each half; infinite where all particles count alike.
     numbers
         By half: how many particles of weight 1 would be as much.
     error
         Of the mean of its half maps, see `width_choice`; nan where it was given, not chosen.
     """
 
-    angstroms: float
+    angstroms: dict[int, float]
     numbers: dict[int, float]
     error: float
 
@@ -169,22 +169,29 @@ class StateMaking:
             self._shown(matched, candidates[-1], nearest, moving),
         )
 
-    def _candidates(self, matched: MatchedState) -> list[float]:
+    def _candidates(self, matched: MatchedState) -> list[dict[int, float]]:
+        """Widths by half; of each half the same share of the particles counts, whatever its model makes of the motion's size."""
         if self._width_angstroms is not None:
-            return [self._width_angstroms]
-        half = self._half
-        state, box = matched.coordinates[half], self._images.table.box
-        return candidate_widths(self._particles[half], state, self._quality[half], self._image[half], box)
+            return [dict.fromkeys(HALVES, self._width_angstroms)]
+        box = self._images.table.box
+        of_half = {
+            h: candidate_widths(self._particles[h], matched.coordinates[h], self._quality[h], self._image[h], box) for h in HALVES
+        }
+        return [dict(zip(HALVES, widths, strict=True)) for widths in zip(of_half[1], of_half[2], strict=False)]
 
     def _weights(self, half: int, matched: MatchedState, width: float) -> Tensor:
         return self._particles[half].weights(matched.coordinates[half], width)
 
-    def _numbers(self, matched: MatchedState, width: float) -> dict[int, float]:
-        return {h: effective_number(self._weights(h, matched, width) * self._quality[h], self._image[h]) for h in HALVES}
-
-    def _solve(self, name: str, title: str, matched: MatchedState, width: float) -> dict[int, SolvedHalf]:
+    def _numbers(self, matched: MatchedState, widths: Mapping[int, float]) -> dict[int, float]:
         return {
-            half: self._solve_half(f"{name}_half{half}", f"{title}, {in_words(width)}", half, matched, width) for half in HALVES
+            h: effective_number(self._weights(h, matched, width) * self._quality[h], self._image[h])
+            for h, width in widths.items()
+        }
+
+    def _solve(self, name: str, title: str, matched: MatchedState, widths: Mapping[int, float]) -> dict[int, SolvedHalf]:
+        return {
+            half: self._solve_half(f"{name}_half{half}", f"{title}, {in_words(width)}", half, matched, width)
+            for half, width in widths.items()
         }
 
     def _solve_half(
@@ -206,12 +213,12 @@ class StateMaking:
             drawn[half] = session.gaussians.state(session.state_coefficients(matched.coordinates[half])).cpu()
         return drawn
 
-    def _shown(self, matched: MatchedState, width: float, plain: Mapping[int, Tensor], moving: Tensor) -> Shown:
-        if math.isinf(width):
+    def _shown(self, matched: MatchedState, widths: Mapping[int, float], plain: Mapping[int, Tensor], moving: Tensor) -> Shown:
+        if all(map(math.isinf, widths.values())):
             return unseen()
         changes = {}
         for half in HALVES:
-            weights = torch.stack((self._weights(half, matched, width), torch.ones_like(self._quality[half])))
+            weights = torch.stack((self._weights(half, matched, widths[half]), torch.ones_like(self._quality[half])))
             drawn_here, drawn_everywhere = self._mixtures[half].of(weights * self._quality[half])
             changes[half] = PlainChange(plain[half], self._everywhere[half], drawn_here, drawn_everywhere)
         return shown(changes, moving, self._finest_shell)

@@ -92,7 +92,7 @@ class WrittenStateMaps:
         share = "" if self.shown.share != self.shown.share else f"; of the models' change the images show {_percent(self.shown)}"
         return (
             f"State {self.number}, {self.name}: {self.width.numbers[1]:.0f} and {self.width.numbers[2]:.0f} particles count "
-            f"({in_words(self.width.angstroms)}); {self.deformed.resolution_angstroms:.2f} A, without deformation "
+            f"({in_words(*self.width.angstroms.values())}); {self.deformed.resolution_angstroms:.2f} A, without deformation "
             f"{self.plain.resolution_angstroms:.2f} A; where it moves the half maps agree by {self.deformed.halves:.2f} "
             f"({self.plain.halves:.2f}) and with the models by {self.deformed.models:.2f} ({self.plain.models:.2f}){share}."
         )
@@ -172,7 +172,8 @@ def write_table(path: Path, states: Sequence[WrittenStateMaps]) -> None:
         {
             "file": str(layout.state_map(state.number)),
             "state": state.name,
-            "width_A": state.width.angstroms,
+            "width_half1_A": state.width.angstroms[1],
+            "width_half2_A": state.width.angstroms[2],
             "particles_half1": state.width.numbers[1],
             "particles_half2": state.width.numbers[2],
             "resolution_A": state.deformed.resolution_angstroms,
@@ -191,7 +192,8 @@ def write_table(path: Path, states: Sequence[WrittenStateMaps]) -> None:
     tried = [
         {
             "state": state.name,
-            "width_A": width.angstroms,
+            "width_half1_A": width.angstroms[1],
+            "width_half2_A": width.angstroms[2],
             "particles_half1": width.numbers[1],
             "particles_half2": width.numbers[2],
             "error": width.error,
