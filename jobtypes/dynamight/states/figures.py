@@ -55,8 +55,8 @@ def draw_widths(path: Path, states: Sequence[WrittenStateMaps], *, pixel_size_an
     axes[1, 0].set_ylabel("error of the map")
     caption = (
         "Above: Fourier shell correlation of the half maps around the molecule in each state, deformed (blue) and plain (grey). "
-        "Below: share of the power that is wrong where the molecule moves, for each width of the kernel, by the narrowest maps "
-        f"of the other half; the width taken is marked.{_more(states)}"
+        "Below: what is wrong in the mean map where the molecule moves, for each width of the kernel, by the narrowest maps of "
+        f"the other half and in units of their noise; the width taken is marked.{_more(states)}"
     )
     return save_figure(figure, path, title="Maps of states: resolution and width", caption=caption)
 

@@ -34,7 +34,8 @@ def errors_of_means(candidates: Sequence[Mapping[int, Tensor]], mask: Tensor) ->
     Returns
     -------
     list
-        Share of the power of a shell that is wrong, in the mean over the shells; noise is part of the power.
+        Power of what is wrong in the filtered mean map over that of the noise of a half map of the last candidate, in the mean
+        over the shells: each counts alike, and by how surely its errors are seen.
     """
     box = mask.shape[0]
     shells = shells_3d(box, device=mask.device)
@@ -46,14 +47,13 @@ def errors_of_means(candidates: Sequence[Mapping[int, Tensor]], mask: Tensor) ->
         return shell_sum(terms.abs().square() * weights, shells)[1:]
 
     noise = power(target[1] - target[2]) / 2
-    whole = (power(target[1]) + power(target[2])) / 2
     errors = []
     for maps, of_width in zip(candidates, spectra, strict=True):
         ratio = noise_to_signal(fsc(maps[1], maps[2], mask))
         gain = (1 / (1 + ratio / 2))[shells.clamp_max(len(ratio) - 1)]  # of the mean
         differ = (power(gain * of_width[1] - target[2]) + power(gain * of_width[2] - target[1])) / 2
         wrong = differ - noise - power(gain * (of_width[1] - of_width[2])) / 4
-        errors.append(float((wrong / whole.clamp_min(1e-30)).mean()))
+        errors.append(float((wrong / noise.clamp_min(1e-30)).mean()))
     return errors
 
 
