@@ -68,7 +68,7 @@ def _draw_fsc(panel: Axes, state: WrittenStateMaps, pixel_size_angstroms: float)
         panel.plot(frequency[1:], pair.curve[1:].numpy(), color=colour)
     panel.axhline(0.143, color="0.6", linewidth=0.8, linestyle=":")
     panel.set(xlabel="1/Å", ylim=(-0.05, 1.03))
-    panel.set_title(f"{state.number}: {state.name}", fontsize=7)
+    panel.set_title(f"{state.number}:\n{state.name}", fontsize=6)
 
 
 def _draw_errors(panel: Axes, state: WrittenStateMaps) -> None:
