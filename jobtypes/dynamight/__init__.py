@@ -10,6 +10,7 @@ forward_deformations/          particles -> model of each half set
 inverse_deformations/          model -> map from a state back to the consensus
 backprojection/                particles, model -> deformed half maps
 visualization/                 model -> states, motions, pictures
+states/                        particles, model -> half maps of single states, on backprojection and visualization
 colours.py                     what has which colour, in pictures and in the window
 figures.py, motion_figures.py  pictures that several tasks draw
 occupancy.py                   parts that some particles lack, as people see them

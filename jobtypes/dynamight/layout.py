@@ -20,16 +20,17 @@ FORWARD = Path("forward_deformations")
 INVERSE = Path("inverse_deformations")
 BACKPROJECTION = Path("backprojection")
 VISUALIZATION = Path("visualization")
+STATE_MAPS = Path("states")
 MAPS = Path("maps")
 MOVIES = Path("movies")
 SUBSETS = Path("subsets")
 # everything that follows from a training, set aside together when another one starts in its place
-RESULT_FOLDERS = (FORWARD, INVERSE, BACKPROJECTION, VISUALIZATION, MAPS, MOVIES)
+RESULT_FOLDERS = (FORWARD, INVERSE, BACKPROJECTION, VISUALIZATION, STATE_MAPS, MAPS, MOVIES)
 SET_ASIDE_PATTERN = "previous_[0-9]*"  # as `common.earlier_results` names them
 
 # figures of all tasks, in the order of logfile.pdf
 _FIGURES = "figures"
-FIGURE_PATTERNS = tuple(str(task / _FIGURES / "*.png") for task in (FORWARD, VISUALIZATION, INVERSE, BACKPROJECTION))
+FIGURE_PATTERNS = tuple(str(task / _FIGURES / "*.png") for task in (FORWARD, VISUALIZATION, INVERSE, BACKPROJECTION, STATE_MAPS))
 
 
 # --- forward deformations ---
@@ -125,6 +126,40 @@ def partial_sums(half: int, part: str, number: int) -> Path:
 def fsc_xml(name: str) -> Path:
     """FSC curve of the maps of a name, ``deformed`` or ``rigid``."""
     return BACKPROJECTION / f"fsc_{name}.xml"
+
+
+# --- maps of states ---
+STATE_MAPS_TABLE = STATE_MAPS / "states.star"
+STATE_MAPS_FIGURE = STATE_MAPS / _FIGURES / "states.png"
+STATE_MAPS_CURVES_FIGURE = STATE_MAPS / _FIGURES / "widths.png"
+STATE_MAP_PATTERN = str(STATE_MAPS / "state[0-9]*")
+SOLVED_STATES_INDEX = STATE_MAPS / "solved.pth"
+SOLVED_STATES = STATE_MAPS / "solved"
+
+
+def state_half_map(number: int, half: int) -> Path:
+    """Half map of a state, counted from 1, from the particles around it."""
+    return STATE_MAPS / f"state{number:03d}_half{half}.mrc"
+
+
+def plain_state_half_map(number: int, half: int) -> Path:
+    """The same particles, with the same weights, without any deformation."""
+    return STATE_MAPS / f"state{number:03d}_plain_half{half}.mrc"
+
+
+def state_map(number: int, kind: str = "") -> Path:
+    """Filtered mean of the half maps of a state, or another map of a kind."""
+    return STATE_MAPS / f"state{number:03d}{kind and '_'}{kind}.mrc"
+
+
+def state_fsc(number: int) -> Path:
+    """FSC curves of the maps of a state."""
+    return STATE_MAPS / f"state{number:03d}_fsc.star"
+
+
+def solved_state(key: str) -> Path:
+    """Maps of a half set that an unfinished run has solved."""
+    return SOLVED_STATES / f"{key}.pth"
 
 
 # --- visualization ---

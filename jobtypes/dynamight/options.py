@@ -192,3 +192,30 @@ class BackprojectionOptions(TaskOptions):
     seed: int
     nr_threads: int
     gpu_id: str
+
+
+@dataclass(frozen=True)
+class StatesOptions(TaskOptions):
+    """Options of task "maps of states"."""
+
+    fn_checkpoint: str | None
+    fn_star: str
+    particle_path_prefix: str
+    fn_fsc_mask: str | None
+    halfset: int
+    states_at: Literal["motion", "clusters", "listed"]
+    states_motion: int
+    n_states: int
+    n_clusters: int
+    particles_file: str | None
+    latents_file: str | None
+    states_file: str | None
+    states_width: float | None
+    backproject_batchsize: int
+    warp_interpolation: Literal["linear", "cubic"]
+    bin_tolerance: float
+    max_bins: int
+    reconstruction_iterations: int
+    seed: int
+    nr_threads: int
+    gpu_id: str

@@ -170,12 +170,11 @@ def with_ticks(job_type: JobType, texts: Mapping[str, str], changes: Mapping[str
     Returns the texts, without `changes`, and what was unticked.
     """
     switches = [task.switch for task in job_type.tasks if task.switch]
-    result = dict(texts)
     if not any(changes.get(switch, "").lower() in ("yes", "true") for switch in switches):
-        return result, []
-    stale = [switch for switch in switches if switch not in changes and result.get(switch) == labels.YES]
-    result |= dict.fromkeys(stale, labels.NO)
-    return result, stale
+        return dict(texts), []
+    extra, _ = split_other_args(known_options(job_type), texts.get(OTHER_ARGS, ""))
+    stale = [switch for switch in switches if switch not in changes and {**texts, **extra}.get(switch) == labels.YES]
+    return with_changes(job_type, texts, dict.fromkeys(stale, labels.NO)), stale
 
 
 def with_flags(job_type: JobType, texts: Mapping[str, str], given: Mapping[str, str], *, task: str) -> dict[str, str]:

@@ -78,7 +78,7 @@ def overwrite(name: str, assignments: Sequence[str]) -> int:
     changes = settings.as_project_paths(job_type, settings.parse_assignments(assignments), project=project, cwd=Path.cwd())
     # ticks are for "Continue!": the new job starts with its first task
     ticks = dict.fromkeys((task.switch for task in job_type.tasks if task.switch), NO)
-    texts = settings.with_changes(job_type, settings.new_texts(job_type) | request.values | ticks, changes)
+    texts = settings.with_changes(job_type, settings.new_texts(job_type) | request.values, ticks | changes)
     for sentence in overwriting.overwrite_job(project, job, job_type, texts):
         complain(f"Warning: {sentence}")
     say(job)

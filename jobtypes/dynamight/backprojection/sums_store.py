@@ -39,6 +39,8 @@ class SumsStore:
         Sums kept in memory; beyond it they are read from disk.
     as_now
         Makes of what an earlier version has stored as `belongs_to` what this one would have.
+    task_folder
+        Of the task that the sums are of, in the job directory.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class SumsStore:
         *,
         memory_bytes: int,
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        task_folder: Path = layout.BACKPROJECTION,
     ) -> None:
-        self._job_directory = job_directory
-        self._index = job_directory / layout.PARTIAL_SUMS_INDEX
+        self._folder = job_directory / task_folder
+        self._index = self._folder / layout.PARTIAL_SUMS_INDEX.name
         self._belongs_to = dict(belongs_to)
         self._memory_bytes = memory_bytes
         self._cache: dict[Key, dict[str, Tensor]] = {}
@@ -124,7 +127,7 @@ class SumsStore:
     def delete(self) -> None:
         """Remove everything from disk: the maps are written."""
         self._index.unlink(missing_ok=True)
-        shutil.rmtree(self._job_directory / layout.PARTIAL_SUMS, ignore_errors=True)
+        shutil.rmtree(self._folder / layout.PARTIAL_SUMS.name, ignore_errors=True)
 
     def _resume(self, as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
         try:
@@ -139,7 +142,7 @@ class SumsStore:
         return True
 
     def _file(self, key: Key) -> Path:
-        return self._job_directory / layout.partial_sums(*key)
+        return self._folder / layout.PARTIAL_SUMS.name / layout.partial_sums(*key).name
 
     def _make_room(self, wanted: int, key: Key) -> bool:
         """Whether so many bytes fit into memory, once bins of another half or part than that of the key have left it."""

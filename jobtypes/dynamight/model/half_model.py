@@ -70,11 +70,13 @@ class HalfModel(nn.Module):
     @torch.no_grad()
     def set_reference(self, coefficients: Tensor) -> None:
         """Make the state with these coefficients (K,) the consensus: Gaussians lie there, and displacements start there."""
-        positions = self.gaussians.positions
-        moved = torch.einsum("k,knc->nc", coefficients, self.field.basis_at_gaussians(positions))
-        self.field.set_anchors(positions, self.field.anchor_weights)
-        self.field.set_reference(coefficients)
-        positions.add_(moved)
+        positions, field = self.gaussians.positions, self.field
+        whole = field.reference + coefficients  # from the state of latent zero
+        moved = torch.einsum("k,knc->nc", whole, field.basis_at_gaussians(positions))
+        origin = field.anchors if field.has_reference else positions.clone()
+        field.set_anchors(origin, field.anchor_weights)
+        field.set_reference(whole)
+        positions.copy_(origin + moved)
 
     @torch.no_grad()
     def make_anew(self, latent: Tensor) -> None:

@@ -25,7 +25,7 @@ from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map,
 from jobtypes.dynamight.visualization.session import Clusters, Session
 from jobtypes.dynamight.visualization.trajectories import smooth_path
 from jobtypes.dynamight.visualization.validation import compare_halves
-from jobtypes.dynamight.visualization.written_states import WrittenState, remove_listed, write_list
+from jobtypes.dynamight.visualization.written_states import WrittenState, remove_listed, write_list, written_state
 from relion_jobs.contract.running_job import RunningJob
 
 _STATES_IN_MONTAGE = 5
@@ -191,13 +191,6 @@ def write_states(session: Session, states: list[GivenState], job: RunningJob) ->
         portraits.append(portrait)
         job.progress("states", done, len(states), "maps")
     return written, portraits
-
-
-def written_state(session: Session, path: Path, name: str, coordinates: torch.Tensor, *, is_outside: bool) -> WrittenState:
-    """Row of the list of maps."""
-    moved = session.state_positions(coordinates) - session.model.gaussians.positions.cpu()
-    rms = float(moved.square().sum(1).mean().sqrt())
-    return WrittenState(path.relative_to(session.job_directory), name, coordinates, rms, is_outside)
 
 
 def show_motion(session: Session, motion: int, job: RunningJob, *, n_frames: int) -> list[WrittenState]:

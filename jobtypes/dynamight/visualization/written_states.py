@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from jobtypes.common.small_tables import read_small_tables, write_small_tables
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.visualization.session import Session
+from relion_jobs.contract.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,13 @@ class WrittenState:
     outside: bool
 
 
+def written_state(session: Session, path: Path, name: str, coordinates: Tensor, *, is_outside: bool) -> WrittenState:
+    """Row of the list of maps."""
+    moved = session.state_positions(coordinates) - session.model.gaussians.positions.cpu()
+    rms = float(moved.square().sum(1).mean().sqrt())
+    return WrittenState(path.relative_to(session.job_directory), name, coordinates, rms, is_outside)
+
+
 def write_list(path: Path, states: Sequence[WrittenState]) -> None:
     """Write the list as a STAR file, data_states, lengths in A."""
     table = pd.DataFrame(
@@ -52,6 +63,27 @@ def write_list(path: Path, states: Sequence[WrittenState]) -> None:
     for motion, along in enumerate(zip(*(state.coordinates.tolist() for state in states), strict=True), start=1):
         table[f"motion{motion}_A"] = along
     write_small_tables(path, {"states": table}, decimals=2)
+
+
+def read_states(path: Path, n_motions: int) -> list[tuple[str, Tensor]]:
+    """Names and coordinates (D,) A of the states in a list that `write_list` wrote, or rows of it.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or its states are not those of a half set with so many main motions, D.
+    """
+    labels = [f"motion{motion}_A" for motion in range(1, n_motions + 1)]
+    table = read_small_tables(path, {"states": ("state", *labels)}, texts=("file", "state"))["states"]
+    further = f"motion{n_motions + 1}_A"
+    if further in table:
+        raise UserError(
+            f"{path} has a column _{further}, but the half set has {n_motions} main motions; give a list of the half set whose "
+            "states are mapped (halfset), written since its last training."
+        )
+    rows = table if isinstance(table, pd.DataFrame) else pd.DataFrame([table])
+    coordinates = torch.tensor(rows[labels].to_numpy(dtype=np.float32))
+    return list(zip(rows["state"].astype(str), coordinates, strict=True))
 
 
 def remove_listed(path: Path, job_directory: Path) -> None:

@@ -17,14 +17,16 @@ from jobtypes.dynamight.visualization.latent_drawing import save_latent_space
 from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.selection import write_subset
 from jobtypes.dynamight.visualization.session import Session
+from jobtypes.dynamight.visualization.written_states import write_list, written_state
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
 
 def save_state(session: Session, coordinates: Tensor, job: RunningJob) -> Path:
-    """Write the map of a state and register it."""
-    path, _ = saving.save_map(session, coordinates)
+    """Write the map of a state and register it; beside it a list of this state, for which maps can be made from the images."""
+    path, portrait = saving.save_map(session, coordinates)
     job.add_output(path, layout.MAP_LABEL)
+    write_list(path.with_suffix(".star"), [written_state(session, path, path.stem, coordinates, is_outside=portrait.outside)])
     return path
 
 

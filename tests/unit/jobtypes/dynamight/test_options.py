@@ -17,6 +17,7 @@ from jobtypes.dynamight.options import (
     BackprojectionOptions,
     ForwardOptions,
     InverseOptions,
+    StatesOptions,
     VisualizationOptions,
 )
 from jobtypes.dynamight.visualization.reductions import METHODS
@@ -28,6 +29,7 @@ OF_TASK = {
     "visualization": VisualizationOptions,
     "inverse_deformations": InverseOptions,
     "backprojection": BackprojectionOptions,
+    "states": StatesOptions,
 }
 OF_THE_RUNNER = {"all_tasks"}  # of a task, but it is the runner who reads it
 FILES = {"fn_star": "particles.star", "fn_map": "map.mrc"}

@@ -21,6 +21,7 @@ TYPE = JobType(
         option("epochs", "integer", "200", flag="--epochs", tasks=("second",)),
         option("do_second", "boolean", "No"),
         option("do_third", "boolean", "No"),
+        option("do_fourth", "boolean", "No", extra=True, flag="--do-fourth"),
         option("seed", "integer", "1", extra=True, flag="--seed"),
         option("passes", "integer", "", extra=True, flag="--passes", aliases=("--epochs",), tasks=("first",)),
         option("refine", "boolean", "Yes", extra=True, flag="--refine"),
@@ -32,6 +33,7 @@ TYPE = JobType(
         Task("first", "first", "a:b", command="one"),
         Task("second", "second", "a:b", command="two", switch="do_second"),
         Task("third", "third", "a:b", command="three", switch="do_third"),
+        Task("fourth", "fourth", "a:b", command="three", switch="do_fourth"),
     ),
 )
 
@@ -88,6 +90,16 @@ def test_a_new_tick_unticks_an_old_one_but_two_new_ones_are_refused():
         settings.read_settings(
             TYPE, settings.with_changes(TYPE, found, {"do_second": "Yes", "do_third": "Yes"}), is_continue=True
         )
+
+
+def test_a_task_that_relion_does_not_know_is_unticked_where_its_tick_travels():
+    ticked = settings.with_changes(TYPE, texts(), {"do_fourth": "Yes", "seed": "4"})
+    assert ticked["other_args"] == "--do-fourth --seed 4"
+    assert settings.read_settings(TYPE, ticked, is_continue=True).task.switch == "do_fourth"
+    found, stale = settings.with_ticks(TYPE, ticked, {"do_second": "Yes"})
+    assert (found["other_args"], stale) == ("--seed 4", ["do_fourth"])
+    again, none = settings.with_ticks(TYPE, texts(do_second="Yes"), {"do_fourth": "Yes"})
+    assert (again["do_second"], none) == ("No", ["do_second"])
 
 
 @pytest.mark.parametrize("words", [["a"], ["=b"], ["a=b\nc"]])

@@ -121,3 +121,15 @@ def test_sums_of_an_earlier_run_are_looked_through_before_they_are_read_in_parts
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         store_in(tmp_path).get((1, "train", 0))
+
+
+def test_two_tasks_keep_their_sums_apart(tmp_path):
+    first = store_in(tmp_path)
+    put(first, 0)
+    first.save()
+    second = SumsStore(tmp_path, {"forward": "other"}, memory_bytes=0, task_folder=Path("elsewhere"))
+    put(second, 3)
+    assert float(second.get((1, "train", 3))["numerator"][0, 0, 0]) == 3.0
+    second.delete()
+    assert store_in(tmp_path).resumed
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -186,3 +186,14 @@ def test_no_step_takes_the_default_device_for_that_of_its_data(model, step):
     with torch.device("meta"):
         found = steps[step]()
     assert torch.equal(torch.as_tensor(found), torch.as_tensor(expected))
+
+
+@torch.no_grad()
+def test_a_reference_counts_from_the_one_before(model):
+    model.field.trunk.levels[0].values.normal_()
+    latents = torch.randn(4, 2)
+    places = model.displacement(latents) + model.gaussians.positions
+    for first in latents[:3, None]:
+        model.set_reference(model.field.coefficients(first)[0])
+        torch.testing.assert_close(model.displacement(latents) + model.gaussians.positions, places, atol=1e-4, rtol=0)
+        assert float(model.field.coefficients(first).abs().max()) < 1e-6

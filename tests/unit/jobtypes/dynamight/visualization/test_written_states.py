@@ -6,7 +6,7 @@ import pytest
 import starfile
 import torch
 
-from jobtypes.dynamight.visualization.written_states import WrittenState, remove_listed, write_list
+from jobtypes.dynamight.visualization.written_states import WrittenState, read_states, remove_listed, write_list
 from relion_jobs.contract.errors import UserError
 
 STATES = [
@@ -69,3 +69,19 @@ def test_a_damaged_list_removes_nothing_and_is_named(job: Path) -> None:
     with pytest.raises(UserError, match=r"states\.star: row 2 of data_states .* has 5 values; expected 6"):
         remove_listed(job / "states.star", job)
     assert left(job) == before
+
+
+def test_the_states_of_a_list_come_back(job: Path) -> None:
+    write_list(job / "states.star", STATES)
+    for count in (2, 1):
+        write_list(job / "states.star", STATES[:count])
+        found = read_states(job / "states.star", 2)
+        assert [name for name, _ in found] == [state.name for state in STATES[:count]]
+        torch.testing.assert_close(torch.stack([at for _, at in found])[0], torch.tensor([1.26, -2.0]))
+
+
+@pytest.mark.parametrize(("n_motions", "sentence"), [(1, "_motion2_A, but the half set has 1"), (3, "no column _motion3_A")])
+def test_states_of_another_half_set_are_refused(job: Path, n_motions: int, sentence: str) -> None:
+    write_list(job / "states.star", STATES)
+    with pytest.raises(UserError, match=sentence):
+        read_states(job / "states.star", n_motions)
