@@ -125,7 +125,7 @@ def find_first_motions(training: HalfTraining, plan: EpochPlan) -> bool:
     d = min(training.latent_mean.shape[1], model.field.n_fields)
     shares = shares_of_points(positions) * model.field.mobility(positions)
     sample = first_copies(training.good_sample(SAMPLE), training.observations.image_of)
-    responses = _responses(training, plan, sample, shares)
+    responses = _responses(training, sample, shares)
     metric = torch.kron((shares * (amplitudes / amplitudes.sum())) @ shares.T, torch.eye(3).to(shares))
     factors = _chosen(responses, _start(metric, d, training.generator), _strain(training, shares))
     if factors is None:
@@ -155,10 +155,9 @@ def shares_of_points(positions: Tensor) -> Tensor:
     return torch.softmax(-squared / (2 * (WIDTH_PER_SPACING * spacing) ** 2), dim=0)
 
 
-def _responses(training: HalfTraining, plan: EpochPlan, sample: Tensor, shares: Tensor) -> Responses:
+def _responses(training: HalfTraining, sample: Tensor, shares: Tensor) -> Responses:
     """Of a sample of the particles (p,), each by its quality."""
-    band = training.observations.band
-    n_terms = min(band.n_terms(plan.resolution_angstroms), band.n_terms(FINEST_ANGSTROMS))
+    n_terms = training.observations.band.n_terms(FINEST_ANGSTROMS)
     gradients, curvatures = [], []
     for index in sample.split(BATCH):
         gradient, curvature = responses_of_displacements(

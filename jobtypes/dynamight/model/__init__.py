@@ -15,6 +15,7 @@ encoder        image spectra -> posterior of the latent
 inference      the posterior worked out, where the encoder's guess is not enough
 half_model     all of these for one half set; prediction of an image
 principal_motions  the motions that make up most of all
+common_state   one conformation as the consensus of both half sets
 result         a finished (or interrupted) training as the later tasks see it
 disagreement   of both halves' models about held-out particles
 inverse_displacement   deformed position, latent -> consensus position

@@ -16,6 +16,7 @@ from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.model.common_state import choose_consensus
 from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.displacement import DisplacementField
 from jobtypes.dynamight.model.encoder import Encoder
@@ -23,7 +24,6 @@ from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.parts import Parts
 from jobtypes.dynamight.model.poses import RefinedPoses
-from jobtypes.dynamight.model.principal_motions import central
 from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
@@ -190,13 +190,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def load_centred_result(
     job_directory: Path, checkpoint_file: str | None = None, device: torch.device | str = "cpu"
 ) -> ForwardResult:
-    """Read a job's checkpoint, and make the central state of each half set's particles the consensus of its model.
+    """Read a job's checkpoint, and make the state of a particle the consensus of both half sets' models.
 
     Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
     that state is of no conformation that the molecule has. The central state is that of the particle nearest to the mean
-    deformation, of those in crowded places. The mean over many particles is nearly the same in both halves, so that their maps
-    are of one conformation although they share nothing; where none lie near the mean, as those of a domain that turns all the
-    way round, each half has a state of its own.
+    deformation, of those in crowded places. The second half set has the state of its own that is most like that of the first:
+    see `model.common_state`.
 
     Parameters
     ----------
@@ -215,9 +214,14 @@ def load_centred_result(
     path = checkpoint_path(Path(job_directory), checkpoint_file)
     content = read_checkpoint(path)
     settings = content["settings"]
-    halves = {
-        int(half): _centred_half(int(half), part, settings, torch.device(device)) for half, part in content["halves"].items()
-    }
+    parts = {int(half): part for half, part in content["halves"].items()}
+    models = {half: build_model(part["model"], settings).to(device).eval().requires_grad_(False) for half, part in parts.items()}
+    choose_consensus(
+        models,
+        {half: _trained_latents(models[half], part).to(device) for half, part in parts.items()},
+        settings["box"] * settings["pixel_size_angstroms"],
+    )
+    halves = {half: _result_of_half(half, models[half], part, torch.device(device)) for half, part in parts.items()}
     return ForwardResult(
         halves=_with_part_numbers(halves),
         identity=content["identity"],
@@ -291,12 +295,6 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
     return model
 
 
-def _centre(model: HalfModel, latent_mean: Tensor) -> None:
-    """Make the central state of the particles with latents (p, d) the consensus."""
-    coefficients = model.field.coefficients(latent_mean)
-    model.set_reference(coefficients[central(coefficients, model.metric())])
-
-
 def _with_part_numbers(halves: dict[int, HalfResult]) -> dict[int, HalfResult]:
     """Number the parts: those of the second half set as the one of the first that lies nearest, if each is within the other."""
     numbered: dict[int, HalfResult] = {}
@@ -326,15 +324,19 @@ def _extents(model: HalfModel) -> list[tuple[Tensor, float]]:
 
 
 @torch.no_grad()
-def _centred_half(half: int, part: dict[str, Any], settings: dict[str, Any], device: torch.device) -> HalfResult:
-    model = build_model(part["model"], settings).to(device).eval().requires_grad_(False)
+def _trained_latents(model: HalfModel, part: dict[str, Any]) -> Tensor:
+    """(p, d) of the particles that trained a half set's model and are the molecule; all that trained it where none is."""
+    trained = ~part["held_out"]
+    good = trained & model.quality.is_good.cpu()
+    latents: Tensor = part["latent_mean"][good if bool(good.any()) else trained]
+    return latents
+
+
+def _result_of_half(half: int, model: HalfModel, part: dict[str, Any], device: torch.device) -> HalfResult:
     latent_mean = part["latent_mean"].to(device)
     matrices, shifts = model.poses(
         torch.arange(len(latent_mean), device=device), part["input_matrices"].to(device), part["input_shifts"].to(device)
     )
-    trained = ~part["held_out"].to(device)
-    good = trained & model.quality.is_good
-    _centre(model, latent_mean[good if bool(good.any()) else trained])
     # mean over Gaussians of |sum_k a_k U_k|^2 is a quadratic form of the coefficients
     basis = model.field.basis_at_gaussians(model.gaussians.positions).flatten(1)  # (K, 3 n)
     gram = basis @ basis.T / len(model.gaussians.positions)
