@@ -64,7 +64,7 @@ class Responses:
 
 
 @dataclass(frozen=True)
-class Latents:
+class LinearPosterior:
     """Posteriors of latents in a linear model: means (p, d), covariances (p, d, d), and log evidence over that of rest (p,)."""
 
     mean: Tensor
@@ -72,7 +72,7 @@ class Latents:
     evidence: Tensor
 
     @classmethod
-    def of(cls, responses: Responses, factors: Tensor) -> Latents:
+    def of(cls, responses: Responses, factors: Tensor) -> LinearPosterior:
         """In the model of factors (B, d)."""
         p, b = responses.gradient.shape
         d = factors.shape[1]
@@ -101,7 +101,7 @@ def fitted(factors: Tensor, responses: Responses, strain: Tensor, iterations: in
     p, b = responses.gradient.shape
     d = factors.shape[1]
     for _ in range(iterations):
-        latents = Latents.of(responses, factors)
+        latents = LinearPosterior.of(responses, factors)
         moments = latents.mean[:, :, None] * latents.mean[:, None] + latents.covariance  # (p, d, d)
         curvature = (moments.flatten(1).T @ responses.curvature.view(p, b * b)).view(d, d, b, b)
         curvature = curvature + moments.sum(0)[:, :, None, None] * strain
@@ -119,19 +119,26 @@ def find_first_motions(training: HalfTraining, plan: EpochPlan) -> bool:
     """Give a half set's model, in which nothing moves yet, the motions of the linear model, and its particles their latents.
 
     Returns whether there are any; the field then has other control points.
+
+    Raises
+    ------
+    JobFailed
+        What the particles say is not finite.
     """
     model = training.model
     positions, amplitudes = model.gaussians.positions.detach(), model.gaussians.amplitudes.detach()
     d = min(training.latent_mean.shape[1], model.field.n_fields)
     shares = shares_of_points(positions) * model.field.mobility(positions)
     sample = first_copies(training.good_sample(SAMPLE), training.observations.image_of)
-    responses = _responses(training, sample, shares)
+    responses = responses_of(training, sample, shares)
+    if not bool(responses.gradient.isfinite().all() and responses.curvature.isfinite().all()):
+        raise training.diverged()
     metric = torch.kron((shares * (amplitudes / amplitudes.sum())) @ shares.T, torch.eye(3).to(shares))
     factors = _chosen(responses, _start(metric, d, training.generator), _strain(training, shares))
     if factors is None:
         return False
     factors = factors @ _main_axes(factors, metric)
-    latents = Latents.of(responses, factors)
+    latents = LinearPosterior.of(responses, factors)
     fields = torch.einsum("pn,pcd->dnc", shares, factors.view(len(shares), 3, d))
     model.field.set_anchors(positions, amplitudes)
     model.field.begin_with(fields, positions, training.generator)
@@ -155,8 +162,9 @@ def shares_of_points(positions: Tensor) -> Tensor:
     return torch.softmax(-squared / (2 * (WIDTH_PER_SPACING * spacing) ** 2), dim=0)
 
 
-def _responses(training: HalfTraining, sample: Tensor, shares: Tensor) -> Responses:
-    """Of a sample of the particles (p,), each by its quality."""
+@torch.no_grad()
+def responses_of(training: HalfTraining, sample: Tensor, shares: Tensor) -> Responses:
+    """What a sample of the particles (p,) says, each by its quality, of the points that Gaussians follow by shares (P, n)."""
     n_terms = training.observations.band.n_terms(FINEST_ANGSTROMS)
     gradients, curvatures = [], []
     for index in sample.split(BATCH):
@@ -206,7 +214,7 @@ def _chosen(responses: Responses, start: Tensor, strain: Tensor) -> Tensor | Non
     factors, evidence = start, torch.zeros(0)
     for number, stiffness in enumerate(STIFFNESS):
         factors = fitted(factors, others, stiffness * strain, FIRST_ITERATIONS if number == 0 else ITERATIONS)
-        found = Latents.of(those, factors).evidence
+        found = LinearPosterior.of(those, factors).evidence
         if best is not None and float(found.mean()) <= best[0]:
             break
         best, evidence = (float(found.mean()), stiffness, factors), found

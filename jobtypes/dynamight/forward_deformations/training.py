@@ -213,12 +213,13 @@ class HalfTraining:
         self.model.parts.learn(self.model.quality.good(self.training))
         self.model.quality.follow_noise(before, self.model.noise_power)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
-            raise self._diverged()  # before it is saved
+            raise self.diverged()  # before it is saved
         self.progress = None
         self.epochs_done += 1
         return progress.means()
 
-    def _diverged(self) -> JobFailed:
+    def diverged(self) -> JobFailed:
+        """What to raise where something that is learned is not finite."""
         return JobFailed(
             f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. "
             "Run it again with a smaller learning_rate."
@@ -228,7 +229,7 @@ class HalfTraining:
         g = self.model.gaussians
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
-        if plan.deforms and not self.latent_mean.any() and find_first_motions(self, plan):
+        if plan.looks_for_motions and not self.latent_mean.any() and find_first_motions(self, plan):
             self.networks = _optimiser(self.model)  # of other control points
         if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
             self._remake_consensus()
@@ -365,7 +366,7 @@ class HalfTraining:
         of_slope = sums.new_zeros(1) if slope is None else slope.sum().view(1)
         *values, finite = torch.cat((sums, of_slope)).tolist()  # together: a GPU is waited for once
         if not (math.isfinite(values[0]) and math.isfinite(finite)):
-            raise self._diverged()
+            raise self.diverged()
         self.networks.step()
         if slope is not None:
             self.model.poses.step(batch.index, corrections, slope * len(batch.index), RATE_POSES * plan.learning_rate)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,18 +14,20 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from jobtypes.dynamight.forward_deformations import first_motions
+from jobtypes.dynamight.forward_deformations.continuation import gone_on
 from jobtypes.dynamight.forward_deformations.first_motions import (
-    Latents,
+    LinearPosterior,
     Responses,
     find_first_motions,
     fitted,
     shares_of_points,
 )
-from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, plan_epoch
 from jobtypes.dynamight.model.deformed import Deformed
 from jobtypes.dynamight.model.half_model import Posterior
 from jobtypes.dynamight.model.inference import responses_of_displacements
 from jobtypes.dynamight.model.poses import corrected
+from relion_jobs.contract.errors import JobFailed
 
 PLAN = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=1.0, learning_rate=1.0)
 B = 12
@@ -48,7 +53,7 @@ def test_evidence_and_posterior_are_those_of_the_joint_normal_distribution():
     factors = planted().double()
     found, _ = made_up(planted(), particles=5)
     responses = Responses(found.gradient.double(), found.curvature.double())
-    latents = Latents.of(responses, factors)
+    latents = LinearPosterior.of(responses, factors)
     for gradient, curvature, mean, covariance, evidence in zip(
         responses.gradient, responses.curvature, latents.mean, latents.covariance, latents.evidence, strict=True
     ):
@@ -68,7 +73,7 @@ def test_planted_factors_are_found():
     # latents may be turned: what is known is the covariance of the displacements
     truth = planted() @ planted().T
     assert float((factors @ factors.T - truth).norm() / truth.norm()) < 0.15
-    predicted = Latents.of(responses, factors).mean @ factors.T
+    predicted = LinearPosterior.of(responses, factors).mean @ factors.T
     assert float((predicted - latent @ planted().T).square().sum() / (latent @ planted().T).square().sum()) < 0.35
 
 
@@ -78,7 +83,7 @@ def test_every_iteration_raises_the_evidence():
     evidence = []
     for _ in range(12):
         factors = fitted(factors, responses, torch.zeros(B, B), 1)
-        evidence.append(float(Latents.of(responses, factors).evidence.mean()))
+        evidence.append(float(LinearPosterior.of(responses, factors).evidence.mean()))
     assert all(after > before - 1e-4 for before, after in itertools.pairwise(evidence))
     assert evidence[-1] > evidence[0] + 0.1
 
@@ -135,28 +140,45 @@ def test_responses_are_the_derivatives_of_the_likelihood(new_training):
     assert torch.allclose(curvature.double(), bends, atol=0.01 * float(bends.abs().max()))
 
 
-def test_a_training_begins_with_the_motion_of_its_images(new_training, given_images, monkeypatch):
-    """A ball of the model goes to and fro in the images: it is what moves, by so much, and the encoder knows it too."""
-    training = new_training()
-    model, observations = training.model, training.observations
-    positions = model.gaussians.positions.detach()
-    swings = ((positions - torch.tensor([14.0, 0.0, 8.0])).norm(dim=1) < 9).float()
-    states = 3.0 * torch.randn(len(observations), generator=training.generator).sign()
-    batch = observations.batch(torch.arange(len(observations)))
-    with torch.no_grad():
-        moved = Deformed(positions, states[:, None], (swings[:, None] * torch.tensor([0.0, 1.0, 0.0]))[None])
-        terms = model.project(
-            moved, *model.poses(batch.index, batch.matrices, batch.shifts), training.projector, batch.ctf.shape[1]
-        )
-    given_images(training, terms, noise_share=0.1)
+SWINGS = torch.tensor([14.0, 0.0, 8.0])  # A, the ball that moves
+
+
+@pytest.fixture
+def moving(new_training, given_images, monkeypatch):
+    """Make a training on images in which a ball of its own model goes to and fro by 3 A along y; `states` says how far."""
     monkeypatch.setattr(first_motions, "JUDGES", 3)  # of so few particles
+
+    observations = new_training().observations  # of all trainings
+    spectra, scale = observations.spectra.clone(), observations.scale.clone()
+
+    @torch.no_grad()
+    def make():
+        observations.spectra.copy_(spectra)
+        observations.scale.copy_(scale)
+        training = new_training()
+        model = training.model
+        positions = model.gaussians.positions.detach()
+        swings = ((positions - SWINGS).norm(dim=1) < 9).float()
+        training.states = 3.0 * torch.randn(len(observations), generator=torch.Generator().manual_seed(2)).sign()
+        batch = observations.batch(torch.arange(len(observations)))
+        moved = Deformed(positions, training.states[:, None], (swings[:, None] * torch.tensor([0.0, 1.0, 0.0]))[None])
+        poses = model.poses(batch.index, batch.matrices, batch.shifts)
+        given_images(training, model.project(moved, *poses, training.projector, batch.ctf.shape[1]), noise_share=0.1)
+        return training
+
+    return make
+
+
+def test_a_training_begins_with_the_motion_of_its_images(moving):
+    training = moving()
     assert find_first_motions(training, PLAN)
-    found = training.latent_mean[training.training]
-    displacements = model.displacement(found).detach()
-    along = displacements[:, swings > 0, 1].mean(1)
-    assert float(torch.corrcoef(torch.stack((along, states[training.training])))[0, 1]) > 0.9
+    model, positions = training.model, training.model.gaussians.positions.detach()
+    swings = (positions - SWINGS).norm(dim=1) < 9
+    displacements = model.displacement(training.latent_mean[training.training]).detach()
+    along = displacements[:, swings, 1].mean(1)
+    assert float(torch.corrcoef(torch.stack((along, training.states[training.training])))[0, 1]) > 0.9
     rms = displacements.square().sum(2).mean(0).sqrt()
-    assert float(rms[swings > 0].mean()) > 1.4 * float(rms[positions[:, 0] < -8].mean())  # of fifteen particles
+    assert float(rms[swings].mean()) > 1.4 * float(rms[positions[:, 0] < -8].mean())  # of twenty particles
     assert torch.allclose(training.motion_power.sqrt(), rms, rtol=0.1, atol=0.05)
 
 
@@ -191,12 +213,39 @@ def test_a_training_without_a_sure_motion_begins_as_it_was(new_training, monkeyp
     assert all(torch.equal(value, before[name]) for name, value in training.model.state_dict().items())
 
 
-def test_motions_are_looked_for_once(new_training, monkeypatch):
+def test_motions_are_looked_for_in_the_first_epoch_that_deforms_if_there_are_none(new_training, monkeypatch):
     training, calls = new_training(), []
     monkeypatch.setattr(
         "jobtypes.dynamight.forward_deformations.training.find_first_motions", lambda one, plan: calls.append(plan.deforms)
     )
-    for deforms in (False, True, True):
-        plan = EpochPlan(deforms=deforms, resolution_angstroms=12.0, kl_weight=1.0, learning_rate=1.0)
+    plans = [plan_epoch(epoch, 12, 12.0) for epoch in range(12)]
+    assert [plan.looks_for_motions for plan in plans] == [
+        plan.deforms and not plans[max(0, n - 1)].deforms for n, plan in enumerate(plans)
+    ]
+    for plan in (*plans[:3], plans[1]):
         training.run_epoch(plan, lambda: False)
     assert calls == [True]
+
+
+def test_a_training_that_is_left_after_it_began_with_motions_goes_on_with_the_same_numbers(new_training, moving):
+    plans = [replace(PLAN, looks_for_motions=True), PLAN]
+    ended = []
+    for leaves in (False, True):
+        training = moving()
+        figures = training.run_epoch(plans[0], partial(bool, leaves))
+        if figures is None:
+            state = copy.deepcopy(training.state())
+            training = gone_on(moving(), state, {"n_latent": 2, "n_fields": 4})
+            training.run_epoch(plans[0], lambda: False)
+        training.run_epoch(plans[1], lambda: False)
+        ended.append(training.model.state_dict())
+    assert float(training.latent_mean.square().sum()) > 0
+    assert [name for name in ended[0] if not torch.equal(ended[0][name], ended[1][name])] == []
+
+
+def test_images_that_say_nothing_finite_are_told(new_training):
+    training = new_training()
+    training.model.quality.typical.fill_(1.0)
+    training.observations.spectra[training.training[0], 0] = float("nan")
+    with pytest.raises(JobFailed, match="the last good checkpoint is kept"):
+        find_first_motions(training, PLAN)
