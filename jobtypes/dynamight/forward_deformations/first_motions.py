@@ -15,6 +15,7 @@ parameter; Punjani and Fleet 2021 (3D variability analysis) for maps instead of 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from jobtypes.dynamight.forward_deformations.training import HalfTraining
 
 SAMPLE, BATCH = 2500, 16  # particles
-# Every so manieth of the sample judges what the others have found.
-JUDGES = 5
+JUDGES = 5  # one of so many judges what the others have found
 # Detail of parts that move is smeared away in the consensus.
 FINEST_ANGSTROMS = 12.0
 # Control points are as close as the resolution can tell apart, but no more than so many.
@@ -58,9 +58,10 @@ class Responses:
         """Particles p."""
         return len(self.gradient)
 
-    def of(self, chosen: Tensor) -> Responses:
-        """Of some of the particles (p,), bool."""
-        return Responses(self.gradient[chosen], self.curvature[chosen])
+    def judges_and_others(self) -> tuple[Responses, Responses]:
+        """Of the first fifth, and of the others; not copied."""
+        n = len(self) // JUDGES
+        return Responses(self.gradient[:n], self.curvature[:n]), Responses(self.gradient[n:], self.curvature[n:])
 
 
 @dataclass(frozen=True)
@@ -208,13 +209,12 @@ def _main_axes(factors: Tensor, metric: Tensor) -> Tensor:
 
 def _chosen(responses: Responses, start: Tensor, strain: Tensor) -> Tensor | None:
     """Factors (B, d) with the stiffness that the judges among the particles are surest of; None where they are of no motion."""
-    judges = torch.arange(len(responses), device=start.device) % JUDGES == 0
-    others, those = responses.of(~judges), responses.of(judges)
+    judges, others = responses.judges_and_others()
     best: tuple[float, float, Tensor] | None = None
     factors, evidence = start, torch.zeros(0)
     for number, stiffness in enumerate(STIFFNESS):
         factors = fitted(factors, others, stiffness * strain, FIRST_ITERATIONS if number == 0 else ITERATIONS)
-        found = LinearPosterior.of(those, factors).evidence
+        found = LinearPosterior.of(judges, factors).evidence
         if best is not None and float(found.mean()) <= best[0]:
             break
         best, evidence = (float(found.mean()), stiffness, factors), found
@@ -239,8 +239,7 @@ def _teach(training: HalfTraining, plan: EpochPlan, sample: Tensor, posterior: P
             for index in sample.split(training.settings.batch_size)
         ]
     )
-    judges = torch.arange(len(sample), device=inputs.device) % JUDGES == 0
-    learners = torch.nonzero(~judges).squeeze(1)
+    judges, learners = torch.arange(len(sample)).split([len(sample) // JUDGES, len(sample) - len(sample) // JUDGES])
     optimiser = torch.optim.Adam(model.encoder.parameters(), TEACHING_RATE)
 
     def divergence(chosen: Tensor) -> Tensor:
@@ -249,7 +248,7 @@ def _teach(training: HalfTraining, plan: EpochPlan, sample: Tensor, posterior: P
         of_each: Tensor = 0.5 * (log_variance - posterior.log_variance[chosen] + apart / log_variance.exp() - 1).sum(1)
         return of_each.mean()
 
-    best, kept, worse = float("inf"), model.encoder.state_dict(), 0
+    best, kept, worse = float(divergence(judges)), deepcopy(model.encoder.state_dict()), 0
     for _ in range(PASSES):
         with torch.enable_grad():
             for chosen in learners[torch.randperm(len(learners), generator=generator)].split(TEACHING_BATCH):
@@ -259,7 +258,7 @@ def _teach(training: HalfTraining, plan: EpochPlan, sample: Tensor, posterior: P
         judged = float(divergence(judges))
         worse = worse + 1 if judged >= best else 0
         if judged < best:
-            best, kept = judged, {name: value.clone() for name, value in model.encoder.state_dict().items()}
+            best, kept = judged, deepcopy(model.encoder.state_dict())
         if worse == PATIENCE:
             break
     model.encoder.load_state_dict(kept)
