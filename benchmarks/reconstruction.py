@@ -220,7 +220,7 @@ def half_problem(case: Case, half: int, truth: Tensor, n_bins: int) -> HalfProbl
     good, held_out = np.ones(n, dtype=bool), np.arange(n) % _HELD_OUT == 0
     members = sample_of_groups(views.images.table.optics_group[views.rows], ~held_out)
     views.set_powers(*shell_powers(views, members, truth, batch_size=_IMAGES))
-    bins = Bins(torch.arange(n) % n_bins, torch.zeros(n_bins, 1), 0.0, 0.0)
+    bins = Bins(torch.arange(n) % n_bins, torch.zeros(n_bins, 1), 0.0, 0.0, presence=torch.ones(n_bins, 0), tolerance_angstroms=0.0)
     return HalfProblem(half, views, bins, held_out, good, [case.warp() for _ in range(n_bins)], torch.zeros(n))
 
 
