@@ -71,7 +71,7 @@ def test_rays_find_the_surface_that_a_slow_march_finds(seed):
 def test_leaps_over_empty_blocks_change_nothing(monkeypatch):
     leaping, _ = camera(3)._cast(blobs(), PIXEL, 0.4)
     nothing = torch.zeros(6, 6, 6, dtype=torch.int64)
-    monkeypatch.setattr("jobtypes.dynamight.visualization.surface._empty_steps", lambda *_: nothing)
+    monkeypatch.setattr("jobtypes.dynamight.visualization.rays._empty_steps", lambda *_: nothing)
     stepping, _ = camera(3)._cast(blobs(), PIXEL, 0.4)
     torch.testing.assert_close(leaping, stepping, rtol=0, atol=1e-4)
 
