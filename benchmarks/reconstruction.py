@@ -126,8 +126,6 @@ def pieces(case: Case, speed: tuple[float, float]) -> list[list[str]]:
     views = particle_views(case.table, case.project)
     read = views.read(np.arange(_IMAGES))
     grid = SliceGrid(plane)
-    places, _ = plane.places(read.rotations)
-    rows = torch.stack((read.data.real.flatten(), read.data.imag.flatten(), read.weight.flatten()), dim=1)
     terms = (read.data, read.weight, read.rotations)
     grid.insert(*terms)
     volume, weights, dense = grid.numerator(), grid.weights(), grid.ball.dense(grid.weights()).contiguous()
@@ -139,7 +137,9 @@ def pieces(case: Case, speed: tuple[float, float]) -> list[list[str]]:
             "image, summed",
             1 / _IMAGES,
             lambda: grid.insert(*terms),
-            lambda: whole_tensors.insert_terms(grid.grid, grid.ball, rows, places),
+            lambda: whole_tensors.insert_terms(
+                grid.grid, grid.ball, read.data, read.weight, plane.weights, read.rotations, plane.cycles
+            ),
             _seconds(8 * 8 * len(plane), 8 * 2 * 3 * FLOAT * len(plane), speed),
         ),
         (
@@ -220,7 +220,9 @@ def half_problem(case: Case, half: int, truth: Tensor, n_bins: int) -> HalfProbl
     good, held_out = np.ones(n, dtype=bool), np.arange(n) % _HELD_OUT == 0
     members = sample_of_groups(views.images.table.optics_group[views.rows], ~held_out)
     views.set_powers(*shell_powers(views, members, truth, batch_size=_IMAGES))
-    bins = Bins(torch.arange(n) % n_bins, torch.zeros(n_bins, 1), 0.0, 0.0)
+    bins = Bins(
+        torch.arange(n) % n_bins, torch.zeros(n_bins, 1), 0.0, 0.0, presence=torch.ones(n_bins, 0), tolerance_angstroms=0.0
+    )
     return HalfProblem(half, views, bins, held_out, good, [case.warp() for _ in range(n_bins)], torch.zeros(n))
 
 

@@ -11,12 +11,27 @@ ROOT = Path(__file__).parents[1]
 
 # what asks -> modules that may ask it
 MAY_ASK = {
-    "the kind of a device": ["jobtypes/common/devices.py", "jobtypes/dynamight/model/backend.py"],
+    "the kind of a device": [
+        "jobtypes/common/devices.py",
+        "jobtypes/dynamight/model/backend.py",
+        "jobtypes/dynamight/backprojection/backend.py",
+    ],
     # how the half sets share one: in threads of a process on a GPU, in processes on a CPU
     "is_gpu": ["jobtypes/common/devices.py", "jobtypes/dynamight/forward_deformations/task.py"],
-    # the loops are called through the backend alone
-    "over_particles": ["jobtypes/dynamight/model/loops.py", "jobtypes/dynamight/model/compiled_loops.py"],
-    "backend_for": ["jobtypes/dynamight/model/backend.py", "jobtypes/dynamight/model/projection.py"],
+    # the loops are called through the backend of a room alone; rays have no other way than loops
+    "over_particles": [
+        "jobtypes/dynamight/model/loops.py",
+        "jobtypes/dynamight/model/compiled_loops.py",
+        "jobtypes/dynamight/backprojection/compiled_loops.py",
+        "jobtypes/dynamight/visualization/rays.py",
+    ],
+    "backend_for": [
+        "jobtypes/dynamight/model/backend.py",
+        "jobtypes/dynamight/model/projection.py",
+        "jobtypes/dynamight/backprojection/backend.py",
+        "jobtypes/dynamight/backprojection/slices.py",
+        "jobtypes/dynamight/backprojection/warp.py",
+    ],
 }
 KINDS = ("is_cuda", "is_cpu", "is_meta", "is_mps", "is_xpu")
 

@@ -214,7 +214,7 @@ class StatesOptions(TaskOptions):
     backproject_batchsize: int
     warp_interpolation: Literal["linear", "cubic"]
     bin_tolerance: float
-    max_bins: int
+    max_bins: int | None
     reconstruction_iterations: int
     seed: int
     nr_threads: int

@@ -12,7 +12,7 @@ bins                particles of like deformation
 deformation_basis   the deformation field on the voxel grid
 part_fields         the parts that some particles lack on the voxel grid, and deformations of what is there
 warp                one deformation as a linear operator, and its exact transpose
-compiled_loops, whole_tensors   what is done to voxels and Fourier terms, on a CPU (loops) and on a GPU
+backend             what is done to voxels and Fourier terms: by compiled_loops (made of loops) on a CPU, whole_tensors on a GPU
 particle_pass       the one pass over the images
 slices              Fourier slices into and out of a padded grid; the positive operator that they make
 ball, ball_transforms   the part of that grid that slices reach, and its transforms

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.padded_grid import PADDING, attenuation
-from jobtypes.dynamight.backprojection import loops
 
 
 class Ball:
@@ -32,6 +31,8 @@ class Ball:
         2N, the side of the padded grid, of which the half space kx = 0 .. N counts.
     starts, heads, counts : (N + 1, 2N) int64
         Of the column (kx, ky): where its points begin, how many there are from kz = 0 on, and in all; those of kz < 0 follow.
+    columns
+        Of each plane: how many columns that hold points there are from ky = 0 on, and in all; those of ky < 0 follow.
     """
 
     def __init__(self, box: int, device: torch.device | str = "cpu") -> None:
@@ -47,7 +48,7 @@ class Ball:
         ends = self.counts.flatten().cumsum(0).view(self.counts.shape)
         self.starts = ends - self.counts
         self._plane_ends = [0, *ends[:, -1].tolist()]
-        self._columns = list(zip(self.heads[:, 0].tolist(), self.counts[:, 0].tolist(), strict=True))
+        self.columns = list(zip(self.heads[:, 0].tolist(), self.counts[:, 0].tolist(), strict=True))
 
     def __len__(self) -> int:
         return int(self._plane_ends[-1])
@@ -96,27 +97,18 @@ class Ball:
 
     def some_columns(self, lines: Tensor, kx: int) -> Tensor:
         """Of lines (..., 2N) along ky, the columns of a plane that hold points."""
-        head, count = self._columns[kx]
+        head, count = self.columns[kx]
         return lines if count == self.size else torch.cat((lines[..., :head], lines[..., self.size - count + head :]), dim=-1)
 
     def all_columns(self, lines: Tensor, kx: int) -> Tensor:
         """Lines (..., 2N) with 0 in the columns that `some_columns` leaves out."""
-        head, count = self._columns[kx]
+        head, count = self.columns[kx]
         if count == self.size:
             return lines
         whole = lines.new_zeros(*lines.shape[:-1], self.size)
         whole[..., :head] = lines[..., :head]
         whole[..., self.size - count + head :] = lines[..., head:]
         return whole
-
-    def multiply(self, plane: Tensor, values: Tensor, kx: int) -> None:
-        """Multiply a complex plane (columns, 2N), in place, by points (p,)."""
-        if plane.device.type == "cpu":
-            head, count = self._columns[kx]
-            table = (self.starts[kx].numpy(), self.heads[kx].numpy(), self.counts[kx].numpy())
-            loops.multiply_plane(torch.view_as_real(plane).numpy(), values.numpy(), *table, head, self.size - count)
-        else:
-            plane *= self.plane(values, kx)
 
     def _inside(self, kx: int) -> Tensor:
         """(2N, 2N) bool along ky, kz."""

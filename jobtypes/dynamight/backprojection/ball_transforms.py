@@ -1,7 +1,8 @@
 """Transforms between maps and the ball of Fourier points that slices reach.
 
 A plane of equal kx is transformed while it stays in a core's own cache, each axis is padded as late and cropped as early as it
-can be, and columns without points are left out: a convolution takes the transforms that it needs and three passes over memory.
+can be, and columns without points are left out: a convolution (`compiled_loops.convolve`) takes the transforms that it needs and
+three passes over memory.
 """
 
 from __future__ import annotations
@@ -11,38 +12,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import convolve_padded, fft_lines, ifft_lines, irfft_lines, rfft3, rfft_lines
+from jobtypes.common.fourier import ifft_lines, irfft_lines, rfft3
 from jobtypes.dynamight.backprojection.ball import Ball
 
 _PLANES = 8  # moved together between the layouts of maps and of planes: so many complex numbers fill a line of the cache
 
 Keep = Callable[[Tensor], Tensor]  # (..., 2N) -> (..., N): what is wanted of lines
-
-
-def convolve(volume: Tensor, weights: Tensor, ball: Ball) -> Tensor:
-    """Convolve a map with the kernel of a spectrum, without wrapping round.
-
-    Parameters
-    ----------
-    volume : (N, N, N)
-    weights : (p,) real
-        The spectrum in the ball.
-    ball
-        Of the box N.
-    """
-    if volume.device.type != "cpu":  # which is quicker with few large transforms
-        return convolve_padded(volume, ball.dense(weights))
-
-    def keep(lines: Tensor) -> Tensor:
-        return lines[..., : ball.box]
-
-    spectrum = rfft_lines(volume, ball.size)  # (N, N, N + 1)
-    for kx, plane in _planes(spectrum):
-        columns = ball.some_columns(fft_lines(plane, ball.size), kx)
-        columns = fft_lines(columns.T, ball.size)  # (columns, 2N)
-        ball.multiply(columns, weights, kx)
-        plane.copy_(_inverse(columns, ball, kx, keep))
-    return keep(irfft_lines(spectrum, ball.size))
 
 
 def to_map(values: Tensor, ball: Ball) -> Tensor:
@@ -70,23 +45,23 @@ def optimal_circulant(weights: Tensor, ball: Ball) -> Tensor:
     return rfft3(circulant.roll((box // 2,) * 3, (0, 1, 2))).real.clamp_min(0)
 
 
-def _to_map(values: Tensor, ball: Ball, keep: Keep) -> Tensor:
-    spectrum = values.new_empty(ball.box, ball.box, ball.box + 1)
-    for kx, plane in _planes(spectrum):
-        plane.copy_(_inverse(ball.plane(values, kx), ball, kx, keep))
-    return keep(irfft_lines(spectrum, ball.size))
-
-
-def _planes(spectrum: Tensor) -> Iterator[tuple[int, Tensor]]:
+def planes(spectrum: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Planes (N, N) along z, y of a spectrum (N, N, N + 1) along z, y, kx, which takes what they are changed to."""
     for first in range(0, spectrum.shape[-1], _PLANES):
         part = spectrum[..., first : first + _PLANES]
-        planes = part.permute(2, 0, 1).contiguous()
-        yield from enumerate(planes, start=first)
-        part.copy_(planes.permute(1, 2, 0))
+        several = part.permute(2, 0, 1).contiguous()
+        yield from enumerate(several, start=first)
+        part.copy_(several.permute(1, 2, 0))
 
 
-def _inverse(columns: Tensor, ball: Ball, kx: int, keep: Keep) -> Tensor:
+def inverse_plane(columns: Tensor, ball: Ball, kx: int, keep: Keep) -> Tensor:
     """Inverse transform of a plane (columns, 2N) along ky and kz into (N, N) along z and y."""
     lines = ball.all_columns(keep(ifft_lines(columns)).T, kx)
     return keep(ifft_lines(lines))
+
+
+def _to_map(values: Tensor, ball: Ball, keep: Keep) -> Tensor:
+    spectrum = values.new_empty(ball.box, ball.box, ball.box + 1)
+    for kx, plane in planes(spectrum):
+        plane.copy_(inverse_plane(ball.plane(values, kx), ball, kx, keep))
+    return keep(irfft_lines(spectrum, ball.size))

@@ -1,18 +1,20 @@
-"""The operations of `whole_tensors` in compiled loops, for tensors on the CPU."""
+"""The operations of a `GridBackend` in compiled loops, for tensors on the CPU."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from jobtypes.common.fourier import fft_lines, irfft_lines, rfft_lines
 from jobtypes.dynamight.backprojection import loops
 from jobtypes.dynamight.backprojection.ball import Ball
+from jobtypes.dynamight.backprojection.ball_transforms import inverse_plane, planes
 from jobtypes.dynamight.backprojection.whole_tensors import Order
 from jobtypes.dynamight.model.loops import over_particles
 
 
 def read_voxels(support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> Tensor:
-    """See `whole_tensors`."""
+    """See `GridBackend`."""
     values = volume.new_empty(len(support))
     if len(support):
         over_particles(loops.read_voxels, (support, displacements, values), volume.contiguous(), order == "cubic")
@@ -20,33 +22,40 @@ def read_voxels(support: Tensor, displacements: Tensor, volume: Tensor, *, order
 
 
 def spread_voxels(result: Tensor, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> None:
-    """See `whole_tensors`; each thread adds to planes of its own."""
-    planes = torch.arange(len(result))
-    over_particles(loops.spread_voxels, (result, planes), support, displacements, volume.contiguous(), order == "cubic")
+    """See `GridBackend`; each thread adds to planes of its own."""
+    of_result = torch.arange(len(result))
+    over_particles(loops.spread_voxels, (result, of_result), support, displacements, volume.contiguous(), order == "cubic")
 
 
 def insert_terms(
     grid: Tensor, ball: Ball, data: Tensor, weights: Tensor, factors: Tensor, rotations: Tensor, cycles: Tensor
 ) -> None:
-    """Add slices to the ball; each thread adds to planes of its own.
-
-    Parameters
-    ----------
-    grid : (p, 3)
-        Real and imaginary part and weight of each point.
-    ball
-        Where they are.
-    data, weights : (b, q)
-        Terms, complex, and their weights.
-    factors : (q,)
-        Of both.
-    rotations : (b, 3, 3)
-    cycles : (q, 3)
-        Places of the terms in the view frame; the third is 0.
-    """
+    """See `GridBackend`; each thread adds to planes of its own."""
     terms = (torch.view_as_real(data.resolve_conj().contiguous()), weights.contiguous(), factors, rotations.contiguous())
     tables = (ball.starts, ball.heads, ball.counts)
     over_particles(loops.insert_terms, (_shares(ball.box),), grid, *terms, cycles, *tables)
+
+
+def convolve(volume: Tensor, weights: Tensor, ball: Ball) -> Tensor:
+    """See `GridBackend`; plane by plane: see `ball_transforms`."""
+
+    def keep(lines: Tensor) -> Tensor:
+        return lines[..., : ball.box]
+
+    spectrum = rfft_lines(volume, ball.size)  # (N, N, N + 1)
+    for kx, plane in planes(spectrum):
+        columns = ball.some_columns(fft_lines(plane, ball.size), kx)
+        columns = fft_lines(columns.T, ball.size)  # (columns, 2N)
+        multiply_plane(columns, weights, ball, kx)
+        plane.copy_(inverse_plane(columns, ball, kx, keep))
+    return keep(irfft_lines(spectrum, ball.size))
+
+
+def multiply_plane(plane: Tensor, values: Tensor, ball: Ball, kx: int) -> None:
+    """Multiply a complex plane (columns, 2N), in place, by points (p,) of the ball, and by 0 outside."""
+    head, count = ball.columns[kx]
+    table = (ball.starts[kx].numpy(), ball.heads[kx].numpy(), ball.counts[kx].numpy())
+    loops.multiply_plane(torch.view_as_real(plane).numpy(), values.numpy(), *table, head, ball.size - count)
 
 
 def _shares(box: int) -> Tensor:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights
 from jobtypes.common.padded_grid import PADDING, read_at
-from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
+from jobtypes.dynamight.backprojection.backend import backend_for
 from jobtypes.dynamight.backprojection.ball import ball_of
-from jobtypes.dynamight.backprojection.ball_transforms import convolve, to_map
+from jobtypes.dynamight.backprojection.ball_transforms import to_map
 
 
 class SlicePlane:
@@ -63,22 +63,6 @@ class SlicePlane:
         """(b, N, N // 2 + 1) -> (b, q)."""
         return spectra.flatten(1).index_select(1, self.index)
 
-    def places(self, rotations: Tensor) -> tuple[Tensor, Tensor]:
-        """Places of the pixels of views in the padded half space.
-
-        Parameters
-        ----------
-        rotations : (b, 3, 3) A of each view, r_view = A r_map
-
-        Returns
-        -------
-        tuple
-            (b q, 3) coordinates x, y, z in steps of the padded grid, x >= 0; (b q,) bool, True where the Friedel mate is meant.
-        """
-        at = (self.cycles @ rotations).reshape(-1, 3)  # row vectors: (A^T k)^T = k^T A
-        mate = at[:, 0] < 0
-        return torch.where(mate[:, None], -at, at), mate
-
 
 class SliceGrid:
     """Sum of slices on the padded grid: CTF-weighted data and squared CTFs.
@@ -97,7 +81,7 @@ class SliceGrid:
     def __init__(self, plane: SlicePlane, profile: Tensor | None = None) -> None:
         self.plane = plane
         device = plane.cycles.device
-        self.ball = ball_of(plane.box, device)
+        self.ball, self._backend = ball_of(plane.box, device), backend_for(device)
         profile = torch.ones(plane.box // 2 + 1, device=device) if profile is None else profile
         self._factors = plane.weights / _density(profile, plane.cycles.norm(dim=1) / PADDING)  # (q,)
         # of the points; half, for of a point and its mate only one is stored, but both on the plane kx = 0
@@ -119,14 +103,7 @@ class SliceGrid:
         weights : (b, q) squared CTF
         rotations : (b, 3, 3)
         """
-        if self.grid.device.type == "cpu":
-            compiled_loops.insert_terms(self.grid, self.ball, data, weights, self._factors, rotations, self.plane.cycles)
-        else:
-            places, mate = self.plane.places(rotations)
-            data = (data * self._factors).flatten()
-            data = torch.where(mate, data.conj(), data)
-            rows = torch.stack((data.real, data.imag, (weights * self._factors).flatten()), dim=1)  # (b q, 3)
-            whole_tensors.insert_terms(self.grid, self.ball, rows, places)
+        self._backend.insert_terms(self.grid, self.ball, data, weights, self._factors, rotations, self.plane.cycles)
         self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
@@ -157,7 +134,7 @@ def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
         From `SliceGrid.weights`, or a sum of such.
     """
     ball = ball_of(volume.shape[0], volume.device)
-    return convolve(ball.attenuation * volume, weights, ball).mul_(ball.attenuation)
+    return backend_for(volume.device).convolve(ball.attenuation * volume, weights, ball).mul_(ball.attenuation)
 
 
 def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tensor:

@@ -14,18 +14,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
+from jobtypes.dynamight.backprojection.backend import backend_for
 from jobtypes.dynamight.backprojection.whole_tensors import Order as Order
 
 Direction = Literal["forward", "inverse"]
-
-
-class _Operations(Protocol):
-    """What `compiled_loops` and `whole_tensors` do to voxels."""
-
-    def read_voxels(self, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> Tensor: ...
-
-    def spread_voxels(self, result: Tensor, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> None: ...
 
 
 class Deformation(Protocol):
@@ -55,7 +47,7 @@ class Warp:
 
     Parameters
     ----------
-    support : (m,) flat index of the voxels that move
+    support : (m,) flat index of the voxels that move, on the device of the maps
     displacements : callable giving (m, 3) x, y, z in voxels; called anew for each use, so that a hundred warps need not be kept
     box
         N, four voxels at least.
@@ -78,6 +70,7 @@ class Warp:
             raise ValueError(f"a map of {box} voxels is narrower than the four that one is interpolated from")
         self.support, self.displacements, self.box = support, displacements, box
         self.order, self.direction = order, direction
+        self._backend = backend_for(support.device)
 
     def push(self, volume: Tensor) -> Tensor:
         """D V, (N, N, N)."""
@@ -89,11 +82,11 @@ class Warp:
 
     def read(self, volume: Tensor) -> Tensor:
         """The map (N, N, N) beside each voxel of the support, (m,)."""
-        return self._operations(volume).read_voxels(*self._places(volume), volume, order=self.order)
+        return self._backend.read_voxels(*self._places(volume), volume, order=self.order)
 
     def add_spread(self, result: Tensor, volume: Tensor) -> None:
         """Add the map's voxels of the support to a result (N, N, N) around their places: the transpose of `read`."""
-        self._operations(volume).spread_voxels(result, *self._places(volume), volume, order=self.order)
+        self._backend.spread_voxels(result, *self._places(volume), volume, order=self.order)
 
     def _read(self, volume: Tensor) -> Tensor:
         result = volume.clone(memory_format=torch.contiguous_format)
@@ -108,7 +101,3 @@ class Warp:
 
     def _places(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         return self.support, self.displacements().to(volume)
-
-    @staticmethod
-    def _operations(volume: Tensor) -> _Operations:
-        return compiled_loops if volume.device.type == "cpu" else whole_tensors

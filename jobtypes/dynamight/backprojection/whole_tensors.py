@@ -1,4 +1,4 @@
-"""Operations on voxels and Fourier terms written with whole tensors, for a GPU; on a CPU `compiled_loops` does the same."""
+"""The operations of a `GridBackend` written with whole tensors, for a GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from jobtypes.common.fourier import convolve_padded
 from jobtypes.dynamight.backprojection.ball import Ball
 
 Order = Literal["linear", "cubic"]
@@ -17,22 +18,7 @@ _CHUNK = 1 << 20  # voxels at once
 
 
 def read_voxels(support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> Tensor:
-    """Read a map beside voxels.
-
-    Parameters
-    ----------
-    support : (m,)
-        Flat index of the voxels.
-    displacements : (m, 3)
-        x, y, z in voxels.
-    volume : (N, N, N)
-    order
-        ``linear`` (8 neighbours) or ``cubic`` (64).
-
-    Returns
-    -------
-    (m,)
-    """
+    """See `GridBackend`."""
     n, flat, values = volume.shape[0], volume.reshape(-1), []
     for voxels, along_x, along_y, along_z in _neighbours(support, displacements, n, order):
         total = torch.zeros(len(voxels), dtype=flat.dtype, device=flat.device)
@@ -48,7 +34,7 @@ def read_voxels(support: Tensor, displacements: Tensor, volume: Tensor, *, order
 
 
 def spread_voxels(result: Tensor, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> None:
-    """Add voxels of a map to a result (N, N, N) around their places: the adjoint of `read_voxels`."""
+    """See `GridBackend`."""
     n, flat = volume.shape[0], result.view(-1)
     for voxels, along_x, along_y, along_z in _neighbours(support, displacements, n, order):
         values = volume.reshape(-1)[voxels]
@@ -60,25 +46,26 @@ def spread_voxels(result: Tensor, support: Tensor, displacements: Tensor, volume
                     flat.index_add_(0, row + index_x, share * weight_x)
 
 
-def insert_terms(grid: Tensor, ball: Ball, rows: Tensor, places: Tensor) -> None:
-    """Add terms, trilinearly, to the eight points of the ball around each.
-
-    Parameters
-    ----------
-    grid : (p, 3)
-        Of the points.
-    ball
-        Where they are.
-    rows : (m, 3)
-        What is added.
-    places : (m, 3)
-        x, y, z in steps of the padded grid, x >= 0.
-    """
+def insert_terms(
+    grid: Tensor, ball: Ball, data: Tensor, weights: Tensor, factors: Tensor, rotations: Tensor, cycles: Tensor
+) -> None:
+    """See `GridBackend`."""
+    places = (cycles @ rotations).reshape(-1, 3)  # row vectors: (A^T k)^T = k^T A
+    mate = places[:, 0] < 0
+    places = torch.where(mate[:, None], -places, places)
+    data = (data * factors).flatten()
+    data = torch.where(mate, data.conj(), data)
+    rows = torch.stack((data.real, data.imag, (weights * factors).flatten()), dim=1)  # (b q, 3)
     low = places.floor()
     high_share, low = places - low, low.long()
     for corner in torch.cartesian_prod(*[torch.arange(2, device=low.device)] * 3):
         share = torch.where(corner == 1, high_share, 1 - high_share).prod(dim=1)
         grid.index_add_(0, ball.index(*(low + corner).T), rows * share[:, None])
+
+
+def convolve(volume: Tensor, weights: Tensor, ball: Ball) -> Tensor:
+    """See `GridBackend`; a few large transforms."""
+    return convolve_padded(volume, ball.dense(weights))
 
 
 def _neighbours(support: Tensor, displacements: Tensor, n: int, order: Order) -> Iterator[tuple[Tensor, _Taps, _Taps, _Taps]]:

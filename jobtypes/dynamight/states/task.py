@@ -20,7 +20,7 @@ from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.half_problem import bins_of
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
 from jobtypes.dynamight.options import FREE_ON_RESUME, StatesOptions
@@ -117,7 +117,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
             inputs.sessions,
             inputs.half,
             images,
-            _how(options),
+            _how(inputs, options),
             store=store,
             solved=solved,
             job=job,
@@ -197,9 +197,9 @@ def belongs_to(inputs: StatesInputs, options: StatesOptions) -> dict[str, Any]:
     return files | {name: value for name, value in options.as_dict().items() if name not in named}
 
 
-def _how(options: StatesOptions) -> HowToSolve:
+def _how(inputs: StatesInputs, options: StatesOptions) -> HowToSolve:
     return HowToSolve(
-        Binning(options.bin_tolerance, options.max_bins, options.seed),
+        Binning(options.bin_tolerance, options.max_bins or most_bins(inputs.forward.box), options.seed),
         options.warp_interpolation,
         options.backproject_batchsize,
         options.reconstruction_iterations,
@@ -208,7 +208,7 @@ def _how(options: StatesOptions) -> HowToSolve:
 
 def _plan(inputs: StatesInputs, options: StatesOptions) -> MemoryPlan:
     """Of all particles at once, as of the widest kernel; the sums of one half are there at a time."""
-    forward, binning = inputs.forward, _how(options).binning
+    forward, binning = inputs.forward, _how(inputs, options).binning
     counts = [len(bins_of(part, binning, forward.pixel_size_angstroms)) for part in forward.halves.values()]
     basis_bytes = max(part.model.field.n_fields for part in forward.halves.values()) * 12 * forward.box**3 // 3
     return MemoryPlan(forward.box, max(counts), max(counts), basis_bytes, options.backproject_batchsize)

@@ -12,7 +12,8 @@ selection         particles in a box, range or polygon -> STAR files
 choice, subset    the command that chooses particles
 saving            states and movies under the next free name
 movies, animation series of maps with a ChimeraX script; animated pictures
-surface, ray_loops, figures, latent_drawing   pictures
+surface, figures, latent_drawing   pictures
+rays              what a surface is drawn by, made of ray_loops
 given_states, written_states       lists of states: what the user wants, what was written
 validation        half-set 0 as figures and tables
 to_files          everything that the window shows, as files

@@ -1,4 +1,4 @@
-"""Rays cast at the surface of a map, in loops compiled for the CPU; `over_particles` gives a share of the rows to each thread."""
+"""Rays cast at the surface of a map, in loops compiled for the CPU."""
 
 from __future__ import annotations
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_cdt
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS
-from jobtypes.dynamight.model.loops import over_particles
-from jobtypes.dynamight.visualization import ray_loops
+from jobtypes.dynamight.visualization.rays import SurfaceRays
 
-_LIGHT = (-0.45, 0.6, 0.66)  # from the upper left, towards the viewer
-_LOOKS = (0.38, 0.16, 0.35, 0.75, 24.0)  # see `ray_loops.shade`
 _GREY = 0.82
 _BACKGROUND = np.array((1.0, 1.0, 1.0))
 
@@ -94,40 +90,21 @@ class SurfaceCamera:
         """
         side, extent = 2 * self.pixels, self.extent_angstroms / pixel_size_angstroms
         coarse_side = min(int(np.ceil(extent)), 160)
-        common = (volume, self.rotation, self.centre_angstroms / pixel_size_angstroms + volume.shape[0] // 2)
-        ups, rights = (rays / pixel_size_angstroms for rays in self._rays(coarse_side))
-        coarse = torch.full((coarse_side, coarse_side), extent / 2)
-        surface = (_empty_steps(volume, level), level, -extent / 2)
-        over_particles(ray_loops.march, (coarse, ups), rights, *common, *surface)
+        centre = self.centre_angstroms / pixel_size_angstroms + volume.shape[0] // 2
+        rays = SurfaceRays(volume, level, self.rotation, centre, extent)
+        across = (coordinates / pixel_size_angstroms for coordinates in self._rays(coarse_side))
+        coarse = rays.march(torch.full((coarse_side, coarse_side), extent / 2), *across)
         # a fine ray starts two steps before the nearest surface around its coarse ray, and is not cast where there is none
         near = torch.nn.functional.max_pool2d(coarse[None, None], 3, stride=1, padding=1)
-        found = torch.nn.functional.interpolate(near, size=(side, side), mode="nearest")[0, 0] + 2
-        ups, rights = (rays / pixel_size_angstroms for rays in self._rays(side))
-        over_particles(ray_loops.march, (found, ups), rights, *common, *surface)
-        looks = torch.empty(side, side, 2)
-        light = torch.tensor(_LIGHT) / torch.tensor(_LIGHT).norm()
-        halfway = light + torch.tensor((0.0, 0.0, 1.0))  # Blinn 1977
-        constants = (extent, light, halfway / halfway.norm(), torch.tensor(_LOOKS))
-        over_particles(ray_loops.shade, (found, ups, looks), rights, *common, *constants)
-        return found * pixel_size_angstroms, looks
+        starts = torch.nn.functional.interpolate(near, size=(side, side), mode="nearest")[0, 0] + 2
+        ups, rights = (coordinates / pixel_size_angstroms for coordinates in self._rays(side))
+        found = rays.march(starts, ups, rights)
+        return found * pixel_size_angstroms, rays.shade(found, ups, rights)
 
     def _rays(self, side: int) -> tuple[Tensor, Tensor]:
         """Coordinates up and right (side,) in A of the rows and columns of a picture, its upper row first."""
         across = (torch.arange(side) + 0.5) / side * self.extent_angstroms - self.extent_angstroms / 2
         return -across, across
-
-
-def _empty_steps(volume: Tensor, level: float) -> Tensor:
-    """See `ray_loops.march`: from a block, all steps but the last to the nearest block with density, d blocks away."""
-    block = ray_loops.BLOCK
-    # a place in a block is interpolated from its voxels and those next to it
-    blocks = -(-volume.shape[0] // block)
-    padded = torch.nn.functional.pad(volume, (0, block * blocks + 1 - volume.shape[0]) * 3, value=-torch.inf)
-    highest = torch.nn.functional.max_pool3d(padded[None, None], block + 1, stride=block)[0, 0]
-    if not (highest >= level).any():
-        return torch.full(highest.shape, volume.shape[0])
-    away = torch.from_numpy(distance_transform_cdt((highest < level).numpy(), metric="chessboard")).long()
-    return torch.where(away > 0, (away - 1) * block + 1, torch.zeros_like(away))
 
 
 def _mean_of_four(values: Tensor) -> Tensor:

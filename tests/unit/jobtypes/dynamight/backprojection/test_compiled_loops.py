@@ -12,6 +12,7 @@ from jobtypes.dynamight.backprojection.ball import Ball
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 
 BOX = 9
+BOXES = [4, 7, 12]
 
 
 @pytest.fixture(params=[1, 3], autouse=True)
@@ -50,17 +51,35 @@ def test_terms_are_added_as_with_whole_tensors_in_double_precision():
     rotations = euler_matrices(360 * torch.rand(5, 3, generator=generator, dtype=torch.float64))
     data = torch.randn(5, len(plane), generator=generator, dtype=torch.complex128)
     weights, factors = (torch.rand(*shape, len(plane), generator=generator, dtype=torch.float64) for shape in ((5,), ()))
-    places = (plane.cycles.double() @ rotations).reshape(-1, 3)
-    mate = places[:, 0] < 0
-    terms = (data * factors).flatten()
-    terms = torch.where(mate, terms.conj(), terms)
     slow = torch.zeros(len(ball), 3, dtype=torch.float64)
-    rows = torch.stack((terms.real, terms.imag, (weights * factors).flatten()), dim=1)
-    whole_tensors.insert_terms(slow, ball, rows, torch.where(mate[:, None], -places, places))
+    whole_tensors.insert_terms(slow, ball, data, weights, factors, rotations, plane.cycles.double())
     fast = torch.zeros(len(ball), 3)
     arguments = (data.to(torch.complex64), weights.float(), factors.float(), rotations.float(), plane.cycles)
     compiled_loops.insert_terms(fast, ball, *arguments)
     assert float((fast - slow).norm() / slow.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_convolution_is_that_of_the_whole_padded_grid(box):
+    ball, generator = Ball(box), torch.Generator().manual_seed(1)
+    weights = torch.randn(len(ball), generator=generator, dtype=torch.float64).abs()
+    weights[ball.of_plane(0)] += weights[ball.mirrored()]  # as of slices: those of opposite points are the same
+    volume = torch.randn(box, box, box, generator=generator, dtype=torch.float64)
+    slow = whole_tensors.convolve(volume, weights, ball)
+    torch.testing.assert_close(compiled_loops.convolve(volume, weights, ball), slow, rtol=1e-12, atol=1e-12)
+    fast = compiled_loops.convolve(volume.float(), weights.float(), ball)
+    assert float((fast - slow).norm() / slow.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_plane_is_multiplied_by_its_points_and_by_nothing_outside(box):
+    ball, generator = Ball(box), torch.Generator().manual_seed(2)
+    values = torch.randn(len(ball), generator=generator)
+    for kx in range(box + 1):
+        plane = torch.randn(ball.plane(values, kx).shape, dtype=torch.complex64, generator=generator)
+        expected = plane * ball.plane(values, kx)
+        compiled_loops.multiply_plane(plane, values, ball, kx)
+        torch.testing.assert_close(plane, expected)
 
 
 def test_sums_do_not_depend_on_the_number_of_threads():

@@ -33,38 +33,45 @@ def camera(seed: int) -> SurfaceCamera:
     return SurfaceCamera(turn, torch.tensor([1.0, -2.0, 0.5]), EXTENT, PIXELS)
 
 
-def slow_depths(camera: SurfaceCamera, volume: Tensor, level: float) -> Tensor:
-    """(2 p, 2 p) A towards the viewer, -inf: no crossing."""
+def densities(camera: SurfaceCamera, volume: Tensor, depths: Tensor) -> Tensor:
+    """Of the rays (2 p, 2 p) at depths (2 p, 2 p) A towards the viewer; float64."""
     across = ((torch.arange(2 * PIXELS) + 0.5) / (2 * PIXELS) - 0.5).double() * EXTENT
     up, right = torch.meshgrid(-across, across, indexing="ij")
-    found = torch.full_like(up, -torch.inf)
-    depths = torch.arange(EXTENT / 2 + 5 * PIXEL, -EXTENT / 2, -0.05, dtype=torch.float64)
-    for depth in depths:
-        place = torch.stack((right, up, torch.full_like(up, float(depth))), dim=-1) @ camera.rotation.double()
-        values = sample(volume, (place + camera.centre_angstroms.double()) / PIXEL + BOX // 2)
-        crossed = (values >= level) & (found == -torch.inf)
+    places = torch.stack((right, up, depths.double()), dim=-1) @ camera.rotation.double()
+    return sample(volume, (places + camera.centre_angstroms.double()) / PIXEL + BOX // 2)
+
+
+def slow_depths(camera: SurfaceCamera, volume: Tensor, level: float) -> Tensor:
+    """(2 p, 2 p) A towards the viewer, -inf: no crossing."""
+    found = torch.full((2 * PIXELS, 2 * PIXELS), -torch.inf, dtype=torch.float64)
+    for depth in torch.arange(EXTENT / 2 + 5 * PIXEL, -EXTENT / 2, -0.05, dtype=torch.float64):
+        crossed = (densities(camera, volume, depth.expand_as(found)) >= level) & (found == -torch.inf)
         found[crossed] = depth
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_rays_find_the_surface_that_a_slow_march_finds(seed):
     volume, level = blobs(), 0.4
     found, looks = camera(seed)._cast(volume, PIXEL, level)
-    slow = slow_depths(camera(seed), volume, level)
-    both = torch.isfinite(found) & torch.isfinite(slow)
+    slow, drawn = slow_depths(camera(seed), volume, level), torch.isfinite(found)
+    both = drawn & torch.isfinite(slow)
     assert int(both.sum()) > 100
-    assert float((torch.isfinite(found) != torch.isfinite(slow)).double().mean()) < 0.02  # grazing rays
-    off = (found - slow)[both].abs()  # the density is not straight within a step of a voxel
+    off = (found - slow)[both].abs()
     assert float(off.median()) < PIXEL / 20
-    assert float(off.quantile(0.95)) < PIXEL / 4
-    assert torch.equal(looks.abs().sum(-1) > 0, torch.isfinite(found))
+    # a step of a voxel may pass over an edge that a ray grazes
+    assert float((drawn != torch.isfinite(slow)).double().mean()) < 0.02
+    assert float((off > PIXEL).double().mean()) < 0.02
+    # how far off a grazing ray is depends on its slope, but the density is as straight within a step as its curvature lets it be:
+    # that of a piece is 2 / 5 at most
+    assert float((densities(camera(seed), volume, found)[drawn] - level).abs().max()) < 2 / 5 / 8
+    assert torch.equal(looks.abs().sum(-1) > 0, drawn)
 
 
 def test_leaps_over_empty_blocks_change_nothing(monkeypatch):
     leaping, _ = camera(3)._cast(blobs(), PIXEL, 0.4)
     nothing = torch.zeros(6, 6, 6, dtype=torch.int64)
-    monkeypatch.setattr("jobtypes.dynamight.visualization.surface._empty_steps", lambda *_: nothing)
+    monkeypatch.setattr("jobtypes.dynamight.visualization.rays._empty_steps", lambda *_: nothing)
     stepping, _ = camera(3)._cast(blobs(), PIXEL, 0.4)
     torch.testing.assert_close(leaping, stepping, rtol=0, atol=1e-4)
 
