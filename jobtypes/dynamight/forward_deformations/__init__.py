@@ -16,7 +16,6 @@ checkpointing  checkpoints, results set aside
 continuation  going on from a checkpoint, or on another STAR file of the same particles
 training    a half set, epoch by epoch and batch by batch
 epoch_progress  how far an epoch is
-first_motions  motions to begin with, of a linear model
 occupancy   the search for parts that some particles lack
 pace        how a half set goes through its plan: on as soon as its held-out particles improve no more
 rounds      work of both half sets that can be left anywhere, with a checkpoint after each round

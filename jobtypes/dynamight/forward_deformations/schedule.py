@@ -43,8 +43,6 @@ class EpochPlan:
         Factor on the weight of the strain.
     remakes_consensus
         Whether it begins with a look at where the particles are, and makes a state there the consensus if it lies far away.
-    looks_for_motions
-        Whether it begins with the motions of a linear model, where there are none yet.
     looks_for_parts
         Whether it begins with a search for parts that some particles lack.
     judges_held_out
@@ -57,7 +55,6 @@ class EpochPlan:
     learning_rate: float
     stiffness: float = 1.0
     remakes_consensus: bool = False
-    looks_for_motions: bool = False
     looks_for_parts: bool = False
     judges_held_out: bool = True
 
@@ -96,7 +93,6 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
         kl_weight=FIRST_KL_WEIGHT + (FULL_KL_WEIGHT - FIRST_KL_WEIGHT) * _ramp(progress, 0.5, 0.75),
         learning_rate=0.1 ** _ramp(progress, 0.75, 1.0),
         remakes_consensus=_is_after(REMADE_AFTER, epoch, n_epochs),
-        looks_for_motions=epoch == first_that_deforms,
         # what moves must be known a little, and what is found be trained
         looks_for_parts=first_that_deforms < epoch < n_epochs - 1 and _is_after(PARTS_AFTER, epoch, n_epochs),
         stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),

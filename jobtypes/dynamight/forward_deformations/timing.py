@@ -12,7 +12,6 @@ import torch
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_for
 from jobtypes.common.particle_images import ParticleImages
-from jobtypes.dynamight.forward_deformations import first_motions
 from jobtypes.dynamight.forward_deformations.enough_particles import SignalOfPart, signal_of_part
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage
@@ -33,8 +32,6 @@ class FirstSteps:
     ----------
     beginning, step, posteriors
         Seconds that an epoch takes to begin, with the poses' prior, of a step, and of a batch of the last stage.
-    motions
-        Seconds for a batch of the particles that tell the motions to begin with.
     peak_memory_bytes
         Of the GPU; None on a CPU.
     signal
@@ -44,7 +41,6 @@ class FirstSteps:
     beginning: float
     step: float
     posteriors: float
-    motions: float
     peak_memory_bytes: int | None
     signal: SignalOfPart
 
@@ -78,23 +74,22 @@ def take_first_steps(plan: TrainingPlan, device: torch.device) -> FirstSteps:
 def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool) -> str:
     """Time per epoch and in total, in words; `side_by_side` says whether both halves train at once."""
     batch, step = plan.settings.batch_size, first.step
-    halves, ends, starts = [], [], []
+    halves, ends = [], []
     for out in _held_out(plan):
         # what is learned of the poses at the beginning of some epochs is nearly all that a beginning takes
         share = min(1.0, float((~out).sum()) / POSE_PRIOR_VISITS)
         halves.append(share * first.beginning + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
         # the other half's model works held-out particles out once more
         ends.append(first.posteriors * (math.ceil(len(out) / batch) + _batches(out, batch)))
-        starts.append(first.motions * math.ceil(min(first_motions.SAMPLE, int((~out).sum())) / first_motions.BATCH))
-    epoch, end, start = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends, starts))
+    epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
     peak = first.peak_memory_bytes
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
     epochs, most = plan.n_epochs * epoch, plan.settings.most_epochs * epoch
-    longer = "" if most == epochs else f" ({_duration(start + most + end)} where motions are found slowly)"
+    longer = "" if most == epochs else f" ({_duration(most + end)} where motions are found slowly)"
     return (
-        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; {_duration(start)} for the "
-        f"motions to begin with, about {_duration(epoch)} for an epoch, {_duration(epochs)} for all {plan.n_epochs}, and then "
-        f"{_duration(end)} for the latents of all particles: {_duration(start + epochs + end)} together{longer}.{memory}"
+        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
+        f"epoch, {_duration(epochs)} for all {plan.n_epochs}, and then {_duration(end)} for the latents of all "
+        f"particles: {_duration(epochs + end)} together{longer}.{memory}"
     )
 
 
@@ -116,17 +111,11 @@ def _measure(plan: TrainingPlan, device: torch.device) -> FirstSteps:
     training.run_epoch(last, lambda: clock.after_batch() >= MEASURED_STEPS)
     step = min(clock.batches[1:] or clock.batches)
     beginning = max(0.0, clock.batches[0] - step)
-    motions = _Clock(device)
-    shares = first_motions.shares_of_points(training.model.gaussians.positions.detach())
-    motions.after_batch()
-    for _ in range(2):
-        first_motions.responses_of(training, training.training[: first_motions.BATCH], shares)
-        motions.after_batch()
     stage, clock = PosteriorStage(training), _Clock(device)
     stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > batch_size)
     encoded = math.ceil(stage.encoded / batch_size)
     posteriors = min(clock.batches[:encoded]) + min(clock.batches[encoded:])
-    return FirstSteps(beginning, step, posteriors, min(motions.batches[1:]), peak_memory_bytes(device), signal)
+    return FirstSteps(beginning, step, posteriors, peak_memory_bytes(device), signal)
 
 
 class _Clock:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
-from jobtypes.dynamight.forward_deformations.first_motions import find_first_motions
 from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
 from jobtypes.dynamight.forward_deformations.losses import change_of_length, data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
@@ -213,13 +212,12 @@ class HalfTraining:
         self.model.parts.learn(self.model.quality.good(self.training))
         self.model.quality.follow_noise(before, self.model.noise_power)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
-            raise self.diverged()  # before it is saved
+            raise self._diverged()  # before it is saved
         self.progress = None
         self.epochs_done += 1
         return progress.means()
 
-    def diverged(self) -> JobFailed:
-        """What to raise where something that is learned is not finite."""
+    def _diverged(self) -> JobFailed:
         return JobFailed(
             f"The objective became infinite in epoch {self.epochs_done + 1}; the last good checkpoint is kept. "
             "Run it again with a smaller learning_rate."
@@ -229,8 +227,6 @@ class HalfTraining:
         g = self.model.gaussians
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
-        if plan.looks_for_motions and not self.latent_mean.any() and find_first_motions(self, plan):
-            self.networks = _optimiser(self.model)  # of other control points
         if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
             self._remake_consensus()
         if plan.looks_for_parts:
@@ -366,7 +362,7 @@ class HalfTraining:
         of_slope = sums.new_zeros(1) if slope is None else slope.sum().view(1)
         *values, finite = torch.cat((sums, of_slope)).tolist()  # together: a GPU is waited for once
         if not (math.isfinite(values[0]) and math.isfinite(finite)):
-            raise self.diverged()
+            raise self._diverged()
         self.networks.step()
         if slope is not None:
             self.model.poses.step(batch.index, corrections, slope * len(batch.index), RATE_POSES * plan.learning_rate)

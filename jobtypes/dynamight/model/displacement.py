@@ -25,9 +25,6 @@ TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
 # On the way to the reference state: enough for 0.01 A where it stretches space by half. It stretches it by much less, so that few
 # points are left after the first iterations: those that still move by more than half of that.
 REFERENCE_ITERATIONS, REFERENCE_STEP_ANGSTROMS = 10, 0.005
-# Latents from which a network learns to be linear: wider than their prior, and many for its hidden neurons.
-BEGIN_SPREAD, BEGIN_SAMPLE = 1.5, 4000
-RIDGE = 1e-6  # of the mean square of a neuron: many of them say nearly the same
 
 
 class Field(Protocol):
@@ -107,24 +104,6 @@ class DisplacementField(nn.Module):
         with torch.random.fork_rng(devices=[]):  # what new control points hold at first is not used
             self.trunk = ControlPoints.around(positions, values.shape[1]).to(values)
         self.trunk.take(values, positions)
-
-    @torch.no_grad()
-    def begin_with(self, fields: Tensor, positions: Tensor, generator: torch.Generator) -> None:
-        """Make each of the first d latent dimensions move Gaussians at positions (n, 3) A by one of d fields (d, n, 3) A.
-
-        They move in proportion to the latent. The other fields stay what they are.
-        """
-        d = len(fields)
-        self.hold(torch.cat((fields, self.raw_basis(positions)[d:])), positions)
-        # what the last layer makes of the hidden ones is linear in its weights
-        first, hidden, last = self.branch[0], self.branch[:-1], self.branch[-1]
-        assert isinstance(first, nn.Linear)
-        assert isinstance(last, nn.Linear)
-        latent = BEGIN_SPREAD * torch.randn(BEGIN_SAMPLE, first.in_features, generator=generator).to(positions)
-        neurons = (hidden(latent) - hidden(torch.zeros_like(latent[:1]))).double()
-        normal = neurons.T @ neurons
-        normal.diagonal().add_(RIDGE * normal.diagonal().mean())
-        last.weight[:d] = torch.linalg.solve(normal, neurons.T @ latent[:, :d].double()).T
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """a_k of latents (b, d): (b, K), zero at the reference state, that of latent zero unless another was set."""

@@ -39,16 +39,10 @@ class Encoder(nn.Module):
         self.mean = nn.Linear(width, n_latent)
         self.log_variance = nn.Linear(width, n_latent)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the posterior, each (b, d), from `inputs` (b, p + 6)."""
-        hidden = self.network(inputs)
-        # data only ever narrow the prior; without this bound one odd image can ask for any width, and upset everything
-        return self.mean(hidden), -nn.functional.softplus(self.log_variance(hidden))
-
-    def inputs(
+    def forward(
         self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor, backend: Backend
-    ) -> Tensor:
-        """What the network is told of a batch: readings, and products of the viewing direction (b, p + 6). Not differentiable.
+    ) -> tuple[Tensor, Tensor]:
+        """Posterior of a batch.
 
         Parameters
         ----------
@@ -62,11 +56,19 @@ class Encoder(nn.Module):
             Shifts of the poses.
         backend
             What reads the images.
+
+        Returns
+        -------
+        tuple
+            Mean and log variance, each (b, d).
         """
         view = matrices[:, 2]  # (b, 3) viewing direction in the molecule's frame
         # its products are even in the direction, as a projection is
         products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3, device=view.device)]
-        return torch.cat((self.read(difference, pixels_per_angstrom, matrices, shifts, backend), products), dim=1)
+        readings = self.read(difference, pixels_per_angstrom, matrices, shifts, backend)
+        hidden = self.network(torch.cat((readings, products), dim=1))
+        # data only ever narrow the prior; without this bound one odd image can ask for any width, and upset everything
+        return self.mean(hidden), -nn.functional.softplus(self.log_variance(hidden))
 
     @torch.no_grad()
     def read(self, difference: Tensor, pixels_per_angstrom: float, matrices: Tensor, shifts: Tensor, backend: Backend) -> Tensor:

@@ -157,23 +157,17 @@ class HalfModel(nn.Module):
         `poses`: matrices (b, 3, 3) and shifts (b, 2) A where the refined ones are at hand. The encoder has learned differences
         from the state of latent zero: it is of no use once another state is the reference.
         """
-        return Posterior(*self.encoder(self.encoder_inputs(batch, projector, n_terms, poses)))
-
-    @torch.no_grad()
-    def encoder_inputs(
-        self, batch: ObservedBatch, projector: Projector, n_terms: int, poses: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """What `encode` shows the encoder of a batch: `Encoder.inputs` of the differences from the consensus."""
         n_terms = min(n_terms, projector.band.n_terms(FINEST_ANGSTROMS))
-        matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
-        parts = self.project_parts(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
-        consensus = self.parts.assembled(parts, batch.index)
-        transfer = self.transfer(batch, n_terms)
-        difference = batch.spectra[:, :n_terms] - transfer * consensus
-        # CTF / noise amplitude: every term counts by its signal to noise ratio
-        difference = difference * transfer * self.precision(projector.band, n_terms).sqrt()[batch.group]
-        images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
-        return self.encoder.inputs(images, pixels_per_angstrom, matrices, shifts, projector.backend)
+        with torch.no_grad():
+            matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
+            parts = self.project_parts(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
+            consensus = self.parts.assembled(parts, batch.index)
+            transfer = self.transfer(batch, n_terms)
+            difference = batch.spectra[:, :n_terms] - transfer * consensus
+            # CTF / noise amplitude: every term counts by its signal to noise ratio
+            difference = difference * transfer * self.precision(projector.band, n_terms).sqrt()[batch.group]
+            images, pixels_per_angstrom = real_space(difference, projector.band, n_terms)
+        return Posterior(*self.encoder(images, pixels_per_angstrom, matrices, shifts, projector.backend))
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:

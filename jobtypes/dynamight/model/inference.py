@@ -246,58 +246,9 @@ def responses_of_amplitudes(
     gradient, curvature = target.products(
         torch.cat((target.columns(unknown, predicted), predicted[:, None], groups), dim=1), predicted
     )
+    n = unknown.shape[1] + 1  # with the scale
     prior = torch.cat((target.prior_precision(prior_weight), model.quality.scale_spread[None] ** -2))
     at = torch.cat((unknown, torch.zeros_like(unknown[:, :1])), dim=1)
-    return _settled(gradient, curvature, prior, at)
-
-
-@torch.no_grad()
-def responses_of_displacements(
-    model: HalfModel,
-    batch: ObservedBatch,
-    projector: Projector,
-    shares: Tensor,
-    *,
-    n_terms: int,
-    independent_fraction: float,
-) -> tuple[Tensor, Tensor]:
-    """How the log likelihood of each particle depends, to second order, on displacements of the consensus.
-
-    Poses and scales make the best of each change, as far as their priors let them.
-
-    Parameters
-    ----------
-    shares : (P, n)
-        How far each Gaussian follows each of P displacements.
-
-    Returns
-    -------
-    (b, 3 P), (b, 3 P, 3 P)
-        Gradient in 1/A and curvature in 1/A^2 by the displacements along x, y and z.
-    """
-    target = _Target(model, batch, projector, n_terms=n_terms, independent_fraction=independent_fraction, move_poses=True)
-    n_latent = model.encoder.mean.out_features
-    unknown = target.unknowns(batch.shifts.new_zeros(len(batch.index), n_latent))
-    predicted = target.predict(unknown)
-    moved = target.slopes(unknown, model.gaussians.class_amplitudes() * shares[:, None])
-    nuisances = torch.cat((target.columns(unknown, predicted)[:, n_latent:], predicted[:, None]), dim=1)
-    gradient, curvature = target.products(torch.cat((nuisances, moved), dim=1), predicted)
-    prior = torch.cat((target.prior_precision(1.0)[n_latent:], model.quality.scale_spread[None] ** -2))
-    at = torch.cat((unknown[:, n_latent:], torch.zeros_like(unknown[:, :1])), dim=1)
-    return _settled(gradient, curvature, prior, at)
-
-
-def _settled(gradient: Tensor, curvature: Tensor, prior: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient (b, m) and curvature (b, m, m) of a log likelihood by the unknowns after the first n, where these settle.
-
-    Parameters
-    ----------
-    gradient, curvature : (b, n + m), (b, n + m, n + m)
-        By all.
-    prior, at : (n,), (b, n)
-        Inverse variances of the first n unknowns, and where these are.
-    """
-    n = len(prior)
     settled = torch.linalg.solve(
         curvature[:, :n, :n] + torch.diag(prior),
         torch.cat((curvature[:, :n, n:], (gradient[:, :n] - prior * at)[..., None]), dim=2),
@@ -364,14 +315,6 @@ class _Target:
         points = self._model.deformed(latent, self._basis)
         terms = self._model.project_as(amplitudes, points, matrices, shifts, self._projector, self._n_terms)
         return self._transfer[:, None] * terms
-
-    def slopes(self, unknown: Tensor, amplitudes: Tensor) -> Tensor:
-        """(b, 3 r, q) complex derivatives, in 1/A, of the prediction by shifts along x, y and z of r choices of amplitudes."""
-        matrices, _ = corrected(self.split(unknown)[1], self._batch.matrices, self._batch.shifts)
-        frequencies = -2 * math.pi * self._projector.band.frequencies[: self._n_terms]
-        turns = torch.einsum("qx,bxc->bcq", frequencies, matrices[:, :2])
-        terms = self.project(unknown, amplitudes)
-        return (torch.complex(-terms.imag, terms.real)[:, :, None] * turns[:, None]).flatten(1, 2)
 
     def misfit(self, predicted: Tensor) -> Tensor:
         """(b,) minus the log likelihood, up to a constant."""

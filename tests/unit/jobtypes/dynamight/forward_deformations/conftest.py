@@ -152,22 +152,3 @@ def new_training(project, values):
         )
 
     return make
-
-
-@pytest.fixture
-def given_images():
-    """Gives the particles of a training images: these projections (p, q) with their CTF, and noise of a share of their rms."""
-
-    @torch.no_grad()
-    def give(training, projections: torch.Tensor, noise_share: float = 0.3) -> None:
-        observations, model = training.observations, training.model
-        model.quality.typical.fill_(1.0)
-        images = observations.batch(torch.arange(len(observations))).ctf * projections
-        noise = noise_share * float(images.abs().square().mean() ** 0.5)
-        images = images + noise * torch.view_as_complex(torch.randn(*images.shape, 2, generator=torch.Generator().manual_seed(1)))
-        parts = torch.view_as_real(images)
-        observations.scale.copy_(parts.abs().amax((1, 2)) / 3e4)
-        observations.spectra.copy_((parts / observations.scale[:, None, None]).half())
-        model.noise_power.fill_(2 * noise**2)
-
-    return give

@@ -79,25 +79,28 @@ def test_cells_hold_every_gaussian_and_touch_each_other() -> None:
     assert all(cells.neighbours)
 
 
-@pytest.fixture
-def imaged(given_images):
-    """Gives the particles of a training images of its own model at rest, some without some Gaussians."""
-
-    @torch.no_grad()
-    def show(training, lacking: torch.Tensor, members: torch.Tensor) -> None:
-        observations, model = training.observations, training.model
-        batch = observations.batch(torch.arange(len(observations)))
+def imaged(training, lacking: torch.Tensor, members: torch.Tensor) -> None:
+    """Give the particles of a training images of its own model at rest, some without some Gaussians, and some noise."""
+    observations, model = training.observations, training.model
+    index = torch.arange(len(observations))
+    batch = observations.batch(index)
+    with torch.no_grad():
+        model.quality.typical.fill_(1.0)
         matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
         amplitudes = torch.stack((model.gaussians.class_amplitudes(), model.gaussians.class_amplitudes() * members))
         terms = model.project_as(
-            amplitudes, model.at_rest(len(observations)), matrices, shifts, training.projector, len(observations.band)
+            amplitudes, model.at_rest(len(index)), matrices, shifts, training.projector, len(observations.band)
         )
-        given_images(training, terms[:, 0] - lacking[:, None] * terms[:, 1])
+        images = batch.ctf * (terms[:, 0] - lacking[:, None] * terms[:, 1])
+        noise = 0.3 * float(images.abs().square().mean() ** 0.5)
+        images = images + noise * torch.view_as_complex(torch.randn(*images.shape, 2, generator=torch.Generator().manual_seed(1)))
+        parts = torch.view_as_real(images)
+        observations.scale.copy_(parts.abs().amax((1, 2)) / 3e4)
+        observations.spectra.copy_((parts / observations.scale[:, None, None]).half())
+        model.noise_power.fill_(2 * noise**2)
 
-    return show
 
-
-def test_the_ball_that_some_images_lack_becomes_a_part(new_training, imaged) -> None:
+def test_the_ball_that_some_images_lack_becomes_a_part(new_training) -> None:
     training = new_training()
     cells = Cells.around(training.model.gaussians.positions)
     swings = training.model.gaussians.positions[:, 0] > 8.0
@@ -126,7 +129,7 @@ def test_the_ball_that_some_images_lack_becomes_a_part(new_training, imaged) -> 
     assert parts.presence[lacking == 1].max() < 0.5 < parts.presence[lacking == 0].min()
 
 
-def test_nothing_becomes_a_part_where_all_images_are_whole(new_training, imaged) -> None:
+def test_nothing_becomes_a_part_where_all_images_are_whole(new_training) -> None:
     training = new_training()
     imaged(training, torch.zeros(len(training.observations)), training.model.gaussians.positions[:, 0] > 8.0)
     find_parts(training, PLAN)
@@ -171,7 +174,7 @@ def test_copies_of_an_image_are_one_witness(new_training) -> None:
     assert len(gradient) == len(images) < len(training.training)
 
 
-def test_a_part_that_hardly_a_particle_lacks_is_given_up(new_training, imaged) -> None:
+def test_a_part_that_hardly_a_particle_lacks_is_given_up(new_training) -> None:
     training = new_training()
     imaged(training, torch.zeros(len(training.observations)), training.model.gaussians.positions[:, 0] > 8.0)
     parts = training.model.parts

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from jobtypes.dynamight.model.common_state import choose_consensus
 from jobtypes.dynamight.model.control_points import ControlPoints
@@ -25,10 +26,12 @@ def going_round(half: int, angle_of_consensus: float) -> tuple[HalfModel, torch.
     core, ball = 8 * torch.randn(100, 3), RADIUS * on_circle + 4 * torch.randn(40, 3)
     positions = torch.cat((core, ball))
     field = DisplacementField(n_latent=2, n_fields=2, control_points=ControlPoints.around(positions, 6))
+    field.branch = nn.Linear(2, 2, bias=False)  # each latent moves by one field
+    field.branch.weight.data.copy_(torch.eye(2))
     field.set_anchors(positions, torch.cat((torch.ones(100), torch.full((40,), 1e-6))))
     moves = torch.zeros(2, 140, 3)
     moves[0, 100:, 0] = moves[1, 100:, 1] = PER_LATENT
-    field.begin_with(moves, positions, torch.Generator().manual_seed(half))
+    field.hold(moves, positions)
     angles = torch.rand(PARTICLES) * 2 * math.pi
     latents = (torch.stack((angles.cos(), angles.sin()), dim=1) - on_circle[:2]) * (RADIUS / PER_LATENT)
     gaussians = GaussianModel(positions, amplitude=1.0, width_angstroms=3.0)

@@ -123,19 +123,3 @@ def test_fields_fade_out_with_a_raised_cosine_of_the_distance_to_the_nearest_gau
     assert torch.allclose(field.taper(points), 0.5 + 0.5 * torch.cos(torch.pi * share), atol=1e-5)
     assert float(field.taper(points)[0]) == 1.0
     assert float(field.taper(points)[-1]) == 0.0
-
-
-@pytest.mark.parametrize(("n_latent", "n_given"), [(3, 3), (4, 2)])
-def test_a_field_that_begins_with_given_fields_moves_in_proportion_to_the_latents(n_latent, n_given):
-    torch.manual_seed(0)
-    positions = 20 * torch.randn(300, 3)
-    trunk = ControlPoints.around(positions, 3 * 6)
-    field = DisplacementField(n_latent=n_latent, n_fields=6, control_points=trunk)
-    field.set_anchors(positions, torch.ones(300))
-    waves = torch.stack([torch.sin(positions * (0.03 + 0.01 * number) + number) for number in range(n_given)])
-    field.begin_with(waves, positions, torch.Generator().manual_seed(1))
-    latent = torch.randn(50, n_latent)
-    coefficients = field.coefficients(latent).detach()
-    assert float((coefficients[:, :n_given] - latent[:, :n_given]).square().mean()) < 1e-3
-    held = field.raw_basis(positions).detach()[:n_given]
-    assert float((held - waves).norm() / waves.norm()) < 0.1

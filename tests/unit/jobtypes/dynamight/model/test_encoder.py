@@ -39,8 +39,8 @@ def test_opposite_views_with_mirrored_images_give_one_latent(backend):
     encoder = Encoder(8 * torch.randn(12, 3), n_latent=2).eval()
     image = torch.randn(1, 21, 21)
     front, back = torch.eye(3)[None], torch.diag(torch.tensor([-1.0, 1.0, -1.0]))[None]
-    one, _ = encoder(encoder.inputs(image, 0.5, front, torch.zeros(1, 2), backend))
-    other, _ = encoder(encoder.inputs(image.flip(2), 0.5, back, torch.zeros(1, 2), backend))
+    one, _ = encoder(image, 0.5, front, torch.zeros(1, 2), backend)
+    other, _ = encoder(image.flip(2), 0.5, back, torch.zeros(1, 2), backend)
     assert torch.allclose(one, other, atol=1e-5)
 
 
@@ -62,5 +62,5 @@ def test_no_image_asks_for_a_posterior_wider_than_the_prior(backend):
     with torch.no_grad():
         encoder.log_variance.bias.fill_(14.0)  # what one image of a thousand once asked for
     images = torch.randn(4, 21, 21) * torch.tensor([0.0, 1.0, 100.0, 1e4])[:, None, None]
-    _, log_variance = encoder(encoder.inputs(images, 0.5, torch.eye(3).expand(4, 3, 3), torch.zeros(4, 2), backend))
+    _, log_variance = encoder(images, 0.5, torch.eye(3).expand(4, 3, 3), torch.zeros(4, 2), backend)
     assert float(log_variance.detach().max()) <= 0

@@ -55,12 +55,12 @@ def test_a_model_that_is_made_anew_at_a_state_has_the_same_states_under_latents_
         model.field.trunk.levels[0].values.normal_()
     latents, chosen = torch.randn(5, 2), torch.tensor([0.6, -0.4])
     images = torch.randn(3, 14, 14)
-    inputs = model.encoder.inputs(images, 1 / PIXEL, MATRICES[:3], SHIFTS[:3], Projector(Band(24, PIXEL, 20.0)).backend)
+    readings = (images, 1 / PIXEL, MATRICES[:3], SHIFTS[:3], Projector(Band(24, PIXEL, 20.0)).backend)
     before = model.deformed(latents).displacements() + model.gaussians.positions
-    guessed, _ = model.encoder(inputs)
+    guessed, _ = model.encoder(*readings)
     model.make_anew(chosen)
     model.field.set_anchors(model.gaussians.positions, torch.ones(40))
-    assert torch.allclose(model.encoder(inputs)[0], guessed - chosen, atol=1e-5)
+    assert torch.allclose(model.encoder(*readings)[0], guessed - chosen, atol=1e-5)
     assert float(model.displacement(torch.zeros(1, 2)).detach().norm()) < 1e-5
     after = model.deformed(latents - chosen).displacements() + model.gaussians.positions
     moved = (before - before.mean(0)).norm()
