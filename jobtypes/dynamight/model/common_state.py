@@ -1,8 +1,9 @@
 """One conformation as the consensus of both half sets: maps of two could not be compared.
 
-The first half set has that of its central particle, the other the state of the one of its own particles whose density is most
-like it, at a resolution at which domains show. It is a choice of frame, as that of one orientation for both half maps is: which
-particle, and no more, and no image is looked at.
+Each half set has a central particle. Where particles lie around the mean, both of these are in nearly the same state. Those of
+a domain that turns all the way round are not, and a model is at its best near its own: so the consensus is the state nearest to
+both central ones, of those that both half sets know, and each half set has it from one of its own particles. It is a choice of
+frame, as that of one orientation for both half maps is: which particle, and no more, and no image is looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from jobtypes.dynamight.model.density import DensityRenderer
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import representatives
-from jobtypes.dynamight.model.principal_motions import central
+from jobtypes.dynamight.model.principal_motions import central, squared_lengths
 
 # Standard deviation of the Gaussians that are compared, and pixels that hold them.
 WIDTH_ANGSTROMS, PIXEL_ANGSTROMS = 6.0, 6.0
@@ -25,7 +26,7 @@ MOST_STATES, MOST_PARTICLES = 48, 96
 
 @torch.no_grad()
 def choose_consensus(models: dict[int, HalfModel], latents: dict[int, Tensor], length_angstroms: float) -> None:
-    """Make one state the consensus of the models of all half sets.
+    """Make one state the consensus of the models of both half sets.
 
     Parameters
     ----------
@@ -34,43 +35,69 @@ def choose_consensus(models: dict[int, HalfModel], latents: dict[int, Tensor], l
     length_angstroms
         Of the box.
     """
-    first, *others = models
-    model = models[first]
-    coefficients = model.field.coefficients(latents[first])
-    model.set_reference(coefficients[central(coefficients, model.metric())])
-    wanted = _Density(model, length_angstroms).at_rest()
-    for half in others:
-        found = _most_alike(_Density(models[half], length_angstroms), latents[half], wanted)
-        models[half].set_reference(models[half].field.coefficients(found[None])[0])
+    first, second = (_States(models[half], latents[half], length_angstroms) for half in models)
+    likeness = first.maps.flatten(1) @ second.maps.flatten(1).T
+    best, match = likeness.max(dim=1)
+    farthest = torch.maximum(first.from_central, second.from_central[match])
+    chosen = int(torch.where(best >= best.median(), farthest, torch.inf).argmin())
+    first.become(first.latents[chosen])
+    second.become(second.most_alike(second.latents[match[chosen]], first.at_rest()))
 
 
-class _Density:
-    """Coarse maps of a model's states, of unit norm."""
+class _States:
+    """A half set's model in the states that stand for its particles.
 
-    def __init__(self, model: HalfModel, length_angstroms: float) -> None:
+    Parameters
+    ----------
+    model
+        Of the half set.
+    particles : (p, d)
+        Latents of those whose state may be chosen.
+    length_angstroms
+        Of the box.
+
+    Attributes
+    ----------
+    latents : (k, d)
+        Of particles near the middle of each group of states.
+    from_central : (k,)
+        Squared displacement from the central particle, A^2, mean over the density.
+    maps : (k, N, N, N)
+        Coarse, of unit norm.
+    """
+
+    def __init__(self, model: HalfModel, particles: Tensor, length_angstroms: float) -> None:
         box = max(4, 2 * math.ceil(length_angstroms / PIXEL_ANGSTROMS / 2))
-        self._model = model
+        self._model, self._particles = model, particles
         self._renderer = DensityRenderer(
             model.gaussians, box, length_angstroms / box, least_width_angstroms=WIDTH_ANGSTROMS, oversampling=1
         )
+        coefficients, metric = model.field.coefficients(particles), model.metric()
+        middle = central(coefficients, metric)
+        centres = representatives(particles, MOST_STATES).latents
+        chosen = torch.cat((torch.cdist(centres, particles).argmin(1), torch.tensor([middle], device=particles.device)))
+        self.latents = particles[chosen]
+        self.from_central = squared_lengths(coefficients[chosen] - coefficients[middle], metric)
+        self.maps = self._maps(self.latents)
+
+    def become(self, latent: Tensor) -> None:
+        """Make the state of a latent (d,) the model's consensus."""
+        self._model.set_reference(self._model.field.coefficients(latent[None])[0])
 
     def at_rest(self) -> Tensor:
-        return self._of(self._model.gaussians.positions)
+        """(N, N, N) map of the consensus."""
+        return self._map(self._model.gaussians.positions)
 
-    def likeness(self, latents: Tensor, wanted: Tensor) -> Tensor:
-        """(k,) correlation of the states of latents (k, d) with a map (N, N, N) of unit norm."""
+    def most_alike(self, latent: Tensor, wanted: Tensor) -> Tensor:
+        """The latent (d,) of the particle around another one whose state is most like a map (N, N, N)."""
+        near = self._particles[(self._particles - latent).norm(dim=1).argsort()[:MOST_PARTICLES]]
+        return near[(self._maps(near) * wanted).sum((1, 2, 3)).argmax()]
+
+    def _maps(self, latents: Tensor) -> Tensor:
         states = self._model.gaussians.positions + self._model.displacement(latents)
-        return torch.stack([(self._of(positions) * wanted).sum() for positions in states])
+        return torch.stack([self._map(positions) for positions in states])
 
-    def _of(self, positions: Tensor) -> Tensor:
+    def _map(self, positions: Tensor) -> Tensor:
         density: Tensor = self._renderer(positions)
         unit: Tensor = density / density.norm()
         return unit
-
-
-def _most_alike(density: _Density, latents: Tensor, wanted: Tensor) -> Tensor:
-    """The one (d,) of the latents (p, d) whose state is most like a map: around the best of the states that stand for all."""
-    states = representatives(latents, MOST_STATES).latents
-    best = states[density.likeness(states, wanted).argmax()]
-    near = latents[(latents - best).norm(dim=1).argsort()[:MOST_PARTICLES]]
-    return near[density.likeness(near, wanted).argmax()]

@@ -194,8 +194,8 @@ def load_centred_result(
 
     Latent zero is the middle of the prior, not of the data: where particles lie on an arc no particle is there, and a map in
     that state is of no conformation that the molecule has. The central state is that of the particle nearest to the mean
-    deformation, of those in crowded places. The second half set has the state of its own that is most like that of the first:
-    see `model.common_state`.
+    deformation, of those in crowded places; both half sets have the state nearest to the central ones of both: see
+    `model.common_state`.
 
     Parameters
     ----------
