@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,16 +20,21 @@ import torch
 from made_project import CLOUD_SIGMA_ANGSTROMS, STAR, make_particles
 from measuring import best_of, print_table
 from published_backprojection import PublishedBackprojection
+from torch import Tensor
 
 from jobtypes.common.ctf import ctf
 from jobtypes.common.fourier import frequencies_2d
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.common.rotations import euler_matrices
+from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.deformation_basis import tabulate
+from jobtypes.dynamight.backprojection.half_problem import HalfProblem, usable_held_out
+from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
 from jobtypes.dynamight.backprojection.slices import SlicePlane, normal_operator
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
+from jobtypes.dynamight.backprojection.warp import Deformation
 from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField
 
@@ -79,6 +85,25 @@ def particle_views(table: ParticleTable, project: Path, half: int | None = None)
     shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()
     plane = SlicePlane(table.box)
     return ParticleViews(ParticleImages(table, project), rows, rotations, shifts, plane=plane)
+
+
+def half_problem(
+    views: ParticleViews,
+    half: int,
+    truth: Tensor,
+    bins: Bins,
+    deformations: Sequence[Deformation],
+    *,
+    held_out: np.ndarray,
+    batch_size: int,
+) -> HalfProblem:
+    """One half in these bins, its noise by the true map; `held_out` where anything is left beside."""
+    n = len(views.rows)
+    good = np.ones(n, dtype=bool)
+    left_out = usable_held_out(held_out, good)
+    members = sample_of_groups(views.images.table.optics_group[views.rows], ~left_out)
+    views.set_powers(*shell_powers(views, members, truth, batch_size=batch_size))
+    return HalfProblem(half, views, bins, left_out, good, deformations, torch.zeros(n))
 
 
 def sum_seconds(views: ParticleViews, count: int, project: Path, batch: int) -> float:

@@ -16,28 +16,24 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from backprojection import particle_views
+from backprojection import half_problem, particle_views
 from made_project import BOX_LENGTH_ANGSTROMS, CLOUD_SIGMA_ANGSTROMS, MAP, STAR, make_particles
 from measuring import print_table
 from torch import Tensor
-from true_deformations import Silent
+from true_deformations import silent_reconstruction
 
 from jobtypes.common.fourier import fsc
 from jobtypes.common.masks import raised_cosine
 from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import read_volume
 from jobtypes.dynamight.backprojection.bins import Bins
-from jobtypes.dynamight.backprojection.half_problem import HalfProblem, usable_held_out
-from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
+from jobtypes.dynamight.backprojection.half_problem import HalfProblem
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
-from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.warp import Identity
-from jobtypes.dynamight.options import BackprojectionOptions
 
 _HELD_OUT = 10  # one particle in so many
 _BATCH_SIZE = 50
-_ITERATIONS = BackprojectionOptions.from_values({"fn_star": STAR}).reconstruction_iterations
 
 
 def parse() -> argparse.Namespace:
@@ -75,29 +71,19 @@ def compare(project: Path, box: int, n_per_half: int, threads: int) -> list[str]
 def reconstruct(project: Path, truth: Tensor, *, held_out: bool) -> tuple[Tensor, str]:
     """Rigid map of half 1 as a job makes it, and the residual where it is large enough for a warning."""
     table = read_particles(project / STAR)
-    problems = {half: half_problem(particle_views(table, project, half), half, truth, held_out=held_out) for half in (1, 2)}
+    problems = {half: rigid_half(particle_views(table, project, half), half, truth, held_out=held_out) for half in (1, 2)}
     store = SumsStore(project / f"sums{held_out}", {}, memory_bytes=1 << 34)
-    reconstruction = DeformedReconstruction(
-        problems,
-        store,
-        torch.ones_like(truth),
-        Silent(),  # type: ignore[arg-type]
-        batch_size=_BATCH_SIZE,
-        iterations=_ITERATIONS,
-    )
+    reconstruction = silent_reconstruction(problems, store, torch.ones_like(truth), _BATCH_SIZE)
     maps, _ = reconstruction.run()
     return maps.rigid.maps[1], f"{reconstruction.unsolved[1]:.3f}" if 1 in reconstruction.unsolved else "small"
 
 
-def half_problem(views: ParticleViews, half: int, truth: Tensor, *, held_out: bool) -> HalfProblem:
+def rigid_half(views: ParticleViews, half: int, truth: Tensor, *, held_out: bool) -> HalfProblem:
     """One half without any deformation."""
     n = len(views.rows)
-    good = np.ones(n, dtype=bool)
-    left_out = usable_held_out((np.arange(n) % _HELD_OUT == 0) & held_out, good)
-    members = sample_of_groups(views.images.table.optics_group[views.rows], ~left_out)
-    views.set_powers(*shell_powers(views, members, truth, batch_size=_BATCH_SIZE))
     bins = Bins(torch.zeros(n, dtype=torch.int64), torch.zeros(1, 1), 0.0, 0.0, torch.ones(1, 0), 0.0)
-    return HalfProblem(half, views, bins, left_out, good, [Identity()], torch.zeros(n))
+    left_out = (np.arange(n) % _HELD_OUT == 0) & held_out
+    return half_problem(views, half, truth, bins, [Identity()], held_out=left_out, batch_size=_BATCH_SIZE)
 
 
 def relion_map(project: Path, threads: int) -> Tensor | None:

@@ -18,11 +18,11 @@ from tempfile import TemporaryDirectory
 import measuring
 import numpy as np
 import torch
-from backprojection import particle_views
+from backprojection import half_problem, particle_views
 from made_project import CLOUD_SIGMA_ANGSTROMS, MAP, STAR, make_particles
 from measuring import best_of, machine_speed, print_table
 from torch import Tensor
-from true_deformations import Silent
+from true_deformations import silent_reconstruction
 
 from jobtypes.common.fourier import convolve_padded
 from jobtypes.common.padded_grid import attenuation
@@ -32,8 +32,6 @@ from jobtypes.dynamight.backprojection import whole_tensors
 from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, tabulate
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem
-from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
-from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, normal_operator
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, in_words, measure_costs
@@ -194,16 +192,9 @@ def against_the_plan(case: Case, bins: int, particles: int) -> str:
     expected = case.plan(particles, bins)
     expected = replace(expected, costs=replace(expected.costs, tabulation=0.0))  # that of the case is used
     truth = read_volume(case.project / MAP).data
-    problems = {half: half_problem(case, half, truth, bins) for half in (1, 2)}
+    problems = {half: deformed_half(case, half, truth, bins) for half in (1, 2)}
     store = SumsStore(case.project / "sums", {}, memory_bytes=1 << 32)
-    reconstruction = DeformedReconstruction(
-        problems,
-        store,
-        torch.ones_like(truth),
-        Silent(),  # type: ignore[arg-type]
-        batch_size=_IMAGES,
-        iterations=ITERATIONS,
-    )
+    reconstruction = silent_reconstruction(problems, store, torch.ones_like(truth), _IMAGES)
     begun = measuring.clock()
     reconstruction.run()
     took = measuring.clock() - begun
@@ -213,17 +204,15 @@ def against_the_plan(case: Case, bins: int, particles: int) -> str:
     )
 
 
-def half_problem(case: Case, half: int, truth: Tensor, n_bins: int) -> HalfProblem:
+def deformed_half(case: Case, half: int, truth: Tensor, n_bins: int) -> HalfProblem:
     """One half in bins of random deformations."""
     views = particle_views(case.table, case.project, half)
     n = len(views.rows)
-    good, held_out = np.ones(n, dtype=bool), np.arange(n) % _HELD_OUT == 0
-    members = sample_of_groups(views.images.table.optics_group[views.rows], ~held_out)
-    views.set_powers(*shell_powers(views, members, truth, batch_size=_IMAGES))
     bins = Bins(
         torch.arange(n) % n_bins, torch.zeros(n_bins, 1), 0.0, 0.0, presence=torch.ones(n_bins, 0), tolerance_angstroms=0.0
     )
-    return HalfProblem(half, views, bins, held_out, good, [case.warp() for _ in range(n_bins)], torch.zeros(n))
+    deformations = [case.warp() for _ in range(n_bins)]
+    return half_problem(views, half, truth, bins, deformations, held_out=np.arange(n) % _HELD_OUT == 0, batch_size=_IMAGES)
 
 
 def _seconds(operations: float, moved: float, speed: tuple[float, float]) -> float:

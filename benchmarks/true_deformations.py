@@ -27,7 +27,7 @@ from jobtypes.common.rotations import euler_matrices
 from jobtypes.common.volumes import read_volume, write_volume
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
-from jobtypes.dynamight.backprojection.half_problem import build_half_problem
+from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.memory_plan import most_bins
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
@@ -159,6 +159,20 @@ class Silent:
         return False
 
 
+def silent_reconstruction(
+    problems: dict[int, HalfProblem], store: SumsStore, mask: Tensor, batch_size: int = _BATCH_SIZE
+) -> DeformedReconstruction:
+    """A reconstruction with as many iterations as in a job, that says nothing of its progress."""
+    return DeformedReconstruction(
+        problems,
+        store,
+        mask,
+        Silent(),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        iterations=_AS_IN_A_JOB.reconstruction_iterations,
+    )
+
+
 def reconstruct(
     field: TrueField, truth: Truth, table: ParticleTable, project: Path, binning: Binning, most: int | None
 ) -> tuple[Maps, Tensor]:
@@ -169,21 +183,14 @@ def reconstruct(
     for half in (1, 2):
         results[half] = result = half_result(field, truth, table, half, most)
         views = ParticleViews(images, result.rows, result.angles_matrices, result.shifts_angstroms, plane=plane)
+        bins = bins_of(result, binning, table.pixel_size_angstroms)
         problems[half] = build_half_problem(
-            result, views, binning=binning, order=_AS_IN_A_JOB.warp_interpolation, batch_size=_BATCH_SIZE
+            result, views, bins=bins, order=_AS_IN_A_JOB.warp_interpolation, batch_size=_BATCH_SIZE
         )
     mask = molecule_mask([(results[half], problems[half].bins) for half in (1, 2)], **where)
     with TemporaryDirectory() as folder, torch.no_grad():
         store = SumsStore(Path(folder), {}, memory_bytes=1 << 33)
-        reconstruction = DeformedReconstruction(
-            problems,
-            store,
-            mask,
-            Silent(),  # type: ignore[arg-type]
-            batch_size=_BATCH_SIZE,
-            iterations=_AS_IN_A_JOB.reconstruction_iterations,
-        )
-        maps, verdict = reconstruction.run()
+        maps, verdict = silent_reconstruction(problems, store, mask).run()
     sys.stderr.write(f"{len(problems[1].bins)} and {len(problems[2].bins)} bins. {verdict.sentence()}\n")
     return maps, mask
 

@@ -71,12 +71,8 @@ def uncertainty_angstroms(result: HalfResult, gram: Tensor) -> float:
 
     That is one standard deviation of the posterior along each latent, together.
     """
-    field, mean = result.model.field, result.latent_mean[result.good]
-    deviation = (result.latent_log_variance[result.good] / 2).exp()
-    squared = torch.zeros(len(mean), dtype=torch.float64, device=mean.device)
-    for along in torch.diag_embed(deviation).unbind(1):
-        squared += squared_lengths((field.coefficients(mean + along) - field.coefficients(mean - along)) / 2, gram)
-    return float(squared.mean().sqrt())
+    squared = sum(squared_lengths(coefficients[result.good], gram) for coefficients in result.uncertain_by())
+    return float(torch.as_tensor(squared).mean().sqrt())
 
 
 def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -> Bins:
@@ -116,12 +112,12 @@ def build_half_problem(
     result: HalfResult,
     views: ParticleViews,
     *,
-    binning: Binning,
+    bins: Bins,
     order: Order,
     batch_size: int,
     inverse: Inverse | None = None,
 ) -> HalfProblem:
-    """Find noise, bins and deformations of a half set.
+    """Find noise and deformations of a half set.
 
     Parameters
     ----------
@@ -129,8 +125,8 @@ def build_half_problem(
         The trained half.
     views
         Its particles, whose noise is measured and set.
-    binning
-        How particles share deformations.
+    bins
+        Of `bins_of`: how particles share deformations.
     order
         Interpolation of warps.
     batch_size
@@ -142,7 +138,6 @@ def build_half_problem(
     good = result.good.cpu().numpy()
     held_out = usable_held_out(result.held_out, good)
     _set_noise(result, views, good & ~held_out, batch_size)
-    bins = bins_of(result, binning, pixel_size_angstroms)
     deformations: Sequence[Deformation]
     if bins.rms_motion_angstroms == 0:
         deformations = [Identity() for _ in range(len(bins))]

@@ -11,6 +11,8 @@ import torch
 from jobtypes.common.memory import available_memory_bytes
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.ball import ball_of
+from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.options import BackprojectionOptions, StatesOptions
 from relion_jobs.contract.errors import UserError
 
 _GIGABYTE = 1e9
@@ -23,6 +25,11 @@ def most_bins(box: int) -> int:
     """Bins of each half set that there may be where nobody says how many."""
     one_each = MemoryPlan(box, n_bins=1, n_bins_total=2, basis_bytes=0, batch_size=1)
     return max(_BINS_IN_ANY_BOX, _MOST_SUMS_BYTES // one_each.sums_bytes)
+
+
+def asked_binning(options: BackprojectionOptions | StatesOptions, box: int) -> Binning:
+    """How the options of a task want bins to be chosen."""
+    return Binning(options.bin_tolerance, options.max_bins or most_bins(box), options.seed)
 
 
 @dataclass(frozen=True)

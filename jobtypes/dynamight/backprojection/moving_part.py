@@ -23,8 +23,8 @@ from jobtypes.dynamight.backprojection.local_gain import (
     said_place,
     window_mean,
 )
+from jobtypes.dynamight.model.deformed import mean_squared_displacement
 from jobtypes.dynamight.model.density import splat_points
-from jobtypes.dynamight.model.principal_motions import principal_motions
 from jobtypes.dynamight.model.result import HalfResult
 
 _STANDARD_ERRORS = 2.0
@@ -81,9 +81,9 @@ def moving_weights(results: Iterable[HalfResult], *, box: int, pixel_size_angstr
     for result in results:
         gaussians, field = result.model.gaussians, result.model.field
         basis = field.basis(gaussians.positions)
-        motions = principal_motions(basis, gaussians.amplitudes, field.coefficients(result.latent_mean[result.good]))
-        along = torch.einsum("dk,kni->dni", motions.from_coordinates.to(basis) * motions.rms_angstroms.to(basis)[:, None], basis)
-        power = gaussians.amplitudes * along.square().sum((0, 2))
+        coefficients = field.coefficients(result.latent_mean[result.good]).double()
+        about_mean = (coefficients - coefficients.mean(0)).to(basis)
+        power = gaussians.amplitudes * mean_squared_displacement(about_mean, basis)
         if float(power.sum()) > 0:
             voxels = gaussians.positions / pixel_size_angstroms + box // 2
             total = total.to(power) + splat_points(voxels, power / power.sum(), box)

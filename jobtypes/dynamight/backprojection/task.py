@@ -13,16 +13,15 @@ from torch import Tensor
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.digests import digest
-from jobtypes.common.job_paths import is_same
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.backprojection.bins import Binning, Bins
+from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, asked_binning
 from jobtypes.dynamight.backprojection.moving_part import MovingPart, moving_part, moving_weights
 from jobtypes.dynamight.backprojection.outputs import write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
@@ -31,9 +30,8 @@ from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, measure_costs
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result, particles_of
+from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result, particles_of, refuse_other_star
 from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
-from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -52,8 +50,8 @@ class Inputs:
         The trained deformations.
     table
         All particles.
-    binning
-        How particles share deformations.
+    bins
+        Of each half: how particles share deformations.
     inverses
         Inverse maps, where they are used.
     mask : (N, N, N)
@@ -64,7 +62,7 @@ class Inputs:
 
     forward: ForwardResult
     table: ParticleTable
-    binning: Binning
+    bins: dict[int, Bins]
     inverses: Inverses | None
     mask: Tensor | None
     sentences: tuple[str, ...]
@@ -105,7 +103,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         job.report(sentence)
     plan.refuse_full_disk(job.directory)
     problems = _problems(inputs, images, device, options)
-    sums_of = belongs_to(inputs, options) | {"bins": digest(*(problem.bins.labels for problem in problems.values()))}
+    sums_of = belongs_to(inputs, options) | {"bins": digest(*(bins.labels for bins in inputs.bins.values()))}
     store = SumsStore(job.directory, sums_of, memory_bytes=plan.cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
@@ -140,17 +138,14 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Path, device: torch.device) -> Inputs:
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
     forward = load_centred_result(job_directory, options.fn_checkpoint, device)
-    if not is_same(project, options.fn_star, forward.star_file):
-        raise UserError(
-            f"Input images STAR file is {options.fn_star}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
-            f"give that one (fn_star; in RELION --refinement-star-file {forward.star_file} in Additional arguments)."
-        )
+    refuse_other_star(forward, options.fn_star, project)
     table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask, mask_sentence = _mask(options.fn_fsc_mask, forward, project)
-    binning = Binning(options.bin_tolerance, options.max_bins or most_bins(forward.box), options.seed)
+    binning, pixel = asked_binning(options, forward.box), forward.pixel_size_angstroms
+    bins = {half: bins_of(result, binning, pixel) for half, result in forward.halves.items()}
     inverses, field_sentence = load_inverses(job_directory, forward, options.backprojection_field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
-    return Inputs(forward, table, binning, inverses, mask, (first, field_sentence, mask_sentence))
+    return Inputs(forward, table, bins, inverses, mask, (first, field_sentence, mask_sentence))
 
 
 def _mask(name: str | None, forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
@@ -168,9 +163,8 @@ def _mask_around(problems: Mapping[int, HalfProblem], inputs: Inputs) -> Tensor:
 def _plan(
     inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions
 ) -> tuple[MemoryPlan, list[str]]:
-    pixel = inputs.table.pixel_size_angstroms
-    bins = {half: bins_of(result, inputs.binning, pixel) for half, result in inputs.forward.halves.items()}
-    sentences = [_binning_sentence(inputs, half, bins[half]) for half in bins]
+    pixel, bins = inputs.table.pixel_size_angstroms, inputs.bins
+    sentences = [_binning_sentence(inputs, half, options.bin_tolerance) for half in bins]
     moving = {
         half: count_moving(result.model.gaussians.positions, box=inputs.table.box, pixel_size_angstroms=pixel)
         if bins[half].rms_motion_angstroms > 0
@@ -184,8 +178,8 @@ def _plan(
     return memory, [*sentences, memory.sentence(), duration.sentence()]
 
 
-def _binning_sentence(inputs: Inputs, half: int, bins: Bins) -> str:
-    result, pixel = inputs.forward.halves[half], inputs.table.pixel_size_angstroms
+def _binning_sentence(inputs: Inputs, half: int, tolerance_pixels: float) -> str:
+    result, bins, pixel = inputs.forward.halves[half], inputs.bins[half], inputs.table.pixel_size_angstroms
     good = result.good.cpu().numpy()
     others = int((~good).sum())
     left_out = f" ({others} more are something else than the molecule, and left out)" if others else ""
@@ -194,7 +188,7 @@ def _binning_sentence(inputs: Inputs, half: int, bins: Bins) -> str:
         f"Half {half}: {int(good.sum())} particles{left_out}, {int((result.held_out & good).sum())} of them held out for the "
         f"verdict; rms motion "
         f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
-        f"({bins.rms_residual_angstroms / pixel:.3f} pixels)" + _remark(bins, inputs.binning.tolerance_pixels * pixel, pixel)
+        f"({bins.rms_residual_angstroms / pixel:.3f} pixels)" + _remark(bins, tolerance_pixels * pixel, pixel)
     )
 
 
@@ -235,7 +229,7 @@ def _problems(
         half: build_half_problem(
             result,
             _views(result, images, plane),
-            binning=inputs.binning,
+            bins=inputs.bins[half],
             order=options.warp_interpolation,
             batch_size=options.backproject_batchsize,
             inverse=inputs.inverses.of_half[half] if inputs.inverses else None,

@@ -16,7 +16,7 @@ from torch import Tensor
 from jobtypes.dynamight.model.density import DensityRenderer
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import representatives
-from jobtypes.dynamight.model.principal_motions import central, squared_lengths
+from jobtypes.dynamight.model.principal_motions import central, enough_of, squared_lengths
 
 # Standard deviation of the Gaussians that are compared, and pixels that hold them.
 WIDTH_ANGSTROMS, PIXEL_ANGSTROMS = 6.0, 6.0
@@ -35,7 +35,8 @@ def choose_consensus(models: dict[int, HalfModel], latents: dict[int, Tensor], l
     length_angstroms
         Of the box.
     """
-    first, second = (_States(models[half], latents[half], length_angstroms) for half in models)
+    some = {half: latent[enough_of(len(latent)).to(latent.device)] for half, latent in latents.items()}
+    first, second = (_States(models[half], some[half], length_angstroms) for half in models)
     likeness = first.maps.flatten(1) @ second.maps.flatten(1).T
     best, match = likeness.max(dim=1)
     farthest = torch.maximum(first.from_central, second.from_central[match])

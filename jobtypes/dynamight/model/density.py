@@ -81,15 +81,18 @@ def splat_points(xyz_voxels: Tensor, values: Tensor, size: int, *, cubic: bool =
     """
     corner = xyz_voxels.floor()
     weights = _spline_weights(xyz_voxels - corner, cubic=cubic)  # (m, 3, w)
-    corner = corner.long() - (1 if cubic else 0)
+    steps = torch.arange(weights.shape[2], device=corner.device) - (1 if cubic else 0)
+    voxels = corner.long()[:, :, None] + steps
+    # neighbours outside count nothing, wherever they are put: to leave them out would take a mask for each place in the cube
+    weights = weights.where((voxels >= 0) & (voxels < size), 0)
+    (x, y, z), (along_x, along_y, along_z) = (
+        of_axes.permute(1, 2, 0).contiguous()  # (3, w, m)
+        for of_axes in (voxels.clamp(0, size - 1), weights)
+    )
     grid = values.new_zeros(size**3)
-    steps = range(weights.shape[2])
-    for dx, dy, dz in product(steps, steps, steps):
-        voxel = corner + torch.tensor((dx, dy, dz), device=corner.device)
-        weight = weights[:, 0, dx] * weights[:, 1, dy] * weights[:, 2, dz] * values
-        inside = ((voxel >= 0) & (voxel < size)).all(1)
-        index = (voxel[:, 2] * size + voxel[:, 1]) * size + voxel[:, 0]
-        grid.index_add_(0, index[inside], weight[inside])
+    for dx, dy, dz in product(range(len(steps)), repeat=3):
+        index = (z[dz] * size + y[dy]) * size + x[dx]
+        grid.index_add_(0, index, along_x[dx] * along_y[dy] * along_z[dz] * values)
     return grid.view(size, size, size)
 
 

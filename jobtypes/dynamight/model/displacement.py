@@ -101,8 +101,7 @@ class DisplacementField(nn.Module):
     def hold(self, basis: Tensor, positions: Tensor) -> None:
         """Take new control points among positions (n, 3) A, which hold about these fields (K, n, 3) A there."""
         values = basis.transpose(0, 1).flatten(1)
-        with torch.random.fork_rng(devices=[]):  # what new control points hold at first is not used
-            self.trunk = ControlPoints.around(positions, values.shape[1]).to(values)
+        self.trunk = ControlPoints.around(positions, values.shape[1]).to(values)
         self.trunk.take(values, positions)
 
     def coefficients(self, latent: Tensor) -> Tensor:

@@ -64,12 +64,17 @@ def central(coefficients: Tensor, gram: Tensor) -> int:
         The metric of `gram_matrix`.
     """
     values, vectors = torch.linalg.eigh(gram)
-    some = torch.arange(0, len(coefficients), max(1, len(coefficients) // ENOUGH_PARTICLES), device=coefficients.device)
+    some = enough_of(len(coefficients)).to(coefficients.device)
     coordinates = ((coefficients[some].double() @ vectors) * values.clamp(min=0).sqrt()).cpu().numpy()
     neighbours = max(1, math.ceil(SURROUNDINGS * (len(coordinates) - 1)))
     reach = cKDTree(coordinates).query(coordinates, k=[1 + neighbours], workers=torch.get_num_threads())[0][:, 0]
     from_mean = np.square(coordinates - coordinates.mean(0)).sum(1)
     return int(some[int(np.where(reach <= np.median(reach), from_mean, np.inf).argmin())])
+
+
+def enough_of(count: int) -> Tensor:
+    """(k,) which of so many particles are looked at where some stand for all: at most twice ENOUGH_PARTICLES, evenly."""
+    return torch.arange(0, count, max(1, count // ENOUGH_PARTICLES))
 
 
 def squared_lengths(coefficients: Tensor, gram: Tensor) -> Tensor:

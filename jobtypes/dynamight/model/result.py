@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint
 from jobtypes.common.digests import digest_of_particles
+from jobtypes.common.job_paths import is_same
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.common_state import choose_consensus
@@ -97,6 +98,14 @@ class HalfResult:
         left_out = [number in lacking for number in self.part_numbers]
         there: Tensor = 1 - self.model.parts.membership[left_out].sum(0)
         return there
+
+    def uncertain_by(self) -> Iterator[Tensor]:
+        """For each latent, what one standard deviation of its posterior does to the coefficients of each particle: (n_h, K)."""
+        field, deviation = self.model.field, (0.5 * self.latent_log_variance).exp()
+        for latent in range(deviation.shape[1]):
+            along = torch.zeros_like(deviation)
+            along[:, latent] = deviation[:, latent]
+            yield (field.coefficients(self.latent_mean + along) - field.coefficients(self.latent_mean - along)) / 2
 
     @property
     def good(self) -> Tensor:
@@ -237,6 +246,21 @@ def load_centred_result(
         phase_flipped=None if "phase_flipped" not in settings else tuple(settings["phase_flipped"]),
         input_warnings=tuple(settings.get("input_warnings", ())),
     )
+
+
+def refuse_other_star(forward: ForwardResult, fn_star: str, project: Path) -> None:
+    """Refuse to go on from a training with another STAR file than its own, by whatever name of it.
+
+    Raises
+    ------
+    UserError
+        It is another one.
+    """
+    if not is_same(project, fn_star, forward.star_file):
+        raise UserError(
+            f"Input images STAR file is {fn_star}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
+            f"give that one (fn_star; in RELION --refinement-star-file {forward.star_file} in Additional arguments)."
+        )
 
 
 def particles_of(forward: ForwardResult, project: Path, *, path_prefix: str | None = None) -> ParticleTable:

@@ -18,7 +18,7 @@ from torch import Tensor
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution
-from jobtypes.dynamight.backprojection.half_problem import HalfProblem, build_half_problem
+from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
 from jobtypes.dynamight.backprojection.slices import SlicePlane
@@ -96,7 +96,8 @@ def problem_at(
         quality=(seen.quality.cpu() * weights[particles]).float(),
         scale=seen.scale.cpu(),
     )
-    return build_half_problem(seen, views, binning=how.binning, order=how.order, batch_size=how.batch_size)
+    bins = bins_of(seen, how.binning, images.table.pixel_size_angstroms)
+    return build_half_problem(seen, views, bins=bins, order=how.order, batch_size=how.batch_size)
 
 
 def solve_state(

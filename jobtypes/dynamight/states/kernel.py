@@ -49,19 +49,12 @@ class ParticleStates:
     @torch.no_grad()
     def of(cls, result: HalfResult, motions: PrincipalMotions) -> ParticleStates:
         """Those of a half set; what a standard deviation of each latent does is looked up on both sides of the mean."""
-        latents, spread = result.latent_mean, (0.5 * result.latent_log_variance).exp()
-
-        def places(at: Tensor) -> Tensor:
-            return motions.coordinates(result.model.field.coefficients(at).cpu()).double()
-
-        columns = []
-        for dimension in range(latents.shape[1]):
-            step = torch.zeros_like(latents)
-            step[:, dimension] = spread[:, dimension]
-            columns.append((places(latents + step) - places(latents - step)) / 2)
+        means = motions.coordinates(result.model.field.coefficients(result.latent_mean).cpu()).double()
+        to_coordinates = motions.to_coordinates.double()
+        columns = [coefficients.cpu().double() @ to_coordinates for coefficients in result.uncertain_by()]
         spreads = torch.stack(columns, dim=2)  # (P, D, d)
         variances, axes = torch.linalg.eigh(spreads @ spreads.transpose(1, 2))
-        return cls(places(latents), axes, variances.clamp(min=0), float(motions.rms_angstroms.double().norm()))
+        return cls(means, axes, variances.clamp(min=0), float(motions.rms_angstroms.double().norm()))
 
     def weights(self, state: Tensor, width_angstroms: float) -> Tensor:
         """What each particle counts for the state at (D,) A: (P,) float64, at most 1; all alike where the width is infinite."""

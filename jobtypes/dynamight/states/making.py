@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.particle_images import ParticleImages
-from jobtypes.dynamight.backprojection.half_problem import bins_of
+from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.states.agreement import DrawnMixtures, PlainChange, Shown, nearest_shell, shown, unseen
@@ -110,6 +110,8 @@ class StateMaking:
         All particles.
     how
         The reconstruction.
+    bins
+        Of all particles of each half.
     store, solved
         What is on disk of an unfinished run.
     job
@@ -124,6 +126,7 @@ class StateMaking:
         half: int,
         images: ParticleImages,
         how: HowToSolve,
+        bins: Mapping[int, Bins],
         *,
         store: SumsStore,
         solved: SolvedMaps,
@@ -141,7 +144,7 @@ class StateMaking:
         self._regions = Regions(sessions)
         pixel = images.table.pixel_size_angstroms
         self._finest_shell = nearest_shell(sessions[half].gaussians.resolution_angstroms, images.table.box, pixel)
-        self._mixtures = {h: DrawnMixtures(session, bins_of(session.part, how.binning, pixel)) for h, session in sessions.items()}
+        self._mixtures = {h: DrawnMixtures(session, bins[h]) for h, session in sessions.items()}
 
     def make(self, number: int, state: GivenState) -> MadeState:
         """All about the state of a number."""

@@ -13,16 +13,15 @@ from torch import Tensor
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.digests import digest
-from jobtypes.common.job_paths import is_same
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.half_problem import bins_of
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, asked_binning
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
-from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of
+from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of, refuse_other_star
 from jobtypes.dynamight.options import FREE_ON_RESUME, StatesOptions
 from jobtypes.dynamight.outputs import gather_logbook
 from jobtypes.dynamight.states.agreement import nearest_shell
@@ -57,6 +56,8 @@ class StatesInputs:
         The chosen ones, and what to know about them.
     mask : (N, N, N)
         Of the FSC; None: around the molecule in each state.
+    bins
+        Of all particles of each half.
     """
 
     forward: ForwardResult
@@ -66,6 +67,7 @@ class StatesInputs:
     states: list[GivenState]
     warnings: list[str]
     mask: Tensor | None
+    bins: dict[int, Bins]
 
     def sentences(self) -> list[str]:
         """What was chosen, in words."""
@@ -118,6 +120,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
             inputs.half,
             images,
             _how(inputs, options),
+            inputs.bins,
             store=store,
             solved=solved,
             job=job,
@@ -168,11 +171,7 @@ def read_inputs(options: StatesOptions, project: Path, job_directory: Path, devi
     if options.halfset not in HALVES:
         raise UserError(f"States are chosen in the latent space of one half set, and halfset is {options.halfset}; give 1 or 2.")
     forward = load_centred_result(job_directory, options.fn_checkpoint, device)
-    if not is_same(project, options.fn_star, forward.star_file):
-        raise UserError(
-            f"Input images STAR file is {options.fn_star}, but the checkpoint {forward.path} was trained on {forward.star_file}; "
-            "give that one (fn_star)."
-        )
+    refuse_other_star(forward, options.fn_star, project)
     table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask = None
     if options.fn_fsc_mask is not None:
@@ -180,7 +179,9 @@ def read_inputs(options: StatesOptions, project: Path, job_directory: Path, devi
         mask = read_mask(project / name, forward.box, forward.pixel_size_angstroms, f"Mask {name}")
     sessions = {half: Session(job_directory, forward, half) for half in HALVES}
     states, warnings = chosen_states(sessions[options.halfset], options, table, project)
-    return StatesInputs(forward, table, sessions, options.halfset, states, warnings, mask)
+    binning, pixel = asked_binning(options, forward.box), forward.pixel_size_angstroms
+    bins = {half: bins_of(result, binning, pixel) for half, result in forward.halves.items()}
+    return StatesInputs(forward, table, sessions, options.halfset, states, warnings, mask, bins)
 
 
 def belongs_to(inputs: StatesInputs, options: StatesOptions) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def belongs_to(inputs: StatesInputs, options: StatesOptions) -> dict[str, Any]:
 
 def _how(inputs: StatesInputs, options: StatesOptions) -> HowToSolve:
     return HowToSolve(
-        Binning(options.bin_tolerance, options.max_bins or most_bins(inputs.forward.box), options.seed),
+        asked_binning(options, inputs.forward.box),
         options.warp_interpolation,
         options.backproject_batchsize,
         options.reconstruction_iterations,
@@ -208,7 +209,6 @@ def _how(inputs: StatesInputs, options: StatesOptions) -> HowToSolve:
 
 def _plan(inputs: StatesInputs, options: StatesOptions) -> MemoryPlan:
     """Of all particles at once, as of the widest kernel; the sums of one half are there at a time."""
-    forward, binning = inputs.forward, _how(inputs, options).binning
-    counts = [len(bins_of(part, binning, forward.pixel_size_angstroms)) for part in forward.halves.values()]
+    forward, counts = inputs.forward, [len(bins) for bins in inputs.bins.values()]
     basis_bytes = max(part.model.field.n_fields for part in forward.halves.values()) * 12 * forward.box**3 // 3
     return MemoryPlan(forward.box, max(counts), max(counts), basis_bytes, options.backproject_batchsize)

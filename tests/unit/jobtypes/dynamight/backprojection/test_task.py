@@ -17,7 +17,6 @@ import torch
 from jobtypes.common.fourier import fsc
 from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.backprojection import outputs, task
-from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.inverse_field import Inverses
 from jobtypes.dynamight.backprojection.warp import Identity
 from jobtypes.dynamight.options import BackprojectionOptions
@@ -228,7 +227,7 @@ def changed(value: object) -> object:
 def inputs(make_project):
     """What is read of a project, without a mask and without inverses."""
     project = make_project(6)
-    return task.Inputs(project.forward, project.table, Binning(0.1, 40, 1), None, None, ())
+    return task.Inputs(project.forward, project.table, {}, None, None, ())
 
 
 def test_every_option_belongs_to_what_is_stored_but_those_that_change_no_result(inputs):
