@@ -123,7 +123,10 @@ def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: R
     found = [(content["epoch"], path, content) for path in paths for content in [_load(path)]]
     if any(content["forward_identity"] != forward.identity for _, _, content in found):
         aside = set_aside(job.directory, [path for _, path, _ in found])
-        job.report(f"The inverse deformations that were there belong to another forward checkpoint; they are now in {aside}/.")
+        job.report(
+            "The inverse deformations that were there belong to other forward deformations, or to another consensus; they are "
+            f"now in {aside}/."
+        )
         return
     found.sort(key=lambda item: (item[0], str(item[1])))
     if not found:

@@ -25,8 +25,8 @@ MOST_STATES, MOST_PARTICLES = 48, 96
 
 
 @torch.no_grad()
-def choose_consensus(models: dict[int, HalfModel], latents: dict[int, Tensor], length_angstroms: float) -> None:
-    """Make one state the consensus of the models of both half sets.
+def choose_consensus(models: dict[int, HalfModel], latents: dict[int, Tensor], length_angstroms: float) -> dict[int, int]:
+    """Make one state the consensus of the models of both half sets; returns which latent of each it has that state from.
 
     Parameters
     ----------
@@ -35,14 +35,17 @@ def choose_consensus(models: dict[int, HalfModel], latents: dict[int, Tensor], l
     length_angstroms
         Of the box.
     """
-    some = {half: latent[enough_of(len(latent)).to(latent.device)] for half, latent in latents.items()}
-    first, second = (_States(models[half], some[half], length_angstroms) for half in models)
+    some = {half: enough_of(len(latent)).to(latent.device) for half, latent in latents.items()}
+    first, second = (_States(models[half], latents[half][some[half]], length_angstroms) for half in models)
     likeness = first.maps.flatten(1) @ second.maps.flatten(1).T
     best, match = likeness.max(dim=1)
     farthest = torch.maximum(first.from_central, second.from_central[match])
     chosen = int(torch.where(best >= best.median(), farthest, torch.inf).argmin())
-    first.become(first.latents[chosen])
-    second.become(second.most_alike(second.latents[match[chosen]], first.at_rest()))
+    of_first = int(first.chosen[chosen])
+    first.become(of_first)
+    of_second = second.most_alike(second.latents[match[chosen]], first.at_rest())
+    second.become(of_second)
+    return {half: int(some[half][particle]) for half, particle in zip(models, (of_first, of_second), strict=True)}
 
 
 class _States:
@@ -59,8 +62,10 @@ class _States:
 
     Attributes
     ----------
+    chosen : (k,)
+        Of the particles, those near the middle of each group of states.
     latents : (k, d)
-        Of particles near the middle of each group of states.
+        Theirs.
     from_central : (k,)
         Squared displacement from the central particle, A^2, mean over the density.
     maps : (k, N, N, N)
@@ -76,23 +81,23 @@ class _States:
         coefficients, metric = model.field.coefficients(particles), model.metric()
         middle = central(coefficients, metric)
         centres = representatives(particles, MOST_STATES).latents
-        chosen = torch.cat((torch.cdist(centres, particles).argmin(1), torch.tensor([middle], device=particles.device)))
-        self.latents = particles[chosen]
-        self.from_central = squared_lengths(coefficients[chosen] - coefficients[middle], metric)
+        self.chosen = torch.cat((torch.cdist(centres, particles).argmin(1), torch.tensor([middle], device=particles.device)))
+        self.latents = particles[self.chosen]
+        self.from_central = squared_lengths(coefficients[self.chosen] - coefficients[middle], metric)
         self.maps = self._maps(self.latents)
 
-    def become(self, latent: Tensor) -> None:
-        """Make the state of a latent (d,) the model's consensus."""
-        self._model.set_reference(self._model.field.coefficients(latent[None])[0])
+    def become(self, particle: int) -> None:
+        """Make the state of a particle the model's consensus."""
+        self._model.set_reference(self._model.field.coefficients(self._particles[particle, None])[0])
 
     def at_rest(self) -> Tensor:
         """(N, N, N) map of the consensus."""
         return self._map(self._model.gaussians.positions)
 
-    def most_alike(self, latent: Tensor, wanted: Tensor) -> Tensor:
-        """The latent (d,) of the particle around another one whose state is most like a map (N, N, N)."""
-        near = self._particles[(self._particles - latent).norm(dim=1).argsort()[:MOST_PARTICLES]]
-        return near[(self._maps(near) * wanted).sum((1, 2, 3)).argmax()]
+    def most_alike(self, latent: Tensor, wanted: Tensor) -> int:
+        """The particle whose state is most like a map (N, N, N), of those around a latent (d,)."""
+        near = (self._particles - latent).norm(dim=1).argsort()[:MOST_PARTICLES]
+        return int(near[(self._maps(self._particles[near]) * wanted).sum((1, 2, 3)).argmax()])
 
     def _maps(self, latents: Tensor) -> Tensor:
         states = self._model.gaussians.positions + self._model.displacement(latents)

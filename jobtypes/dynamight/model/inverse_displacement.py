@@ -220,8 +220,9 @@ def load_inverses(
     if content["forward_identity"] != forward.identity:
         trained_on = content["forward_identity"][:8]
         raise UserError(
-            f"The inverse deformations in {path} were trained on the forward checkpoint '{trained_on}', not on "
-            f"'{forward.identity[:8]}' ({forward.path}), which this task uses; estimate the inverse deformations again."
+            f"The inverse deformations in {path} belong to other forward deformations, or to another consensus of the same: they "
+            f"were trained on '{trained_on}', not on '{forward.identity[:8]}' ({forward.path}), which this task uses; estimate "
+            "the inverse deformations again."
         )
     halves = {int(half): network_from_state(state) for half, state in content["halves"].items()}
     return {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint
-from jobtypes.common.digests import digest_of_particles
+from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.job_paths import is_same
 from jobtypes.common.particles import ParticleTable, read_particles
 from jobtypes.dynamight import layout
@@ -122,7 +122,7 @@ class ForwardResult:
     halves
         Keys 1 and 2.
     identity
-        Names this very checkpoint: an inverse trained on it keeps the name.
+        Names this very checkpoint, with the particles whose state is the consensus: an inverse trained on it keeps the name.
     box, pixel_size_angstroms
         Of the particles.
     star_file, particle_diameter_angstroms
@@ -224,16 +224,18 @@ def load_centred_result(
     content = read_checkpoint(path)
     settings = content["settings"]
     parts = {int(half): part for half, part in content["halves"].items()}
-    models = {half: build_model(part["model"], settings).to(device).eval().requires_grad_(False) for half, part in parts.items()}
-    choose_consensus(
+    models = {half: build_model(part["model"], settings).eval().requires_grad_(False) for half, part in parts.items()}
+    # on the CPU, so that another device does not round its way to other particles
+    chosen = choose_consensus(
         models,
-        {half: _trained_latents(models[half], part).to(device) for half, part in parts.items()},
+        {half: _trained_latents(models[half], part) for half, part in parts.items()},
         settings["box"] * settings["pixel_size_angstroms"],
     )
+    models = {half: model.to(device) for half, model in models.items()}
     halves = {half: _result_of_half(half, models[half], part, torch.device(device)) for half, part in parts.items()}
     return ForwardResult(
         halves=_with_part_numbers(halves),
-        identity=content["identity"],
+        identity=digest(content["identity"], *(f"{half}:{chosen[half]}" for half in sorted(chosen))),
         box=settings["box"],
         pixel_size_angstroms=settings["pixel_size_angstroms"],
         star_file=settings["star_file"],

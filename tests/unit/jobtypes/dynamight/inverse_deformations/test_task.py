@@ -80,14 +80,15 @@ def test_half_1_does_not_depend_on_half_2(flexible_job, build_checkpoint) -> Non
     assert same == [True, False]
 
 
-def test_an_inverse_of_another_checkpoint_is_moved_aside_and_refused_by_others(flexible_job, build_checkpoint) -> None:
+def test_an_inverse_of_another_checkpoint_is_moved_aside_and_refused_by_others(flexible_job, forward, build_checkpoint) -> None:
     task.run({"nr_epochs": 1}, flexible_job)
     build_checkpoint(flexible_job.project, identity="second")
-    with pytest.raises(UserError, match="trained on the forward checkpoint 'first', not on 'second'"):
-        load_inverses(flexible_job.directory, load_centred_result(flexible_job.directory))
+    second = load_centred_result(flexible_job.directory)
+    with pytest.raises(UserError, match=f"trained on '{forward.identity[:8]}', not on '{second.identity[:8]}'"):
+        load_inverses(flexible_job.directory, second)
     task.run({"nr_epochs": 1}, flexible_job)
     assert (flexible_job.directory / "previous_001" / FINAL.relative_to(flexible_job.directory)).is_file()
-    assert contents()["forward_identity"] == "second"
+    assert contents()["forward_identity"] == second.identity
 
 
 def test_a_finished_training_is_not_repeated(flexible_job) -> None:

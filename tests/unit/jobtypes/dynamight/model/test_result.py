@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from jobtypes.common.checkpoints import load_checkpoint
-from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, build_model
+from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.dynamight.model.result import FORMAT_VERSION, KIND, build_model, load_centred_result
 
 
 def as_trained(forward, half: int):
@@ -26,6 +26,17 @@ def test_the_consensus_is_the_particle_nearest_to_the_mean_deformation(forward):
     half = forward.halves[1]
     assert float(half.model.displacement(latents[nearest : nearest + 1]).abs().max()) < 1e-4
     assert torch.allclose(half.model.gaussians.positions, trained.gaussians.positions + moved[nearest], atol=1e-4)
+
+
+def test_another_consensus_of_the_same_training_has_another_name(flexible_job, forward):
+    assert load_centred_result(flexible_job.directory).identity == forward.identity
+    contents = load_checkpoint(forward.path, kind=KIND, version=FORMAT_VERSION)
+    at_rest = forward.halves[1].model.displacement(forward.halves[1].latent_mean).square().sum((1, 2)).argmin()
+    contents["halves"][1]["held_out"][at_rest] = True  # so that another particle is the central one
+    save_checkpoint(forward.path, contents, kind=KIND, version=FORMAT_VERSION)
+    changed = load_centred_result(flexible_job.directory)
+    assert not torch.allclose(changed.halves[1].model.gaussians.positions, forward.halves[1].model.gaussians.positions, atol=0.1)
+    assert changed.identity != forward.identity
 
 
 def test_the_states_of_all_particles_are_those_of_the_training(forward):
