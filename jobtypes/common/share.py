@@ -64,7 +64,7 @@ class Share:
         found = [(places, values) for places, values in self.crew.all_of((self.places(index), own)) if values is not None]
         if not found:
             return torch.zeros(0)
-        values = found[0][1].new_empty(len(index), *found[0][1].shape[1:])
+        values: Tensor = found[0][1].new_empty(len(index), *found[0][1].shape[1:])
         for places, some in found:
             values[places] = some
         return values

@@ -411,13 +411,13 @@ def _connected(rank: int, count: int, store: dist.Store, *, local: tuple[int, in
 
 
 def _new_group(ranks: list[int]) -> dist.ProcessGroup:
-    group = dist.new_group(ranks, timeout=LONGEST_MEETING)
+    group: dist.ProcessGroup = dist.new_group(ranks, timeout=LONGEST_MEETING)
     if dist.get_rank() in ranks:
         _wait_long(group)
     return group
 
 
-def _wait_long(group: dist.ProcessGroup) -> None:
+def _wait_long(group: dist.ProcessGroup | None) -> None:
     # torch has no public way to wait for a peer's call longer than for its coming
     dist.distributed_c10d._set_pg_timeout(LONGEST_WAIT, group)
 

@@ -270,8 +270,8 @@ def _finish(
     """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
     halves = {half: stage.training for half, stage in stages.items()}
     by_other = _seen_by_other(halves, plan, job, team)
-    states = {half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()}
-    states = team.gathered(_of_first(halves, states))
+    ended = {half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()}
+    states = team.gathered(_of_first(halves, ended))
     crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
         half: [_quality_in_words(half, training, plan), _finding(half, training, plan, crossed).sentence()]

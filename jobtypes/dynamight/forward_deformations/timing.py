@@ -81,7 +81,9 @@ def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool, 
     for out in _held_out(plan):
         # what is learned of the poses at the beginning of some epochs is nearly all that a beginning takes
         share = min(1.0, float((~out).sum()) / POSE_PRIOR_VISITS)
-        halves.append(share * first.beginning / processes + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
+        halves.append(
+            share * first.beginning / processes + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch))
+        )
         # the other half's model works held-out particles out once more
         ends.append(first.posteriors / processes * (math.ceil(len(out) / batch) + _batches(out, batch)))
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))

@@ -19,7 +19,6 @@ from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import ParticleQuality
 
-
 # Names in the state of a `HalfModel` of what belongs to single particles, (n_particles, ...) each.
 OF_PARTICLES = ("poses.corrections", "parts.presence", "quality.probability", "quality.scale", "quality.group_scale")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.crews import work_together
 from jobtypes.common.share import Share
 from jobtypes.common.team import Crew
+from tests.crews import work_together
 
 ITEMS = 11
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.crews import ThreadCrew, work_together
 from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from tests.crews import ThreadCrew, work_together
 
 WARM_UP = EpochPlan(deforms=False, resolution_angstroms=16.0, kl_weight=0.1, learning_rate=1.0)
 EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)

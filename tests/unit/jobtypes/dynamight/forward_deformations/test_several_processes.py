@@ -223,7 +223,9 @@ def test_one_of_four_processes_that_is_killed_ends_all_with_a_sentence(project):
     assert not any(Path("/proc", str(other)).exists() for other in others)
 
 
-def test_the_half_sets_share_the_processes_and_no_batch_is_smaller_than_a_half_sets_processes(project, values, new_job, monkeypatch):
+def test_the_half_sets_share_the_processes_and_no_batch_is_smaller_than_a_half_sets_processes(
+    project, values, new_job, monkeypatch
+):
     assert halves_of(Team()) == (1, 2)
     assert [halves_of(Team(rank=rank, count=3)) for rank in range(3)] == [(1,), (2,), (1,)]
     monkeypatch.setattr(Team, "crew", lambda *_: Crew(0, 6))
