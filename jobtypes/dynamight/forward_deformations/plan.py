@@ -29,7 +29,8 @@ FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
 STIFFNESS_PER_RESIDUE = 0.6  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
-THREADS_OF_A_PROCESS = 4  # of a CPU, where several processes share a half set
+# Of a CPU, where several processes share a half set: measured, two threads of one process are no faster than one, two processes are.
+THREADS_OF_A_PROCESS = 2
 # Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this, and
 # in any case where they would fill more than the second share.
 SHARE_OF_MEMORY, LARGEST_SHARE_OF_MEMORY = 0.25, 0.8
@@ -267,10 +268,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
 
 
 def processes_of(n_threads: int, memory: MemoryUse) -> int:
-    """Processes that share so many threads of a CPU: as many for each half set, where the memory holds a step of each.
-
-    In a process of many threads most wait for one another: `THREADS_OF_A_PROCESS` keep each other busy.
-    """
+    """Processes that share so many threads of a CPU: as many for each half set, where the memory holds a step of each."""
     most = len(HALVES) * max(1, n_threads // (len(HALVES) * THREADS_OF_A_PROCESS))
     fitting = [count for count in range(len(HALVES), most + 1, len(HALVES)) if memory.holds(count)]
     return max(fitting, default=1) if n_threads >= len(HALVES) else 1
