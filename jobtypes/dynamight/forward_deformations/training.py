@@ -13,6 +13,7 @@ from torch import Tensor
 from jobtypes.dynamight.forward_deformations.dealing import dealt_order
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
 from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
+from jobtypes.dynamight.forward_deformations.large_motions import follow_large_motions
 from jobtypes.dynamight.forward_deformations.losses import change_of_length, data_misfit, strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.noise import ShellPower
@@ -26,7 +27,6 @@ from jobtypes.dynamight.model.half_model import OF_PARTICLES, HalfModel, Posteri
 from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
-from jobtypes.dynamight.model.principal_motions import central, squared_lengths
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import QualitySums
 from relion_jobs.contract.errors import JobFailed
@@ -42,9 +42,6 @@ RATE_POSES = 0.3  # of a Newton step
 POSE_SAMPLE, POSE_SHARE, POSE_PRIOR_VISITS = 48, 0.3, 4000
 # Particles of a batch whose strain counts for all of them, and those that tell, at the beginning of an epoch, where it is soft.
 STRAIN_SAMPLE, SOFTNESS_SAMPLE = 16, 64
-# A consensus is no state of the molecule if less than this share of the particles are nearer to it, rms over the density, than
-# neighbours are to each other.
-FAR_ANGSTROMS, NEAR_SHARE = 3.0, 0.05
 # Of a batch, in the order of the log.
 FIGURES = ("loss", "kl", "strain", "pose", "data", "quality")
 # Of this many steps the running mean of the motion remembers the most.
@@ -131,6 +128,8 @@ class HalfTraining:
         Neighbours for the strain.
     pose_prior_is_due
         Whether nothing is known yet of how far the poses of these images are off.
+    is_retraced
+        Whether its states were found anew from the consensus, see `retracing`.
     motion_power : (n,)
         Running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
@@ -154,7 +153,7 @@ class HalfTraining:
         g = model.gaussians
         self.share = observations.share
         self.networks = _optimiser(model)
-        self._sums = StepSums(self.share.crew, [part for group in self.networks.param_groups for part in group["params"]])
+        self._sums = StepSums(self.share.crew, _parameters(self.networks))
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
         self.latent_mean = torch.zeros(len(observations), n_latent)
@@ -162,6 +161,7 @@ class HalfTraining:
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
         self.graph = ElasticGraph.of(g.positions, generator)
         self.pose_prior_is_due = True
+        self.is_retraced = False
         self.epochs_done = 0
         self.pace = Pace(settings.n_epochs, settings.most_epochs)
         self.progress: EpochProgress | None = None
@@ -278,9 +278,10 @@ class HalfTraining:
         g = self.model.gaussians
         if not self.model.quality.is_ready:
             self._judge_first(plan, n_terms)
-        if plan.remakes_consensus and not self.model.field.mask.numel():  # a mask is of the consensus that was given
-            self._remake_consensus()
-        if plan.looks_for_parts:
+        # a mask is of the consensus that was given
+        moves_far = plan.remakes_consensus and not self.model.field.mask.numel() and follow_large_motions(self, plan)
+        # a particle that is put into a state far from its own looks as if it lacked what moves
+        if plan.looks_for_parts and not moves_far:
             find_parts(self, plan)
         # the parts that move least define "no rigid motion of the whole": a weight that falls with the motion keeps a large
         # moving domain from dragging the frame along
@@ -299,21 +300,14 @@ class HalfTraining:
         )
         return self.progress
 
-    @torch.no_grad()
-    def _remake_consensus(self) -> None:
-        """Make the central state of the training particles the consensus where hardly any of them is near what is."""
-        model, field = self.model, self.model.field
-        latents = self.kept(model.quality.good(self.training)).mean
-        coefficients = field.coefficients(latents)
-        gram = model.metric()
-        if float((squared_lengths(coefficients, gram) < FAR_ANGSTROMS**2).double().mean()) >= NEAR_SHARE:
-            return
-        chosen = latents[central(coefficients, gram)].clone()
-        model.make_anew(chosen)
-        self.latent_mean -= chosen.cpu()
-        basis = field.basis_at_gaussians(model.gaussians.positions)
-        self.motion_power.copy_(mean_squared_displacement(field.coefficients(latents - chosen), basis))
-        self.networks = _optimiser(model)  # other control points; and slopes of before mean nothing here
+    def begin_anew(self) -> None:
+        """Forget what belongs to control points and fields that are no more: slopes of before, and how far Gaussians moved."""
+        self.networks = _optimiser(self.model)
+        self._sums = StepSums(self.share.crew, _parameters(self.networks))
+        with torch.no_grad():
+            latents = self.kept(self.model.quality.good(self.training)).mean
+            basis = self.model.field.basis_at_gaussians(self.model.gaussians.positions)
+            self.motion_power.copy_(mean_squared_displacement(self.model.field.coefficients(latents), basis))
 
     @torch.no_grad()
     def _strain_of_edges(self) -> Tensor:
@@ -518,6 +512,7 @@ class HalfTraining:
             "epochs_done": self.epochs_done,
             **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
+            "is_retraced": self.is_retraced,
             "pace": self.pace.state(),
             "has_ended": self.pace.is_done,
             "rows": torch.from_numpy(self.observations.rows),
@@ -541,6 +536,7 @@ class HalfTraining:
         self.motion_power.copy_(state["motion_power"])
         self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
+        self.is_retraced = state.get("is_retraced", False)  # a training begun before this was known
         self.epochs_done = state["epochs_done"]
         self.pace.restore(state["pace"])
         progress = state["progress"]
@@ -555,6 +551,10 @@ def _motion(points: Deformed, quality: Tensor) -> Tensor:
     """(n,) A^2: sum of each Gaussian's squared displacements over particles, each by its quality (b,)."""
     coefficients = quality.sqrt()[:, None] * points.coefficients.detach()
     return len(quality) * mean_squared_displacement(coefficients, points.basis.detach())
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [part for group in optimiser.param_groups for part in group["params"]]
 
 
 def _optimiser(model: HalfModel) -> torch.optim.Adam:

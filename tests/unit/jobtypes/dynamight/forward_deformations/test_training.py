@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from jobtypes.dynamight.forward_deformations.continuation import gone_on
+from jobtypes.dynamight.forward_deformations.large_motions import FAR_ANGSTROMS, follow_large_motions
 from jobtypes.dynamight.forward_deformations.plan import make_plan
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
-from jobtypes.dynamight.forward_deformations.training import FAR_ANGSTROMS, HalfTraining
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import JobFailed
@@ -179,11 +180,11 @@ def test_a_consensus_that_lies_far_from_the_particles_is_made_anew_and_the_train
     with torch.no_grad():
         for level in training.model.field.trunk.levels:
             level.values *= 100  # all lie many A from rest
-    training._remake_consensus()
+    follow_large_motions(training, remakes)
     assert float((training.model.gaussians.positions.detach() - near).norm(dim=1).mean()) > FAR_ANGSTROMS
     assert torch.equal(training.latent_mean, torch.zeros_like(training.latent_mean))
     here = training.model.gaussians.positions.detach().clone()
-    training._remake_consensus()
+    follow_large_motions(training, remakes)
     assert torch.equal(training.model.gaussians.positions, here)
     training.run_epoch(remakes, never)
     other = gone_on(new_training(), deepcopy(training.state()), {"n_latent": 2, "n_fields": 4})

@@ -1,0 +1,80 @@
+"""Motions so large that hardly a particle is near the consensus: another consensus, and states found anew from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.forward_deformations.retracing import SAMPLE, Retracing
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.model.inference import refine_posterior, representatives
+from jobtypes.dynamight.model.principal_motions import central, squared_lengths
+
+if TYPE_CHECKING:
+    from jobtypes.dynamight.forward_deformations.training import HalfTraining
+
+# A consensus is no state of the molecule if less than this share of the particles are nearer to it, rms over the density, than
+# neighbours are to each other.
+FAR_ANGSTROMS, NEAR_SHARE = 3.0, 0.05
+
+
+def follow_large_motions(training: HalfTraining, plan: EpochPlan) -> bool:
+    """Where hardly a training particle is near the consensus, make a state in their midst the consensus; returns if so.
+
+    Its states are then found anew from there, in the first epoch that looks for parts in which that pays, see `retracing`; from
+    then on that consensus stays, which the encoder has to learn to look from.
+    """
+    if not _moves_far(training):
+        return False
+    if training.is_retraced:
+        return True
+    sample = training.good_sample(SAMPLE) if plan.looks_for_parts else None
+    if sample is not None:
+        _work_out_states(training, plan, sample)
+    _remake_consensus(training)
+    training.begin_anew()
+    if sample is not None and Retracing(training, sample, plan).run():
+        training.is_retraced = True
+        training.begin_anew()
+    return True
+
+
+@torch.no_grad()
+def _moves_far(training: HalfTraining) -> bool:
+    model = training.model
+    latents = training.kept(model.quality.good(training.training)).mean
+    squared = squared_lengths(model.field.coefficients(latents), model.metric())
+    return float((squared < FAR_ANGSTROMS**2).double().mean()) < NEAR_SHARE
+
+
+def _work_out_states(training: HalfTraining, plan: EpochPlan, sample: Tensor) -> None:
+    """Find the latents of a sample by all states that there are: the encoder, which has to guess, errs in large motions."""
+    model, settings = training.model, training.settings
+    n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
+    states = representatives(training.kept(sample).mean)
+    for index in training.share.batches(sample, settings.batch_size):
+        posterior, _ = refine_posterior(
+            model,
+            training.observations.batch(index, n_terms),
+            training.kept(index),
+            training.projector,
+            n_terms=n_terms,
+            independent_fraction=settings.independent_fraction,
+            prior_weight=plan.kl_weight,
+            move_poses=False,
+            others=states,
+        )
+        training.keep(index, posterior)
+    training.exchange()
+
+
+@torch.no_grad()
+def _remake_consensus(training: HalfTraining) -> None:
+    """Make the central state of the training particles the consensus."""
+    model = training.model
+    latents = training.kept(model.quality.good(training.training)).mean
+    chosen = latents[central(model.field.coefficients(latents), model.metric())].clone()
+    model.make_anew(chosen)
+    training.latent_mean -= chosen.cpu()
