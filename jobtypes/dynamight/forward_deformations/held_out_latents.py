@@ -65,7 +65,7 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     other.quality = training.model.quality  # of these particles
     other.parts = other.parts.of_others(len(training.observations))
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
-    means, evidence, done = [training.latent_mean[:0]], [torch.zeros(0)], 0
+    means, evidence, done = [training.latent_mean[:0].cpu()], [torch.zeros(0)], 0
     good = training.model.quality.is_good.cpu()
     for index in training.held_out.split(training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import irfft2
 from jobtypes.dynamight.model.deformed import Deformed, combine, undeformed
 from jobtypes.dynamight.model.displacement import DisplacementField
@@ -29,7 +30,7 @@ class Posterior:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw per particle, (b, d)."""
-        noise = torch.randn(self.mean.shape, generator=generator).to(self.mean)
+        noise = copied_to(torch.randn(self.mean.shape, generator=generator), self.mean.device).to(self.mean.dtype)
         return self.mean + (0.5 * self.log_variance).exp() * noise
 
     def divergence(self) -> Tensor:

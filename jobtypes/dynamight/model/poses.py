@@ -75,7 +75,8 @@ class RefinedPoses(nn.Module):
             1 would be Newton's own step; smaller ones average over the batches that shape the model meanwhile.
         """
         precision = self.curvature + torch.diag((self.scale / self.sigmas).square())
-        step = torch.linalg.solve(precision, (gradient * self.scale).T).T  # (b, 5) in units of the scale
+        # in units of the scale, (b, 5); a prior makes it solvable, and to ask whether it was would be to wait for a GPU
+        step = torch.linalg.solve_ex(precision, (gradient * self.scale).T).result.T
         # no particle takes a leap because it happens to differ from the mean
         longest = (self.sigmas / self.scale).clamp(max=1.0)
         self.corrections[index] = corrections.detach() - rate * torch.clamp(step, -longest, longest) * self.scale
