@@ -29,6 +29,7 @@ MAY_ASK = {
         "jobtypes/dynamight/model/backend.py",
         "jobtypes/dynamight/model/projection.py",
         "jobtypes/dynamight/backprojection/backend.py",
+        "jobtypes/dynamight/backprojection/ball_transforms.py",
         "jobtypes/dynamight/backprojection/slices.py",
         "jobtypes/dynamight/backprojection/warp.py",
     ],

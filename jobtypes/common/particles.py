@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from jobtypes.common import particle_checks
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, HALVES, ORIGIN_COLUMNS
 from jobtypes.common.ctf import CtfParameters
+from jobtypes.common.devices import copied_to
 from jobtypes.common.image_stacks import read_stack_layout
 from jobtypes.common.moved_stacks import moved
 from jobtypes.common.optics_groups import IMAGE_SIZE, OpticsGroups, read_optics
@@ -184,8 +185,11 @@ class ParticleTable:
         rows = rows if isinstance(rows, slice) else np.asarray(rows)
         group = self.optics_group[rows]
 
+        def on_device(made: torch.Tensor) -> torch.Tensor:
+            return made if device is None else copied_to(made, torch.device(device))
+
         def tensor(values: NDArray[np.float64]) -> torch.Tensor:
-            return torch.tensor(values, device=device, dtype=dtype)
+            return on_device(torch.tensor(values, dtype=dtype))
 
         return CtfParameters(
             voltage_kilovolts=tensor(self.optics.voltage_kilovolts[group]),
@@ -198,12 +202,8 @@ class ParticleTable:
             bfactor=tensor(self.ctf_columns["rlnCtfBfactor"][rows]),
             scale_factor=tensor(self.ctf_columns["rlnCtfScalefactor"][rows]),
             even_zernikes=tensor(self.optics.even_zernikes[group]) if self.optics.even_zernikes.any() else None,
-            premultiplied=torch.tensor(self.optics.premultiplied[group], device=device)
-            if self.optics.premultiplied.any()
-            else None,
-            phase_flipped=torch.tensor(self.optics.phase_flipped[group], device=device)
-            if self.optics.phase_flipped.any()
-            else None,
+            premultiplied=on_device(torch.tensor(self.optics.premultiplied[group])) if self.optics.premultiplied.any() else None,
+            phase_flipped=on_device(torch.tensor(self.optics.phase_flipped[group])) if self.optics.phase_flipped.any() else None,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from jobtypes.common.products import product_in_full
 from jobtypes.common.rotations import rotation_vector_matrices
 
 N_COMPONENTS = 5  # three of a rotation vector in radians, two of a shift in A
@@ -107,7 +108,7 @@ class RefinedPoses(nn.Module):
 
 def corrected(corrections: Tensor, matrices: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
     """Rotations (b, 3, 3) and shifts (b, 2) in A with corrections (b, 5) applied."""
-    return rotation_vector_matrices(corrections[:, :3]) @ matrices, shifts + corrections[:, 3:]
+    return product_in_full(rotation_vector_matrices(corrections[:, :3]), matrices), shifts + corrections[:, 3:]
 
 
 def most_likely_width(estimates: Tensor, variances: Tensor) -> Tensor:
