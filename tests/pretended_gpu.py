@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -187,6 +188,16 @@ def _made_there(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return made
 
 
+def _loaded_there(load: Callable[..., Any]) -> Callable[..., Any]:
+    def loaded(file: Any, map_location: Any = None, **kwargs: Any) -> Any:
+        if map_location != GPU:
+            return load(file, map_location=map_location, **kwargs)
+        stored = load(file, map_location="cpu", **kwargs)
+        return tree_map(lambda leaf: leaf.to(GPU) if isinstance(leaf, Tensor) else leaf, stored)
+
+    return loaded
+
+
 class _InTurn:
     """In place of threads, which would not know of the GPU."""
 
@@ -219,6 +230,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         "torch.Tensor.pin_memory": _pinned,
         "torch.Tensor.new_tensor": _made_there(Tensor.new_tensor),
         "torch.tensor": _made_there(torch.tensor),
+        "torch.load": _loaded_there(torch.load),
     }
     with ExitStack() as stack:
         for name, answer in answers.items():
@@ -227,6 +239,21 @@ def pretended_gpu() -> Iterator[torch.device]:
             stack.enter_context(mock.patch(name, other))
         stack.enter_context(_Pretending())
         yield GPU
+
+
+@contextmanager
+def real_gpu() -> Iterator[torch.device]:
+    """The first GPU of the machine."""
+    yield torch.device("cuda", 0)
+
+
+# for tests that both must pass
+GPUS = [
+    pytest.param(pretended_gpu, id="pretended"),
+    pytest.param(
+        real_gpu, id="real", marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+    ),
+]
 
 
 def _is_gpu(device: torch.device) -> bool:
