@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 # the only device beside the CPU that every torch can differentiate on
 GPU = torch.device("meta")
+FREE_BYTES = 8 * 10**9
 _TASKS, _ON_ONE_DEVICE = "jobtypes.dynamight", ("inverse_deformations", "backprojection", "states")
 _PROGRAM = str(Path(__file__).parents[1] / "jobtypes") + "/"
 
@@ -221,11 +222,15 @@ def pretended_gpu() -> Iterator[torch.device]:
         "torch.cuda.synchronize": None,
         "torch.cuda.reset_peak_memory_stats": None,
         "torch.cuda.max_memory_allocated": 0,
+        "torch.cuda.memory_allocated": 0,
+        "torch.cuda.memory_reserved": 0,
+        "torch.cuda.mem_get_info": (FREE_BYTES, FREE_BYTES),
         "torch.optim.optimizer._get_fused_kernels_supported_devices": ["cpu", GPU.type],
     }
     instead = {
         "jobtypes.common.devices.is_gpu": _is_gpu,
         f"{_TASKS}.forward_deformations.task.is_gpu": _is_gpu,
+        f"{_TASKS}.backprojection.sums_store.is_gpu": _is_gpu,
         f"{_TASKS}.forward_deformations.rounds.ThreadPoolExecutor": _InTurn,
         "torch.Tensor.pin_memory": _pinned,
         "torch.Tensor.new_tensor": _made_there(Tensor.new_tensor),

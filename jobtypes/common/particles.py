@@ -170,6 +170,14 @@ class ParticleTable:
             )
         return sentences
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the table takes, with its text."""
+        columns = [values for values in vars(self).values() if isinstance(values, np.ndarray)]
+        rows = [each for table in self.source.values() for each in (table.starts, table.ends)]
+        text = {id(table.content): len(table.content) for table in self.source.values()}  # of one file
+        return sum(values.nbytes for values in (*columns, *rows, *self.ctf_columns.values())) + sum(text.values())
+
     def with_phase_flipped(self, phase_flipped: NDArray[np.bool_]) -> ParticleTable:
         """Take other optics groups for phase-flipped than the file says: (g,)."""
         return replace(self, optics=replace(self.optics, phase_flipped=phase_flipped))

@@ -12,6 +12,7 @@ from jobtypes.dynamight.backprojection import whole_tensors
 from jobtypes.dynamight.backprojection.ball import ball_of
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, normal_operator
+from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
 from jobtypes.dynamight.backprojection.warp import Warp
 from tests.pretended_gpu import counted, pretended_gpu
 
@@ -84,3 +85,17 @@ def test_images_go_to_the_gpu_without_being_waited_for(make_project):
             read = views.read(half.rows[:4] * 0)
             grid.insert(read.data, read.weight, read.rotations)
     assert not counts.waits
+
+
+@pytest.mark.parametrize(("room", "copies"), [(0, 3), (1, 2), (2, 1)])
+def test_weights_that_fit_stay_on_the_gpu(gpu, tmp_path, room, copies):
+    weights = torch.rand(100)
+    store = SumsStore(tmp_path, {}, memory_bytes=10**6, gpu_bytes=room * 400)
+    for m in range(3):
+        store.put((1, "all", m), torch.zeros(4, 4, 4), weights)
+    sums = HalfSums(store, 1, "all", 3, gpu)
+    for m in range(3):
+        sums.weights(m)
+    with counted() as counts:
+        assert all(torch.equal(sums.weights(m).cpu(), weights) for m in range(3))
+    assert counts.waits_in("dynamight/backprojection") == copies

@@ -99,6 +99,7 @@ def test_every_task_runs_on_it_and_a_training_comes_out_as_on_a_cpu(project, val
     assert all(bool(half.latent_by_other.isfinite().all()) for half in load_centred_result(job.directory).halves.values())
     assert len(list((job.directory / layout.BACKPROJECTION).glob("map_half?.mrc"))) == 2
     assert len(list((job.directory / "states").glob("state00?_half?.mrc"))) == 4
+    assert any("On the GPU it takes up to" in line for line in job.reports)
     monkeypatch.setattr(projection, "backend_for", lambda device: WHOLE_TENSORS)
     monkeypatch.setattr(task, "choose_devices", lambda *_, **__: ([torch.device("cpu")] * 2, "the CPU"))
     monkeypatch.setattr(task, "is_gpu", lambda device: True)  # both half sets in this process
