@@ -171,7 +171,7 @@ def _plan(
         else 0
         for half, result in inputs.forward.halves.items()
     }
-    basis_bytes = sum(12 * result.model.field.n_fields * moving[half] for half, result in inputs.forward.halves.items())
+    basis_bytes = sum(12 * _fields_kept(inputs, half) * moving[half] for half in bins)
     counts = tuple(map(len, bins.values()))
     memory = MemoryPlan(
         inputs.table.box,
@@ -184,6 +184,11 @@ def _plan(
     )
     duration = _time_plan(inputs, images, device, options, counts, moving)
     return memory, [*sentences, memory.sentence(), duration.sentence()]
+
+
+def _fields_kept(inputs: Inputs, half: int) -> int:
+    """How many displacement fields are kept on the voxels: the basis, or what an inverse gives for each bin."""
+    return len(inputs.bins[half]) if inputs.inverses else inputs.forward.halves[half].model.field.n_fields
 
 
 def _binning_sentence(inputs: Inputs, half: int, tolerance_pixels: float) -> str:
