@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 # the only device beside the CPU that every torch can differentiate on
 GPU = torch.device("meta")
 FREE_BYTES = 8 * 10**9
-_TASKS, _ON_ONE_DEVICE = "jobtypes.dynamight", ("inverse_deformations", "backprojection", "states")
+_TASKS, _ON_ONE_DEVICE = "jobtypes.dynamight", ("visualization", "inverse_deformations", "backprojection", "states")
 _PROGRAM = str(Path(__file__).parents[1] / "jobtypes") + "/"
 
 # What these give depends on numbers that the GPU has: how large a result is, or whether there is one.
@@ -49,6 +49,7 @@ class OnGpu(Tensor):
     """A tensor of the pretended GPU; `held` has its numbers."""
 
     held: Tensor
+    is_meta = False  # it has numbers
 
     @staticmethod
     def __new__(cls, held: Tensor) -> OnGpu:

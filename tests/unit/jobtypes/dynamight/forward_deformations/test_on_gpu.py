@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection import outputs
 from jobtypes.dynamight.backprojection import task as backprojection_task
@@ -106,6 +107,20 @@ def test_every_task_runs_on_it_and_a_training_comes_out_as_on_a_cpu(project, val
     task.run(of_training, on_cpu)
     found, expected = ([row["held_out"] for row in history_of(each)] for each in (job, on_cpu))
     assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_training_goes_on_from_what_a_checkpoint_keeps_of_it(project, values, gpu, tmp_path):
+    def prepared():
+        plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
+        return prepare_half(1, plan, device=gpu, scratch=None, after_batch=lambda count: None)
+
+    training, other = prepared(), prepared()
+    assert training.run_epoch(EPOCH, lambda: True) is None
+    save_checkpoint(tmp_path / "state.pth", training.state(), kind="state", version=1)
+    other.restore(load_checkpoint(tmp_path / "state.pth", kind="state", version=1))
+    figures, expected = (each.run_epoch(EPOCH, lambda: False) for each in (other, training))
+    assert figures == pytest.approx(expected)
+    assert other.latent_mean.device == gpu
 
 
 def history_of(job) -> list[dict[str, float]]:
