@@ -115,6 +115,8 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         to_gpu = isinstance(args[0], OnGpu)
     if not from_gpu and not to_gpu:
         return func(*args, **kwargs)
+    if name == "_conj":  # a mark on the tensor, which would be forgotten below
+        return OnGpu(torch.conj_physical(args[0].held))
     _notice(func, name, args, kwargs, tensors)
     on_cpu = kwargs | ({"device": torch.device("cpu")} if "device" in kwargs else {})
     held = func(*tree_map(_held, args), **tree_map(_held, on_cpu))

@@ -27,6 +27,14 @@ def test_it_computes_and_differentiates_on_its_own_device(gpu):
     assert weights.grad.tolist() == [0.0, 4.0, 12.0]
 
 
+def test_it_conjugates(gpu):
+    values = torch.tensor([1 + 2j, 3 - 1j])
+    on_gpu, chosen = values.to(gpu), torch.tensor([True, False])
+    found = torch.where(chosen.to(gpu), on_gpu.conj(), on_gpu)
+    assert torch.equal(found.cpu(), torch.where(chosen, values.conj(), values))
+    assert torch.equal(on_gpu.conj().imag.cpu(), -values.imag)
+
+
 def test_a_model_moves_to_it_and_learns_there(gpu):
     layer = torch.nn.Linear(2, 1).to(gpu)
     before = layer.weight.detach().clone()
