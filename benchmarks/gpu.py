@@ -30,6 +30,7 @@ from true_deformations import silent_reconstruction
 
 from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes
 from jobtypes.common.volumes import read_volume
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
 from jobtypes.dynamight.backprojection.slices import SliceGrid, normal_operator
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
@@ -278,6 +279,8 @@ def reconstruction(sizes: Sizes, project: Path, device: torch.device, threads: i
         difference=difference,
         allowed=ALLOWED["reconstruction"],
     )
+    plan = MemoryPlan(sizes.box, sizes.bins, 2 * sizes.bins, FLOAT * case.basis.fields.numel(), IMAGES, sizes.particles)
+    yield Row("reconstruction: memory by its plan", "GB", plan.gpu_bytes / 1e9)
     for name, call, floor in pieces(case, machine_speed(device)):
         call()
         yield Row(f"piece: {name}", "ms", 1000 * best_of(3, call, device), floor=None if floor is None else 1000 * floor)

@@ -19,7 +19,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 
 # the only device beside the CPU that every torch can differentiate on
 GPU = torch.device("meta")
@@ -108,7 +107,7 @@ class _Pretending(TorchDispatchMode):
 
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func.overloadpacket.__name__
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = list(_tensors((args, kwargs)))
     from_gpu = any(isinstance(tensor, OnGpu) for tensor in tensors)
     to_gpu = torch.device(kwargs["device"]) == GPU if kwargs.get("device") is not None else from_gpu
     if name == "copy_":
@@ -119,15 +118,37 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return OnGpu(torch.conj_physical(args[0].held))
     _notice(func, name, args, kwargs, tensors)
     on_cpu = kwargs | ({"device": torch.device("cpu")} if "device" in kwargs else {})
-    held = func(*tree_map(_held, args), **tree_map(_held, on_cpu))
+    result = func(*_changed(_held, args), **_changed(_held, on_cpu))
+    if name.endswith("_") and result is not None:
+        return args[0]
     if not to_gpu:
-        return args[0] if name == "copy_" else held
-    made = tree_map(lambda leaf: OnGpu(leaf) if isinstance(leaf, Tensor) else leaf, held)
-    return return_and_correct_aliasing(func, args, kwargs, made) if from_gpu else made
+        return result
+    made = _changed(OnGpu, result)
+    return return_and_correct_aliasing(func, args, kwargs, made) if func.is_view or "out" in kwargs else made
 
 
-def _held(leaf: Any) -> Any:
-    return leaf.held if isinstance(leaf, OnGpu) else leaf
+def _held(tensor: Tensor) -> Tensor:
+    return tensor.held if isinstance(tensor, OnGpu) else tensor
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors among arguments."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _tensors(each)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
+def _changed(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Arguments or results with other tensors."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([_changed(change, each) for each in value])
+    return {key: _changed(change, each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _notice(func: Any, name: str, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]) -> None:
@@ -197,7 +218,7 @@ def _loaded_there(load: Callable[..., Any]) -> Callable[..., Any]:
         if map_location != GPU:
             return load(file, map_location=map_location, **kwargs)
         stored = load(file, map_location="cpu", **kwargs)
-        return tree_map(lambda leaf: leaf.to(GPU) if isinstance(leaf, Tensor) else leaf, stored)
+        return _changed(lambda tensor: tensor.to(GPU), stored)
 
     return loaded
 
