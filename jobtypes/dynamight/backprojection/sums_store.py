@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.common.devices import is_gpu
 from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
@@ -37,6 +38,8 @@ class SumsStore:
         Plain values that name the checkpoint, particles and options; sums of others are thrown away.
     memory_bytes
         Sums kept in memory; beyond it they are read from disk.
+    gpu_bytes
+        Weights that `HalfSums` keep on the GPU; beyond it they are copied there as they are used.
     as_now
         Makes of what an earlier version has stored as `belongs_to` what this one would have.
     task_folder
@@ -49,13 +52,14 @@ class SumsStore:
         belongs_to: Mapping[str, Any],
         *,
         memory_bytes: int,
+        gpu_bytes: int = 0,
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         task_folder: Path = layout.BACKPROJECTION,
     ) -> None:
         self._folder = job_directory / task_folder
         self._index = self._folder / layout.PARTIAL_SUMS_INDEX.name
         self._belongs_to = dict(belongs_to)
-        self._memory_bytes = memory_bytes
+        self._memory_bytes, self.gpu_bytes = memory_bytes, gpu_bytes
         self._cache: dict[Key, dict[str, Tensor]] = {}
         self._unsaved: set[Key] = set()
         self._saved: set[Key] = set()
@@ -183,6 +187,8 @@ class HalfSums:
 
     def __init__(self, store: SumsStore, half: int, part: str, n_bins: int, device: torch.device) -> None:
         self._store, self._half, self._part, self._n_bins, self._device = store, half, part, n_bins, device
+        self._on_gpu: dict[int, Tensor] = {}
+        self._room = store.gpu_bytes
 
     def __len__(self) -> int:
         """Return M."""
@@ -194,4 +200,10 @@ class HalfSums:
 
     def weights(self, m: int) -> Tensor:
         """W_m."""
-        return self._store.get((self._half, self._part, m))["weights"].to(self._device)
+        if m in self._on_gpu:
+            return self._on_gpu[m]
+        weights = self._store.get((self._half, self._part, m))["weights"].to(self._device)
+        if is_gpu(self._device) and _n_bytes(weights) <= self._room:
+            self._on_gpu[m] = weights
+            self._room -= _n_bytes(weights)
+        return weights

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_device
+from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.digests import digest
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
@@ -104,7 +104,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     plan.refuse_full_disk(job.directory)
     problems = _problems(inputs, images, device, options)
     sums_of = belongs_to(inputs, options) | {"bins": digest(*(bins.labels for bins in inputs.bins.values()))}
-    store = SumsStore(job.directory, sums_of, memory_bytes=plan.cache_bytes(), as_now=as_now)
+    store = SumsStore(job.directory, sums_of, memory_bytes=plan.cache_bytes(), gpu_bytes=plan.gpu_cache_bytes(), as_now=as_now)
     if store.resumed:
         job.report("Going on with the sums of an earlier run.")
     pixel_size_angstroms = inputs.table.pixel_size_angstroms
@@ -171,11 +171,24 @@ def _plan(
         else 0
         for half, result in inputs.forward.halves.items()
     }
-    basis_bytes = sum(12 * result.model.field.n_fields * moving[half] for half, result in inputs.forward.halves.items())
+    basis_bytes = sum(12 * _fields_kept(inputs, half) * moving[half] for half in bins)
     counts = tuple(map(len, bins.values()))
-    memory = MemoryPlan(inputs.table.box, max(counts), sum(counts), basis_bytes, options.backproject_batchsize)
+    memory = MemoryPlan(
+        inputs.table.box,
+        max(counts),
+        sum(counts),
+        basis_bytes,
+        options.backproject_batchsize,
+        n_particles=len(inputs.table),
+        free_gpu_bytes=free_memory_bytes(device),
+    )
     duration = _time_plan(inputs, images, device, options, counts, moving)
     return memory, [*sentences, memory.sentence(), duration.sentence()]
+
+
+def _fields_kept(inputs: Inputs, half: int) -> int:
+    """How many displacement fields are kept on the voxels: the basis, or what an inverse gives for each bin."""
+    return len(inputs.bins[half]) if inputs.inverses else inputs.forward.halves[half].model.field.n_fields
 
 
 def _binning_sentence(inputs: Inputs, half: int, tolerance_pixels: float) -> str:

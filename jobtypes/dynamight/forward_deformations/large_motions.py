@@ -77,4 +77,4 @@ def _remake_consensus(training: HalfTraining) -> None:
     latents = training.kept(model.quality.good(training.training)).mean
     chosen = latents[central(model.field.coefficients(latents), model.metric())].clone()
     model.make_anew(chosen)
-    training.latent_mean -= chosen.cpu()
+    training.latent_mean -= chosen
