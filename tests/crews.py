@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -49,5 +51,19 @@ def work_together(count: int, work: Callable[[ThreadCrew], Result]) -> list[Resu
             barrier.abort()  # nobody waits for this one
             raise
 
-    with ThreadPoolExecutor(count) as pool:
+    with seeded_in_turn(), ThreadPoolExecutor(count) as pool:
         return list(pool.map(member, range(count)))
+
+
+@contextmanager
+def seeded_in_turn() -> Iterator[None]:
+    """Let threads draw from the global random numbers in turn: processes have some of their own, threads have not."""
+    lock, original = Lock(), torch.random.fork_rng
+
+    @contextmanager
+    def in_turn(*words: Any, **settings: Any) -> Iterator[None]:
+        with lock, original(*words, **settings):
+            yield
+
+    with patch("torch.random.fork_rng", in_turn):
+        yield

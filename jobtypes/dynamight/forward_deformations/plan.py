@@ -29,7 +29,7 @@ FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
 STIFFNESS_PER_RESIDUE = 0.6  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
-# Of a CPU, where several processes share a half set: measured, two threads of one process are no faster than one, two processes are.
+# Of a CPU, where several processes share a half set: measured, two threads of one process are no faster than one, but processes.
 THREADS_OF_A_PROCESS = 2
 # Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this, and
 # in any case where they would fill more than the second share.
