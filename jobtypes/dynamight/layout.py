@@ -15,6 +15,7 @@ MAP_LABEL = "DensityMap.mrc.relion.dynamight"
 MASK_LABEL = "Mask3D.mrc.relion.dynamight"
 PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
 LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
+PAGE_LABEL = "LogFile.html.relion.dynamight"
 
 FORWARD = Path("forward_deformations")
 INVERSE = Path("inverse_deformations")
@@ -168,6 +169,7 @@ ALL_DISPLACEMENTS_FIGURE = VISUALIZATION / _FIGURES / "03_displacements.png"
 DISAGREEMENT_FIGURE = VISUALIZATION / _FIGURES / "06_disagreement.png"
 DISAGREEMENT = VISUALIZATION / "disagreement.json"
 HELD_OUT_PARTICLES = VISUALIZATION / "particles_half0.star"
+PAGE = VISUALIZATION / "explore.html"
 ANIMATION_STEM = "animation"  # files of a movie's folder from here on
 MOVIE_ARROWS = "motion.bild"
 MOVIE_SCRIPT = "play.cxc"

@@ -20,6 +20,8 @@ from jobtypes.dynamight.outputs import (
 )
 from jobtypes.dynamight.visualization.figures import Portrait, draw_colourings, draw_states
 from jobtypes.dynamight.visualization.given_states import GivenState, states_of_latents, states_of_particles
+from jobtypes.dynamight.visualization.page.assembling import write_page
+from jobtypes.dynamight.visualization.page.contents import page_content
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
 from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie, scene_of
 from jobtypes.dynamight.visualization.session import Clusters, Session
@@ -41,6 +43,18 @@ def write_everything(forward: ForwardResult, options: VisualizationOptions, job:
         show_half(Session(job.directory, forward, options.halfset), options, job)
     draw_both_halves(forward, job)
     gather_logbook(job.directory, job)
+    show_in_page(forward, options, job)
+
+
+def show_in_page(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
+    """Write both half sets, and all figures, into one page."""
+    content = page_content(
+        forward, job.directory, embedding=options.embedding, n_clusters=options.n_clusters, seed=options.seed
+    )
+    path = job.directory / layout.PAGE
+    write_page(content, path)
+    job.add_output(path, layout.PAGE_LABEL)
+    job.report(f"Everything in one page, for a browser: {path} ({path.stat().st_size / 1e6:.1f} MB).")
 
 
 def draw_both_halves(forward: ForwardResult, job: RunningJob) -> None:
