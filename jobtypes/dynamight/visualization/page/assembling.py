@@ -34,7 +34,8 @@ SCRIPTS = (
     "overview.js",
     "app.js",
 )
-_SCRIPT_OF_LIBRARY = re.compile(r"<script>(?P<script>[^<]*?@license\s.*?Three\.js Authors.*?)</script>", re.DOTALL)
+# from its licence to the end of what turns the camera; a loader of files and a viewer follow
+_LIBRARY = re.compile(r"/\*\*\s+\* @license.*?Three\.js Authors.*?THREE\.TrackballControls=TrackballControls;\}\)\(\);", re.DOTALL)
 
 
 def write_page(content: dict[str, Any], path: Path) -> None:
@@ -62,13 +63,13 @@ def library() -> str:
     """
     with zipfile.ZipFile(io.BytesIO(trimesh.resources.get_bytes("templates/viewer.zip"))) as archive:
         viewer = "".join(archive.read(name).decode() for name in archive.namelist())
-    found = _SCRIPT_OF_LIBRARY.search(viewer)
+    found = _LIBRARY.search(viewer)
     if found is None:
         raise UserError(
             f"trimesh {trimesh.__version__} has no three.js in its viewer, which the page needs; install the version that "
             "constraints.txt names."
         )
-    return found["script"]
+    return found[0]
 
 
 def _browser_file(name: str) -> str:

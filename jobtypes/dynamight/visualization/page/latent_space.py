@@ -24,6 +24,7 @@ _CELLS = 128  # of a side of a density
 _PLACES = 4096  # steps of the place of a particle that is not shown, along an axis
 _LATENT_STEP = 0.002  # of a prior of unit width
 _COORDINATE_STEP_ANGSTROMS = 0.005
+_COLOUR_STEP = 0.001
 _NTH_NEIGHBOUR, _OUTSIDE_FACTOR, _SPARSEST = 5, 1.5, 0.999  # as of `Session.outside`
 
 
@@ -105,11 +106,11 @@ def _colours(session: Session, shown: NDArray[np.int64], *, n_clusters: int, see
         ("cluster", ""): session.clusters(n_clusters, seed).labels.astype(np.float64) + 1,
     }
     if np.isfinite(session.held_out_error).any():
-        columns["error", "Å, disagreement of the half sets, of held-out particles"] = np.nan_to_num(session.held_out_error, nan=-1)
+        columns["error", "Å between the half sets"] = np.nan_to_num(session.held_out_error, nan=-1)
     if part.part_numbers:
         columns["occupancy", "share of the density that is there"] = occupancy(part)
     return [
-        {"name": name, "unit": unit, "values": pack(values[shown], step=1.0 if name == "cluster" else 0.005)}
+        {"name": name, "unit": unit, "values": pack(values[shown], step=1.0 if name == "cluster" else _COLOUR_STEP)}
         for (name, unit), values in columns.items()
     ]
 

@@ -50,12 +50,15 @@ def findings(lines: Iterable[str]) -> dict[int, str]:
 
 def plan_and_times(lines: Iterable[str]) -> dict[str, Any]:
     """The last plan, sentence by sentence, and how long each stage took in the end."""
-    plan, took = {}, {}
+    plan, took = {}, {}  # what was said again, by a later run, counts where it was said last
     for line in lines:
-        plan |= {start.strip(" :?"): line.removeprefix(start) for start in _PLANS if line.startswith(start)}
+        for start in _PLANS:
+            if line.startswith(start):
+                plan.pop(line, None)
+                plan[line] = (start.strip(" :?"), line.removeprefix(start))
         if found := _TOOK.match(line):
             took[found["stage"]] = found["time"]
-    return {"plan": list(plan.items()), "took": list(took.items())}
+    return {"plan": list(plan.values()), "took": list(took.items())}
 
 
 def training_curves(job_directory: Path) -> dict[str, list[dict[str, Any]]]:
