@@ -40,6 +40,7 @@ OWNERS = {
     "matplotlib.colors.LinearSegmentedColormap": ["jobtypes.dynamight.colours"],
     "numba": ["jobtypes.dynamight.model.loops"],
     "gemmi": ["jobtypes.dynamight.inverse_deformations.atomic_models"],
+    "trimesh": ["jobtypes.dynamight.visualization.page"],
     "napari": ["jobtypes.dynamight.visualization.window"],
     "qtpy": ["jobtypes.dynamight.visualization.window"],
     "PyQt6": [],  # qtpy stands for whichever is there
@@ -170,6 +171,7 @@ def test_every_owner_of_a_package_imports_it(package: str, owner: str) -> None:
         ("jobtypes.dynamight.visualization.session", "from jobtypes.dynamight.states import making"),
         ("jobtypes.dynamight.states.task", "from jobtypes.dynamight.visualization.window import opening\nimport napari"),
         ("jobtypes.dynamight.outputs", "from jobtypes.dynamight.visualization.window import Window"),
+        ("jobtypes.dynamight.visualization.surface", "import trimesh"),
         ("jobtypes.simulate.task", "from jobtypes.dynamight.model import field"),
         ("jobtypes.simulate.task", "from relion_jobs.running import execute"),
         ("jobtypes.brandnew.task", "from jobtypes.common import fourier"),

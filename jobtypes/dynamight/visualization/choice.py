@@ -82,8 +82,8 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path, tab
     conditions = (*of_particles, choice.clusters, choice.polygon, choice.rows)
     if choice.half_set != 0 and not any(conditions):
         raise UserError(
-            "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster, --polygon or "
-            "--rows."
+            "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster, --polygon "
+            "or --rows."
         )
     for number, _, _ in choice.occupancies:
         if number not in forward.part_numbers:

@@ -48,9 +48,7 @@ def write_everything(forward: ForwardResult, options: VisualizationOptions, job:
 
 def show_in_page(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
     """Write both half sets, and all figures, into one page."""
-    content = page_content(
-        forward, job.directory, embedding=options.embedding, n_clusters=options.n_clusters, seed=options.seed
-    )
+    content = page_content(forward, job.directory, embedding=options.embedding, n_clusters=options.n_clusters, seed=options.seed)
     path = job.directory / layout.PAGE
     write_page(content, path)
     job.add_output(path, layout.PAGE_LABEL)

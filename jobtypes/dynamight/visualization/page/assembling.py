@@ -35,7 +35,9 @@ SCRIPTS = (
     "app.js",
 )
 # from its licence to the end of what turns the camera; a loader of files and a viewer follow
-_LIBRARY = re.compile(r"/\*\*\s+\* @license.*?Three\.js Authors.*?THREE\.TrackballControls=TrackballControls;\}\)\(\);", re.DOTALL)
+_LIBRARY = re.compile(
+    r"/\*\*\s+\* @license.*?Three\.js Authors.*?THREE\.TrackballControls=TrackballControls;\}\)\(\);", re.DOTALL
+)
 
 
 def write_page(content: dict[str, Any], path: Path) -> None:

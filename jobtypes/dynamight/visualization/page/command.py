@@ -42,9 +42,13 @@ def _parser() -> argparse.ArgumentParser:
         "without a server or a network.",
     )
     parser.add_argument("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
-    parser.add_argument("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="umap or ica: also draw the latent space "
-        "so (default: by main motions and latents)")  # fmt: skip
+    parser.add_argument("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="umap or ica: also draw the latent "
+        "space so (default: by main motions and latents)")  # fmt: skip
     parser.add_argument("--n-clusters", type=int, default=in_job.n_clusters, metavar="N", help="clusters (default %(default)s)")
-    parser.add_argument("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
-    parser.add_argument("--seed", type=int, default=in_job.seed, help="of clusters, umap and ica (default %(default)s, as in the job)")
+    parser.add_argument(
+        "--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=in_job.seed, help="of clusters, umap and ica (default %(default)s, as in the job)"
+    )
     return parser

@@ -28,7 +28,6 @@ from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out
 from jobtypes.dynamight.visualization.page import findings, told
 from jobtypes.dynamight.visualization.page.halves import half_content
 from jobtypes.dynamight.visualization.session import Session
-from relion_jobs.ondisk import job_star
 
 _STOPS = 32  # of a colour map
 _PICTURE_QUALITY = 88  # of WebP, at which letters stay clean
@@ -36,9 +35,7 @@ _MOST_PICTURE_BYTES = 3_000_000  # of all figures together; further ones are onl
 _HALF_COLOURS_OF = (1, 2)
 
 
-def page_content(
-    forward: ForwardResult, job_directory: Path, *, embedding: str, n_clusters: int, seed: int
-) -> dict[str, Any]:
+def page_content(forward: ForwardResult, job_directory: Path, *, embedding: str, n_clusters: int, seed: int) -> dict[str, Any]:
     """What the page of a job holds; `browser/app.js` is where it is read.
 
     Parameters
@@ -76,9 +73,12 @@ def page_content(
         "reconstruction": reconstruction,
         "regions": told.regions(job_directory),
         "times": told.plan_and_times(lines),
-        "options": _options(job_directory),
-        "inputs": [("particles", forward.star_file), ("box", f"{forward.box} pixels of {forward.pixel_size_angstroms:g} Å"),
-                   ("checkpoint", f"{forward.path}, after {forward.epoch} epochs")],  # fmt: skip
+        "options": told.options(job_directory),
+        "inputs": [
+            ("particles", forward.star_file),
+            ("box", f"{forward.box} pixels of {forward.pixel_size_angstroms:g} Å"),
+            ("checkpoint", f"{forward.path}, after {forward.epoch} epochs"),
+        ],
         "links": told.links(job_directory),
         "pictures": _pictures(told.pictures(job_directory)),
         "colours": _colours(),
@@ -93,12 +93,6 @@ def _held_out(forward: ForwardResult) -> HeldOutParticles | None:
     return held_out_particles(forward) if has_both else None
 
 
-def _options(job_directory: Path) -> list[tuple[str, str]]:
-    """What the job was asked for, as it stands in job.star; none where there is no such file."""
-    path = job_directory / "job.star"
-    return list(job_star.read(path).values.items()) if path.is_file() else []
-
-
 def _pictures(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Title, caption and picture (WebP, base64) of each figure, as far as there is room."""
     shown, used = [], 0
@@ -109,7 +103,9 @@ def _pictures(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             size = image.size
         used += len(buffer.getvalue())
         data = base64.b64encode(buffer.getvalue()).decode() if used <= _MOST_PICTURE_BYTES else ""
-        shown.append({"title": picture["title"], "caption": picture["caption"], "name": picture["file"].name, "size": size, "data": data})
+        shown.append(
+            {"title": picture["title"], "caption": picture["caption"], "name": picture["file"].name, "size": size, "data": data}
+        )
     return shown
 
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from jobtypes.dynamight.model.disagreement import LEAST_CORRELATION
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.outputs import rms_of_gaussians
 from jobtypes.dynamight.visualization.held_out import HeldOutParticles
 from jobtypes.dynamight.visualization.session import Session
 
-_PLAIN_AGREEMENT = 0.2  # correlation of the half sets' motions below which nobody should believe them
 _MOBILE_SHARE = 0.1
 
 
 def headline(told: dict[int, str], sessions: dict[int, Session], held_out: HeldOutParticles | None) -> str:
-    """One sentence: is there motion, of what size, and do the half sets agree?"""
+    """Say in one sentence whether there is motion, of what size, and whether the half sets agree."""
     rms = {half: _rms_of_density(session) for half, session in sessions.items()}
     size = f"{np.mean(list(rms.values())):.1f} Å rms"
     if any("no motion was found" in line for line in told.values()):
@@ -24,12 +24,12 @@ def headline(told: dict[int, str], sessions: dict[int, Session], held_out: HeldO
     if held_out is None:
         return f"The training has not ended; so far the density moves by {size}."
     correlation = np.mean([found.correlation for found in held_out.disagreements.values()])
-    if correlation < _PLAIN_AGREEMENT:
+    if correlation < LEAST_CORRELATION:
         return f"The half sets do not agree about a motion (correlation {correlation:.2f}); what was learned is {size}."
     error = np.mean([found.rms_error_angstroms for found in held_out.disagreements.values()])
     return (
-        f"The molecule moves by {size}, and its most mobile tenth by {_mobile_tenth(sessions):.0f} Å or more; two half sets, learned "
-        f"apart, agree about it to {error:.1f} Å."
+        f"The molecule moves by {size}, and its most mobile tenth by {_mobile_tenth(sessions):.0f} Å or more; two half sets, "
+        f"learned apart, agree about it to {error:.1f} Å."
     )
 
 
@@ -42,7 +42,9 @@ def paragraph(forward: ForwardResult, sessions: dict[int, Session], reconstructi
     sentences.append(_of_particles(forward))
     if forward.part_numbers:
         count = len(forward.part_numbers)
-        sentences.append(f"{count} part{'s are' if count > 1 else ' is'} missing in some particles; see the switches below the molecule.")
+        sentences.append(
+            f"{count} part{'s are' if count > 1 else ' is'} missing in some particles; see the switches below the molecule."
+        )
     return sentences + [f"Take care: {warning}" for warning in forward.input_warnings]
 
 
@@ -63,8 +65,8 @@ def _where(session: Session) -> str:
     place = positions[mobile].mean(0)
     coordinates = ", ".join(f"{value:.0f}" for value in place)
     return (
-        f"What moves most lies around ({coordinates}) Å from the centre of the box, by {rms[mobile].mean():.1f} Å rms; the stillest "
-        f"half of the molecule moves by {np.median(rms):.1f} Å or less."
+        f"What moves most lies around ({coordinates}) Å from the centre of the box, by {rms[mobile].mean():.1f} Å rms; the "
+        f"stillest half of the molecule moves by {np.median(rms):.1f} Å or less."
     )
 
 
@@ -85,8 +87,8 @@ def _of_maps(figures: dict[str, Any]) -> str:
     }.get(figures["rlnDynamightVerdict"], "Whether the deformed map is better could not be judged")
     gain, error = float(figures["rlnDynamightLikelihoodGain"]), float(figures["rlnDynamightLikelihoodGainError"])
     return (
-        f"{word} ({gain:+.1f} ± {error:.1f} log-likelihood units each); it reaches {float(figures['rlnFinalResolution']):.1f} Å by its FSC, "
-        f"the rigid one {float(figures['rlnDynamightRigidResolution']):.1f} Å."
+        f"{word} ({gain:+.1f} ± {error:.1f} log-likelihood units each); it reaches {float(figures['rlnFinalResolution']):.1f} Å "
+        f"by its FSC, the rigid one {float(figures['rlnDynamightRigidResolution']):.1f} Å."
     )
 
 

@@ -37,13 +37,12 @@ def pack(values: ArrayLike, *, step: float = 1.0, neighbours: bool = False) -> P
     """
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
     if array.size and not float(np.abs(array).max()) / step < 2**31:
-        raise UserError(
-            f"A number of {float(np.abs(array).max()):g} cannot be shown in steps of {step:g}; is the training sound? Look at run.out."
-        )
+        most = float(np.abs(array).max())
+        raise UserError(f"A number of {most:g} cannot be shown in steps of {step:g}; is the training sound? Look at run.out.")
     whole = np.rint(array / step).astype(np.int64)
     columns = array.shape[-1] if array.ndim > 1 else 1
     rows = array.shape[-2] if array.ndim > 1 else array.shape[0]
-    if neighbours:
+    if neighbours and whole.size:
         table = whole.reshape(-1, rows, columns)
         whole = np.concatenate((table[:, :1], np.diff(table, axis=1)), axis=1).reshape(array.shape)
     width = next(size for size in (1, 2, 4) if not whole.size or np.abs(whole).max() < 2 ** (8 * size - 1))

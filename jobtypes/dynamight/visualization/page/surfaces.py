@@ -67,7 +67,10 @@ def consensus_map(session: Session) -> ConsensusMap:
 
 
 def contoured(consensus: ConsensusMap, level: float, most_vertices: int) -> Mesh:
-    """Surface at a level without floating dust, its triangles merged by quadric errors (Garland and Heckbert 1997, in trimesh)."""
+    """Surface at a level without floating dust, of as few triangles as wanted.
+
+    Source: Garland and Heckbert 1997 for quadric errors, by which trimesh merges triangles.
+    """
     mesh = contour(without_dust(consensus.volume, level), consensus.pixel_size_angstroms, level)
     if len(mesh.vertices) <= most_vertices:
         return mesh

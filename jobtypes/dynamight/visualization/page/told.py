@@ -50,7 +50,8 @@ def findings(lines: Iterable[str]) -> dict[int, str]:
 
 def plan_and_times(lines: Iterable[str]) -> dict[str, Any]:
     """The last plan, sentence by sentence, and how long each stage took in the end."""
-    plan, took = {}, {}  # what was said again, by a later run, counts where it was said last
+    plan: dict[str, tuple[str, str]] = {}
+    took: dict[str, str] = {}  # what was said again, by a later run, counts where it was said last
     for line in lines:
         for start in _PLANS:
             if line.startswith(start):
@@ -59,6 +60,22 @@ def plan_and_times(lines: Iterable[str]) -> dict[str, Any]:
         if found := _TOOK.match(line):
             took[found["stage"]] = found["time"]
     return {"plan": list(plan.values()), "took": list(took.items())}
+
+
+def options(job_directory: Path) -> list[tuple[str, str]]:
+    """What the job was asked for, as it stands in job.star; none where there is no such file.
+
+    Raises
+    ------
+    BadStarFile
+        It is damaged.
+    """
+    path = job_directory / labels.JOB_STAR
+    if not path.is_file():
+        return []
+    columns = ("rlnJobOptionVariable", "rlnJobOptionValue")
+    table = read_small_tables(path, {"joboptions_values": columns}, texts=columns)["joboptions_values"]
+    return [(str(name), str(value).strip('"')) for name, value in table[list(columns)].to_numpy().tolist()]
 
 
 def training_curves(job_directory: Path) -> dict[str, list[dict[str, Any]]]:
@@ -70,7 +87,9 @@ def training_curves(job_directory: Path) -> dict[str, list[dict[str, Any]]]:
     for name in _CURVES:
         for half in (1, 2):
             # likelihoods of fewer Fourier terms do not compare
-            shown = [row for row in rows if row["half"] == half and (name not in _CURVES[:2] or row["resolution_angstroms"] == final)]
+            shown = [
+                row for row in rows if row["half"] == half and (name not in _CURVES[:2] or row["resolution_angstroms"] == final)
+            ]
             points = [(row["epoch"] + 1, row[name]) for row in shown if math.isfinite(row.get(name, math.nan))]
             if points:
                 curves.setdefault(name, []).append({"name": f"half {half}", "half": half, "points": points})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def drag(shown, shares: list[tuple[float, float]]) -> None:
     shown.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     places = [point_on_screen(shown, share) for share in shares]
     actions = ActionChains(shown.driver, duration=20).move_to_element_with_offset(canvas, *places[0]).click_and_hold()
-    for before, after in zip(places, places[1:], strict=False):
+    for before, after in itertools.pairwise(places):
         actions = actions.move_by_offset(after[0] - before[0], after[1] - before[1])
     actions.release().perform()
 
