@@ -21,6 +21,7 @@ MOST_HELD_OUT = 3_000  # among these
 SHOWN_MOTIONS = 4  # that axes can be
 _SHOWN_LATENTS = 4
 _CELLS = 128  # of a side of a density
+_MARGIN = 0.1  # around the particles, of their extent
 _PLACES = 4096  # steps of the place of a particle that is not shown, along an axis
 _LATENT_STEP = 0.002  # of a prior of unit width
 _COORDINATE_STEP_ANGSTROMS = 0.005
@@ -130,7 +131,7 @@ def _densities(
 
 def _counted(points: NDArray[np.float64]) -> dict[str, Any]:
     low, high = points.min(0), points.max(0)
-    margin = np.maximum(0.03 * (high - low), 1e-6)
+    margin = np.maximum(_MARGIN * (high - low), 1e-6)
     ranges = np.column_stack((low - margin, high + margin))
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=_CELLS, range=ranges)
     return {"ranges": ranges.tolist(), "counts": pack(counts)}

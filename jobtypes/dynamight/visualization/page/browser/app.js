@@ -56,7 +56,7 @@ class Explorer {
   chooseTool(name) {
     this.latents.tool = name;
     press(byId("tools"), name);
-    byId("hint").textContent = HINTS[name];
+    byId("hint").textContent = this.view === "heldOut" && name === "look" ? HINTS.heldOut : HINTS[name];
   }
 
   openView(view) {
@@ -70,6 +70,7 @@ class Explorer {
     const colours = [...half.particles.colours.map(({ name }) => name), "view", "density"];
     select(byId("particle-colour"), colours.map((name) => [name, name === "view" ? "viewing direction" : name]), () => this.openDrawing(byId("axes").value));
     if (view === "heldOut" && colours.includes("error")) byId("particle-colour").value = "error";
+    this.chooseTool(this.latents.tool);
     this.partSwitches();
     this.motionButtons();
     this.openDrawing(0);
@@ -216,7 +217,6 @@ class Explorer {
     const isRamp = label && name !== "cluster";
     legend(byId("particle-legend"), isRamp ? { label, ends: [low, high], map: ["displacement", "error"].includes(name) ? "displacement" : "density" } : null, this.theme.maps);
     if (this.colouring && !isRamp) words(byId("particle-legend"), this.colouring);
-    if (this.view === "heldOut") byId("hint").textContent = "Particles that trained neither half set, as both models see them: what both show is there.";
   }
 
   furnish() {
@@ -326,5 +326,12 @@ function words(node, { name, values }) {
   node.replaceChildren(said, ...chips);
 }
 
+function refuse(error) {
+  const trouble = byId("trouble");
+  trouble.hidden = false;
+  trouble.textContent = `This browser cannot show the page (${error.message}). It takes WebGL and a Firefox or Chrome of 2023 or later.`;
+  throw error;
+}
+
 // for tests and for the curious: the page's own objects
-window.explorer = unpacked(JSON.parse(byId("content").textContent)).then((content) => new Explorer(content));
+window.explorer = Promise.resolve().then(() => unpacked(JSON.parse(byId("content").textContent))).then((content) => new Explorer(content)).catch(refuse);

@@ -1,9 +1,10 @@
 // The latent space on a canvas: density of all particles, a sample of them, states, paths and selections.
 
-const MARGIN = { left: 52, right: 16, top: 16, bottom: 40 };
+const MARGIN = { left: 52, right: 16, top: 48, bottom: 40 };
 const HINTS = {
   look: "Click or drag: the molecule takes the state at that place.",
   path: "Draw a line: its states become a path that can be played and saved.",
+  heldOut: "Click: a particle that trained neither half set, as both models see it. What both show is there.",
   lasso: "Draw a line around particles: they are counted and can be saved.",
 };
 
