@@ -186,6 +186,11 @@ def shown_regions(half: int) -> Path:
     return VISUALIZATION / f"regions_half{half}.star"
 
 
+def landscape(half: int) -> Path:
+    """Densities of states along the main motions, and stable states."""
+    return VISUALIZATION / f"landscape_half{half}.star"
+
+
 def shown_gaussians(half: int) -> Path:
     """The Gaussians as atoms."""
     return VISUALIZATION / f"gaussians_half{half}.pdb"
@@ -224,6 +229,16 @@ def listed_states_figure(half: int) -> Path:
 def parts_figure(half: int) -> Path:
     """States with and without the parts that some particles lack."""
     return VISUALIZATION / _FIGURES / f"08_parts_half{half}.png"
+
+
+def landscape_figure(half: int) -> Path:
+    """Densities of states along the main motions."""
+    return VISUALIZATION / _FIGURES / f"01_populations_half{half}.png"
+
+
+def state_path_figure(first: int, last: int, half: int) -> Path:
+    """States on the way from a stable state to another."""
+    return VISUALIZATION / _FIGURES / f"07_path{first:02d}to{last:02d}_half{half}.png"
 
 
 def trajectory_figure(half: int) -> Path:

@@ -1,11 +1,14 @@
-"""The density of states that makes all images most likely together: a mixture whose weights are found by EM.
+"""The density of states that makes all images most likely together: a smooth mixture whose weights are found by EM.
 
 Each particle says by its likelihood, a kernel of a width of its own, where it may be. The density of the crowd on a grid of cells is the one
-under which all of them are most likely. EM finds it from an even start, and each step makes the density sharper: first it takes the
-widths of the kernels out, then it follows the noise of the sample. It ends where particles that were left out are most likely.
+under which all of them are most likely, of those that are as smooth as a Gaussian of some width, wider where few particles are. EM
+finds it from an even start, and each step makes the density sharper: first it takes the widths of the kernels out, then it follows
+the noise of the sample. How smooth, and after how many steps it ends, is told by the particles of the other half set, which share neither
+the noise nor the mistakes of the model: of all that they cannot tell from the best by more than a standard error the smoothest is
+taken. Nothing else goes from one half set to the other.
 
 Source: Dempster, Laird and Rubin 1977 for EM; Richardson 1972 and Lucy 1974 for this form of it; Laird 1978 for the density of a
-crowd from single likelihoods.
+crowd from single likelihoods; Abramson 1982 for widths that go with the root of the density; Breiman et al. 1984 for the rule of one standard error.
 """
 
 from __future__ import annotations
@@ -20,9 +23,12 @@ from torch import Tensor
 
 from jobtypes.dynamight.visualization.landscape.likelihoods import Likelihoods
 
-MOST_STEPS = 400
-FOLDS = 5
-_PATIENCE = 40  # steps without better left-out particles
+MOST_STEPS = 300
+# Standard deviations of the smoothing that are tried, of the cells along a coordinate, the smoothest first.
+SMOOTHNESSES = (0.08, 0.056, 0.04, 0.028, 0.02, 0.014, 0.01, 0.0)
+_PILOT_SMOOTHNESS, _PILOT_STEPS = 0.03, 5  # of the density that tells where few particles are
+_WIDEST, _NARROWEST = 3.0, 0.2  # of a smoothing, over that at a middling density
+_PATIENCE = 25  # steps without a better density
 _BEYOND = 0.15  # of the range of the particles, on either side
 
 
@@ -84,48 +90,85 @@ def kernels(likelihoods: Likelihoods, grid: Grid) -> Tensor:
     return torch.cat(rows)
 
 
-def maximised(likely: Tensor, weights: Tensor, steps: int) -> Tensor:
-    """Density (cells,), its sum 1, after so many steps of EM from an even one.
+@dataclass(frozen=True)
+class Fit:
+    """How a density is worked out.
+
+    Attributes
+    ----------
+    smoothness
+        Standard deviation of its smoothing, of the cells along a coordinate.
+    steps
+        Of EM.
+    """
+
+    smoothness: float
+    steps: int
+
+
+def densities_of(likely: Tensor, weights: Sequence[Tensor], grid: Grid, fit: Fit) -> list[Tensor]:
+    """Densities (cells,), the sum of each 1, for several choices of what the particles count; all as smooth as the first.
 
     Parameters
     ----------
     likely : (n, cells)
         As of `kernels`.
-    weights : (n,)
-        What each particle counts.
-    steps
-        Of EM.
+    weights
+        What each particle counts (n,), for each density.
+    grid
+        The cells.
+    fit
+        How smooth, and after how many steps.
     """
-    density = torch.full((likely.shape[1],), 1 / likely.shape[1], dtype=likely.dtype)
-    for _ in range(steps):
-        density = _step(density, likely, weights)
-    return density
+    spread = _spread(grid, fit.smoothness, _pilot(likely, weights[0], grid))
+    smoothed, found = likely @ spread.T, []
+    for of_density in weights:
+        density = _even(likely)
+        for _ in range(fit.steps):
+            density = _step(density, smoothed, of_density)
+        found.append(density @ spread)
+    return found
 
 
-def steps_by_left_out(likely: Tensor, weights: Tensor, seed: int) -> int:
-    """After how many steps particles that were left out, each fifth of them once, are as likely as they become.
+def best_fit(halves: Sequence[tuple[Tensor, Tensor]], grid: Grid) -> Fit:
+    """The smoothest fit, and of these that of fewest steps, that the other half set cannot tell from the best one.
 
-    The fewest steps after which they are less likely than after the best number by no more than one standard error: what the
-    sample cannot tell apart is the smoother density (Breiman et al. 1984, for trees).
+    Parameters
+    ----------
+    halves
+        Kernels (n, cells) and weights (n,) of each half set.
+    grid
+        The cells.
     """
-    fold = torch.from_numpy(np.random.default_rng(seed).permutation(len(likely)) % FOLDS)
-    densities = [torch.full((likely.shape[1],), 1 / likely.shape[1], dtype=likely.dtype) for _ in range(FOLDS)]
-    left_out = [(fold == number).nonzero().flatten() for number in range(FOLDS)]
-    trained = [(fold != number).nonzero().flatten() for number in range(FOLDS)]
-    parts = [(likely[train], weights[train]) for train in trained]
-    said: list[Tensor] = []  # (n,) log likelihood of each particle after each step
+    pilots = [_pilot(likely, weights, grid) for likely, weights in halves]
+    weights = torch.cat([weights for _, weights in halves[::-1]])
+    total = float(weights.sum())
+    said = {one: _crossed(halves, [_spread(grid, one, pilot) for pilot in pilots]) for one in SMOOTHNESSES}  # (steps, n) each
+    means = {one: (logs @ weights) / total for one, logs in said.items()}
+    best = max(said, key=lambda one: float(means[one].max()))
+    of_best = said[best][int(means[best].argmax())]
+    for smoothness, logs in said.items():
+        for step, of_step in enumerate(logs, start=1):
+            if _is_as_good(of_best - of_step, weights):
+                return Fit(smoothness, step)
+    raise AssertionError("the best fit is as good as itself")
+
+
+def _crossed(halves: Sequence[tuple[Tensor, Tensor]], spreads: Sequence[Tensor]) -> Tensor:
+    """(steps, n) log likelihood of the particles of the second half set under the first one's density, and the reverse."""
+    smoothed = [likely @ spread.T for (likely, _), spread in zip(halves, spreads, strict=True)]
+    densities = [_even(likely) for likely, _ in halves]
+    said: list[Tensor] = []
     means: list[float] = []
-    for _ in range(MOST_STEPS):
-        logs = torch.empty(len(likely))
-        for number, (train, train_weights) in enumerate(parts):
-            densities[number] = _step(densities[number], train, train_weights)
-            logs[left_out[number]] = (likely[left_out[number]] @ densities[number]).clamp(min=1e-30).log()
-        said.append(logs)
-        means.append(float((weights * logs).sum() / weights.sum()))
-        if len(means) - int(np.argmax(means)) > _PATIENCE:
-            break
-    best = said[int(np.argmax(means))]
-    return next(step for step, logs in enumerate(said, start=1) if _is_as_good(best - logs, weights))
+    while len(said) < MOST_STEPS and len(means) - int(np.argmax(means or [0])) <= _PATIENCE:
+        of_step = []
+        for number, (_, weights) in enumerate(halves):
+            densities[number] = _step(densities[number], smoothed[number], weights)
+            others, other_weights = halves[1 - number]
+            of_step.append((others @ (densities[number] @ spreads[number])).clamp(min=1e-30).log())
+        said.append(torch.cat(of_step))
+        means.append(float(sum((logs * halves[1 - number][1]).sum() for number, logs in enumerate(of_step))))
+    return torch.stack(said)
 
 
 def _is_as_good(lost: Tensor, weights: Tensor) -> bool:
@@ -136,16 +179,38 @@ def _is_as_good(lost: Tensor, weights: Tensor) -> bool:
     return mean <= error
 
 
+def _even(likely: Tensor) -> Tensor:
+    return torch.full((likely.shape[1],), 1 / likely.shape[1], dtype=likely.dtype)
+
+
+def _pilot(likely: Tensor, weights: Tensor, grid: Grid) -> Tensor:
+    """Smooth density (cells,) that tells how wide smoothing is where."""
+    spread = _spread(grid, _PILOT_SMOOTHNESS, None)
+    smoothed, density = likely @ spread.T, _even(likely)
+    for _ in range(_PILOT_STEPS):
+        density = _step(density, smoothed, weights)
+    return density @ spread
+
+
+def _spread(grid: Grid, smoothness: float, pilot: Tensor | None) -> Tensor:
+    """(cells, cells) over which cells, columns, what each cell holds, a row, is spread; none of it is lost."""
+    cells = int(np.prod(grid.shape))
+    if smoothness == 0:
+        return torch.eye(cells)
+    places = torch.from_numpy(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).reshape(cells, -1))
+    away = torch.cdist((places / torch.tensor(grid.shape)).float(), (places / torch.tensor(grid.shape)).float()).square()
+    widths = torch.full((cells,), smoothness)
+    if pilot is not None:
+        middling = torch.xlogy(pilot, pilot).sum().exp()  # geometric mean over the particles
+        widths = widths * (middling / pilot.clamp(min=1e-30)).sqrt().clamp(_NARROWEST, _WIDEST)
+    spread = torch.exp(-0.5 * away / widths[:, None].square())
+    return spread / spread.sum(1, keepdim=True)
+
+
 def _step(density: Tensor, likely: Tensor, weights: Tensor) -> Tensor:
     expected = (likely @ density).clamp(min=1e-30)
     updated = density * ((weights / expected) @ likely)
     return updated / updated.sum()
-
-
-def shares(density: Tensor, likely: Tensor) -> Tensor:
-    """(n, cells) probability of each particle to be in each cell, its likelihood and the density of the crowd taken together."""
-    joint = likely * density
-    return joint / joint.sum(1, keepdim=True).clamp(min=1e-30)
 
 
 def plain(likelihoods: Likelihoods, grid: Grid) -> NDArray[np.float64]:
