@@ -1,7 +1,7 @@
 """Makes the pictures of the guide: ``python docs/make_pictures.py demo JOB_DIR``.
 
-From a finished demo project, quality and occupancy of particles from a job on simulated particles of the preset ``real``. The page
-of the job is photographed in Debian's chromium, with its chromium-driver.
+From a finished demo project, quality and occupancy of particles from a job on simulated particles of the preset ``real``. The
+page of the job is photographed in Debian's chromium, with its chromium-driver.
 """
 
 from __future__ import annotations

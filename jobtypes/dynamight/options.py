@@ -177,7 +177,9 @@ class VisualizationOptions(TaskOptions):
             return None
         first, colon, last = self.path_between.partition(":")
         if not (colon and first.strip().isdigit() and last.strip().isdigit()):
-            raise UserError(f"Option path_between is '{self.path_between}'; expected the numbers of two stable states, such as 1:2.")
+            raise UserError(
+                f"Option path_between is '{self.path_between}'; expected the numbers of two stable states, such as 1:2."
+            )
         return int(first), int(last)
 
 

@@ -199,7 +199,7 @@ class Session:
     @cached_property
     @torch.no_grad()
     def projection_of_other_half(self) -> Tensor:
-        """(L, D) that turns coefficients (L,) of the other half's model into coordinates (D,) A along this half's main motions."""
+        """(L, D) that turns coefficients (L,) of the other half's model into coordinates (D,) A along this one's main motions."""
         other, gaussians = self.forward.halves[3 - self.half], self.model.gaussians
         weights = gaussians.amplitudes / gaussians.amplitudes.sum()
         motions = torch.einsum("dk,knc->dnc", self.motions.from_coordinates.to(weights), self.gaussians.basis)

@@ -1,14 +1,15 @@
 """The density of states that makes all images most likely together: a smooth mixture whose weights are found by EM.
 
-Each particle says by its likelihood, a kernel of a width of its own, where it may be. The density of the crowd on a grid of cells is the one
-under which all of them are most likely, of those that are as smooth as a Gaussian of some width, wider where few particles are. EM
-finds it from an even start, and each step makes the density sharper: first it takes the widths of the kernels out, then it follows
-the noise of the sample. How smooth, and after how many steps it ends, is told by the particles of the other half set, which share neither
-the noise nor the mistakes of the model: of all that they cannot tell from the best by more than a standard error the smoothest is
-taken. Nothing else goes from one half set to the other.
+Each particle says by its likelihood, a kernel of a width of its own, where it may be. The density of the crowd on a grid of
+cells is the one under which all of them are most likely, of those that are as smooth as a Gaussian of some width, wider where
+few particles are. EM finds it from an even start, and each step makes the density sharper: first it takes the widths of the
+kernels out, then it follows the noise of the sample. How smooth, and after how many steps it ends, is told by the particles of
+the other half set, which share neither the noise nor the mistakes of the model: of all that they cannot tell from the best by
+more than a standard error the smoothest is taken. Nothing else goes from one half set to the other.
 
-Source: Dempster, Laird and Rubin 1977 for EM; Richardson 1972 and Lucy 1974 for this form of it; Laird 1978 for the density of a
-crowd from single likelihoods; Abramson 1982 for widths that go with the root of the density; Breiman et al. 1984 for the rule of one standard error.
+Source: Dempster, Laird and Rubin 1977 for EM; Richardson 1972 and Lucy 1974 for this form of it; Laird 1978 for the density of
+a crowd from single likelihoods; Abramson 1982 for widths that go with the root of the density; Breiman et al. 1984 for the rule
+of one standard error.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Grid:
 
     @classmethod
     def around(cls, means: Sequence[Tensor], cells: int) -> Grid:
-        """Around the likely places (n, c) A of particles, but for the outermost ones, with so many cells along each coordinate."""
+        """Around the likely places (n, c) A of particles, but for the outermost ones, with so many cells along each of them."""
         places = torch.cat(list(means))
         edges = []
         for axis in range(places.shape[1]):
@@ -76,7 +77,7 @@ class Grid:
 
 
 def kernels(likelihoods: Likelihoods, grid: Grid) -> Tensor:
-    """How likely each image is in the state of each cell, (n, cells) float32, the highest 1 for each; cells blur by their own size."""
+    """How likely each image is in the state of each cell, (n, cells) float32, the highest 1; cells blur by their own size."""
     steps = torch.tensor([edges[1] - edges[0] for edges in grid.edges], dtype=torch.float64)
     points = grid.points()
     sizes, axes = torch.linalg.eigh(likelihoods.precisions)
@@ -91,7 +92,7 @@ def kernels(likelihoods: Likelihoods, grid: Grid) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Fit:
+class DensityFit:
     """How a density is worked out.
 
     Attributes
@@ -106,7 +107,7 @@ class Fit:
     steps: int
 
 
-def densities_of(likely: Tensor, weights: Sequence[Tensor], grid: Grid, fit: Fit) -> list[Tensor]:
+def densities_of(likely: Tensor, weights: Sequence[Tensor], grid: Grid, fit: DensityFit) -> list[Tensor]:
     """Densities (cells,), the sum of each 1, for several choices of what the particles count; all as smooth as the first.
 
     Parameters
@@ -130,7 +131,7 @@ def densities_of(likely: Tensor, weights: Sequence[Tensor], grid: Grid, fit: Fit
     return found
 
 
-def best_fit(halves: Sequence[tuple[Tensor, Tensor]], grid: Grid) -> Fit:
+def best_fit(halves: Sequence[tuple[Tensor, Tensor]], grid: Grid) -> DensityFit:
     """The smoothest fit, and of these that of fewest steps, that the other half set cannot tell from the best one.
 
     Parameters
@@ -150,7 +151,7 @@ def best_fit(halves: Sequence[tuple[Tensor, Tensor]], grid: Grid) -> Fit:
     for smoothness, logs in said.items():
         for step, of_step in enumerate(logs, start=1):
             if _is_as_good(of_best - of_step, weights):
-                return Fit(smoothness, step)
+                return DensityFit(smoothness, step)
     raise AssertionError("the best fit is as good as itself")
 
 
@@ -164,7 +165,7 @@ def _crossed(halves: Sequence[tuple[Tensor, Tensor]], spreads: Sequence[Tensor])
         of_step = []
         for number, (_, weights) in enumerate(halves):
             densities[number] = _step(densities[number], smoothed[number], weights)
-            others, other_weights = halves[1 - number]
+            others, _ = halves[1 - number]
             of_step.append((others @ (densities[number] @ spreads[number])).clamp(min=1e-30).log())
         said.append(torch.cat(of_step))
         means.append(float(sum((logs * halves[1 - number][1]).sum() for number, logs in enumerate(of_step))))

@@ -1,7 +1,7 @@
 """The way from one state to another where the density of states is highest.
 
-A step costs its length over the density there, so that the way goes through populated states and takes no needless turns. States that
-no particle is like cost as much as a thousandth of the largest density.
+A step costs its length over the density there, so that the way goes through populated states and takes no needless turns.
+States that no particle is like cost as much as a thousandth of the largest density.
 
 Source: Dijkstra 1959 for the cheapest way.
 """
@@ -25,9 +25,9 @@ _FINE = 400  # points on the way before it is divided evenly
 
 
 def path_between(
-    density: NDArray[np.float64], grid: Grid, first: Sequence[float], last: Sequence[float], n_states: int
+    density: NDArray[np.float64], grid: Grid, ends: tuple[Sequence[float], Sequence[float]], n_states: int
 ) -> NDArray[np.float64]:
-    """States (n_states, c) A, in equal steps, on the way from one place (c,) A to another.
+    """States (n_states, c) A, in equal steps, on the densest way from one place to another.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def path_between(
         On the grid.
     grid
         Cells along c coordinates.
-    first, last
-        Ends.
+    ends
+        Both places (c,) A.
     n_states
         Of the way, with its ends.
     """
@@ -46,12 +46,12 @@ def path_between(
     lengths = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
     costs = lengths * (1 / value[pairs[:, 0]] + 1 / value[pairs[:, 1]]) / 2
     graph = coo_array((costs, (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points))).tocsr()
-    start, goal = (int(np.square(points - np.asarray(place)).sum(1).argmin()) for place in (first, last))
+    start, goal = (int(np.square(points - np.asarray(place)).sum(1).argmin()) for place in ends)
     _, before = dijkstra(graph, indices=start, return_predecessors=True)
     way = [goal]
     while way[-1] != start:
         way.append(int(before[way[-1]]))
-    corners = np.concatenate(([first], points[way[::-1]][1:-1], [last]))
+    corners = np.concatenate((ends[:1], points[way[::-1]][1:-1], ends[1:]))
     return _evenly(_rounded(_evenly(corners, _FINE), len(way)), n_states)
 
 
@@ -63,7 +63,7 @@ def _rounded(fine: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
     away = fine - straight
     doubled = np.concatenate((-away[:0:-1], away, -away[-2::-1]))
     smooth = gaussian_filter1d(doubled, width, axis=0, mode="nearest")
-    return straight + smooth[len(fine) - 1 : 2 * len(fine) - 1]
+    return np.asarray(straight + smooth[len(fine) - 1 : 2 * len(fine) - 1])
 
 
 def _evenly(line: NDArray[np.float64], count: int) -> NDArray[np.float64]:

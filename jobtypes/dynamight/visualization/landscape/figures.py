@@ -62,9 +62,10 @@ def draw_landscape(
         figure,
         path,
         title=f"Populations along the main motions of half {half}",
-        caption="How many particles are in which state, the uncertainty of each particle's state taken out: densities of both half sets "
-        "(lines) and the error of their mean (band: of the samples, or of what the half sets disagree about, whichever is larger); dashed, the "
-        f"posterior means counted as they are. Below, the energy along the first motion, and the plane of two with the stable states. {CAVEAT}",
+        caption="How many particles are in which state, the uncertainty of each particle's state taken out: densities of both "
+        "half sets (lines) and the error of their mean (band: of the samples, or of what the half sets disagree about, whichever "
+        "is larger); dashed, the posterior means counted as they are. Below, the energy along the first motion, and the plane of "
+        f"two with the stable states. {CAVEAT}",
     )
 
 
@@ -81,9 +82,13 @@ def _draw_line(axis: Axes, one: Landscape) -> None:
 def _draw_energy(axis: Axes, one: Landscape) -> None:
     (middles,) = one.grid.middles
     share = one.error / np.maximum(one.mean, 1e-30)
-    axis.fill_between(middles, one.energy_kt - np.log1p(share), one.energy_kt - np.log(np.maximum(1 - share, 1e-2)), color="0.85", lw=0)
+    axis.fill_between(
+        middles, one.energy_kt - np.log1p(share), one.energy_kt - np.log(np.maximum(1 - share, 1e-2)), color="0.85", lw=0
+    )
     axis.plot(middles, one.energy_kt, color="0.2")
-    axis.set(xlabel=f"main motion {one.motions[0] + 1} (Å)", ylabel="energy (kT)", ylim=(-0.3, min(8, np.nanmax(one.energy_kt) + 1)))
+    axis.set(
+        xlabel=f"main motion {one.motions[0] + 1} (Å)", ylabel="energy (kT)", ylim=(-0.3, min(8, np.nanmax(one.energy_kt) + 1))
+    )
 
 
 def _draw_plane(axis: Axes, one: Landscape, states: Sequence[StableState], way: NDArray[np.float64] | None) -> None:
@@ -92,6 +97,6 @@ def _draw_plane(axis: Axes, one: Landscape, states: Sequence[StableState], way: 
     if way is not None:
         axis.plot(way[:, 0], way[:, 1], color="white", lw=1.2)
     for number, state in enumerate(states, start=1):
-        axis.text(*state.place, str(number), color="white", ha="center", va="center", fontsize=8, fontweight="bold",
+        axis.text(state.place[0], state.place[1], str(number), color="white", ha="center", va="center", fontsize=8,
                   bbox={"boxstyle": "circle", "facecolor": STATE_COLOUR, "edgecolor": "white"})  # fmt: skip
     axis.set(xlabel=f"main motion {one.motions[0] + 1} (Å)", ylabel=f"main motion {one.motions[1] + 1} (Å)")

@@ -1,11 +1,12 @@
 """What the images alone say of where each particle is along the main motions.
 
-The latents of a particle are known as a posterior, for which all particles were taken for the same standard normal crowd. Whoever asks how
-the crowd really lies has to take that assumption out again, or its shape stays in the answer: what is left is the likelihood.
+The latents of a particle are known as a posterior, for which all particles were taken for the same standard normal crowd.
+Whoever asks how the crowd really lies has to take that assumption out again, or its shape stays in the answer: what is left is
+the likelihood.
 
-Along coordinates c with the gradient J at the posterior mean z of diagonal covariance S, the posterior is normal with mean c(z) and
-covariance J S J^T, the assumed crowd has the mean c(z) - J z and the covariance J J^T, and their quotient is normal again: precisions
-subtract, and so do precisions times means.
+Along coordinates c with the gradient J at the posterior mean z of diagonal covariance S, the posterior is normal with mean c(z)
+and covariance J S J^T, the assumed crowd has the mean c(z) - J z and the covariance J J^T, and their quotient is normal again:
+precisions subtract, and so do precisions times means.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def likelihoods_of(session: Session, motions: tuple[int, ...], seen_from: Sessio
     coefficients = field.coefficients(part.latent_mean).cpu().double()
     mean = session.motions.mean.double() if session.half == seen_from.half else coefficients.mean(0)
     values = (coefficients - mean) @ to_coordinates
-    gradient = torch.stack([(step.cpu().double() @ to_coordinates) for step in part.uncertain_by()], dim=2)  # (n, c, d) times S^1/2
+    gradient = torch.stack(
+        [(step.cpu().double() @ to_coordinates) for step in part.uncertain_by()], dim=2
+    )  # (n, c, d) times S^1/2
     deviations = (0.5 * part.latent_log_variance.cpu().double()).exp()
     likelihoods = _without_crowd(values, gradient, deviations, part.latent_mean.cpu().double(), part.quality.cpu().double())
     return likelihoods.some(part.good.cpu())
@@ -85,9 +88,9 @@ def _without_crowd(values: Tensor, spread: Tensor, deviations: Tensor, latents: 
     crowd_precision = torch.linalg.inv(crowd)
     precision = torch.linalg.inv(covariance)
     difference = precision - crowd_precision
-    information = precision @ values[:, :, None] - crowd_precision @ (
-        values - torch.einsum("ncd,nd->nc", gradient, latents)
-    )[:, :, None]
+    information = (
+        precision @ values[:, :, None] - crowd_precision @ (values - torch.einsum("ncd,nd->nc", gradient, latents))[:, :, None]
+    )
     sizes, axes = torch.linalg.eigh(difference)
     floor = _LEAST_INFORMATION * torch.linalg.eigvalsh(crowd_precision)[:, :1]
     told = sizes > floor

@@ -52,8 +52,8 @@ class Overview:
                 raise UserError(f"There is no stable state {number}; {len(self.states)} were found, numbered from 1.")
         if first == last:
             raise UserError(f"A path from stable state {first} to itself has no length; name two.")
-        ends = [self.states[number - 1].place for number in (first, last)]
-        return path_between(self.widest.mean, self.widest.grid, *ends, n_states)
+        ends = (self.states[first - 1].place, self.states[last - 1].place)
+        return path_between(self.widest.mean, self.widest.grid, ends, n_states)
 
     def sentence(self) -> str:
         """What was found, in words."""

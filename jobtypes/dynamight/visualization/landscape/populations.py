@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobtypes.dynamight.visualization.landscape.deconvolution import Fit, Grid, best_fit, densities_of, kernels, plain
+from jobtypes.dynamight.visualization.landscape.deconvolution import DensityFit, Grid, best_fit, densities_of, kernels, plain
 from jobtypes.dynamight.visualization.landscape.likelihoods import Likelihoods, likelihoods_of
 from jobtypes.dynamight.visualization.session import Session
 
@@ -72,7 +72,7 @@ class Landscape:
 
     motions: tuple[int, ...]
     grid: Grid
-    fit: Fit
+    fit: DensityFit
     populations: Mapping[int, Population]
 
     @property
@@ -108,7 +108,9 @@ def landscape_of(sessions: Mapping[int, Session], shown: int, motions: tuple[int
     seed
         Of draws of particles.
     """
-    likelihoods = {half: _some(likelihoods_of(session, motions, sessions[shown]), motions, seed) for half, session in sessions.items()}
+    likelihoods = {
+        half: _some(likelihoods_of(session, motions, sessions[shown]), motions, seed) for half, session in sessions.items()
+    }
     grid = Grid.around([one.posterior_means for one in likelihoods.values()], CELLS[len(motions)])
     likely = {half: kernels(one, grid) for half, one in likelihoods.items()}
     fit = best_fit([(likely[half], one.weights.float()) for half, one in likelihoods.items()], grid)
@@ -124,7 +126,7 @@ def _some(likelihoods: Likelihoods, motions: tuple[int, ...], seed: int) -> Like
     return likelihoods.some(torch.from_numpy(np.sort(drawn)))
 
 
-def population(likelihoods: Likelihoods, likely: Tensor, grid: Grid, fit: Fit, *, seed: tuple[int, ...]) -> Population:
+def population(likelihoods: Likelihoods, likely: Tensor, grid: Grid, fit: DensityFit, *, seed: tuple[int, ...]) -> Population:
     """Density of one half set on a grid, from its likelihoods as kernels (n, cells)."""
     weights, generator = likelihoods.weights.float(), np.random.default_rng(seed)
     draws = [generator.multinomial(len(likely), np.full(len(likely), 1 / len(likely))) for _ in range(RESAMPLED)]

@@ -1,8 +1,8 @@
 """Stable states: where the density of states has a maximum that is no accident, and how many particles belong to each.
 
-Maxima are joined from the highest density down: two hills become one where the way between them is as low as the sea has fallen. A maximum
-is kept where it stands above that saddle by more than three standard errors, of resampled particles, in both half sets. The boundary
-of two hills is the bottom of the valley between them.
+Maxima are joined from the highest density down: two hills become one where the way between them is as low as the sea has
+fallen. A maximum is kept where it stands above that saddle by more than three standard errors, of resampled particles, in both
+half sets. The boundary of two hills is the bottom of the valley between them.
 
 Source: Edelsbrunner, Letscher and Zomorodian 2002 for joining maxima by their persistence; Vincent and Soille 1991 for the
 watershed.
@@ -107,7 +107,7 @@ def hills_of(density: NDArray[np.float64]) -> tuple[list[Hill], NDArray[np.int64
 
 
 def basins_of(hills: list[Hill], slopes: NDArray[np.int64], kept: list[int]) -> NDArray[np.int64]:
-    """Which of the hills that are kept each cell (cells...) belongs to, by its place in `kept`: others are part of what they join."""
+    """Which of the hills that are kept each cell (cells...) belongs to, by its place in `kept`: others are of what they join."""
 
     def kept_one(number: int) -> int:
         while number not in kept:
@@ -151,6 +151,6 @@ def shares_of_basins(one: Population, basins: NDArray[np.int64], count: int) -> 
     """Share of the particles of a half set in each basin, and its standard error over resampled particles: (count,) each."""
 
     def shares(density: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(basins.ravel(), weights=density.ravel(), minlength=count) / density.sum()
+        return np.asarray(np.bincount(basins.ravel(), weights=density.ravel(), minlength=count) / density.sum())
 
     return shares(one.density), np.std([shares(density) for density in one.resampled], axis=0)

@@ -18,9 +18,9 @@ _NO_ENERGY = 99.0  # kT, where hardly any particles are
 def write_landscape(path: Path, landscapes: Sequence[Landscape], states: Sequence[StableState]) -> None:
     """Write densities and stable states, whole or not at all.
 
-    Tables are ``data_motion1`` ... for each main motion, ``data_motions1and2`` for a plane, with the middle of each cell in A, the density
-    of both half sets per A (A^2), its error, that of each half set, that of the posterior means as they are, and the energy in kT
-    (99 where hardly any particles are); and ``data_stable_states``.
+    Tables are ``data_motion1`` ... for each main motion, ``data_motions1and2`` for a plane, with the middle of each cell in A,
+    the density of both half sets per A (A^2), its error, that of each half set, that of the posterior means as they are, and the
+    energy in kT (99 where hardly any particles are); and ``data_stable_states``.
     """
     tables: dict[str, Pairs | pd.DataFrame] = {_name(one): _densities(one) for one in landscapes}
     tables["stable_states"] = pd.DataFrame(

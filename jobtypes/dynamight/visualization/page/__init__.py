@@ -4,6 +4,7 @@ contents     all that it holds, of one job
 halves       of one half set: surfaces, network, particles, and its states in the other
 surfaces     the consensus as surfaces, with the motions at their vertices
 latent_space particles, their density, and the network from latents to motions
+populations  how many particles are in which state
 findings     what was found, in words
 told         what the job has told of itself: log, curves, tables, figures
 packing      arrays as text

@@ -25,8 +25,10 @@ from jobtypes.dynamight.colours import (
 from jobtypes.dynamight.model.disagreement import FEWEST_HELD_OUT
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out_particles
+from jobtypes.dynamight.visualization.landscape.overview import overview_of
 from jobtypes.dynamight.visualization.page import findings, told
 from jobtypes.dynamight.visualization.page.halves import half_content
+from jobtypes.dynamight.visualization.page.populations import populations_of
 from jobtypes.dynamight.visualization.session import Session
 
 _STOPS = 32  # of a colour map
@@ -67,6 +69,7 @@ def page_content(forward: ForwardResult, job_directory: Path, *, embedding: str,
         "sentences": [sentences[half] for half in sorted(sentences)],
         "halves": [
             half_content(session, sessions[3 - half], held_out, embedding=embedding, n_clusters=n_clusters, seed=seed)
+            | {"populations": populations_of(overview_of(sessions, half, seed=seed))}
             for half, session in sessions.items()
         ],
         "training": told.training_curves(job_directory),

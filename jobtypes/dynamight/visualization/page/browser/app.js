@@ -73,6 +73,7 @@ class Explorer {
     this.chooseTool(this.latents.tool);
     this.partSwitches();
     this.motionButtons();
+    this.stableStates();
     this.openDrawing(0);
     this.openMotion(0);
     this.player.place(1);
@@ -121,6 +122,21 @@ class Explorer {
     }));
   }
 
+  stableStates() {
+    /* A button for each stable state where there are several. */
+    const { states } = this.half.populations;
+    const node = byId("states");
+    node.hidden = states.length < 2;
+    node.replaceChildren(...states.map(({ share, error }, number) => {
+      const button = element("button", { type: "button", title: "A stable state: a maximum of the density of states" }, `State ${number + 1}`, element("small", {}, `${(100 * share).toFixed(0)} ± ${Math.max(1, 100 * error).toFixed(0)} %`));
+      button.addEventListener("click", () => {
+        this.player.pause();
+        this.show(this.half.stableState(number));
+      });
+      return button;
+    }));
+  }
+
   openMotion(motion) {
     this.openPath(this.half.alongMotion(motion, PATH_STATES), `main motion ${motion + 1}, from the 2nd to the 98th percentile of the particles`);
     press(byId("motions"), String(motion));
@@ -136,7 +152,7 @@ class Explorer {
 
   openBetween() {
     const ends = ["A", "B"].map((name) => this.place(this.pins[name]));
-    const line = this.drawing.density ? densestPath(this.drawing.density, ...ends) : ends;
+    const line = this.drawing.density ? densestPath(this.drawing, ...ends) : ends;
     this.openPath(evenly(line, PATH_STATES, this.drawing.extent).map((point) => this.half.stateAt(this.drawing, point).latent), "the way from A to B through where most particles are");
     this.player.play();
   }
@@ -191,8 +207,16 @@ class Explorer {
 
   mark() {
     this.latents.marks.state = this.place(this.state);
-    this.latents.marks.pins = Object.fromEntries(Object.entries(this.pins).map(([name, state]) => [name, this.place(state)]));
+    const pins = [...this.stableMarks(), ...Object.entries(this.pins)];
+    this.latents.marks.pins = Object.fromEntries(pins.map(([name, state]) => [name, this.place(state)]));
     this.latents.overlay();
+  }
+
+  stableMarks() {
+    /* Numbers and states of the stable states, worked out once for each half set. */
+    const { states } = this.half.populations;
+    this.half.stableMarks ??= states.length > 1 ? states.map((_, number) => [String(number + 1), this.half.stableState(number)]) : [];
+    return this.half.stableMarks;
   }
 
   markPath() {

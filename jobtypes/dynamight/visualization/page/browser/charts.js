@@ -19,12 +19,12 @@ function element(name, attributes = {}, ...children) {
 
 class Chart {
   /* A frame with axes; series are {name, colour, points}. */
-  constructor({ title, x, y, series, note = "", frame = FRAME }) {
+  constructor({ title, x, y, series, note = "", frame = FRAME, hasKeys = series.length > 1 }) {
     Object.assign(this, { x, y, series, frame });
     this.node = element("div", { class: frame === WIDE ? "chart large" : "chart" }, element("h3", {}, title));
     this.picture = svg("svg", { viewBox: `0 0 ${this.frame.width} ${this.frame.height}`, role: "img", "aria-label": title });
     this.node.append(this.picture);
-    if (series.length > 1) this.node.append(keys(series));
+    if (hasKeys) this.node.append(keys(series));
     if (note) this.node.append(element("p", { class: "keys" }, note));
     this.ranges = { x: this.range(0, x), y: this.range(1, y) };
     this.axes();
@@ -61,7 +61,12 @@ class Chart {
   }
 
   lines() {
-    for (const { points, colour, dashes = "" } of this.series) {
+    for (const { points, colour, dashes = "", band } of this.series) {
+      if (band) {
+        const around = [...points.map(([x, y], at) => [x, y + band[at]]), ...points.map(([x, y], at) => [x, Math.max(0, y - band[at])]).reverse()];
+        this.picture.append(svg("polygon", { points: around.map((corner) => this.at(corner).map((value) => value.toFixed(1)).join(",")).join(" "), fill: colour, "fill-opacity": 0.18 }));
+        continue;
+      }
       const path = points.map((point, index) => `${index ? "L" : "M"}${this.at(point).map((value) => value.toFixed(1)).join(",")}`).join("");
       this.picture.append(svg("path", { d: path, fill: "none", stroke: colour, "stroke-width": 1.8, "stroke-linejoin": "round", "stroke-dasharray": dashes }));
     }
@@ -96,7 +101,7 @@ class Chart {
       const seen = ((event.clientX - box.left) / box.width) * this.frame.width;
       const [x0, x1] = this.ranges.x;
       const wanted = x0 + ((seen - this.frame.left) / (this.frame.width - this.frame.left - this.frame.right)) * (x1 - x0);
-      const near = this.series.map(({ points }) => points.reduce((best, point) => (Math.abs(point[0] - wanted) < Math.abs(best[0] - wanted) ? point : best)));
+      const near = this.series.filter(({ name }) => name).map(({ points }) => points.reduce((best, point) => (Math.abs(point[0] - wanted) < Math.abs(best[0] - wanted) ? point : best)));
       const [x] = this.at(near[0]);
       needle.setAttribute("x1", x);
       needle.setAttribute("x2", x);
@@ -112,7 +117,7 @@ class Chart {
 }
 
 function keys(series) {
-  return element("div", { class: "keys" }, ...series.map(({ name, colour }) => element("span", {}, element("i", { style: `background:${colour}` }), name)));
+  return element("div", { class: "keys" }, ...series.filter(({ name }) => name).map(({ name, colour }) => element("span", {}, element("i", { style: `background:${colour}` }), name)));
 }
 
 function histogram(values, low, high, bins = 40) {

@@ -33,7 +33,9 @@ class Half {
     const labels = axes.map((axis) => `${word} ${axis + 1}${unit}`);
     const name = `${kind}s ${axes[0] + 1} and ${axes[1] + 1}`;
     const [x, y] = axes.map((axis) => column(table, axis));
-    return new Drawing({ kind, name, labels, axes, x, y, density: this.particles.densities[`${kind} ${axes.join(" ")}`] });
+    const isPlane = kind === "motion" && axes[0] === 0 && axes[1] === 1;
+    const plane = isPlane ? this.populations.plane : null; // deconvolved, where it was worked out
+    return new Drawing({ kind, name, labels, axes, x, y, plane, density: this.particles.densities[`${kind} ${axes.join(" ")}`] });
   }
 
   oneMotion() {
@@ -58,6 +60,16 @@ class Half {
     }
     if (drawing.kind === "other") return { ...this.state(latent), outside: near[0].distance > 0.04 };
     return this.state(this.network.latentAt(latent, drawing.axes, point));
+  }
+
+  stableState(number) {
+    /* A stable state: the latent of the particles around it, with its place along the main motions. */
+    const { place } = this.populations.states[number];
+    const { coordinates } = this.particles;
+    const apart = Array.from({ length: this.count }, (_, index) => [index, Math.hypot(...place.map((value, axis) => value - coordinates.values[index * coordinates.columns + axis]))]);
+    const near = apart.sort((a, b) => a[1] - b[1]).slice(0, NEIGHBOURS);
+    const latent = this.meanLatent(near.map(([index]) => [index, 1]));
+    return this.state(this.network.latentAt(latent, place.map((_, axis) => axis), place));
   }
 
   stateOf(particle) {

@@ -15,7 +15,7 @@ class Overview {
   }
 
   fill() {
-    const sections = [this.found(), this.training(), this.particles(), this.maps(), this.regions(), this.times(), this.figures(), this.asked()];
+    const sections = [this.found(), this.populations(), this.training(), this.particles(), this.maps(), this.regions(), this.times(), this.figures(), this.asked()];
     this.node.replaceChildren(...sections.filter(Boolean));
   }
 
@@ -29,6 +29,29 @@ class Overview {
     const said = element("details", {}, element("summary", {}, "What the job says of it, in full"), ...sentences.map((line) => element("p", {}, line)));
     const beside = element("p", { class: "links" }, ...links.map(([name, path]) => element("a", { href: path }, name)));
     return this.section("What was found", true, words, ...(sentences.length ? [said] : []), beside);
+  }
+
+  populations() {
+    const { lines, states, sentence, caveat } = this.halves[0].populations;
+    const charts = lines.map(({ motion, places, mean, error, halves, plain }) => {
+      const curve = ({ values }) => places.map((place, at) => [place, values[at]]);
+      const series = [
+        { points: curve(mean), band: error.values, colour: styleValue("--soft") },
+        ...halves.map((one, at) => ({ name: `half ${at + 1}`, points: curve(one), colour: this.theme.of.halves[at] })),
+        { name: "not deconvolved", points: curve(plain), colour: styleValue("--soft"), dashes: "3 3" },
+      ];
+      return new Chart({ title: `Density along main motion ${motion + 1}`, series, x: { label: `main motion ${motion + 1} (Å)` }, y: { label: "share of the particles per Å", from: 0 } }).lines().node;
+    });
+    const energies = lines.map(({ motion, places, energy }) => {
+      const series = runs(places.map((place, at) => [place, energy.values[at]]), ([, value]) => value >= 0)
+        .map((points) => ({ name: "energy", points, colour: styleValue("--ink") }));
+      return new Chart({ title: `Energy along main motion ${motion + 1}`, series, hasKeys: false, x: { label: `main motion ${motion + 1} (Å)` }, y: { label: "kT", from: 0 } }).lines().node;
+    });
+    const found = element("p", {}, sentence[0].toUpperCase() + sentence.slice(1));
+    const percent = (value) => (100 * value).toFixed(1);
+    const listed = states.length > 1 ? [element("div", { class: "scroll" }, table(["state", ...states[0].place.map((_, axis) => `motion ${axis + 1} (Å)`), "% of the particles", "±", "half 1", "half 2"], states.map(({ place, share, error, by_half: halves }, at) =>
+      [String(at + 1), ...place.map((value) => value.toFixed(1).replace("-", "−")), percent(share), percent(error), percent(halves[1]), percent(halves[2])])))] : [];
+    return this.section("Populations", true, found, element("div", { class: "charts" }, ...charts, ...energies), ...listed, element("p", { class: "keys" }, caveat));
   }
 
   training() {
@@ -109,6 +132,13 @@ class Overview {
     const all = element("details", {}, element("summary", {}, "All options"), element("div", { class: "scroll" }, table(["option", "value"], options)));
     return this.section("Inputs and options", true, element("div", { class: "scroll" }, table(["", ""], inputs)), ...(options.length ? [all] : []));
   }
+}
+
+function runs(points, isThere) {
+  /* Points that follow each other without a gap. */
+  const found = [[]];
+  points.forEach((point) => (isThere(point) ? found[found.length - 1].push(point) : found.push([])));
+  return found.filter((run) => run.length > 1);
 }
 
 function table(heads, rows) {

@@ -69,13 +69,16 @@ function evenly(points, count, extent) {
   });
 }
 
-function densestPath(density, from, to) {
+function densestPath({ plane, density }, from, to) {
+  const { counts, ranges } = plane ?? density;
+  return cheapestWay(plane ? counts.values : smoothed(counts), counts.shape[0], ranges, from, to);
+}
+
+function cheapestWay(smooth, size, ranges, from, to) {
   /* The way between two points of a drawing that costs least where a step costs one over the density: Dijkstra 1959. */
-  const size = density.counts.shape[0];
-  const smooth = smoothed(density.counts);
-  const floor = 0.01 * smooth.reduce((a, b) => Math.max(a, b), 0);
+  const floor = 0.001 * smooth.reduce((a, b) => Math.max(a, b), 0);
   const cell = (point) => point.map((value, axis) => {
-    const [low, high] = density.ranges[axis];
+    const [low, high] = ranges[axis];
     return Math.min(size - 1, Math.max(0, Math.floor(((value - low) / (high - low)) * size)));
   });
   const [start, goal] = [from, to].map((point) => { const [x, y] = cell(point); return x * size + y; });
@@ -106,7 +109,7 @@ function densestPath(density, from, to) {
   const cells = [];
   for (let at = goal; at !== -1; at = before[at]) cells.unshift([Math.floor(at / size), at % size]);
   const points = cells.map((place) => place.map((value, axis) => {
-    const [low, high] = density.ranges[axis];
+    const [low, high] = ranges[axis];
     return low + ((value + 0.5) / size) * (high - low);
   }));
   return rounded([from, ...points.slice(1, -1), to]);

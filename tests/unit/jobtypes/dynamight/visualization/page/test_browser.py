@@ -203,6 +203,15 @@ def test_every_colour_axis_and_contour_can_be_chosen_on_light_and_dark_ground(at
     assert len(grounds) == 2
 
 
+def test_a_stable_state_is_shown_at_its_place_along_the_main_motions(at_start) -> None:
+    place, coordinates = at_start.run(
+        "return [page.half.populations.states[0].place, Array.from(page.half.stableState(0).coordinates)];"
+    )
+    assert coordinates[: len(place)] == pytest.approx(place, abs=0.05)
+    headings = [node.text for node in at_start.driver.find_elements("css selector", "#overview h2")]
+    assert "Populations" in headings
+
+
 def test_a_picture_of_the_view_is_no_blank(at_start) -> None:
     at_start.click("#picture")
     picture = np.asarray(Image.open(io.BytesIO(at_start.saved("molecule.png"))).convert("L"))
