@@ -28,7 +28,10 @@ PLUGINS = {
 }
 
 # task rooms that stand on others: room -> those that it may import
-BUILT_ON = {"jobtypes.dynamight.states": ("jobtypes.dynamight.backprojection", "jobtypes.dynamight.visualization")}
+BUILT_ON = {
+    "jobtypes.dynamight.states": ("jobtypes.dynamight.backprojection", "jobtypes.dynamight.visualization"),
+    "jobtypes.dynamight.inverse_deformations": ("jobtypes.dynamight.visualization",),
+}
 
 # third-party package -> modules that may import it, and do
 OWNERS = {
