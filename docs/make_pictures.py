@@ -1,11 +1,13 @@
 """Makes the pictures of the guide: ``python docs/make_pictures.py demo JOB_DIR``.
 
-From a finished demo project, quality and occupancy of particles from a job on simulated particles of the preset ``real``.
+From a finished demo project, quality and occupancy of particles from a job on simulated particles of the preset ``real``. The
+page of the job is photographed in Debian's chromium, with its chromium-driver.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,6 +36,7 @@ FIGURES = {
 }
 QUALITY, OCCUPANCY = "forward_deformations/figures/05_quality.png", "forward_deformations/figures/06_occupancy.png"
 WIDTH, COLOURS = 1000, 128
+PAGE_PIXELS = (1400, 900)
 
 
 def main(project: str, real_job: str) -> None:
@@ -46,6 +49,8 @@ def main(project: str, real_job: str) -> None:
     for name, source in FIGURES.items():
         shrink(JOB / source, PICTURES / f"{name}.png")
     shrink(PICTURES / "overview.png", PICTURES / "overview.png")
+    photograph(JOB / "visualization/explore.html", PICTURES / "page.png")
+    shrink(PICTURES / "page.png", PICTURES / "page.png")
 
 
 def draw_overview(path: Path) -> None:
@@ -79,6 +84,24 @@ def draw_overview(path: Path) -> None:
         axis.set_axis_off()
     label_panels(axes[0])
     save_figure(figure, path, title="Overview", caption="Simulated particles of a molecule with one hinged arm.")
+
+
+def photograph(page: Path, target: Path) -> None:
+    """Save what a browser shows first of a page."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    flags = ("--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--hide-scrollbars")
+    for flag in (*flags, f"--window-size={PAGE_PIXELS[0]},{PAGE_PIXELS[1]}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        driver.get(page.absolute().as_uri())
+        driver.execute_async_script("const done = arguments[0]; window.explorer.then(() => setTimeout(done, 1000));")
+        driver.save_screenshot(str(target))
+    finally:
+        driver.quit()
 
 
 def shrink(source: Path, target: Path) -> None:

@@ -28,7 +28,10 @@ PLUGINS = {
 }
 
 # task rooms that stand on others: room -> those that it may import
-BUILT_ON = {"jobtypes.dynamight.states": ("jobtypes.dynamight.backprojection", "jobtypes.dynamight.visualization")}
+BUILT_ON = {
+    "jobtypes.dynamight.states": ("jobtypes.dynamight.backprojection", "jobtypes.dynamight.visualization"),
+    "jobtypes.dynamight.inverse_deformations": ("jobtypes.dynamight.visualization",),
+}
 
 # third-party package -> modules that may import it, and do
 OWNERS = {
@@ -40,6 +43,7 @@ OWNERS = {
     "matplotlib.colors.LinearSegmentedColormap": ["jobtypes.dynamight.colours"],
     "numba": ["jobtypes.dynamight.model.loops"],
     "gemmi": ["jobtypes.dynamight.inverse_deformations.atomic_models"],
+    "trimesh": ["jobtypes.dynamight.visualization.page"],
     "napari": ["jobtypes.dynamight.visualization.window"],
     "qtpy": ["jobtypes.dynamight.visualization.window"],
     "PyQt6": [],  # qtpy stands for whichever is there
@@ -170,6 +174,7 @@ def test_every_owner_of_a_package_imports_it(package: str, owner: str) -> None:
         ("jobtypes.dynamight.visualization.session", "from jobtypes.dynamight.states import making"),
         ("jobtypes.dynamight.states.task", "from jobtypes.dynamight.visualization.window import opening\nimport napari"),
         ("jobtypes.dynamight.outputs", "from jobtypes.dynamight.visualization.window import Window"),
+        ("jobtypes.dynamight.visualization.surface", "import trimesh"),
         ("jobtypes.simulate.task", "from jobtypes.dynamight.model import field"),
         ("jobtypes.simulate.task", "from relion_jobs.running import execute"),
         ("jobtypes.brandnew.task", "from jobtypes.common import fourier"),

@@ -17,9 +17,9 @@ def on_dark(colour: str) -> str:
     return to_hex((red, green, blue))
 
 
-_DISPLACEMENT = ("#d4d4d4", "#f5c27a", "#e2603a", "#7d0a23")  # grey at rest, so that what moves stands out
-DISPLACEMENT_COLOURS = LinearSegmentedColormap.from_list("displacement", _DISPLACEMENT)
-DISPLACEMENT_COLOURS_ON_DARK = LinearSegmentedColormap.from_list("displacement on dark", [on_dark(c) for c in _DISPLACEMENT])
+DISPLACEMENT_STOPS = ("#d4d4d4", "#f5c27a", "#e2603a", "#7d0a23")  # grey at rest, so that what moves stands out
+DISPLACEMENT_COLOURS = LinearSegmentedColormap.from_list("displacement", DISPLACEMENT_STOPS)
+DISPLACEMENT_COLOURS_ON_DARK = LinearSegmentedColormap.from_list("displacement on dark", [on_dark(c) for c in DISPLACEMENT_STOPS])
 DENSITY_COLOURS = "viridis"  # matplotlib's name
 GAIN_COLOURS = "RdBu"  # matplotlib's name; blue: better
 

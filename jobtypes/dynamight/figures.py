@@ -77,6 +77,12 @@ def save_figure(figure: Figure, path: Path, *, title: str, caption: str) -> Path
     return path
 
 
+def text_of_figure(path: Path) -> dict[str, str]:
+    """Title and caption that `save_figure` has put into a picture."""
+    with Image.open(path) as image:
+        return {"title": image.info.get("Title", path.stem), "caption": image.info.get("Description", "")}
+
+
 def write_logbook(pictures: Iterable[Path], path: Path, *, heading: str) -> Path:
     """Gather pictures made by `save_figure` in a PDF, one or two on an A4 page, with their titles and captions.
 

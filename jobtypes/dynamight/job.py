@@ -86,6 +86,11 @@ JOB_TYPE = JobType(
             help="carry an atomic model from the consensus to a particle's state, or back",
         ),
         Tool(
+            name="page",
+            run="jobtypes.dynamight.visualization.page.command:main",
+            help="write one file that shows everything in a browser",
+        ),
+        Tool(
             name="subset",
             run="jobtypes.dynamight.visualization.subset:main",
             help="write particles chosen by latent, motion, cluster, polygon or displacement as a STAR file",

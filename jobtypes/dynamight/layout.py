@@ -15,6 +15,7 @@ MAP_LABEL = "DensityMap.mrc.relion.dynamight"
 MASK_LABEL = "Mask3D.mrc.relion.dynamight"
 PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
 LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
+PAGE_LABEL = "LogFile.html.relion.dynamight"
 
 FORWARD = Path("forward_deformations")
 INVERSE = Path("inverse_deformations")
@@ -168,6 +169,7 @@ ALL_DISPLACEMENTS_FIGURE = VISUALIZATION / _FIGURES / "03_displacements.png"
 DISAGREEMENT_FIGURE = VISUALIZATION / _FIGURES / "06_disagreement.png"
 DISAGREEMENT = VISUALIZATION / "disagreement.json"
 HELD_OUT_PARTICLES = VISUALIZATION / "particles_half0.star"
+PAGE = VISUALIZATION / "explore.html"
 ANIMATION_STEM = "animation"  # files of a movie's folder from here on
 MOVIE_ARROWS = "motion.bild"
 MOVIE_SCRIPT = "play.cxc"
@@ -182,6 +184,11 @@ def shown_states(half: int) -> Path:
 def shown_regions(half: int) -> Path:
     """Table of displacement per region."""
     return VISUALIZATION / f"regions_half{half}.star"
+
+
+def landscape(half: int) -> Path:
+    """Densities of states along the main motions, and stable states."""
+    return VISUALIZATION / f"landscape_half{half}.star"
 
 
 def shown_gaussians(half: int) -> Path:
@@ -222,6 +229,16 @@ def listed_states_figure(half: int) -> Path:
 def parts_figure(half: int) -> Path:
     """States with and without the parts that some particles lack."""
     return VISUALIZATION / _FIGURES / f"08_parts_half{half}.png"
+
+
+def landscape_figure(half: int) -> Path:
+    """Densities of states along the main motions."""
+    return VISUALIZATION / _FIGURES / f"01_populations_half{half}.png"
+
+
+def state_path_figure(first: int, last: int, half: int) -> Path:
+    """States on the way from a stable state to another."""
+    return VISUALIZATION / _FIGURES / f"07_path{first:02d}to{last:02d}_half{half}.png"
 
 
 def trajectory_figure(half: int) -> Path:

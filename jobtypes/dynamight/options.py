@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Option, Value, defaults, read_options
 
 OPTIONS = read_options(Path(__file__).with_name("job.yaml"))
@@ -158,9 +159,28 @@ class VisualizationOptions(TaskOptions):
     particles_file: str | None
     latents_file: str | None
     do_trajectory: bool
+    path_between: str
     seed: int
     nr_threads: int
     gpu_id: str
+
+    @property
+    def path_ends(self) -> tuple[int, int] | None:
+        """Numbers of the stable states between which a path goes; None: of none.
+
+        Raises
+        ------
+        UserError
+            The option is not two numbers.
+        """
+        if not self.path_between:
+            return None
+        first, colon, last = self.path_between.partition(":")
+        if not (colon and first.strip().isdigit() and last.strip().isdigit()):
+            raise UserError(
+                f"Option path_between is '{self.path_between}'; expected the numbers of two stable states, such as 1:2."
+            )
+        return int(first), int(last)
 
 
 @dataclass(frozen=True)

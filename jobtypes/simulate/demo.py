@@ -15,6 +15,7 @@ from relion_jobs.contract.errors import RelionJobsError, UserError
 
 EXPLAINED_AT_LEAST = 0.8
 SIMULATION, FLEXIBILITY = "External/job001/", "DynaMight/job002/"
+PAGE = f"{FLEXIBILITY}visualization/explore.html"
 PICTURES = (
     (f"{FLEXIBILITY}logfile.pdf", "all figures of the DynaMight job"),
     (f"{SIMULATION}simulation.png", "the simulated molecule and some of its images"),
@@ -38,6 +39,8 @@ def main(argv: list[str]) -> int:
     minutes = (time.monotonic() - start) / 60
     lines = [f"\nThis took {minutes:.1f} minutes. Open in {project}:"]
     lines += [f"  {name:46s} {what}" for name, what in PICTURES if (project / name).exists()]
+    if (project / PAGE).exists():
+        lines.append(f"Everything in one page: open {project / PAGE} in a browser.")
     sys.stdout.write("\n".join(lines) + "\n")
     return explained
 

@@ -75,7 +75,7 @@ class SimulationOptions:
     turn_angle
         Angle between the ends of a ``turn``, degrees; it has no amplitude.
     states
-        How the particles lie between the ends of each motion: ``even``, ``two_states`` or ``uneven``.
+        How the particles lie between the ends of each motion: ``even``, ``two_states``, ``uneven`` or ``beta``.
     nr_arms
         Arms of the molecule; they follow the motions in turn.
     core_mass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 from jobtypes.simulate.helices import Array
 
@@ -15,6 +15,8 @@ FIRST_SHARE = 0.6
 STATE_WIDTH = 0.04
 # uneven: the density falls as exp(-FALL t), as that of a molecule in a soft well with its rest at one end
 FALL = 2.0
+# beta: the two parameters of its beta distribution, a hump at a third of the way
+HUMP = (2.0, 3.0)
 
 
 def places(uniform: Array, kind: str) -> Array:
@@ -25,9 +27,14 @@ def places(uniform: Array, kind: str) -> Array:
     uniform
         Even random numbers; ``even`` gives them back as they are.
     kind
-        ``even``, ``two_states`` or ``uneven``.
+        ``even``, ``two_states``, ``uneven`` or ``beta``.
     """
-    drawn: dict[str, Callable[[Array], Array]] = {"even": lambda numbers: numbers, "two_states": _two_states, "uneven": _uneven}
+    drawn: dict[str, Callable[[Array], Array]] = {
+        "even": lambda numbers: numbers,
+        "two_states": _two_states,
+        "uneven": _uneven,
+        "beta": lambda numbers: betaincinv(*HUMP, numbers),
+    }
     return drawn[kind](uniform)
 
 

@@ -175,7 +175,9 @@ def describe_motion(options: SimulationOptions, model: MovingModel) -> str:
     if not moving.any():
         return "no motion"
     motions = "one motion" if model.motions == 1 else f"{model.motions} independent motions"
-    states = {"even": "", "two_states": ", in two states", "uneven": ", unevenly spread"}[options.states]
+    states = {"even": "", "two_states": ", in two states", "uneven": ", unevenly spread", "beta": ", in one broad hump"}[
+        options.states
+    ]
     if options.motion_kind == "turn":
         far = f"a turn through {options.turn_angle:g} degrees"
     else:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 
+_LARGEST_B_FACTOR = 999.99  # that the columns of a PDB file hold
 _PDB, _MMCIF = (".pdb", ".ent"), (".cif", ".mmcif")
 
 
@@ -56,6 +59,22 @@ class AtomicModel:
         """(m, 3) A, float32, in the frame of the file."""
         return torch.from_numpy(np.array([atom.pos.tolist() for atom in self._atoms], dtype=np.float32).reshape(-1, 3))
 
+    @property
+    def names(self) -> list[str]:
+        """Chain, residue and name of each atom, e.g. ``A/LYS 17/CA``."""
+        return [
+            f"{chain.name}/{residue.name} {residue.seqid}/{atom.name}"
+            for model in self._structure
+            for chain in model
+            for residue in chain
+            for atom in residue
+        ]
+
+    @property
+    def is_alpha(self) -> NDArray[np.bool_]:
+        """(m,) which atoms are alpha carbons."""
+        return np.array([atom.name == "CA" and atom.element.name == "C" for atom in self._atoms], dtype=np.bool_)
+
     def write(self, path: Path, positions: Tensor) -> None:
         """Write the model with its atoms at positions (m, 3) A, in the format of the ending, whole or not at all.
 
@@ -65,15 +84,50 @@ class AtomicModel:
             The ending is neither of PDB nor of mmCIF, the model does not fit into the columns of a PDB file, or the file cannot
             be written.
         """
-        kind, gemmi = format_of(path), _gemmi()
-        for atom, place in zip(self._atoms, positions.double().tolist(), strict=True):
+        self._place(self._atoms, positions)
+        self._save(self._structure, path)
+
+    def write_path(self, path: Path, states: Sequence[Tensor], b_factors: Sequence[Tensor]) -> None:
+        """Write states as models 1, 2, ... of one file, each with its atoms at (m, 3) A and the values (m,) as B factors.
+
+        Raises
+        ------
+        UserError
+            As of `write`; or the file that was read has several models itself.
+        """
+        gemmi = _gemmi()
+        if len(self._structure) != 1:
+            raise UserError(
+                f"The atomic model {self.path} has {len(self._structure)} models; a path is made from a file with one."
+            )
+        whole = self._structure.clone()
+        del whole[0]
+        for number, (positions, values) in enumerate(zip(states, b_factors, strict=True), start=1):
+            one = self._structure[0].clone()
+            one.num = number
+            atoms = [atom for chain in one for residue in chain for atom in residue]
+            self._place(atoms, positions)
+            for atom, value in zip(atoms, values.tolist(), strict=True):
+                atom.b_iso = min(value, _LARGEST_B_FACTOR)
+                atom.aniso = gemmi.SMat33f(0, 0, 0, 0, 0, 0)  # of the B factor that stood there
+            whole.add_model(one)
+        self._save(whole, path)
+
+    @staticmethod
+    def _place(atoms: Sequence[Any], positions: Tensor) -> None:
+        gemmi = _gemmi()
+        for atom, place in zip(atoms, positions.double().tolist(), strict=True):
             atom.pos = gemmi.Position(*place)
+
+    @staticmethod
+    def _save(structure: Any, path: Path) -> None:
+        kind = format_of(path)
         with written_whole(path) as temporary:
             try:
                 if kind == "mmcif":
-                    self._structure.make_mmcif_document().write_file(str(temporary))
+                    structure.make_mmcif_document().write_file(str(temporary))
                 else:
-                    self._structure.write_pdb(str(temporary))
+                    structure.write_pdb(str(temporary))
             except (RuntimeError, ValueError) as error:
                 raise UserError(
                     f"The model does not fit into the PDB format ({error}); write {path.stem}.cif instead."

@@ -1,4 +1,4 @@
-"""Tool `deform`: an atomic model carried from the consensus to the state of a particle, or back."""
+"""Tool `deform`: an atomic model carried from the consensus to the state of a particle, along a whole path, or back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from relion_jobs.contract.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel
     from jobtypes.dynamight.model.inverse_displacement import InverseHalf
     from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 
@@ -24,6 +25,11 @@ _NEWTON_STEPS = 3  # from a network's answer, or from that of 20 fixed-point ste
 def main(argv: Sequence[str]) -> int:
     """Write the deformed model and say how far it moved; returns the exit code 0."""
     arguments = _parser().parse_args(list(argv))
+    if arguments.to_consensus and (arguments.motion or arguments.path):
+        raise UserError("--to-consensus carries one state back; give --particle or --latent with it, not a path.")
+    for name in ("path", "maps"):
+        if getattr(arguments, name):
+            setattr(arguments, name, getattr(arguments, name).absolute())
     source, target = arguments.model.absolute(), arguments.output.absolute()
     project, directory = find_job(arguments.job_directory)
     checkpoint = str(arguments.checkpoint_file.absolute()) if arguments.checkpoint_file else ""
@@ -35,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
         format_of(target)
         model = AtomicModel(source)
         forward = load_centred_result(directory, checkpoint)
+        if arguments.motion or arguments.path:
+            _write_path(forward, directory, model, target, arguments)
+            return 0
         part, latent = state(forward, particle=arguments.particle, latent=arguments.latent, half=arguments.half_set)
         inverses = load_inverses(directory, forward) if arguments.to_consensus else None
         centre = forward.box // 2 * forward.pixel_size_angstroms  # of the box, in the frame of the maps
@@ -52,6 +61,29 @@ def main(argv: Sequence[str]) -> int:
         _say(sentence)
     _say(f"Wrote {target}.")
     return 0
+
+
+def _write_path(forward: ForwardResult, directory: Path, model: AtomicModel, target: Path, arguments: argparse.Namespace) -> None:
+    """Carry a model along a main motion, or through listed latents."""
+    from jobtypes.dynamight.inverse_deformations.model_path import along, coordinates_of, write_path, write_script
+    from jobtypes.dynamight.visualization.session import Session
+
+    session = Session(directory, forward, arguments.half_set)
+    coordinates = coordinates_of(session, motion=arguments.motion, latents_file=arguments.path, frames=arguments.frames)
+    centre = forward.box // 2 * forward.pixel_size_angstroms
+    before = model.positions - centre
+    refuse_strangers(before, session.part, model.path)
+    path = along(session, coordinates, before, arguments.b_factor)
+    sentences = write_path(model, path, centre, target)
+    script = write_script(target, path, arguments.maps)
+    apart = (path.states[-1] - path.states[0]).norm(dim=1)
+    _say(
+        f"Half {arguments.half_set}: {len(model)} atoms in {len(path.states)} states; between the first and the last by "
+        f"{apart.square().mean().sqrt():.2f} A rms, at most {apart.max():.2f} A. B factors: {arguments.b_factor} in A."
+    )
+    for sentence in sentences:
+        _say(sentence)
+    _say(f"Wrote {target}, and {script.name}, which plays it in ChimeraX.")
 
 
 def state(
@@ -151,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relion_jobs deform",
         description=f"Carry an atomic model that was fitted into the consensus map of a job ({layout.half_map(1)}) along "
-        "the deformation of a particle or latent; or, with --to-consensus, a model of that state back to the consensus.",
+        "the deformation of a particle or latent, or along a whole path; or, with --to-consensus, back to the consensus.",
     )
     add = parser.add_argument
     add("job_directory", metavar="JOB_DIR", help="e.g. DynaMight/job002/")
@@ -160,7 +192,16 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--particle", type=int, metavar="N", help="state of this particle of the job's STAR file, counted from 1")
     which.add_argument("--latent", type=float, nargs="+", metavar="Z", help="state of this latent, one number per dimension")
-    add("--half-set", type=int, choices=(1, 2), default=1, help="half set of the latent (default 1)")
+    which.add_argument(
+        "--motion", type=int, metavar="M", help="a path along this main motion, counted from 1: models of one file"
+    )
+    which.add_argument("--path", type=Path, metavar="FILE", help="a path through the latents in a text file, one in each line, "
+        "as the page of the job saves them")  # fmt: skip
+    add("--frames", type=int, default=21, metavar="N", help="states along a main motion (default %(default)s)")
+    add("--b-factor", choices=("displacement", "disagreement"), default="displacement", help="of a path, in A: from the "
+        "consensus, or of the half sets' models about held-out particles (default %(default)s)")  # fmt: skip
+    add("--maps", type=Path, metavar="FOLDER", help="movie of the same path, whose maps the script shows in step")
+    add("--half-set", type=int, choices=(1, 2), default=1, help="half set of the latent or path (default 1)")
     add("--to-consensus", action="store_true", help="the model is in that state; carry it back to the consensus")
     add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")
     return parser

@@ -18,5 +18,7 @@ given_states, written_states       lists of states: what the user wants, what wa
 validation        half-set 0 as figures and tables
 to_files          everything that the window shows, as files
 half_view, movie_paths, window   what the window shows; the only room with Qt and napari
+landscape         how many particles are in which state
+page              the same in one file, for a browser
 task              window or files
 """

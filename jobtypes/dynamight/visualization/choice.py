@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobtypes.common.particles import ParticleTable
 from jobtypes.common.star_tables import read_tables
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 from jobtypes.dynamight.options import VisualizationOptions
-from jobtypes.dynamight.visualization.given_states import read_corners
+from jobtypes.dynamight.visualization.given_states import listed_rows, read_corners
 from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.selection import in_polygon, in_range
 from jobtypes.dynamight.visualization.session import Session
@@ -43,6 +44,9 @@ class Choice:
         Numbers from 1; None: the clusters of the last visualization.
     polygon, embedding, axes
         File with corners in a drawing; see `reductions.reduce`, axes from 1.
+    rows
+        File that lists particles; see `given_states.states_of_particles`. Where it lists some of the other half too, these are
+        taken of it, and not those that are like the chosen ones.
     seed
         Of clusters, umap and ica.
     """
@@ -60,11 +64,12 @@ class Choice:
     polygon: Path | None
     embedding: str
     axes: tuple[int, int]
+    rows: Path | None
     seed: int
 
 
-def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> NDArray[np.int64]:
-    """Rows of the particle STAR file that a choice takes, in ascending order.
+def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path, table: ParticleTable) -> NDArray[np.int64]:
+    """Rows of the particle STAR file, `table`, that a choice takes, in ascending order.
 
     Raises
     ------
@@ -74,10 +79,11 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
     if choice.half_set != 0 and choice.error:
         raise UserError("The disagreement of the halves is known of held-out particles only; give --half-set 0 with --error.")
     of_particles = (choice.latents, choice.motions, choice.displacement, choice.quality, choice.occupancies)
-    conditions = (*of_particles, choice.clusters, choice.polygon)
+    conditions = (*of_particles, choice.clusters, choice.polygon, choice.rows)
     if choice.half_set != 0 and not any(conditions):
         raise UserError(
-            "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster or --polygon."
+            "No condition is given; choose by --latent, --motion, --displacement, --quality, --occupancy, --cluster, --polygon "
+            "or --rows."
         )
     for number, _, _ in choice.occupancies:
         if number not in forward.part_numbers:
@@ -85,10 +91,14 @@ def chosen_rows(forward: ForwardResult, choice: Choice, job_directory: Path) -> 
             raise UserError(f"There is no part {number:g} that some particles lack; found were: {found}.")
     session = Session(job_directory, forward, choice.half_set or 1)
     chosen = _of_states(session, choice)
+    listed = listed_rows(choice.rows, table) if choice.rows else None
+    if listed is not None:
+        chosen &= np.isin(session.part.rows, listed)
     rows = session.part.rows[chosen & _of_particles(session.part, choice)]
     if choice.both_halves or choice.half_set == 0:
         other = forward.halves[3 - session.half]
-        theirs = np.intersect1d(session.of_other_half(chosen), other.rows[_of_particles(other, choice)])
+        alike = session.of_other_half(chosen) if listed is None or not np.isin(other.rows, listed).any() else listed
+        theirs = np.intersect1d(alike, other.rows[_of_particles(other, choice)])
         rows = np.concatenate((rows, theirs))
     if choice.half_set == 0:
         rows = np.intersect1d(rows, _held_out(forward, choice))

@@ -63,7 +63,7 @@ def states_of_particles(session: Session, path: Path, table: ParticleTable) -> t
     UserError
         The file cannot be read, names a particle that the job does not have, or none of this half.
     """
-    rows = _rows_of_star(path, table) if path.suffix == ".star" else _rows_of_list(path, len(table))
+    rows = listed_rows(path, table)
     _limit(path, len(rows))
     index = {int(row): place for place, row in enumerate(session.part.rows)}
     here = [int(row) for row in rows if int(row) in index]
@@ -73,6 +73,11 @@ def states_of_particles(session: Session, path: Path, table: ParticleTable) -> t
         GivenState(f"particle {row + 1}", session.coordinates[index[row]], session.part.lacking(index[row])) for row in here
     ]
     return states, len(rows) - len(here)
+
+
+def listed_rows(path: Path, table: ParticleTable) -> NDArray[np.int64]:
+    """Rows (m,) of the job's STAR file, from 0, of the particles in a list; see `states_of_particles`."""
+    return _rows_of_star(path, table) if path.suffix == ".star" else _rows_of_list(path, len(table))
 
 
 def states_of_latents(session: Session, path: Path) -> list[GivenState]:

@@ -192,13 +192,24 @@ class Session:
 
         Both halves are taken about their mean state, since which conformation a half calls its consensus is its own choice.
         """
+        other = self.forward.halves[3 - self.half]
+        coefficients = other.model.field.coefficients(other.latent_mean)
+        return ((coefficients - coefficients.mean(0)) @ self.projection_of_other_half).cpu()
+
+    @cached_property
+    @torch.no_grad()
+    def projection_of_other_half(self) -> Tensor:
+        """(L, D) that turns coefficients (L,) of the other half's model into coordinates (D,) A along this one's main motions."""
         other, gaussians = self.forward.halves[3 - self.half], self.model.gaussians
         weights = gaussians.amplitudes / gaussians.amplitudes.sum()
         motions = torch.einsum("dk,knc->dnc", self.motions.from_coordinates.to(weights), self.gaussians.basis)
         theirs = other.model.field.basis(gaussians.positions)
-        projection = torch.einsum("n,knc,dnc->kd", weights, theirs, motions)
-        coefficients = other.model.field.coefficients(other.latent_mean)
-        return ((coefficients - coefficients.mean(0)) @ projection).cpu()
+        projection: Tensor = torch.einsum("n,knc,dnc->kd", weights, theirs, motions)
+        return projection
+
+    def to_own_coordinates(self, session: Session) -> Tensor:
+        """(K, D), on the CPU, from coefficients of a session of this half or of the other to this half's main motions, A."""
+        return (self.motions.to_coordinates if session.half == self.half else self.projection_of_other_half).cpu()
 
     def of_other_half(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Rows of the STAR file of those particles of the other half whose nearest particle of this half is chosen (P,)."""

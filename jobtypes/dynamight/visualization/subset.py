@@ -19,7 +19,7 @@ UIDS_OF_STAR = Path("-")  # in place of a .cs file
 def main(argv: Sequence[str]) -> int:
     """Write the subset that the arguments describe, and register it; returns the exit code 0."""
     arguments = parser().parse_args(list(argv))
-    for name in ("polygon", "checkpoint_file", "uids"):
+    for name in ("polygon", "rows", "checkpoint_file", "uids"):
         if getattr(arguments, name) not in (None, UIDS_OF_STAR):
             setattr(arguments, name, getattr(arguments, name).absolute())
     project, directory = find_job(arguments.job_directory)
@@ -31,8 +31,8 @@ def main(argv: Sequence[str]) -> int:
 
         choice = Choice(**{name: getattr(arguments, name) for name in Choice.__dataclass_fields__})
         forward = load_centred_result(directory, str(arguments.checkpoint_file or ""))
-        rows = chosen_rows(forward, choice, directory)
         table = particles_of(forward, project)
+        rows = chosen_rows(forward, choice, directory, table)
         path = write_subset(table, directory, rows, None if choice.both_halves and choice.half_set else choice.half_set)
         register(path, layout.PARTICLES_LABEL)
         if arguments.uids is not None:
@@ -85,6 +85,8 @@ def parser() -> argparse.ArgumentParser:
     add("--embedding", default=in_job.embedding, choices=EMBEDDINGS, help="drawing in which the polygon lies")
     add("--axes", nargs=2, type=int, default=(1, 2), metavar=("X", "Y"), help="main motions (pca) or latent dimensions (raw) of "
         "the polygon's axes, counted from 1")  # fmt: skip
+    add("--rows", type=Path, metavar="FILE", help="text file with the number of a particle in each line, 1 for the first of the "
+        "job's STAR file, as the page of the job saves it; or a STAR file with some of the particles")  # fmt: skip
     add("--uids", type=Path, nargs="?", const=UIDS_OF_STAR, metavar="FILE.cs", help="for particles of cryoSPARC: also list their "
         "uids, as the .cs file has them that the STAR file was made of; without a file those of its column _ucsfUid")  # fmt: skip
     add("--checkpoint-file", type=Path, metavar="C", help="checkpoint of the forward deformations (default: the last)")

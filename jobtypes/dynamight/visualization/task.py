@@ -23,6 +23,7 @@ _TO_FILES = "states are written to files: maps, ChimeraX scripts, animations and
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Say the plan in sentences; UserError where forward deformations or half-set 0 are missing, or are another job's."""
     options = VisualizationOptions.from_values(values)
+    _ = options.path_ends  # refused now where it is none
     _, sentence = choose_device(options.gpu_id)
     forward = load_centred_result(job_directory, options.fn_checkpoint)
     particles_of(forward, Path.cwd())

@@ -20,6 +20,11 @@ from jobtypes.dynamight.outputs import (
 )
 from jobtypes.dynamight.visualization.figures import Portrait, draw_colourings, draw_states
 from jobtypes.dynamight.visualization.given_states import GivenState, states_of_latents, states_of_particles
+from jobtypes.dynamight.visualization.landscape.figures import draw_landscape
+from jobtypes.dynamight.visualization.landscape.overview import overview_of
+from jobtypes.dynamight.visualization.landscape.tables import write_landscape
+from jobtypes.dynamight.visualization.page.assembling import write_page
+from jobtypes.dynamight.visualization.page.contents import page_content
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
 from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie, scene_of
 from jobtypes.dynamight.visualization.session import Clusters, Session
@@ -41,6 +46,16 @@ def write_everything(forward: ForwardResult, options: VisualizationOptions, job:
         show_half(Session(job.directory, forward, options.halfset), options, job)
     draw_both_halves(forward, job)
     gather_logbook(job.directory, job)
+    show_in_page(forward, options, job)
+
+
+def show_in_page(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
+    """Write both half sets, and all figures, into one page."""
+    content = page_content(forward, job.directory, embedding=options.embedding, n_clusters=options.n_clusters, seed=options.seed)
+    path = job.directory / layout.PAGE
+    write_page(content, path)
+    job.add_output(path, layout.PAGE_LABEL)
+    job.report(f"Everything in one page, for a browser: {path} ({path.stat().st_size / 1e6:.1f} MB).")
 
 
 def draw_both_halves(forward: ForwardResult, job: RunningJob) -> None:
@@ -82,6 +97,7 @@ def show_half(session: Session, options: VisualizationOptions, job: RunningJob) 
         job.progress("motions", motion + 1, n_motions, "motions")
     if options.do_trajectory and given:
         keep(show_trajectory(session, given, job, n_frames=options.n_frames))
+    keep(show_landscape(session, options, job))
     report_regions(session, job, count=options.n_regions, seed=options.seed)
     write_files(session, job, clusters.labels)
     job.report(f"What each of the {len(written)} maps shows is listed in {listed}.")
@@ -223,6 +239,33 @@ def show_trajectory(session: Session, given: list[GivenState], job: RunningJob, 
         what=f"States on a smooth path through {given[0].name} to {given[-1].name}, in two views at a right angle.",
     )
     return _list_movie(session, movie, path, "trajectory", job)
+
+
+def show_landscape(session: Session, options: VisualizationOptions, job: RunningJob) -> list[WrittenState]:
+    """Populations along the main motions as table and figure; maps and a movie of the path that was asked for."""
+    half = session.half
+    sessions = {one: session if one == half else Session(job.directory, session.forward, one) for one in session.forward.halves}
+    overview = overview_of(sessions, half, seed=options.seed)
+    ends = options.path_ends
+    way = None if ends is None else overview.path(*ends, options.n_frames)
+    write_landscape(job.directory / layout.landscape(half), overview.landscapes, overview.states)
+    draw_landscape(overview.landscapes, overview.states, job.directory / layout.landscape_figure(half), half=half, way=way)
+    job.report(overview.sentence())
+    if ends is None or way is None:
+        return []
+    reduction = session.reduction("pca", dimensions=(0, min(1, len(session.motions) - 1)))
+    path = session.states_at(reduction, way)
+    movie = save_movie(session, path, job, stage="path")
+    name = f"path from stable state {ends[0]} to {ends[1]}"
+    draw_montage(
+        session,
+        movie,
+        [f"state {number}" for number in range(1, len(path) + 1)],
+        job.directory / layout.state_path_figure(*ends, half),
+        title=f"{name[0].upper()}{name[1:]} of half {half}",
+        what="States on the way where most particles are, in two views at a right angle.",
+    )
+    return _list_movie(session, movie, path, name, job)
 
 
 def draw_montage(session: Session, movie: Movie, labels: list[str], file: Path, *, title: str, what: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobtypes.dynamight.visualization.window.system_libraries import missing_libraries, named_as_missing, sentence_about
 
-_NEEDED = {"napari": "napari", "qtpy": "qtpy", "skimage": "scikit-image"}
+_NEEDED = {"napari": "napari", "qtpy": "qtpy"}
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 _SECONDS = 60
 # In a process of its own, since Qt ends the process where it cannot reach the display. It says first where Qt's plugins are.
@@ -36,7 +36,7 @@ def _missing_packages() -> str | None:
         missing.append("Qt")
     if not missing:
         return None
-    return f"The window needs {' and '.join(missing)}: pip install 'napari[pyqt6]' scikit-image."
+    return f"The window needs {' and '.join(missing)}: pip install 'napari[pyqt6]'."
 
 
 def _missing_display() -> str | None:

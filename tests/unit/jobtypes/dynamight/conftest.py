@@ -112,7 +112,7 @@ def job_with_parts(flexible_job: Any) -> Any:
     return flexible_job
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_checkpoint():
     """`write_checkpoint`, for tests that want another training."""
     return write_checkpoint

@@ -16,6 +16,7 @@ LABELS = {
     "MASK_LABEL": "Mask3D.mrc.relion.dynamight",
     "PARTICLES_LABEL": "ParticleGroupMetadata.star.relion.dynamight",
     "LOGFILE_LABEL": "LogFile.pdf.relion.dynamight",
+    "PAGE_LABEL": "LogFile.html.relion.dynamight",
 }
 PATHS = {
     "FORWARD": "forward_deformations",
@@ -59,6 +60,7 @@ PATHS = {
     "DISAGREEMENT_FIGURE": "visualization/figures/06_disagreement.png",
     "DISAGREEMENT": "visualization/disagreement.json",
     "HELD_OUT_PARTICLES": "visualization/particles_half0.star",
+    "PAGE": "visualization/explore.html",
     "ANIMATION_STEM": "animation",
     "MOVIE_ARROWS": "motion.bild",
     "MOVIE_SCRIPT": "play.cxc",
@@ -91,6 +93,9 @@ CALLS = {
     "solved_state": (("state003_width1_half2",), "states/solved/state003_width1_half2.pth"),
     "shown_states": ((1,), "visualization/states_half1.star"),
     "shown_regions": ((1,), "visualization/regions_half1.star"),
+    "landscape": ((1,), "visualization/landscape_half1.star"),
+    "landscape_figure": ((1,), "visualization/figures/01_populations_half1.png"),
+    "state_path_figure": ((1, 2, 1), "visualization/figures/07_path01to02_half1.png"),
     "shown_gaussians": ((1,), "visualization/gaussians_half1.pdb"),
     "shown_particles": ((1,), "visualization/particles_half1.star"),
     "latents_figure": ((1,), "visualization/figures/01_latents_half1.png"),

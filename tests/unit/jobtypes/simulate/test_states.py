@@ -27,7 +27,7 @@ def test_uneven_states_fall_sevenfold_from_start_to_end():
     assert counts[0] / counts[9] == pytest.approx(np.exp(2 * 0.9), rel=0.15)
 
 
-@pytest.mark.parametrize("kind", ["even", "two_states", "uneven"])
+@pytest.mark.parametrize("kind", ["even", "two_states", "uneven", "beta"])
 def test_states_keep_their_order_and_stay_between_the_ends(kind):
     found = places(np.linspace(0, 1, 101), kind)
     assert (np.diff(found) >= 0).all()

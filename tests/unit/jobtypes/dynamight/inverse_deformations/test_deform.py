@@ -10,6 +10,8 @@ import torch
 
 from jobtypes.dynamight.inverse_deformations import task
 from jobtypes.dynamight.inverse_deformations.deform import main
+from jobtypes.dynamight.visualization.held_out import held_out_particles
+from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 
 CENTRE = 12 * 4.0  # voxel N // 2 of a box of 24 voxels of 4 A
@@ -132,3 +134,57 @@ def test_positions_keep_the_precision_of_the_file(project, model) -> None:
     found.write(project / "same.pdb", found.positions)
     assert (project / "same.pdb").read_text() == model.read_text()
     assert found.positions.dtype == torch.float32
+
+
+def states_in(path: Path) -> list[np.ndarray]:
+    """Positions (m, 3) A of the atoms of each model of a file."""
+    structure = gemmi.read_structure(str(path))
+    return [np.array([found.atom.pos.tolist() for found in one.all()]) for one in structure]
+
+
+@pytest.mark.parametrize("ending", ["pdb", "cif"])
+def test_a_model_goes_along_a_main_motion_as_the_session_does(project, forward, ending) -> None:
+    session = Session(Path("DynaMight/job002"), forward, 1)
+    gaussians = forward.halves[1].model.gaussians.positions[::10]
+    source = write_model(project / f"in.{ending}", gaussians.numpy() + CENTRE)
+    target = project / f"path.{ending}"
+    assert main(["job002", "--model", str(source), "--output", str(target), "--motion", "1", "--frames", "5"]) == 0
+    states = states_in(target)
+    assert len(states) == 5
+    expected = session.gaussians.positions(session.state_coefficients(session.traversal(0, 5)[3]))[::10]
+    np.testing.assert_allclose(states[3], expected.numpy() + CENTRE, atol=0.02)
+    b_factors = [atom.b_iso for atom in (found.atom for found in gemmi.read_structure(str(target))[3].all())]
+    np.testing.assert_allclose(b_factors, np.linalg.norm(states[3] - gaussians.numpy() - CENTRE, axis=1), atol=0.02)
+    script = target.with_suffix(".cxc").read_text()
+    assert script.count("show #1.") == 9
+
+
+def test_a_path_through_listed_latents_shows_where_the_half_sets_disagree(project, forward, model) -> None:
+    (project / "latents.txt").write_text("0 0\n0.5 -0.5\n1 -1\n")
+    target = project / "path.pdb"
+    words = ["--path", str(project / "latents.txt"), "--half-set", "2", "--b-factor", "disagreement"]
+    assert main(["job002", "--model", str(model), "--output", str(target), *words]) == 0
+    part = forward.halves[2]
+    gaussians = part.model.gaussians.positions[::10]
+    states = states_in(target)
+    expected = gaussians + part.model.displacement(torch.tensor([[1.0, -1.0]]), gaussians)[0]
+    np.testing.assert_allclose(states[2], expected.numpy() + CENTRE, atol=0.03)
+    error = held_out_particles(forward).disagreements[2].gaussian_error[::10].numpy()
+    np.testing.assert_allclose([b for _, b, *_ in atoms_of(target)], error, atol=0.02)
+
+
+def test_maps_of_a_movie_play_in_step_or_are_refused(project, model) -> None:
+    movie = project / "movie"
+    movie.mkdir()
+    for number in range(3):
+        (movie / f"volume{number:03d}.mrc").touch()
+    words = ["job002", "--model", str(model), "--output", str(project / "path.pdb"), "--motion", "1", "--maps", str(movie)]
+    assert main([*words, "--frames", "3"]) == 0
+    assert "hide #2 models; show #2.3 models" in (project / "path.cxc").read_text()
+    with pytest.raises(UserError, match="has 3 maps, but the path has 4 states"):
+        main([*words, "--frames", "4"])
+
+
+def test_a_path_does_not_go_back_to_the_consensus(project, model) -> None:
+    with pytest.raises(UserError, match="carries one state back"):
+        main(["job002", "--model", str(model), "--output", "out.pdb", "--motion", "1", "--to-consensus"])

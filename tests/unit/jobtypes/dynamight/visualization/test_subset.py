@@ -196,3 +196,20 @@ def test_a_subset_lists_the_uids_of_particles_that_came_from_cryosparc(job, sess
     assert written == [2**63 + count - 1 - row for row in rows_of(BOTH)]
     with pytest.raises(UserError, match="no column _ucsfUid"):
         main([JOB, "--motion", "1", "0.5", "max", "--uids"])
+
+
+def test_a_list_of_numbers_takes_these_particles_and_those_of_the_other_half_that_are_like_them(job, session: Session) -> None:
+    numbers = (session.part.rows[[3, 8]] + 1).tolist()
+    Path("rows.txt").write_text("# of the page\n" + "\n".join(map(str, numbers)))
+    assert main([JOB, ONE, "--rows", "rows.txt"]) == 0
+    assert rows_of(FIRST) == [number - 1 for number in numbers]
+    assert main([JOB, "--rows", "rows.txt"]) == 0
+    chosen = np.isin(session.part.rows, session.part.rows[[3, 8]])
+    both = np.sort(np.concatenate((session.part.rows[chosen], session.of_other_half(chosen))))
+    assert rows_of(Path(JOB) / "subsets/subset_002.star") == both.tolist()
+
+
+def test_a_list_that_names_particles_of_both_half_sets_takes_exactly_these(job) -> None:
+    Path("rows.txt").write_text("1\n2\n4\n")
+    assert main([JOB, "--rows", "rows.txt"]) == 0
+    assert rows_of(BOTH) == [0, 1, 3]

@@ -30,6 +30,7 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _no_logbook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(to_files, "gather_logbook", lambda *arguments: None)
+    monkeypatch.setattr(to_files, "show_in_page", lambda *arguments: None)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -39,13 +40,16 @@ def files_in(folder: Path) -> set[str]:
 def test_everything_is_written_and_registered(flexible_job) -> None:
     task.run(SMALL, flexible_job)
     assert files_in(FOLDER) == {
+        "explore.html",
         "figures/01_latents_half1.png",
         "figures/01_latents_more_half1.png",
+        "figures/01_populations_half1.png",
         "figures/02_gaussians.png",
         "figures/03_displacements.png",
         "figures/04_motion01_half1.png",
         "figures/05_clusters_half1.png",
         "gaussians_half1.pdb",
+        "landscape_half1.star",
         "particles_half1.star",
         "regions_half1.star",
         "states_half1.star",
@@ -60,6 +64,7 @@ def test_everything_is_written_and_registered(flexible_job) -> None:
     }
     assert sorted(set(flexible_job.outputs.values())) == [
         "DensityMap.mrc.relion.dynamight",
+        "LogFile.html.relion.dynamight",
         "LogFile.pdf.relion.dynamight",
         "ParticleGroupMetadata.star.relion.dynamight",
     ]

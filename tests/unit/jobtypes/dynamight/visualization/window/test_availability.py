@@ -13,7 +13,7 @@ from jobtypes.dynamight.visualization.window import availability
 def test_missing_qt_is_said_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda name: None)
     sentence = availability.why_no_window()
-    assert sentence == "The window needs napari and qtpy and scikit-image and Qt: pip install 'napari[pyqt6]' scikit-image."
+    assert sentence == "The window needs napari and qtpy and Qt: pip install 'napari[pyqt6]'."
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems always have a display")
