@@ -41,6 +41,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             ["training of a half set", "step: FFT", "inverse", "reconstruction", "map pulled", "Every result is as on the CPU"],
         ),
         ("few_particles.py", "--particles 1 12 --box 24", ["from the verdict's map", "from zero", "relion_reconstruct"]),
+        (
+            "processes.py",
+            "--particles 60 --box 32 --gaussians 60 --batch 8 --processes 1 2",
+            ["of each processor", "exchange", "64 processes of 8 machines"],
+        ),
         ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),
     ],
 )

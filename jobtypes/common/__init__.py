@@ -35,4 +35,5 @@ job_paths        a job that a person names to a tool; whether two names mean one
 devices          what a task computes on
 memory           what is left of it
 team             processes that share a task
+share            whose particles are whose among them
 """

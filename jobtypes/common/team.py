@@ -1,7 +1,8 @@
 """The processes of one task, started by torchrun or by the task itself: they share the work, and stop or fail together.
 
 One process alone is a team of one, for which every call returns at once, so that a task is written in one way. What a half set
-must not know of the other is the task's business: nothing is exchanged here but what it gives.
+must not know of the other is the task's business: nothing is exchanged here but what it gives. A team may be split into crews,
+each of which adds up its numbers by itself.
 
 Source: the environment variables RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT of torchrun
 (torch.distributed, "Environment variable initialization").
@@ -13,7 +14,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,6 +23,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from relion_jobs.contract.errors import JobAborted, JobFailed, RelionJobsError, UserError
 from relion_jobs.contract.running_job import Companion
@@ -49,8 +52,8 @@ class Team:
         The same among those on this machine.
     board
         Key-value store that all can read at any time; None for a team of one.
-    companion
-        The other process, where this one has started it.
+    companions
+        The other processes, where this one has started them.
     """
 
     rank: int = 0
@@ -58,7 +61,7 @@ class Team:
     local_rank: int = 0
     local_count: int = 1
     board: dist.Store | None = None
-    companion: Companion | None = None
+    companions: Sequence[Companion] = ()
     _round: int = 0
     _looked: float = field(default=float("-inf"))
 
@@ -71,6 +74,18 @@ class Team:
     def is_first(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
+
+    def crew(self, parts: int) -> Crew:
+        """The crew of this process, where the team is split into so many: process r is of crew r modulo their number.
+
+        All processes must call it, in the same order among such calls.
+        """
+        if self.board is None:
+            return ALONE
+        ranks_of = [list(range(part, self.count, parts)) for part in range(min(parts, self.count))]
+        groups = [_new_group(ranks) for ranks in ranks_of]
+        part = self.rank % parts
+        return Crew(self.rank // parts, len(ranks_of[part]), groups[part], self)
 
     def wants_to_leave(self, here: bool) -> bool:
         """Whether any process wants all to interrupt their work for an exchange; `here`: whether this one does.
@@ -115,7 +130,7 @@ class Team:
         if self.board is None:
             return [value]
         values: list[Any] = [None] * self.count
-        with self._hearing_failures():
+        with self.hearing_failures():
             dist.all_gather_object(values, value)
         return values
 
@@ -129,8 +144,8 @@ class Team:
         if self.board is None:
             return dict(part)
         parts: list[Any] | None = [None] * self.count if self.is_first else None
-        with self._hearing_failures():
-            dist.gather_object(_on_cpu(dict(part)), parts)
+        with self.hearing_failures():
+            dist.gather_object(on_cpu(dict(part)), parts)
         return None if parts is None else dict(sorted((key, value) for other in parts for key, value in other.items()))
 
     def from_first(self, make: Callable[[], Any]) -> Any:
@@ -138,7 +153,7 @@ class Team:
         if self.board is None:
             return make()
         values = [make() if self.is_first else None]
-        with self._hearing_failures():
+        with self.hearing_failures():
             dist.broadcast_object_list(values)
         return values[0]
 
@@ -153,7 +168,8 @@ class Team:
                 return  # the board went down with the process that kept it; the others notice that
 
     @contextmanager
-    def _hearing_failures(self) -> Iterator[None]:
+    def hearing_failures(self) -> Iterator[None]:
+        """Raise what another process failed with where an exchange in the block breaks down."""
         try:
             yield
         except RuntimeError as error:  # torch's of a closed connection
@@ -165,7 +181,7 @@ class Team:
 
     def _raise_failure(self) -> None:
         assert self.board is not None
-        gone = self.companion is not None and self.companion.has_ended()
+        gone = [rank for rank, companion in enumerate(self.companions, start=2) if companion.has_ended()]
         try:
             told = self.board.check([_FAILURE])
             kind, text = json.loads(self.board.get(_FAILURE)) if told else ("", "")
@@ -174,7 +190,82 @@ class Team:
         if told:
             raise _KINDS.get(kind, JobFailed)(text)
         if gone:
-            raise JobFailed("The second process of this job ended without a word, as one that is killed does; is memory short?")
+            raise JobFailed(f"{_which(gone[0], self.count)} ended without a word, as one that is killed does; is memory short?")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Processes of a team that do one thing together: each a share of the same kind, with the same steps in the same order.
+
+    What it adds up are tensors, in one call for all that are on one device; a crew of one returns at once.
+
+    Attributes
+    ----------
+    place, count
+        Which of how many processes this is.
+    group, team
+        Through which they exchange, and who hears of failures; None for a crew of one.
+    """
+
+    place: int = 0
+    count: int = 1
+    group: dist.ProcessGroup | None = None
+    team: Team | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks for the crew."""
+        return self.place == 0
+
+    def hear(self) -> None:
+        """As `Team.hear`."""
+        if self.team is not None:
+            self.team.hear()
+
+    def sum_(self, *tensors: Tensor) -> None:
+        """Add up each tensor over the processes, in place."""
+        alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+        for tensor in tensors:
+            alike[tensor.device, tensor.dtype].append(tensor)
+        for some in alike.values():
+            self._sum(some)
+
+    def _sum(self, tensors: list[Tensor]) -> None:
+        """Add up tensors of one kind on one device, in one call."""
+        if self.team is None or self.count == 1:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        with self.team.hearing_failures():
+            dist.all_reduce(flat, group=self.group)
+        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(total.view_as(tensor))
+
+    def take_first_(self, *tensors: Tensor) -> None:
+        """Make each tensor that of the first process, in place."""
+        if self.count > 1 and not self.is_first:
+            for tensor in tensors:
+                tensor.zero_()
+        self.sum_(*tensors)
+
+    def all_of(self, value: Any) -> list[Any]:
+        """The plain value of every process, in their order, in every process; tensors in it must be on the CPU."""
+        if self.team is None or self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        with self.team.hearing_failures():
+            dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def any_of(self, wish: bool) -> bool:
+        """Whether any process wishes so; an exchange of a few bytes."""
+        if self.count == 1:
+            return bool(wish)
+        wishes = torch.tensor([float(wish)])
+        self.sum_(wishes)
+        return bool(wishes > 0)
+
+
+ALONE = Crew()
 
 
 @contextmanager
@@ -205,58 +296,80 @@ def joined_team() -> Iterator[Team]:
 
 
 @contextmanager
-def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]) -> Iterator[Team]:
-    """Start a second process of this task, with which it makes a team of two; where the block raises, that one hears of it.
+def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None], count: int = 2) -> Iterator[Team]:
+    """Start further processes of this task, with which it makes a team; where the block raises, they hear of it.
 
-    On a CPU two processes with half of the threads each are faster than one, in which they would wait for the interpreter.
+    On a CPU several processes that share its threads are faster than one, in which all would wait for the interpreter.
 
     Parameters
     ----------
     start_companion
         `RunningJob.start_companion`; where it gives none, this process is a team of one.
+    count
+        Of the processes, this one included.
 
     Raises
     ------
     JobFailed
-        The second process ends before it is met, or cannot be met on this machine.
+        Another process ends before it is met, or cannot be met on this machine.
     """
     with _meeting():
-        store = _local_store()
-    ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-    place = {"MASTER_ADDR": LOCAL_ADDRESS, "MASTER_PORT": str(store.port), "GLOO_SOCKET_IFNAME": LOCAL_INTERFACE}
-    companion = start_companion({**ranks, **place})
-    if companion is None:
-        yield Team()
-        return
+        store = _local_store(count)
+    companions: list[Companion] = []
     try:
-        while not store.check(["here1"]):
-            if companion.has_ended():
-                raise JobFailed("The second process of this job ended before it began to work; run.err or the terminal says why.")
-            time.sleep(LOOK_SECONDS / 4)
+        for rank in range(1, count):
+            companion = start_companion(_place(rank, count, store.port))
+            if companion is None:
+                yield Team()
+                return
+            companions.append(companion)
+        _wait_for(companions, store)
         with _meeting(), _variable("GLOO_SOCKET_IFNAME", LOCAL_INTERFACE):
-            team = _connected(0, 2, store, local=(0, 2))
-            team.companion = companion
+            team = _connected(0, count, store, local=(0, count))
+            team.companions = companions
         with _sharing(team):
             yield team
     finally:
-        companion.end(SECONDS_TO_LEAVE)
+        for companion in companions:
+            companion.end(SECONDS_TO_LEAVE)
 
 
-def _local_store() -> dist.TCPStore:
+def _place(rank: int, count: int, port: int) -> dict[str, str]:
+    """Environment of a process of this machine, as torchrun would make it."""
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return {**ranks, "MASTER_ADDR": LOCAL_ADDRESS, "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": LOCAL_INTERFACE}
+
+
+def _wait_for(companions: Sequence[Companion], store: dist.Store) -> None:
+    """Return when all have come."""
+    count = len(companions) + 1
+    while not store.check([f"here{rank}" for rank in range(1, count)]):
+        for rank, companion in enumerate(companions, start=2):
+            if companion.has_ended():
+                raise JobFailed(f"{_which(rank, count)} ended before it began to work; run.err or the terminal says why.")
+        time.sleep(LOOK_SECONDS / 4)
+
+
+def _which(number: int, count: int) -> str:
+    """Name of a process that this one has started."""
+    return "The second process of this job" if count == 2 else f"Process {number} of the {count} of this job"
+
+
+def _local_store(count: int) -> dist.TCPStore:
     """Store of this process at a free port that only this machine can reach."""
     listening = socket.create_server((LOCAL_ADDRESS, 0))
     port, number = listening.getsockname()[1], listening.detach()  # the store closes it
-    return dist.TCPStore(LOCAL_ADDRESS, port, 2, is_master=True, wait_for_workers=False, master_listen_fd=number)
+    return dist.TCPStore(LOCAL_ADDRESS, port, count, is_master=True, wait_for_workers=False, master_listen_fd=number)
 
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Put what keeps two processes of this machine from meeting into a sentence."""
+    """Put what keeps processes of this machine from meeting into a sentence."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         raise JobFailed(
-            f"The two processes of this job cannot meet at {LOCAL_ADDRESS} ({str(error).splitlines()[0]}); set the number of "
+            f"The processes of this job cannot meet at {LOCAL_ADDRESS} ({str(error).splitlines()[0]}); set the number of "
             "threads (nr_threads) to 1, and one process does all."
         ) from error
 
@@ -293,15 +406,26 @@ def _connected(rank: int, count: int, store: dist.Store, *, local: tuple[int, in
         world_size=count,
         timeout=LONGEST_MEETING,
     )
-    # torch has no public way to wait for a peer's call longer than for its coming
-    dist.distributed_c10d._set_pg_timeout(LONGEST_WAIT, dist.group.WORLD)
+    _wait_long(dist.group.WORLD)
     return Team(rank, count, *local, dist.PrefixStore("board", store))
 
 
-def _on_cpu(value: Any) -> Any:
+def _new_group(ranks: list[int]) -> dist.ProcessGroup:
+    group: dist.ProcessGroup = dist.new_group(ranks, timeout=LONGEST_MEETING)
+    if dist.get_rank() in ranks:
+        _wait_long(group)
+    return group
+
+
+def _wait_long(group: dist.ProcessGroup | None) -> None:
+    # torch has no public way to wait for a peer's call longer than for its coming
+    dist.distributed_c10d._set_pg_timeout(LONGEST_WAIT, group)
+
+
+def on_cpu(value: Any) -> Any:
     """Copy of nested dicts and lists with all tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    return type(value)(_on_cpu(item) for item in value) if isinstance(value, list | tuple) else value
+        return {key: on_cpu(item) for key, item in value.items()}
+    return type(value)(on_cpu(item) for item in value) if isinstance(value, list | tuple) else value

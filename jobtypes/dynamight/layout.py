@@ -54,9 +54,9 @@ def checkpoint(epoch: int) -> Path:
     return CHECKPOINTS / f"{epoch:03d}.pth"
 
 
-def spectra(half: int) -> Path:
-    """Where images that memory does not hold are kept while the job runs."""
-    return FORWARD / f"spectra_half{half}.tmp"
+def spectra(half: int, process: int = 0) -> Path:
+    """Where images that memory does not hold are kept while the job runs, by each of the processes that share a half set."""
+    return FORWARD / f"spectra_half{half}{f'_{process}' if process else ''}.tmp"
 
 
 def consensus(half: int) -> Path:

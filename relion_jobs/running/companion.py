@@ -67,7 +67,7 @@ def _work_silently(
     except RelionJobsError as error:
         # an abort is told by the first process, and is no error
         if not launched and not isinstance(error, JobAborted):
-            sys.stderr.write(f"Process 2: {sentence(error)}\n")
+            sys.stderr.write(f"Process {int(os.environ['RANK']) + 1}: {sentence(error)}\n")
         # the first process has been told and fails for all; a launcher that saw this one fail would end it before its mark is set
         return 0
     except BaseException as error:  # noqa: BLE001 - the end of this process; the launcher tells the others

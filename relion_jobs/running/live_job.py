@@ -71,7 +71,7 @@ class LiveJob:
         try:
             return CompanionProcess(self._job_directory, task.run, values, environment, is_continue=self.is_continue)
         except OSError as error:
-            self.warn(f"No second process can be started ({error.strerror}); this one does all.")
+            self.warn(f"No further process can be started ({error.strerror}); this one does all.")
             return None
 
     def add_output(self, path: Path, label: str) -> None:

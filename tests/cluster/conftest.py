@@ -1,4 +1,4 @@
-"""A Slurm of our own on this machine: one node with two cores and two make-believe GPUs, no accounts, no munge."""
+"""A Slurm of our own on this machine: nodes with two cores and two make-believe GPUs each, no accounts, no munge."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,13 +35,12 @@ AuthType=auth/none
 CredType=cred/none
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 SlurmctldPidFile={root}/slurmctld.pid
-SlurmdPidFile={root}/slurmd.pid
+SlurmdPidFile={root}/slurmd.%n.pid
 StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool
+SlurmdSpoolDir={root}/spool.%n
 SlurmctldLogFile={root}/slurmctld.log
-SlurmdLogFile={root}/slurmd.log
+SlurmdLogFile={root}/slurmd.%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
@@ -56,13 +57,10 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 MailProg=/bin/true
 GresTypes=gpu
-NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 Gres=gpu:2 State=UNKNOWN
-PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-GRES_CONF = """
-AutoDetect=off
-NodeName=localhost Name=gpu File={root}/gpu[0-1]
-"""
+NODE = "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=2000 Gres=gpu:2 State=UNKNOWN\n"
+GPUS_OF_NODE = "NodeName={node} Name=gpu File={root}/gpu[0-1]\n"
 
 
 @dataclass
@@ -91,6 +89,19 @@ def require(condition: bool, variable: str, sentence: str) -> None:
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Slurm]:
+    with running_slurm("localhost") as slurm:
+        yield slurm
+
+
+@pytest.fixture(scope="module")
+def slurm_of_two_nodes() -> Iterator[Slurm]:
+    with running_slurm("node1", "node2") as slurm:
+        yield slurm
+
+
+@contextmanager
+def running_slurm(*nodes: str) -> Iterator[Slurm]:
+    """A Slurm with these nodes, all of them this machine."""
     missing = [program for program in PROGRAMS if shutil.which(program, path=WITH_SBIN) is None]
     require(not missing, "RELION_JOBS_REQUIRE_SLURM", f"Slurm is not installed (no {', '.join(missing)}).")
     require(os.geteuid() == 0, "RELION_JOBS_REQUIRE_SLURM", "Slurm's daemon of a node must be started by root.")
@@ -98,9 +109,10 @@ def slurm() -> Iterator[Slurm]:
     root = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))
     daemons: list[subprocess.Popen[bytes]] = []
     try:
-        environment = {"SLURM_CONF": str(_configure(root)), "PATH": WITH_SBIN}
+        environment = {"SLURM_CONF": str(_configure(root, nodes)), "PATH": WITH_SBIN}
         slurm = Slurm(root, environment)
-        daemons += [_start(slurm, "slurmctld", "-c"), _start(slurm, "slurmd", "-c", "-N", "localhost")]
+        daemons.append(_start(slurm, "slurmctld", "-c"))
+        daemons += [_start(slurm, "slurmd", "-c", "-N", node) for node in nodes]
         _wait_until_idle(slurm, daemons)
         yield slurm
         _end_jobs(slurm)
@@ -109,16 +121,16 @@ def slurm() -> Iterator[Slurm]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _configure(root: Path) -> Path:
-    for name in ("state", "spool"):
+def _configure(root: Path, nodes: tuple[str, ...]) -> Path:
+    for name in ("state", *(f"spool.{node}" for node in nodes)):
         (root / name).mkdir()
     for name in ("gpu0", "gpu1"):
         # devices that do nothing, as /dev/null; Slurm gives no number of a GPU that is no device
         os.mknod(root / name, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    sockets = [socket.socket() for _ in range(2)]
+    sockets = [socket.socket() for _ in range(1 + len(nodes))]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
-    facts = {
+    facts: dict[str, Any] = {
         "root": root,
         "user": getpass.getuser(),
         "host": socket.gethostname().partition(".")[0],
@@ -126,15 +138,16 @@ def _configure(root: Path) -> Path:
     }
     for one in sockets:
         one.close()
-    (root / "gres.conf").write_text(GRES_CONF.format(**facts))
-    (root / "slurm.conf").write_text(SLURM_CONF.format(**facts))
+    of_nodes = [facts | {"node": node, "port": port} for node, port in zip(nodes, facts["ports"][1:], strict=True)]
+    (root / "gres.conf").write_text("AutoDetect=off\n" + "".join(GPUS_OF_NODE.format(**of_node) for of_node in of_nodes))
+    (root / "slurm.conf").write_text(SLURM_CONF.format(**facts) + "".join(NODE.format(**of_node) for of_node in of_nodes))
     return root / "slurm.conf"
 
 
 def _start(slurm: Slurm, program: str, *words: str) -> subprocess.Popen[bytes]:
     """Start a daemon in the foreground; it ends with the test process, however that ends."""
     libc = ctypes.CDLL(None)
-    with (slurm.root / f"{program}.out").open("wb") as out:
+    with (slurm.root / f"{program}{''.join(words)}.out").open("wb") as out:
         return subprocess.Popen(
             [shutil.which(program, path=WITH_SBIN) or program, "-D", "-f", slurm.environment["SLURM_CONF"], *words],
             env=os.environ | slurm.environment,
@@ -150,7 +163,7 @@ def _wait_until_idle(slurm: Slurm, daemons: list[subprocess.Popen[bytes]]) -> No
     while True:
         words = ["sinfo", "--noheader", "--format=%T"]
         done = subprocess.run(words, env=os.environ | slurm.environment, capture_output=True, text=True, check=False)
-        if done.stdout.strip() == "idle":
+        if set(done.stdout.split()) == {"idle"}:
             return
         ended = any(daemon.poll() is not None for daemon in daemons)
         logs = "".join(path.read_text(errors="replace")[-2000:] for path in sorted(slurm.root.glob("slurm*.out")))

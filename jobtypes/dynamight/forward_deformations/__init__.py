@@ -14,7 +14,9 @@ agreement_figure, input_check  poses, CTFs and map against each other
 preparation  images of a half set read, its model seeded
 checkpointing  checkpoints, results set aside
 continuation  going on from a checkpoint, or on another STAR file of the same particles
+dealing     which particles a process owns, and the order of an epoch
 training    a half set, epoch by epoch and batch by batch
+step_sums   what the processes of a half set add up in a step
 epoch_progress  how far an epoch is
 occupancy   the search for parts that some particles lack
 pace        how a half set goes through its plan: on as soon as its held-out particles improve no more

@@ -59,15 +59,15 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     plan
         Of the last epoch.
     after_batch
-        Hears how many particles are done.
+        Hears how many particles are done, as far as this process can tell.
     """
     other.poses = _unrefined(other.poses, len(training.observations)).to(training.observations.device)
     other.quality = training.model.quality  # of these particles
     other.parts = other.parts.of_others(len(training.observations))
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
-    means, evidence, done = [training.latent_mean[:0].cpu()], [torch.zeros(0)], 0
-    good = training.model.quality.is_good.cpu()
-    for index in training.held_out.split(training.settings.batch_size):
+    share, held_out = training.share, training.held_out
+    means, evidence, done = [], [], 0
+    for index in share.batches(held_out, training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
         _judge_parts(training, other, batch, other.at_rest(len(index)), n_terms)
         posterior, corrections = refine_posterior(
@@ -80,26 +80,28 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
             prior_weight=plan.kl_weight,
             move_poses=training.settings.refine_poses,
         )
-        means.append(posterior.mean.cpu())
+        means.append(posterior.mean)
         other.poses.corrections[batch.index] = corrections
         _judge_parts(training, other, batch, other.deformed(posterior.mean), n_terms)
-        of_batch = evidence_of_motion(
-            other,
-            batch,
-            posterior,
-            training.projector,
-            n_terms=n_terms,
-            independent_fraction=training.settings.independent_fraction,
-            prior_weight=plan.kl_weight,
+        evidence.append(
+            evidence_of_motion(
+                other,
+                batch,
+                posterior,
+                training.projector,
+                n_terms=n_terms,
+                independent_fraction=training.settings.independent_fraction,
+                prior_weight=plan.kl_weight,
+            )
         )
-        evidence.append(of_batch.cpu()[good[index]])
         done += len(index)
-        after_batch(done)
-    latents = torch.cat(means)
-    judges = good[training.held_out]
-    image = training.observations.image_of[training.held_out[judges]]
-    motions = TwoMotions.of(training.model, training.kept(training.held_out[judges]).mean, other, latents[judges])
-    return SeenByOther(latents, Evidence.of(torch.cat(evidence), image), motions.agreement(image))
+        after_batch(done * len(held_out) // len(share.of(held_out)))
+    latents = share.gathered(held_out, means)
+    judges = training.model.quality.is_good.cpu()[held_out]
+    image = training.observations.image_of[held_out[judges]]
+    motions = TwoMotions.of(training.model, training.kept(held_out[judges]).mean, other, latents[judges])
+    of_judges = share.gathered(held_out, evidence)[judges]
+    return SeenByOther(latents, Evidence.of(of_judges, image), motions.agreement(image))
 
 
 def _judge_parts(training: HalfTraining, other: HalfModel, batch: ObservedBatch, points: Deformed, n_terms: int) -> None:

@@ -41,7 +41,7 @@ class FirstJudgement:
     model
         Its noise, the scale of its amplitudes and its qualities are set.
     observations, projector
-        The half set's images, and the renderer.
+        The half set's images, of which each process looks at its own, and the renderer.
     n_terms
         Leading Fourier terms to use.
     independent_fraction
@@ -62,6 +62,7 @@ class FirstJudgement:
     ) -> None:
         self._model, self._observations, self._projector = model, observations, projector
         self._n_terms, self._fraction, self._latents = n_terms, independent_fraction, latents
+        self._share = observations.share
 
     @torch.no_grad()
     def run(self, training: Tensor) -> None:
@@ -78,11 +79,12 @@ class FirstJudgement:
         self._set_fine_noise(sample)
         for batch, projected in self._looked_at(torch.arange(len(self._observations))):
             quality.judge(batch.index, self._sums(batch, projected))
+        self._share.exchange_(quality.probability, quality.scale)
 
     def _looked_at(self, index: Tensor) -> Iterator[tuple[ObservedBatch, Tensor]]:
-        """Batches of particles and their projections (b, q)."""
+        """Batches of own particles and their projections (b, q)."""
         model = self._model
-        for part in index.split(BATCH):
+        for part in self._share.batches(index, BATCH):
             batch = self._observations.batch(part, self._n_terms)
             latents = None if self._latents is None else self._latents[batch.index].to(batch.ctf)
             points = model.at_rest(len(part)) if latents is None else model.deformed(latents)
@@ -99,11 +101,18 @@ class FirstJudgement:
             independent_fraction=self._fraction,
         )
 
+    def _independent_terms(self) -> Tensor:
+        """(s,) independent terms of a shell among those that are looked at."""
+        band, typical = self._observations.band, self._model.quality.typical
+        independent = self._fraction * band.weights[: self._n_terms]
+        return torch.zeros_like(typical).index_add_(0, band.shells[: self._n_terms], independent)
+
     def _set_group_scales(self, sample: Tensor) -> None:
         """How strong the signal of each optics group is, before anything is known of qualities."""
         scales = GroupScales(len(self._model.noise_power), self._observations.device)
         for batch, projected in self._looked_at(sample):
             scales.add(batch.group, self._sums(batch, projected), torch.ones_like(batch.ctf[:, 0]))
+        self._share.crew.sum_(*scales.sums())
         self._follow(scales)
 
     def _follow(self, scales: GroupScales) -> None:
@@ -121,6 +130,7 @@ class FirstJudgement:
             sums = self._sums(batch, projected)
             total += sums.predicted.sum(0)
             terms += sums.terms * len(batch.index)
+        self._share.crew.sum_(total, terms)
         typical.copy_(total / terms.clamp(min=1e-6))
 
     def _set_fine_noise(self, sample: Tensor) -> None:
@@ -142,7 +152,8 @@ class FirstJudgement:
             scales.add(batch.group, sums, quality.probability[batch.index])
             residual = batch.spectra - model.transfer(batch, self._n_terms) * projected
             power.add(residual, batch.group, quality.probability[batch.index])
-        quality.learn(judged, sums.terms)
+        self._share.crew.sum_(*judged.state().values(), *power.state().values(), *scales.sums())
+        quality.learn(judged, self._independent_terms())
         before = model.noise_power.clone()
         model.noise_power.copy_(power.update(model.noise_power))
         quality.follow_noise(before, model.noise_power)

@@ -42,7 +42,7 @@ class ShellPower:
         return torch.where(seen, (1 - share) * noise_power + share * mean, noise_power)
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps."""
+        """What a checkpoint keeps: the sums themselves."""
         return {"power_total": self.total, "power_count": self.count}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -88,9 +88,10 @@ def image_power(
     """
     shares = torch.ones(len(observations), device=observations.device) if shares is None else shares
     power = ShellPower(n_groups, observations.band)
-    for part in sample_of_groups(observations, training, n_images).split(256):
+    for part in observations.share.batches(sample_of_groups(observations, training, n_images), 256):
         group = observations.group[part].to(observations.device)
         power.add(observations.terms(part), group, shares[part.to(shares.device)])
+    observations.share.crew.sum_(*power.state().values())
     everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)
     # shell 0 is not in the band, and a group may have no image among the first
     everything = torch.where(everything > 0, everything, everything[everything > 0].mean())

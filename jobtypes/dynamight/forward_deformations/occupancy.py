@@ -229,7 +229,8 @@ def _likelihoods(training: HalfTraining, plan: EpochPlan, cells: Cells) -> tuple
     outside = (model.parts.membership.sum(0) == 0).to(model.gaussians.positions)
     members = torch.nn.functional.one_hot(cells.of_gaussian, len(cells)).T * outside
     gradients, curvatures = [], []  # of one copy of each image: copies are one witness
-    for index in first_copies(training.good_sample(SAMPLE), training.observations.image_of).split(BATCH):
+    sample = first_copies(training.good_sample(SAMPLE), training.observations.image_of)
+    for index in training.share.batches(sample, BATCH):
         gradient, curvature = responses_of_amplitudes(
             model,
             training.observations.batch(index, n_terms),
@@ -240,6 +241,7 @@ def _likelihoods(training: HalfTraining, plan: EpochPlan, cells: Cells) -> tuple
             independent_fraction=training.settings.independent_fraction,
             prior_weight=plan.kl_weight,
         )
-        gradients.append(gradient.cpu())
-        curvatures.append(curvature.cpu())
-    return torch.cat(gradients).double().numpy(), torch.cat(curvatures).double().numpy()
+        gradients.append(gradient)
+        curvatures.append(curvature)
+    of_all = [training.share.gathered(sample, parts).double().numpy() for parts in (gradients, curvatures)]
+    return of_all[0], of_all[1]

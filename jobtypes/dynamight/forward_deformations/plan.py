@@ -29,6 +29,8 @@ FEWEST_IMAGES = 2  # of a half set: one trains, one is held out
 # nor within a tenth of Nyquist.
 FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION = 5.5, 2.2
 STIFFNESS_PER_RESIDUE = 0.6  # log-likelihood units per A^2 of mean squared change of length, at a regularization factor of 1
+# Of a CPU, where several processes share a half set: measured, two threads of one process are no faster than one, but processes.
+THREADS_OF_A_PROCESS = 2
 # Without "Preload images in RAM" the spectra go to a scratch file where they would fill more of the free memory than this, and
 # in any case where they would fill more than the second share.
 SHARE_OF_MEMORY, LARGEST_SHARE_OF_MEMORY = 0.25, 0.8
@@ -85,8 +87,8 @@ class TrainingPlan:
         Of every random choice.
     spectra_in_memory
         False: in a scratch file.
-    halves_side_by_side
-        Whether both halves train at once: with two threads or more each half has its own, if the memory holds both.
+    n_processes
+        That train both half sets on this machine's CPU where the job is not started as several: see `processes_of`.
     memory
         What is needed of the memory and what was free.
     asked
@@ -114,7 +116,7 @@ class TrainingPlan:
     settings: TrainingSettings
     random_seed: int
     spectra_in_memory: bool
-    halves_side_by_side: bool
+    n_processes: int
     memory: MemoryUse
     asked: Asked
     inputs: dict[str, str]
@@ -124,6 +126,11 @@ class TrainingPlan:
     def rows(self, half: int) -> np.ndarray:
         """(n_h,) rows of a half set."""
         return self.table.rows_of_half(half)
+
+    @property
+    def halves_side_by_side(self) -> bool:
+        """Whether both halves train at once on a CPU."""
+        return self.n_processes > 1
 
     @property
     def n_epochs(self) -> int:
@@ -253,12 +260,19 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         settings=_training_settings(options, seed, mask, n_training),
         random_seed=options.seed,
         spectra_in_memory=memory.holds_spectra(share=LARGEST_SHARE_OF_MEMORY if options.do_preload else SHARE_OF_MEMORY),
-        halves_side_by_side=options.nr_threads >= len(HALVES) and memory.holds(len(HALVES)),
+        n_processes=processes_of(options.nr_threads, memory),
         memory=memory,
         asked=Asked(options.initial_threshold, options.particle_diameter, options.do_preload, options.nr_threads),
         inputs={"fn_star": digest_of_particles(table), "fn_map": digest(consensus.data)}
         | ({} if moving is None else {"fn_mask": digest(moving)}),
     )
+
+
+def processes_of(n_threads: int, memory: MemoryUse) -> int:
+    """Processes that share so many threads of a CPU: as many for each half set, where the memory holds a step of each."""
+    most = len(HALVES) * max(1, n_threads // (len(HALVES) * THREADS_OF_A_PROCESS))
+    fitting = [count for count in range(len(HALVES), most + 1, len(HALVES)) if memory.holds(count)]
+    return max(fitting, default=1) if n_threads >= len(HALVES) else 1
 
 
 def _compared(options: ForwardOptions, table: ParticleTable) -> tuple[torch.Tensor, float, Band]:

@@ -1,8 +1,9 @@
 """The last stage of a training: the posterior of the latent and the pose of every particle, worked out under the final model.
 
 First the encoder guesses the latents of all; from the guesses come a few states that stand for all of them. Then the particles
-are worked out batch by batch, each from the best of its own guess and those states (see `model.inference`). The stage can be
-left after any batch, and goes on exactly there.
+are worked out batch by batch, each from the best of its own guess and those states (see `model.inference`). Where several
+processes share the half set, each works out its own of every batch. The stage can be left after any batch, and goes on exactly
+there.
 """
 
 from __future__ import annotations
@@ -63,20 +64,26 @@ class PosteriorStage:
         leave
             Asked after every batch; where it says so the stage is left, and the next call goes on.
         """
-        training = self.training
+        training, crew = self.training, self.training.share.crew
         training.model.eval()
         n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
         for index in self._batches_after(self.encoded):
-            batch = training.observations.batch(index, n_terms)
-            training.keep(index, training.model.encode(batch, training.projector, n_terms))
+            for own in training.share.batches(index, len(index)):
+                batch = training.observations.batch(own, n_terms)
+                training.keep(own, training.model.encode(batch, training.projector, n_terms))
             self.encoded += len(index)
-            if leave():
+            if crew.any_of(leave()):
                 return False
-        self.others = self.others or representatives(self._training_latents())
+        if self.others is None:
+            training.exchange()
+            self.others = representatives(self._training_latents())
         for index in self._batches_after(self.refined):
-            self._refine(index, plan, n_terms, self.others)
-            if leave() and not self.is_done:
+            for own in training.share.batches(index, len(index)):
+                self._refine(own, plan, n_terms, self.others)
+            self.refined += len(index)
+            if crew.any_of(leave()) and not self.is_done:
                 return False
+        training.exchange()
         self._set_motion_power()
         return True
 
@@ -106,7 +113,6 @@ class PosteriorStage:
         training.keep(index, posterior)
         points = training.model.deformed(posterior.mean)
         training.judge(batch, training.model.project_batch(points, batch, training.projector, n_terms), n_terms)
-        self.refined += len(index)
 
     def _set_motion_power(self) -> None:
         """Of all training particles: each Gaussian's mean squared displacement."""
@@ -185,9 +191,9 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence
         Of the last epoch.
     """
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
-    parts = [torch.zeros(0)]
+    parts = []
     judges = training.model.quality.good(training.held_out)
-    for index in judges.split(training.settings.batch_size):
+    for index in training.share.batches(judges, training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
         parts.append(
             evidence_of_motion(
@@ -198,6 +204,6 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence
                 n_terms=n_terms,
                 independent_fraction=training.settings.independent_fraction,
                 prior_weight=plan.kl_weight,
-            ).cpu()
+            )
         )
-    return Evidence.of(torch.cat(parts), training.observations.image_of[judges.cpu()])
+    return Evidence.of(training.share.gathered(judges, parts), training.observations.image_of[judges])

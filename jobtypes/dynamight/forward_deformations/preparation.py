@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from jobtypes.common.share import Share
+from jobtypes.common.team import ALONE, Crew
+from jobtypes.dynamight.forward_deformations.dealing import dealt_share
 from jobtypes.dynamight.forward_deformations.noise import image_power
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.seeding import generator_of_half, seed_model
@@ -24,6 +27,7 @@ def prepare_half(
     device: torch.device,
     scratch: Path | None,
     after_batch: Callable[[int], None],
+    crew: Crew = ALONE,
 ) -> HalfTraining:
     """Read one half's images and seed its model: from them and the low-passed map, nothing else.
 
@@ -38,7 +42,9 @@ def prepare_half(
     scratch
         File that holds the images' spectra; None: they stay in memory.
     after_batch
-        Called with the number of images that have been read.
+        Called with the number of images that have been read, as far as this process can tell.
+    crew
+        The processes that share the half set; each reads the images of its own particles.
 
     Raises
     ------
@@ -46,11 +52,12 @@ def prepare_half(
         Images that cannot be read.
     """
     plan = replace(plan, band=plan.band.to(device))
-    observations = _read_images(half, plan, device, scratch, after_batch)
-    generator = generator_of_half(plan.random_seed, half)
-    projector = Projector(plan.band)
     out = torch.from_numpy(plan.held_out[plan.rows(half)])
     in_training, held_out = torch.nonzero(~out).squeeze(1), torch.nonzero(out).squeeze(1)
+    share = dealt_share(crew, plan.settings.batch_size, in_training, held_out)
+    observations = _read_images(half, plan, device, scratch, after_batch, share)
+    generator = generator_of_half(plan.random_seed, half)
+    projector = Projector(plan.band)
     model = seed_model(
         plan.seed,
         observations,
@@ -72,17 +79,17 @@ def prepare_half(
 
 
 def _read_images(
-    half: int, plan: TrainingPlan, device: torch.device, scratch: Path | None, after_batch: Callable[[int], None]
+    half: int, plan: TrainingPlan, device: torch.device, scratch: Path | None, after_batch: Callable[[int], None], share: Share
 ) -> Observations:
     if scratch is not None:
         scratch.parent.mkdir(parents=True, exist_ok=True)
-    observations = Observations(plan.table, plan.rows(half), plan.band, plan.mask, device=device, scratch=scratch)
+    observations = Observations(plan.table, plan.rows(half), plan.band, plan.mask, device=device, scratch=scratch, share=share)
     done = 0
 
     def add(count: int) -> None:
         nonlocal done
         done += count
-        after_batch(done)
+        after_batch(share.of_all(done))
 
     observations.read(plan.images, add)
     return observations

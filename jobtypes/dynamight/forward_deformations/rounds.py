@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.team import Team
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter
 from relion_jobs.contract.errors import JobAborted
@@ -47,7 +48,7 @@ class Rounds:
     Parameters
     ----------
     states
-        Gives what a checkpoint keeps of each half set of this process.
+        Gives what a checkpoint keeps of each half set that this process speaks for; all processes call it.
     workers
         How many half sets of this process are worked on at once.
     writer
@@ -135,8 +136,9 @@ class Watch:
         """Whether to leave the work now."""
         with self._lock:
             done, total = self._progress.done(), self._progress.total()
-            # other processes are about as far
-            self._job.progress(self._progress.stage, self._team.count * done, self._team.count * total, "particles")
+            # the other half set is about as far, where it is that of other processes
+            halves = min(self._team.count, len(HALVES))
+            self._job.progress(self._progress.stage, halves * done, halves * total, "particles")
             return self._team.wants_to_leave(self.wants_to_leave())
 
     def wants_to_leave(self) -> bool:

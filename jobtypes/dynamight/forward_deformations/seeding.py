@@ -205,15 +205,17 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
     """Set the amplitudes so that projections fit the first images that train best, at low resolution."""
     band = observations.band
     n_terms = band.n_terms(SEED_RESOLUTION_ANGSTROMS)
-    above, below = 0.0, 0.0
-    for index in training[:n_images].split(32):
+    sums = torch.zeros(2, dtype=torch.float64)
+    for index in observations.share.batches(training[:n_images], 32):
         batch = observations.batch(index)
         predicted = batch.ctf[:, :n_terms] * model.project(
             model.at_rest(len(index)), batch.matrices, batch.shifts, projector, n_terms
         )
         precision = model.precision(band, n_terms)[batch.group]
-        above += float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())
-        below += float((predicted.abs().square() * precision).sum())
+        above = float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())
+        sums += torch.tensor([above, float((predicted.abs().square() * precision).sum())])
+    observations.share.crew.sum_(sums)
+    above, below = sums.tolist()
     if above <= 0:
         raise UserError(
             "The images do not correlate with the consensus map; check that the particles are white on black and that their "

@@ -10,7 +10,7 @@ import torch
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_devices, is_gpu
-from jobtypes.common.team import Team, accompanied, joined_team
+from jobtypes.common.team import Crew, Team, accompanied, joined_team, on_cpu
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.continuation import (
@@ -74,8 +74,8 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """Train both half sets, or go on with a training that was left.
 
-    Where both half sets fit side by side on the CPU, each trains in a process of its own, as it does where torchrun starts two;
-    the result is the same.
+    Where both half sets fit side by side on the CPU, each trains in a process of its own, or in several where there are many
+    threads, as it does where torchrun starts them; the result is the same.
 
     Raises
     ------
@@ -100,11 +100,12 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
         if team.count > 1 or not plan.halves_side_by_side or is_gpu(devices[0]):
             _train(options, job, team, devices, earlier, plan)
             return
-        with accompanied(job.start_companion) as pair:
-            if pair.count > 1:
-                # what the other process, which runs this function from its beginning, asks the team for
-                devices, earlier = _choose_devices(options.gpu_id, pair, job), pair.from_first(lambda: earlier)
-            _train(options, job, pair, devices, earlier, plan)
+        with accompanied(job.start_companion, plan.n_processes) as all_of_them:
+            if all_of_them.count > 1:
+                # what the other processes, which run this function from its beginning, ask the team for
+                devices = _choose_devices(options.gpu_id, all_of_them, job)
+                earlier = all_of_them.from_first(lambda: earlier)
+            _train(options, job, all_of_them, devices, earlier, plan)
 
 
 def _say_finished(earlier: dict[str, Any], job: RunningJob, team: Team) -> None:
@@ -123,7 +124,8 @@ def _train(
     plan: TrainingPlan,
 ) -> None:
     """Train the half sets of this process of a team, one on each of its devices, from an earlier checkpoint if there is one."""
-    mine = halves_of(team)
+    mine, crew = halves_of(team), team.crew(len(HALVES))
+    _refuse_too_many(crew, options)
     goes_on = job.is_continue and earlier is not None and not is_other_star(options.fn_star, earlier, job.project)
     begun = earlier["settings"] if earlier is not None and goes_on else None
     found = team.from_first(lambda: check_inputs(plan, options, begun))
@@ -144,14 +146,14 @@ def _train(
         first = take_first_steps(plan, devices[0])
         enough = bearing(plan, first.signal)
         (job.warn if enough.startswith(TOO_FEW) else job.report)(enough)
-        job.report(time_sentence(plan, first, side_by_side=side_by_side or team.count > 1))
-    halves = {half: _read_and_seed(half, plan, job, team, device=device) for half, device in zip(mine, devices, strict=True)}
+        job.report(time_sentence(plan, first, side_by_side=side_by_side or team.count > 1, processes=crew.count))
+    halves = {half: _read_and_seed(half, plan, job, crew, device=device) for half, device in zip(mine, devices, strict=True)}
     history = _go_on(halves, start, plan, job, team)
     stages = _last_stages(halves, start)
-    states = team.gathered(_states(stages))
+    states = team.gathered(_of_first(halves, _states(stages)))
     writer = None if states is None else _new_writer(plan, options, start, job, states=states, history=history)
     workers = len(mine) if side_by_side else 1
-    rounds = Rounds(lambda: _states(stages), workers=workers, writer=writer, job=job, team=team)
+    rounds = Rounds(lambda: _of_first(halves, _states(stages)), workers=workers, writer=writer, job=job, team=team)
     Epochs(halves, plan, history, rounds=rounds, job=job, team=team).run()
     work_out_posteriors(stages, plan, history, rounds=rounds, job=job, team=team)
     _finish(stages, plan, history, writer=writer, job=job, team=team)
@@ -196,6 +198,11 @@ def _states(stages: dict[int, PosteriorStage]) -> dict[int, dict[str, Any]]:
     return {half: stage.training.state() | stage.state() for half, stage in stages.items()}
 
 
+def _of_first(halves: dict[int, HalfTraining], values: dict[int, Any]) -> dict[int, Any]:
+    """Those of the half sets of this process for which it speaks, of values that are the same in all processes of a half set."""
+    return {half: value for half, value in values.items() if halves[half].share.crew.is_first}
+
+
 def _new_writer(
     plan: TrainingPlan,
     options: ForwardOptions,
@@ -219,19 +226,16 @@ def _new_writer(
 
 
 def halves_of(team: Team) -> tuple[int, ...]:
-    """The half sets that a process of a team trains.
+    """The half sets that a process of a team trains: all, or the one of its crew."""
+    return HALVES if team.count == 1 else (HALVES[team.rank % len(HALVES)],)
 
-    Raises
-    ------
-    UserError
-        There are more processes than half sets.
-    """
-    if team.count > len(HALVES):
+
+def _refuse_too_many(crew: Crew, options: ForwardOptions) -> None:
+    if crew.count > options.training_batch_size:
         raise UserError(
-            f"The training was started as {team.count} processes; it runs as one, or as {len(HALVES)}, one for each half set "
-            f"(torchrun --nproc-per-node {len(HALVES)})."
+            f"{crew.count} processes share each half set, but a batch has {options.training_batch_size} particles "
+            "(training_batch_size), of which each process takes some; start fewer processes, or take larger batches."
         )
-    return HALVES if team.count == 1 else (HALVES[team.rank],)
 
 
 def _choose_devices(gpu_id: str, team: Team, job: RunningJob) -> list[torch.device]:
@@ -242,8 +246,15 @@ def _choose_devices(gpu_id: str, team: Team, job: RunningJob) -> list[torch.devi
         job.report(sentence)
         return devices
     device = choose_devices(gpu_id, team.local_count, spread=True)[0][team.local_rank]
-    for rank, (name, machine) in enumerate(team.all_of((str(device), team.machine))):
-        job.report(f"Process {rank + 1} of {team.count} on {machine}: half set {HALVES[rank]} on device {name}.")
+    found = team.all_of((str(device), team.machine))
+    for rank, (name, machine) in enumerate(found):
+        half = HALVES[rank % len(HALVES)]
+        job.report(f"Process {rank + 1} of {team.count} on {machine}: half set {half} on device {name}.")
+        if is_gpu(device) and (name, machine) in found[rank % len(HALVES) : rank : len(HALVES)]:
+            raise UserError(
+                f"Two of the processes of half set {half} were started for {name} on {machine}; start at most two processes for "
+                "each GPU of a machine (--nproc-per-node), one of each half set."
+            )
     return [device]
 
 
@@ -259,7 +270,8 @@ def _finish(
     """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
     halves = {half: stage.training for half, stage in stages.items()}
     by_other = _seen_by_other(halves, plan, job, team)
-    states = team.gathered({half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()})
+    ended = {half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()}
+    states = team.gathered(_of_first(halves, ended))
     crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
         half: [_quality_in_words(half, training, plan), _finding(half, training, plan, crossed).sentence()]
@@ -281,7 +293,7 @@ def _finish(
 
 def _seen_by_other(halves: dict[int, HalfTraining], plan: TrainingPlan, job: RunningJob, team: Team) -> dict[int, SeenByOther]:
     """For each half set of this process what `seen_by_other` says; the models, which are final, are exchanged for it."""
-    models = team.merged({half: training.model.state_dict() for half, training in halves.items()})
+    models = team.merged(on_cpu(_of_first(halves, {half: training.model.state_dict() for half, training in halves.items()})))
     seen = {}
     for half, training in halves.items():
 
@@ -300,15 +312,15 @@ def _write_outputs(history: list[dict[str, float]], job: RunningJob) -> None:
     write_forward_outputs(load_centred_result(job.directory), history, job)
 
 
-def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, team: Team, *, device: torch.device) -> HalfTraining:
-    scratch = None if plan.spectra_in_memory else job.directory / layout.spectra(half)
+def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, crew: Crew, *, device: torch.device) -> HalfTraining:
+    scratch = None if plan.spectra_in_memory else job.directory / layout.spectra(half, crew.place)
 
     def after_batch(done: int) -> None:
         job.progress(f"reading images of half {half}", done, len(plan.rows(half)), "images")
         job.check_abort()
-        team.hear()
+        crew.hear()
 
-    return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch)
+    return prepare_half(half, plan, device=device, scratch=scratch, after_batch=after_batch, crew=crew)
 
 
 def _quality_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> str:

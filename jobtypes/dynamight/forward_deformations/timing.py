@@ -71,16 +71,21 @@ def take_first_steps(plan: TrainingPlan, device: torch.device) -> FirstSteps:
         ) from error
 
 
-def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool) -> str:
-    """Time per epoch and in total, in words; `side_by_side` says whether both halves train at once."""
-    batch, step = plan.settings.batch_size, first.step
+def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool, processes: int = 1) -> str:
+    """Time per epoch and in total, in words.
+
+    `side_by_side` says whether both halves train at once, `processes` how many share the work on each.
+    """
+    batch, step = plan.settings.batch_size, first.step / processes
     halves, ends = [], []
     for out in _held_out(plan):
         # what is learned of the poses at the beginning of some epochs is nearly all that a beginning takes
         share = min(1.0, float((~out).sum()) / POSE_PRIOR_VISITS)
-        halves.append(share * first.beginning + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch)))
+        halves.append(
+            share * first.beginning / processes + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch))
+        )
         # the other half's model works held-out particles out once more
-        ends.append(first.posteriors * (math.ceil(len(out) / batch) + _batches(out, batch)))
+        ends.append(first.posteriors / processes * (math.ceil(len(out) / batch) + _batches(out, batch)))
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
     peak = first.peak_memory_bytes
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.devices import copied_to
+from jobtypes.dynamight.forward_deformations.dealing import dealt_order
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
 from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
 from jobtypes.dynamight.forward_deformations.losses import change_of_length, data_misfit, strain
@@ -19,9 +20,10 @@ from jobtypes.dynamight.forward_deformations.noise import ShellPower
 from jobtypes.dynamight.forward_deformations.occupancy import find_parts
 from jobtypes.dynamight.forward_deformations.pace import Pace
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.step_sums import StepSums
 from jobtypes.dynamight.model.deformed import Deformed, mean_squared_displacement
 from jobtypes.dynamight.model.displacement import Frame
-from jobtypes.dynamight.model.half_model import HalfModel, Posterior
+from jobtypes.dynamight.model.half_model import OF_PARTICLES, HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses
 from jobtypes.dynamight.model.observations import Observations, ObservedBatch
 from jobtypes.dynamight.model.poses import corrected
@@ -44,6 +46,8 @@ STRAIN_SAMPLE, SOFTNESS_SAMPLE = 16, 64
 # A consensus is no state of the molecule if less than this share of the particles are nearer to it, rms over the density, than
 # neighbours are to each other.
 FAR_ANGSTROMS, NEAR_SHARE = 3.0, 0.05
+# Of a batch, in the order of the log.
+FIGURES = ("loss", "kl", "strain", "pose", "data", "quality")
 # Of this many steps the running mean of the motion remembers the most.
 MOTION_MEMORY_STEPS = 20
 
@@ -77,8 +81,33 @@ class TrainingSettings:
     most_epochs: int
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The random choices of a step, drawn for the whole batch by every process that works on it, so that these stay in step.
+
+    Attributes
+    ----------
+    latents : (b, d)
+        Standard normal numbers of the own particles.
+    edges : (e, 2)
+        Pairs of Gaussians whose strain is measured.
+    strained
+        How many of the own particles, from the first on, are among those whose strain counts for the whole batch.
+    strain_weight
+        Particles of the batch for each of these.
+    """
+
+    latents: Tensor
+    edges: Tensor
+    strained: int
+    strain_weight: float
+
+
 class HalfTraining:
     """A half set's model, data, optimisers and random numbers; knows nothing of the other half.
+
+    Several processes may train it together, each with the images of its own particles (`Observations.share`). What belongs to
+    single particles has entries for all of them in every process, but between two `exchange` only the own ones are true.
 
     Parameters
     ----------
@@ -124,7 +153,9 @@ class HalfTraining:
         self.training, self.held_out = training, held_out
         self.settings, self.generator = settings, generator
         g = model.gaussians
+        self.share = observations.share
         self.networks = _optimiser(model)
+        self._sums = StepSums(self.share.crew, [part for group in self.networks.param_groups for part in group["params"]])
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
         self.latent_mean = torch.zeros(len(observations), n_latent, device=observations.device)
@@ -163,9 +194,9 @@ class HalfTraining:
             progress = self.progress or self._begin_epoch(plan, n_terms)
             self._set_learning_rates(plan)
             frame = self.model.field.frame(self.model.field.anchors)  # where the epoch found the Gaussians
-            for batch in self._batches_left(progress, n_terms):
-                self._learn(batch, plan, progress, n_terms, frame)
-                if leave() and progress.seen < len(progress.order):
+            for index in self._batches_left(progress):
+                self._learn(index, plan, progress, n_terms, frame)
+                if self._sums.leaves(leave()) and progress.seen < len(progress.order):
                     yield None
             yield self._end_epoch(progress, n_terms)
 
@@ -173,21 +204,40 @@ class HalfTraining:
         """`run` a single epoch, or the rest of it where it was left: its figures; None where it is left (again)."""
         return next(self.run([plan], leave))
 
-    def _batches_left(self, progress: EpochProgress, n_terms: int) -> Iterator[ObservedBatch]:
+    def _batches_left(self, progress: EpochProgress) -> Iterator[Tensor]:
         while progress.seen < len(progress.order):
-            yield self.observations.batch(progress.order[progress.seen : progress.seen + self.settings.batch_size], n_terms)
+            yield progress.order[progress.seen : progress.seen + self.settings.batch_size]
 
-    def _learn(self, batch: ObservedBatch, plan: EpochPlan, progress: EpochProgress, n_terms: int, frame: Frame) -> None:
-        """Take one step on a batch, and count it."""
-        corrections = self.model.poses.corrections[batch.index].requires_grad_(self.settings.refine_poses)
-        quality = self.model.quality.probability[batch.index]  # of before this step
-        losses, parts, residual_power = self._losses(batch, corrections, plan, n_terms, frame)
-        stiffness = plan.stiffness * self.settings.stiffness
-        objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
-        progress.residual_power.add_sums(residual_power, batch.group, quality)
-        progress.qualities.add(*self.judge(batch, parts.detach(), n_terms))
-        figures = {"loss": objective, **losses, "quality": quality}
-        progress.add(len(batch.index), self._step(figures, batch, corrections, plan))
+    def _learn(self, index: Tensor, plan: EpochPlan, progress: EpochProgress, n_terms: int, frame: Frame) -> None:
+        """Take one step on a batch of particles (b,), of which each process works out its own, and count it."""
+        draws = self._draws(index) if plan.deforms else None
+        own = self.share.of(index)
+        place = copied_to(own, self.observations.device)
+        corrections = self.model.poses.corrections[place].requires_grad_(self.settings.refine_poses)
+        figures, motion = self._of_nothing(plan)
+        if len(own):  # where an epoch ends, not every process has one
+            batch = self.observations.batch(own, n_terms)
+            quality = self.model.quality.probability[batch.index]  # of before this step
+            losses, parts, residual_power, motion = self._losses(batch, corrections, plan, n_terms, frame, draws)
+            stiffness = plan.stiffness * self.settings.stiffness
+            objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
+            progress.residual_power.add_sums(residual_power, batch.group, quality)
+            progress.qualities.add(*self.judge(batch, parts.detach(), n_terms))
+            figures = {"loss": objective, **losses, "quality": quality}
+        progress.add(len(index), self._step(index, corrections, figures, motion, plan))
+
+    def _draws(self, index: Tensor) -> Draws:
+        """The random choices of a step on a batch (b,)."""
+        places, sample = self.share.places(index), min(len(index), STRAIN_SAMPLE)
+        latents = torch.randn(len(index), self.latent_mean.shape[1], generator=self.generator)
+        strained = int((places < sample).sum())
+        own = copied_to(latents[places], self.observations.device)
+        return Draws(own, self.graph.drawn(self.generator), strained, len(index) / sample)
+
+    def _of_nothing(self, plan: EpochPlan) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Figures and motion of no particle in a step."""
+        none = torch.zeros(0, device=self.observations.device)
+        return dict.fromkeys(FIGURES, none), torch.zeros_like(self.motion_power) if plan.deforms else None
 
     def judge(self, batch: ObservedBatch, parts: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """Work out quality, scale and missing parts of a batch from its projections in parts (b, 1 + R, q) without CTF.
@@ -207,6 +257,9 @@ class HalfTraining:
 
     def _end_epoch(self, progress: EpochProgress, n_terms: int) -> dict[str, float]:
         """Learn the noise from what is left of the images, and how qualities scatter; returns the figures per particle."""
+        progress.add_up(self.share.crew)
+        self.exchange()
+        self._sums.forget()
         before = self.model.noise_power.clone()
         self.model.noise_power.copy_(progress.residual_power.update(before, share=0.5))
         self.learn_quality(progress.qualities, n_terms)
@@ -242,7 +295,7 @@ class HalfTraining:
             self._learn_pose_prior(plan, n_terms)
             self.pose_prior_is_due = False
         self.progress = EpochProgress(
-            order=self.training[torch.randperm(len(self.training), generator=self.generator)],
+            order=dealt_order(self.training, self.settings.batch_size, self.generator),
             residual_power=ShellPower(len(self.model.noise_power), self.observations.band),
             qualities=QualitySums.none(len(self.model.quality.typical), self.observations.device),
             totals={},
@@ -293,8 +346,8 @@ class HalfTraining:
 
     def _learn_pose_prior(self, plan: EpochPlan, n_terms: int) -> None:
         """Curvature of the poses' likelihood, and how far poses are off, from a sample of the training particles."""
-        parts = []
-        for index in self.good_sample(POSE_SAMPLE).split(self.settings.batch_size):
+        sample, parts = self.good_sample(POSE_SAMPLE), []
+        for index in self.share.batches(sample, self.settings.batch_size):
             batch = self.observations.batch(index, n_terms)
             parts.append(
                 estimate_poses(
@@ -307,7 +360,8 @@ class HalfTraining:
                     prior_weight=plan.kl_weight,
                 )
             )
-        estimates, variances, curvatures = (torch.cat(part) for part in zip(*parts, strict=True))
+        of_all = [self.share.gathered(sample, [part[place] for part in parts]) for place in range(3)]
+        estimates, variances, curvatures = (values.to(self.observations.device) for values in of_all)
         self.model.poses.learn_prior(estimates, variances, curvatures.mean(0), share=POSE_SHARE if plan.deforms else 0.0)
 
     def _losses(
@@ -317,10 +371,12 @@ class HalfTraining:
         plan: EpochPlan,
         n_terms: int,
         frame: Frame,
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Every term of the objective (b,), the projections in parts (b, 1 + R, q), and the residuals' power (groups, q).
+        draws: Draws | None,
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor | None]:
+        """Every term of the objective (b,), the projections in parts (b, 1 + R, q), power of residuals (groups, q), motion (n,).
 
-        Terms and power count each particle by its quality, as it was before this step.
+        Terms, power and motion count each particle by its quality, as it was before this step. The motion is the sum of squared
+        displacements, A^2. Without `draws` nothing deforms.
         """
         model = self.model
         quality = model.quality.probability[batch.index]
@@ -329,16 +385,24 @@ class HalfTraining:
         points = model.at_rest(len(batch.index))
         zero = pose_penalty.new_zeros(len(batch.index))
         losses = {"kl": zero, "strain": zero, "pose": quality * pose_penalty}
-        if plan.deforms:
+        motion = None
+        if draws is not None:
             posterior = model.encode(batch, self.projector, n_terms, (matrices.detach(), shifts.detach()))
-            points = model.deformed(posterior.sample(self.generator), frame.basis(model.gaussians.positions))
+            points = model.deformed(posterior.sample(draws.latents), frame.basis(model.gaussians.positions))
             losses["kl"] = quality * posterior.divergence()
-            stretched = strain(points.first(STRAIN_SAMPLE), self.graph.drawn(self.generator), self.projector.backend)
-            losses["strain"] = (quality[:STRAIN_SAMPLE] * stretched).mean().expand_as(zero)
-            self._remember(batch, posterior, points)
+            losses["strain"] = quality * self._strain(points, draws)
+            self.keep(batch.index, posterior)
+            motion = _motion(points, quality)
         parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
         misfit, residual_power = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
-        return {**losses, "data": quality * misfit}, parts, residual_power
+        return {**losses, "data": quality * misfit}, parts, residual_power, motion
+
+    def _strain(self, points: Deformed, draws: Draws) -> Tensor:
+        """(b,) A^2 whose mean over the whole batch is that of the few particles whose strain is measured."""
+        n = draws.strained
+        measured = draws.strain_weight * strain(points.first(n), draws.edges, self.projector.backend) if n else None
+        rest = self.motion_power.new_zeros(len(points) - n)
+        return rest if measured is None else torch.cat((measured, rest))
 
     def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """See `data_misfit`; particles have their quality as their share in the power."""
@@ -351,35 +415,35 @@ class HalfTraining:
         """(q,) how many independent terms each counts for."""
         return self.settings.independent_fraction * self.observations.band.weights[:n_terms]
 
-    def _step(self, figures: dict[str, Tensor], batch: ObservedBatch, corrections: Tensor, plan: EpochPlan) -> dict[str, float]:
-        """One step on the loss (b,) of a batch: of the networks on its mean, of each particle's pose on its own.
+    def _step(
+        self, index: Tensor, corrections: Tensor, figures: dict[str, Tensor], motion: Tensor | None, plan: EpochPlan
+    ) -> dict[str, float]:
+        """One step on the loss of a batch of particles (b,): of the networks on its mean, of each particle's pose on its own.
 
-        Returns the sum of each figure (b,) over the particles.
+        Figures, with the loss, and motion are those of the own particles. Returns the sum of each figure over the whole batch.
         """
         self.networks.zero_grad(set_to_none=True)
-        figures["loss"].mean().backward()
+        if len(corrections):
+            (figures["loss"].sum() / len(index)).backward()
         slope = corrections.grad
         sums = torch.stack(list(figures.values())).detach().sum(1)
         of_slope = sums.new_zeros(1) if slope is None else slope.sum().view(1)
-        *values, finite = torch.cat((sums, of_slope)).tolist()  # together: a GPU is waited for once
+        *values, finite = self._sums.add_up(torch.cat((sums, of_slope)), motion)
         if not (math.isfinite(values[0]) and math.isfinite(finite)):
             raise self._diverged()
         self.networks.step()
         if slope is not None:
-            self.model.poses.step(batch.index, corrections, slope * len(batch.index), RATE_POSES * plan.learning_rate)
+            own = copied_to(self.share.of(index), slope.device)
+            self.model.poses.step(own, corrections, slope * len(index), RATE_POSES * plan.learning_rate)
+        if motion is not None:
+            share = 1 / MOTION_MEMORY_STEPS
+            self.motion_power.mul_(1 - share).add_(share * motion / len(index))
         return dict(zip(figures, values, strict=True))
 
     def _set_learning_rates(self, plan: EpochPlan) -> None:
         factor = self.settings.learning_rate * plan.learning_rate
         for group in self.networks.param_groups:
             group["lr"] = group["rate"] * factor
-
-    def _remember(self, batch: ObservedBatch, posterior: Posterior, points: Deformed) -> None:
-        self.keep(batch.index, posterior)
-        share = 1 / MOTION_MEMORY_STEPS
-        quality = self.model.quality.probability[batch.index][:, None]
-        of_batch = mean_squared_displacement(quality.sqrt() * points.coefficients.detach(), points.basis.detach())
-        self.motion_power.mul_(1 - share).add_(share * of_batch)
 
     @torch.no_grad()
     def held_out_objective(self, plan: EpochPlan) -> float:
@@ -393,7 +457,7 @@ class HalfTraining:
         sums = torch.zeros(2, dtype=torch.float64, device=self.observations.device)  # read once: a GPU is waited for
         basis = model.field.basis_at_gaussians(model.gaussians.positions)  # of all batches
         log_noise = model.noise_power[:, band.shells[:n_terms]].log()
-        for index in self.held_out.split(self.settings.batch_size):
+        for index in self.share.batches(self.held_out, self.settings.batch_size):
             batch = self.observations.batch(index, n_terms)
             points = model.at_rest(len(index))
             if plan.deforms:
@@ -407,8 +471,24 @@ class HalfTraining:
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]
             sums += torch.stack(((quality * (misfit + normalisation)).sum(), quality.sum())).double()
+        self.share.crew.sum_(sums)
+        self.exchange()
         total, count = sums.tolist()
         return total / count if count else 0.0
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Give every process what belongs to the particles of the others; to be called by all processes of the half set.
+
+        What is learned from all particles is taken from the first one, where processors of another kind round otherwise.
+        """
+        crew = self.share.crew
+        if crew.count == 1:
+            return
+        learned = self.model.state_dict()  # the tensors themselves
+        of_particles = [learned.pop(name) for name in OF_PARTICLES]
+        self.share.exchange_(*of_particles, self.latent_mean, self.latent_log_variance)
+        crew.take_first_(*learned.values(), self.motion_power)
 
     def keep(self, index: Tensor, posterior: Posterior) -> None:
         """Remember the posterior of some particles (b,)."""
@@ -421,7 +501,11 @@ class HalfTraining:
         return Posterior(self.latent_mean[place], self.latent_log_variance[place])
 
     def state(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors."""
+        """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors.
+
+        To be called by all processes of the half set, between two steps.
+        """
+        self.exchange()
         held_out = torch.zeros(len(self.observations), dtype=torch.bool)
         held_out[self.held_out] = True
         return {
@@ -440,7 +524,7 @@ class HalfTraining:
             "held_out": held_out,
             "input_matrices": self.observations.matrices,
             "input_shifts": self.observations.shifts,
-            "progress": None if self.progress is None else self.progress.state(),
+            "progress": None if self.progress is None else self.progress.state(self.share.crew),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -462,7 +546,15 @@ class HalfTraining:
         progress = state["progress"]
         self.progress = None
         if progress is not None:
-            self.progress = EpochProgress.from_state(progress, len(self.model.noise_power), self.observations.band)
+            self.progress = EpochProgress.from_state(
+                progress, len(self.model.noise_power), self.observations.band, self.share.crew
+            )
+
+
+def _motion(points: Deformed, quality: Tensor) -> Tensor:
+    """(n,) A^2: sum of each Gaussian's squared displacements over particles, each by its quality (b,)."""
+    coefficients = quality.sqrt()[:, None] * points.coefficients.detach()
+    return len(quality) * mean_squared_displacement(coefficients, points.basis.detach())
 
 
 def _optimiser(model: HalfModel) -> torch.optim.Adam:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import irfft2
 from jobtypes.dynamight.model.deformed import Deformed, combine, undeformed
 from jobtypes.dynamight.model.displacement import DisplacementField
@@ -20,6 +19,9 @@ from jobtypes.dynamight.model.principal_motions import gram_matrix
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.quality import ParticleQuality
 
+# Names in the state of a `HalfModel` of what belongs to single particles, (n_particles, ...) each.
+OF_PARTICLES = ("poses.corrections", "parts.presence", "quality.probability", "quality.scale", "quality.group_scale")
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -28,10 +30,9 @@ class Posterior:
     mean: Tensor
     log_variance: Tensor
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """One draw per particle, (b, d)."""
-        noise = copied_to(torch.randn(self.mean.shape, generator=generator), self.mean.device).to(self.mean.dtype)
-        return self.mean + (0.5 * self.log_variance).exp() * noise
+    def sample(self, noise: Tensor) -> Tensor:
+        """One draw per particle, (b, d), from standard normal numbers (b, d)."""
+        return self.mean + (0.5 * self.log_variance).exp() * noise.to(self.mean)
 
     def divergence(self) -> Tensor:
         """(b,) Kullback-Leibler divergence from the standard normal prior (Kingma and Welling 2014, appendix B)."""

@@ -21,6 +21,7 @@ from jobtypes.common.masks import soft_circle
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.rotations import euler_matrices
+from jobtypes.common.share import Share
 from relion_jobs.contract.errors import UserError
 
 HALF_PRECISION_RANGE = 3e4  # the largest term is stored as this; float16 ends at 65504
@@ -120,7 +121,7 @@ class ObservedBatch:
 
 
 class Observations:
-    """All particles of one half set.
+    """All particles of one half set, and the images of those that are this process's own.
 
     Images are read once, masked with a soft circle, transformed and cropped to the band. Where the data are premultiplied by
     their CTF, so is their noise: such terms, and their contrast transfer, are divided by |CTF| again, as far as it is not small.
@@ -140,12 +141,14 @@ class Observations:
         Where batches go.
     scratch
         File that holds the spectra; None: they stay in memory.
+    share
+        Of this process in the particles; None: it owns them all.
 
     Attributes
     ----------
-    spectra : (n_h, Q, 2) float16
-        Real and imaginary parts over `scale`.
-    scale : (n_h,)
+    spectra : (own, Q, 2) float16
+        Real and imaginary parts over `scale`, of the own particles in their order.
+    scale : (own,)
         The largest term of each image over what it is stored as.
     image_of : (n_h,)
         The same number for all copies of one image, as `ParticleTable.copy_of`.
@@ -167,24 +170,28 @@ class Observations:
         *,
         device: torch.device,
         scratch: Path | None = None,
+        share: Share | None = None,
     ) -> None:
         self.rows, self.band, self.mask, self.device = rows, band, mask, device
+        self.share = Share.whole(len(rows)) if share is None else share
+        self._own = self.share.of(torch.arange(len(rows)))
+        self._place_of = self.share.owned.cumsum(0) - 1  # of an own particle's image
         self.matrices = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()  # (n_h, 3, 3)
         self.shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()  # (n_h, 2)
         self.group = torch.from_numpy(table.optics_group[rows])
         self.image_of = torch.from_numpy(table.copy_of[rows])
         self._ctf_curves = CtfCurves.of(table.ctf_parameters(rows, device=device))
-        shape = (len(rows), len(band), 2)
+        shape = (len(self._own), len(band), 2)
         self._scratch = None if scratch is None else ScratchFile(scratch, shape)
         self.spectra = torch.empty(shape, dtype=torch.float16) if self._scratch is None else self._scratch.numbers
-        self.scale = torch.zeros(len(rows))
+        self.scale = torch.zeros(len(self._own))
 
     def __len__(self) -> int:
         """Particles of the half set."""
         return len(self.rows)
 
     def read(self, images: ParticleImages, after_batch: Callable[[int], None], batch_size: int = 256) -> None:
-        """Read all images; `after_batch` is called with the number of images of each batch.
+        """Read all own images; `after_batch` is called with the number of images of each batch.
 
         Raises
         ------
@@ -192,24 +199,26 @@ class Observations:
             A stack or an image that cannot be used; see `ParticleImages.read`.
         """
         index = self.band.index.cpu()
-        for place in torch.arange(len(self)).split(batch_size):
-            terms = rfft2(images.read(self.rows[place.numpy()]) * self.mask).flatten(1)[:, index]
-            parts = torch.view_as_real(terms / self._premultiplication(place.to(self.device)).cpu())  # (b, Q, 2)
+        for own in self._own.split(batch_size):
+            terms = rfft2(images.read(self.rows[own.numpy()]) * self.mask).flatten(1)[:, index]
+            parts = torch.view_as_real(terms / self._premultiplication(own.to(self.device)).cpu())  # (b, Q, 2)
+            place = self._place_of[own]
             scale = parts.abs().amax((1, 2)).clamp(min=1e-30) / HALF_PRECISION_RANGE
             self.scale[place] = scale
             self.spectra[place] = (parts / scale[:, None, None]).half()
             self._forget()
-            after_batch(len(place))
+            after_batch(len(own))
 
     def terms(self, index: Tensor, n_terms: int | None = None) -> Tensor:
-        """First Fourier terms (b, q), complex64, of the particles at `index` (b,) of the half, on the device; None: all."""
-        stored, scale = self.spectra[:, :n_terms][index], self.scale[index]
+        """First Fourier terms (b, q), complex64, of own particles at `index` (b,) of the half, on the device; None: all."""
+        place = self._place_of[index]
+        stored, scale = self.spectra[:, :n_terms][place], self.scale[place]
         parts = copied_to(stored, self.device).float() * copied_to(scale, self.device)[:, None, None]
         self._forget()
         return torch.view_as_complex(parts)
 
     def batch(self, index: Tensor, n_terms: int | None = None) -> ObservedBatch:
-        """The particles at `index` (b,) of the half with the first Fourier terms of the band; None: all."""
+        """Own particles at `index` (b,) of the half with the first Fourier terms of the band; None: all."""
         place = copied_to(index, self.device)
         matrices, shifts, group = (copied_to(of_all[index], self.device) for of_all in (self.matrices, self.shifts, self.group))
         ctf = self._ctf(place, n_terms) / self._premultiplication(place, n_terms)

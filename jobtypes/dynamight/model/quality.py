@@ -111,6 +111,10 @@ class GroupScales:
             total.index_add_(0, group, (shares * values).double())
         self._count.index_add_(0, group, shares.double())
 
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What has been counted: sums (groups,) themselves, not copies."""
+        return self._agreement, self._predicted, self._count
+
     def relative(self) -> Tensor:
         """(groups,) best scale of each group's predictions, under a prior around the mean of the particles; mean 1 over them."""
         one = float(self._agreement.sum().clamp(min=0) / self._predicted.sum().clamp(min=1e-30))
@@ -148,7 +152,7 @@ class QualitySums:
         self.power += power
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps."""
+        """What a checkpoint keeps: the sums themselves."""
         return {"quality_moments": self.moments, "quality_power": self.power}
 
     @classmethod

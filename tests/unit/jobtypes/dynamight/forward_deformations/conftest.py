@@ -123,7 +123,9 @@ def values():
 
 @pytest.fixture
 def new_training(project, values):
-    """Make the training of half 1 of the swinging dumbbell, its last four particles held out."""
+    """Make the training of half 1 of the swinging dumbbell, its last four particles held out, as a process of a crew has it."""
+    from jobtypes.common.team import ALONE
+    from jobtypes.dynamight.forward_deformations.dealing import dealt_share
     from jobtypes.dynamight.forward_deformations.noise import image_power
     from jobtypes.dynamight.forward_deformations.plan import make_plan
     from jobtypes.dynamight.forward_deformations.seeding import ModelSize, generator_of_half, seed_model
@@ -133,13 +135,14 @@ def new_training(project, values):
     from jobtypes.dynamight.options import ForwardOptions
 
     plan = make_plan(ForwardOptions.from_values(values()), Path.cwd())
-    observations = Observations(plan.table, plan.rows(1), plan.band, plan.mask, device=torch.device("cpu"))
-    observations.read(plan.images, lambda count: None)
+    index = torch.arange(len(plan.rows(1)))
 
-    def make(n_widths: int = 1):
+    def make(n_widths: int = 1, crew=ALONE):
+        share = dealt_share(crew, 5, index[:-4], index[-4:])
+        observations = Observations(plan.table, plan.rows(1), plan.band, plan.mask, device=torch.device("cpu"), share=share)
+        observations.read(plan.images, lambda count: None)
         generator = generator_of_half(3, 1)
         size = ModelSize(n_gaussians=60, n_widths=n_widths, n_latent=2, n_fields=4)
-        index = torch.arange(len(observations))
         projector, noise = Projector(plan.band), image_power(observations, 1, index[:-4])
         model = seed_model(
             plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, size=size

@@ -65,7 +65,8 @@ def step(training: HalfTraining, dtype: torch.dtype) -> dict[str, Tensor]:
     corrections = model.poses.corrections[batch.index].requires_grad_()
     training.generator.manual_seed(1)
     frame = model.field.frame(model.field.anchors)
-    losses, _, power = training._losses(batch, corrections, EPOCH, n_terms, frame)
+    draws = training._draws(training.training[:5])
+    losses, _, power, _ = training._losses(batch, corrections, EPOCH, n_terms, frame, draws)
     sum(losses.values()).mean().backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     return {"power": power, "pose gradient": corrections.grad, **losses, **gradients}

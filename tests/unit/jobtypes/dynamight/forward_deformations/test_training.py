@@ -44,10 +44,13 @@ def test_a_step_makes_no_tensor_on_a_device_of_its_own_and_waits_for_none(new_tr
     model, band, graph = training.model.to(meta), training.observations.band.to(meta), training.graph
     training.observations.band, training.projector = band, Projector(band)
     training.graph = replace(graph, edges=graph.edges.to(meta), positions=graph.positions.to(meta))
-    monkeypatch.setattr(training, "_remember", lambda *kept: None)  # it is for the CPU
+    monkeypatch.setattr(training, "keep", lambda *kept: None)  # latents are still on the CPU
     batch = replace(batch, **{name: tensor.to(meta) for name, tensor in vars(batch).items()})
     corrections = model.poses.corrections[batch.index].requires_grad_()
-    losses, projected, residual_power = training._losses(batch, corrections, EPOCH, n_terms, frame)
+    draws = training._draws(training.training[:5])
+    draws = replace(draws, latents=draws.latents.to(meta), edges=draws.edges.to(meta))
+    training.motion_power = training.motion_power.to(meta)
+    losses, projected, residual_power, _ = training._losses(batch, corrections, EPOCH, n_terms, frame, draws)
     training.judge(batch, projected.detach(), n_terms)
     sum(losses.values()).mean().backward()
     gradients = [corrections.grad, *(parameter.grad for parameter in model.parameters() if parameter.requires_grad)]

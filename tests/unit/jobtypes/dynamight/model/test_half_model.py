@@ -89,7 +89,7 @@ def test_the_divergence_is_the_integral_of_the_log_ratio():
 
 def test_draws_have_the_mean_and_variance_of_the_posterior():
     posterior = Posterior(torch.full((40_000, 1), 0.5), torch.full((40_000, 1), math.log(0.09)))
-    draws = posterior.sample(torch.Generator().manual_seed(0))
+    draws = posterior.sample(torch.randn(40_000, 1, generator=torch.Generator().manual_seed(0)))
     assert float(draws.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(draws.std()) == pytest.approx(0.3, abs=0.005)
 
