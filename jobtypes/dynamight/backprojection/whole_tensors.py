@@ -97,7 +97,7 @@ def axis_taps(positions: Tensor, box: int, order: Order) -> tuple[Tensor, Tensor
 
     Returns
     -------
-    (t, *S) int32, (t, *S)
+    (t, *S) of integers that hold any flat index of the box, (t, *S)
         Index and weight of the two or four neighbours; weights sum to 1 inside the box.
     """
     low = positions.floor()
@@ -114,7 +114,8 @@ def axis_taps(positions: Tensor, box: int, order: Order) -> tuple[Tensor, Tensor
                 (0.5 * t - 0.5) * t * t,
             )
         )
-    steps = torch.arange(first, first + len(weights), dtype=torch.int32, device=low.device)
-    index = low.int() + steps.view(-1, *[1] * low.ndim)
+    integer = torch.int32 if box**3 <= torch.iinfo(torch.int32).max else torch.int64  # of half the bytes where it can be
+    steps = torch.arange(first, first + len(weights), dtype=integer, device=low.device)
+    index = low.to(integer) + steps.view(-1, *[1] * low.ndim)
     inside = (index >= 0) & (index < box)
     return index.clamp_(0, box - 1), weights.mul_(inside)

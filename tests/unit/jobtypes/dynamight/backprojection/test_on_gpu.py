@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 
@@ -72,19 +71,25 @@ def test_the_sums_of_a_bin_are_finished_in_few_large_transforms(gpu):
     assert sum(counts.launches.values()) < 50
 
 
-def test_images_go_to_the_gpu_without_being_waited_for(make_project):
-    project = make_project(12)
-    half = project.forward.halves[1]
-    with pretended_gpu() as gpu:
-        images = ParticleImages(project.table, Path(project.root))
-        plane = SlicePlane(project.table.box, device=gpu)
-        rotations, shifts = half.angles_matrices.to(gpu), half.shifts_angstroms.to(gpu)
-        views = ParticleViews(images, half.rows, rotations, shifts, plane=plane)
-        grid = SliceGrid(plane)
-        with counted() as counts:
-            read = views.read(half.rows[:4] * 0)
-            grid.insert(read.data, read.weight, read.rotations)
+def summed(project, device) -> SliceGrid:
+    """The sums of a few particles of half 1."""
+    half, plane = project.forward.halves[1], SlicePlane(project.table.box, device=device)
+    rotations, shifts = half.angles_matrices.to(device), half.shifts_angstroms.to(device)
+    views = ParticleViews(ParticleImages(project.table, project.root), half.rows, rotations, shifts, plane=plane)
+    grid = SliceGrid(plane)
+    with counted() as counts:
+        read = views.read(np.arange(4))
+        grid.insert(read.data, read.weight, read.rotations)
     assert not counts.waits
+    return grid
+
+
+def test_images_go_to_the_gpu_without_being_waited_for_and_their_sums_are_those_of_a_cpu(make_project):
+    project = make_project(12)
+    with pretended_gpu() as gpu:
+        on_gpu, on_cpu = (summed(project, device) for device in (gpu, torch.device("cpu")))
+        found = on_gpu.numerator().cpu(), on_gpu.weights().cpu()
+    torch.testing.assert_close(found, (on_cpu.numerator(), on_cpu.weights()), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("room", "copies"), [(0, 3), (1, 2), (2, 1)])
