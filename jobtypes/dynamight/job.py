@@ -44,6 +44,7 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.backprojection.task:run",
             check="jobtypes.dynamight.backprojection.task:check",
             command="deformable-backprojection",
+            shares_work=True,
             switch="do_reconstruct",
             outputs=tuple((str(layout.half_map(half)), layout.HALF_MAP_LABEL) for half in (1, 2)),
         ),
