@@ -109,7 +109,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
     parser.add_argument("--small", action="store_true", help="one set of 60 particles, to see whether all of this runs")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
-    parser.add_argument("--minutes", type=float, default=8.0, help="after which nothing more is begun")
+    parser.add_argument("--minutes", type=float, default=6.0, help="after which nothing more is begun")
     parser.add_argument("--output", type=Path, help="file for the table")
     return parser.parse_args()
 

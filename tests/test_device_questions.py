@@ -20,6 +20,7 @@ MAY_ASK = {
     # and what is kept there beside the sums in memory
     "is_gpu": [
         "jobtypes/common/devices.py",
+        "jobtypes/common/shared_halves.py",
         "jobtypes/dynamight/forward_deformations/task.py",
         "jobtypes/dynamight/backprojection/sums_store.py",
     ],

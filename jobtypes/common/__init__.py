@@ -35,5 +35,6 @@ job_paths        a job that a person names to a tool; whether two names mean one
 devices          what a task computes on
 memory           what is left of it
 team             processes that share a task
+shared_halves    which half sets and which device each of them has
 share            whose particles are whose among them
 """

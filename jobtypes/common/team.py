@@ -10,6 +10,7 @@ Source: the environment variables RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -25,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from relion_jobs.contract.errors import JobAborted, JobFailed, RelionJobsError, UserError
+from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
 from relion_jobs.contract.running_job import Companion
 
 # One process may wait a whole epoch for another; that one has died is told by its closed connection, not by the clock.
@@ -37,7 +38,8 @@ SHORT_SECONDS = 0.005
 SECONDS_TO_LEAVE = 10.0
 LOCAL_ADDRESS, LOCAL_INTERFACE = "127.0.0.1", "lo"
 _FAILURE = "failure"
-_KINDS: dict[str, type[RelionJobsError]] = {kind.__name__: kind for kind in (UserError, JobFailed, JobAborted)}
+_TEAMS = itertools.count()  # of this process, as of every other that a launcher has started for the same job
+_KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (UserError, JobFailed, JobAborted, MemoryError)}
 
 
 @dataclass
@@ -161,6 +163,7 @@ class Team:
         """Leave the first failure of all on the board."""
         if self.board is not None:
             kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "")
+            kind = MemoryError.__name__ if isinstance(error, torch.OutOfMemoryError) else kind
             text = str(error) if kind else f"Process {self.rank + 1} of {self.count} failed with {type(error).__name__}: {error}"
             try:
                 self.board.compare_set(_FAILURE, "", json.dumps([kind, text]))
@@ -283,7 +286,11 @@ def joined_team() -> Iterator[Team]:
     rank = int(os.environ["RANK"])
     try:
         store, _, _ = next(iter(dist.rendezvous("env://", timeout=LONGEST_MEETING)))
+        number = next(_TEAMS)
+        store = dist.PrefixStore(f"team{number}", store)  # those of earlier tasks have left their words in it
         store.set(f"here{rank}", "1")
+        while number and not store.check(["here0"]):
+            time.sleep(LOOK_SECONDS)  # the first process may have done a task by itself since the last one that was shared
         local = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", count))
         team = _connected(rank, count, store, local=local)
     except (RuntimeError, ValueError) as error:
@@ -314,11 +321,12 @@ def accompanied(start_companion: Callable[[Mapping[str, str]], Companion | None]
         Another process ends before it is met, or cannot be met on this machine.
     """
     with _meeting():
-        store = _local_store(count)
+        local = _local_store(count)
+        store = dist.PrefixStore("team0", local)  # as it is the first task of the others
     companions: list[Companion] = []
     try:
         for rank in range(1, count):
-            companion = start_companion(_place(rank, count, store.port))
+            companion = start_companion(_place(rank, count, local.port))
             if companion is None:
                 yield Team()
                 return

@@ -49,6 +49,7 @@ JOB_TYPE = JobType(
             command="deformable-backprojection",
             memory_remedy="take a smaller backproject_batchsize, fewer bins (max_bins) or the backprojection_field forward, or "
             "bin the particles, since most of it grows with the box",
+            shares_work=True,
             switch="do_reconstruct",
             outputs=tuple((str(layout.half_map(half)), layout.HALF_MAP_LABEL) for half in (1, 2)),
         ),

@@ -95,6 +95,7 @@ def inverse_checkpoint(epoch: int) -> Path:
 
 # --- backprojection ---
 PARTIAL_SUMS_INDEX = BACKPROJECTION / "partial_sums.pth"
+PARTIAL_SUMS_INDICES = BACKPROJECTION / "partial_sums*.pth"  # of all processes that share the work
 PARTIAL_SUMS = BACKPROJECTION / "partial_sums"
 MAP = BACKPROJECTION / "map_filtered.mrc"
 RIGID_MAP = BACKPROJECTION / "rigid_filtered.mrc"
@@ -117,6 +118,11 @@ def rigid_half_map(half: int) -> Path:
 
 # what PostProcess takes; RELION's schemer can name the files at the top of a node's job directory and no others
 LINKED_AT_TOP = {half_map(1): HALF_MAP_LABEL, half_map(2): HALF_MAP_LABEL, MASK: MASK_LABEL}
+
+
+def sums_index(process: int) -> Path:
+    """What one of the processes that share a reconstruction has summed."""
+    return PARTIAL_SUMS_INDEX.with_stem(f"{PARTIAL_SUMS_INDEX.stem}_{process}") if process else PARTIAL_SUMS_INDEX
 
 
 def partial_sums(half: int, part: str, number: int) -> Path:

@@ -26,6 +26,8 @@ from relion_jobs.running.registry import load_function
 from relion_jobs.running.sentences import sentence
 from relion_jobs.running.settings import Settings
 
+Work = tuple[str, Mapping[str, Value], bool]  # the function of a task, its values, and whether the job is continued
+
 
 def is_companion(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is one of several, and not the first."""
@@ -33,7 +35,7 @@ def is_companion(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def accompany(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> int:
-    """Do this process's share of a job; returns the exit code.
+    """Do this process's share of the tasks of a job; returns the exit code.
 
     Parameters
     ----------
@@ -43,17 +45,16 @@ def accompany(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> i
         Reads the settings.
     """
 
-    def share() -> tuple[str, Mapping[str, Value], bool] | None:
+    def share() -> list[Work]:
         settings = prepare()
-        return (settings.task.run, settings.values, settings.is_continue) if settings.task.shares_work else None
+        tasks = [one for one in (settings, *settings.then) if one.task.shares_work]
+        return [(one.task.run, one.values, one.is_continue) for one in tasks]
 
     return _work_silently(job_directory, share)
 
 
-def _work_silently(
-    job_directory: JobDirectory, share: Callable[[], tuple[str, Mapping[str, Value], bool] | None], *, launched: bool = True
-) -> int:
-    """Call the function of a task, with values, in a job that is continued or not; returns the exit code.
+def _work_silently(job_directory: JobDirectory, share: Callable[[], list[Work]], *, launched: bool = True) -> int:
+    """Call the functions of tasks, with values, in a job that is continued or not; returns the exit code.
 
     `launched`: by a launcher, not by the first process.
     """
@@ -61,8 +62,7 @@ def _work_silently(
     interruption = Interruption(None)
     try:
         with interruption.listening():
-            if (work := share()) is not None:
-                run, values, is_continue = work
+            for run, values, is_continue in share():
                 load_function(run)(values, SilentJob(job_directory, interruption, is_continue=is_continue))
     except RelionJobsError as error:
         # an abort is told by the first process, and is no error
@@ -135,7 +135,7 @@ def main() -> int:
         words = json.loads(pipe.readline())
     Thread(target=_end_with_the_first, daemon=True).start()
     work = words["run"], words["values"], words["is_continue"]
-    return _work_silently(JobDirectory(Path.cwd(), words["directory"]), lambda: work, launched=False)
+    return _work_silently(JobDirectory(Path.cwd(), words["directory"]), lambda: [work], launched=False)
 
 
 def _end_with_the_first() -> None:

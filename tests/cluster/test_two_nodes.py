@@ -22,8 +22,8 @@ TEMPLATE = """#!/bin/bash
 #SBATCH --ntasks-per-node=1 --cpus-per-task=2 --time=10 --signal=TERM@60
 #SBATCH --output=XXXoutfileXXX --error=XXXerrfileXXX --open-mode=append
 #SBATCH XXXextra1XXX
-srun --output=XXXnameXXXsrun.out {torchrun} --nnodes=$SLURM_NNODES --nproc-per-node=2 --rdzv-id=$SLURM_JOB_ID --rdzv-backend=c10d \\
-    --rdzv-endpoint=$(hostname):{port} --no-python XXXcommandXXX
+srun --output=XXXnameXXXsrun.out {torchrun} --nnodes=$SLURM_NNODES --nproc-per-node=2 --rdzv-id=$SLURM_JOB_ID \\
+    --rdzv-backend=c10d --rdzv-endpoint=$(hostname):{port} --no-python XXXcommandXXX
 """
 FLAGS = "--training-batch-size 5 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2"
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.fourier import irfft3, rfft3, shell_average, shells_3d
+from jobtypes.common.team import ALONE, Crew
 from jobtypes.dynamight.backprojection.ball import ball_of
 from jobtypes.dynamight.backprojection.ball_transforms import optimal_circulant
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
@@ -28,7 +29,15 @@ WEAKEST_PRIOR = 2e-4
 
 
 class BinSums(Protocol):
-    """The sums of one half, bin by bin."""
+    """The sums of one half, bin by bin.
+
+    Attributes
+    ----------
+    device
+        Where they are used.
+    """
+
+    device: torch.device
 
     def __len__(self) -> int: ...
 
@@ -40,14 +49,26 @@ class BinSums(Protocol):
 
 
 class TotalSums:
-    """All bins as one: the sums of the rigid reconstruction."""
+    """All bins as one: the sums of the rigid reconstruction.
 
-    def __init__(self, sums: BinSums) -> None:
-        self._numerator = sums.numerator(0).clone()
-        self._weights = sums.weights(0).clone()
-        for m in range(1, len(sums)):
+    Parameters
+    ----------
+    sums
+        Of the bins.
+    crew
+        The processes that share the bins; each adds up its own.
+    """
+
+    def __init__(self, sums: BinSums, crew: Crew = ALONE) -> None:
+        own = own_bins(len(sums), crew)
+        first = (sums.numerator(own[0]).clone(), sums.weights(own[0]).clone()) if own else None
+        (shapes, *_) = crew.all_of(None if first is None else [tuple(tensor.shape) for tensor in first])
+        self._numerator, self._weights = first or (torch.zeros(shape, device=sums.device) for shape in shapes)
+        for m in own[1:]:
             self._numerator += sums.numerator(m)
             self._weights += sums.weights(m)
+        crew.sum_(self._numerator, self._weights)
+        self.device = self._numerator.device
 
     def __len__(self) -> int:
         return 1
@@ -79,6 +100,8 @@ class Reconstruction:
         D_m of each bin; None: rigid.
     after_bin
         Called after every bin of every iteration: progress and abort.
+    crew
+        The processes that share the bins; each applies the operator to its own.
     """
 
     def __init__(
@@ -88,13 +111,16 @@ class Reconstruction:
         deformations: Sequence[Deformation] | None = None,
         *,
         after_bin: Callable[[], None] | None = None,
+        crew: Crew = ALONE,
     ) -> None:
+        # all bins as one are no one's own: everybody has them
+        self._crew = ALONE if deformations is None else crew
         self.sums: BinSums = total if deformations is None else sums
         self.deformations: Sequence[Deformation] = [Identity()] if deformations is None else deformations
         if len(self.sums) != len(self.deformations):
             raise ValueError(f"{len(self.sums)} bins but {len(self.deformations)} deformations")
         self._after_bin = after_bin or (lambda: None)
-        right = total.numerator(0)
+        self._right = right = total.numerator(0)
         self.box = right.shape[0]
         self._power = total.power  # (N, N, N // 2 + 1)
         self._shells = shells_3d(self.box, device=right.device)
@@ -154,13 +180,17 @@ class Reconstruction:
         )
 
     def _over_bins(self, term: Callable[[int, Deformation], Tensor]) -> Tensor:
-        total = term(0, self.deformations[0])
-        total = total.clone() if len(self.deformations) > 1 else total
-        self._after_bin()
-        for m in range(1, len(self.deformations)):
+        total = torch.zeros_like(self._right)
+        for m in own_bins(len(self.deformations), self._crew):
             total += term(m, self.deformations[m])
             self._after_bin()
+        self._crew.sum_(total)
         return total
+
+
+def own_bins(n_bins: int, crew: Crew) -> range:
+    """Bins of a process of a crew; where there are fewer bins than processes, the last ones have none."""
+    return range(crew.place, n_bins, crew.count)
 
 
 def noise_to_signal(fsc: Tensor, *, smallest_fsc: float = 1e-3) -> Tensor:

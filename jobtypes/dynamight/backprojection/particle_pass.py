@@ -164,6 +164,7 @@ def add_particles(
     batch_size: int,
     after_batch: Callable[[int], None],
     onto: str | None = None,
+    own: Sequence[int] | None = None,
 ) -> None:
     """Sum particles bin by bin, so that only one bin's padded grid is in memory; bins that the store has are skipped.
 
@@ -183,10 +184,12 @@ def add_particles(
         Called with the number of images done, also for skipped ones: progress, saving and abort.
     onto
         Part whose sums are added and then dropped.
+    own
+        Bins that this process sums; None: all.
     """
     grid = SliceGrid(views.plane, views.profile)
-    for m, members in enumerate(members_of_bin):
-        key = (half, part, m)
+    for m in range(len(members_of_bin)) if own is None else own:
+        key, members = (half, part, m), members_of_bin[m]
         if key in store:
             after_batch(len(members))
             continue

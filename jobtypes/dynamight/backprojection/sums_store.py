@@ -1,8 +1,10 @@
 """The sums of all bins, in memory and, every minute or so, on disk, so that a killed run continues.
 
-Each finished bin is a file of its own in `layout.PARTIAL_SUMS`, and the open one another; `layout.PARTIAL_SUMS_INDEX` says what
-they belong to. Where the sums do not fit into memory these files are also the scratch space: weights, which every iteration
-needs, stay in memory as far as they can, those of one half at a time, and all else is read from the files as it is used.
+Each finished bin is a file of its own in `layout.PARTIAL_SUMS`; `layout.PARTIAL_SUMS_INDEX` holds the open one and says what they
+belong to. Where several processes share the work, each writes the bins that it sums and an index of its own; a run goes on with
+what all indices list, by whatever number of processes. Where the sums do not fit into memory these files are also the scratch
+space: weights, which every iteration needs, stay in memory as far as they can, those of one half at a time, and all else is read
+from the files as it is used.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class SumsStore:
         Makes of what an earlier version has stored as `belongs_to` what this one would have.
     task_folder
         Of the task that the sums are of, in the job directory.
+    process
+        Which of those that share the work this is; the first one, 0, must look before the others do, as it clears what is stale.
     """
 
     def __init__(
@@ -55,9 +59,10 @@ class SumsStore:
         gpu_bytes: int = 0,
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         task_folder: Path = layout.BACKPROJECTION,
+        process: int = 0,
     ) -> None:
-        self._folder = job_directory / task_folder
-        self._index = self._folder / layout.PARTIAL_SUMS_INDEX.name
+        self._folder, self._process = job_directory / task_folder, process
+        self._index = self._folder / layout.sums_index(process).name
         self._belongs_to = dict(belongs_to)
         self._memory_bytes, self.gpu_bytes = memory_bytes, gpu_bytes
         self._cache: dict[Key, dict[str, Tensor]] = {}
@@ -129,21 +134,33 @@ class SumsStore:
         self._write_seconds = self._last_write - begun
 
     def delete(self) -> None:
-        """Remove everything from disk: the maps are written."""
-        self._index.unlink(missing_ok=True)
+        """Remove everything from disk, that of other processes too: the maps are written."""
+        for index in self._folder.glob(layout.PARTIAL_SUMS_INDICES.name):
+            index.unlink(missing_ok=True)
         shutil.rmtree(self._folder / layout.PARTIAL_SUMS.name, ignore_errors=True)
 
     def _resume(self, as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
-        try:
-            index = load_checkpoint(self._index, kind=_KIND, version=_VERSION)
-        except UserError:  # none, or damaged by a crash: these sums can be made again
-            index = {}
-        if "belongs_to" not in index or as_now(index["belongs_to"]) != self._belongs_to:
+        for path in sorted(self._folder.glob(layout.PARTIAL_SUMS_INDICES.name)):
+            try:
+                index = load_checkpoint(path, kind=_KIND, version=_VERSION)
+            except UserError:  # damaged by a crash: these sums can be made again
+                index = {}
+            if "belongs_to" in index and as_now(index["belongs_to"]) == self._belongs_to:
+                self._take(index, is_own=path == self._index)
+            elif self._process == 0:
+                path.unlink()
+        found = self._index.is_file() if self._process == 0 else bool(self._saved)
+        if self._process == 0 and not found:
             self.delete()
-            return False
-        self._saved = {(half, part, m) for half, part, m in index["saved"] if self._file((half, part, m)).is_file()}
-        self.notes, self.open_bin = index["notes"], index["open_bin"]
-        return True
+            self._saved.clear()
+        return found
+
+    def _take(self, index: dict[str, Any], *, is_own: bool) -> None:
+        """Go on with what an index lists."""
+        keys = [(half, part, m) for half, part, m in index["saved"]]
+        self._saved.update(key for key in keys if self._file(key).is_file())
+        if is_own:
+            self.notes, self.open_bin = index["notes"], index["open_bin"]
 
     def _file(self, key: Key) -> Path:
         return self._folder / layout.PARTIAL_SUMS.name / layout.partial_sums(*key).name
@@ -186,7 +203,7 @@ class HalfSums:
     """
 
     def __init__(self, store: SumsStore, half: int, part: str, n_bins: int, device: torch.device) -> None:
-        self._store, self._half, self._part, self._n_bins, self._device = store, half, part, n_bins, device
+        self._store, self._half, self._part, self._n_bins, self.device = store, half, part, n_bins, device
         self._on_gpu: dict[int, Tensor] = {}
         self._room = store.gpu_bytes
 
@@ -196,14 +213,14 @@ class HalfSums:
 
     def numerator(self, m: int) -> Tensor:
         """b_m."""
-        return self._store.get((self._half, self._part, m))["numerator"].to(self._device)
+        return self._store.get((self._half, self._part, m))["numerator"].to(self.device)
 
     def weights(self, m: int) -> Tensor:
         """W_m."""
         if m in self._on_gpu:
             return self._on_gpu[m]
-        weights = self._store.get((self._half, self._part, m))["weights"].to(self._device)
-        if is_gpu(self._device) and _n_bytes(weights) <= self._room:
+        weights = self._store.get((self._half, self._part, m))["weights"].to(self.device)
+        if is_gpu(self.device) and _n_bytes(weights) <= self._room:
             self._on_gpu[m] = weights
             self._room -= _n_bytes(weights)
         return weights

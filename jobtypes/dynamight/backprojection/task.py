@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from torch import Tensor
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.digests import digest
+from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.shared_halves import device_of, halves_of
+from jobtypes.common.team import Team, accompanied, joined_team
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.bins import Bins
@@ -32,6 +35,7 @@ from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, 
 from jobtypes.dynamight.backprojection.verdict import Verdict
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result, particles_of, refuse_other_star
 from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
+from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -76,13 +80,12 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
     images = ParticleImages(inputs.table, Path.cwd())
     images.verify()
-    plan, sentences = _plan(inputs, images, device, options)
-    plan.refuse_full_disk(Path(job_directory))
-    return [device_sentence, *inputs.sentences, *sentences]
+    _memory_plan(inputs, options, device).refuse_full_disk(Path(job_directory))
+    return [device_sentence, *_sentences(inputs, images, device, options)]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
-    """Reconstruct both half maps, rigid and deformed, and judge them.
+    """Reconstruct both half maps, rigid and deformed, and judge them; on a CPU in a process for each half, if memory holds both.
 
     Raises
     ------
@@ -93,23 +96,45 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """
     options = BackprojectionOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    device, device_sentence = choose_device(options.gpu_id)
-    job.report(device_sentence)
+    with joined_team() as team:
+        count = 1 if team.count > 1 else _processes(options, job)
+        if count == 1:
+            reconstruct(options, job, team)
+            return
+        with accompanied(job.start_companion, count) as all_of_them:
+            reconstruct(options, job, all_of_them)
+
+
+def _processes(options: BackprojectionOptions, job: RunningJob) -> int:
+    """Processes that share the threads of this machine's CPU: one, or one for each half set, where the memory holds both."""
+    if torch.cuda.is_available() or options.nr_threads < len(HALVES):
+        return 1
+    working = MemoryPlan(load_centred_result(job.directory, options.fn_checkpoint).box, 1, 1, 0, options.backproject_batchsize)
+    return len(HALVES) if len(HALVES) * working.working_bytes < available_memory_bytes() else 1
+
+
+def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> None:
+    """Reconstruct as one of the processes of a team; the half sets share them, and the bins those of a half set."""
+    crew = team.crew(len(HALVES))
+    torch.set_num_threads(max(1, options.nr_threads // team.local_count))
+    if team.count == 1:
+        device, device_sentence = choose_device(options.gpu_id)
+        job.report(device_sentence)
+    else:
+        device = device_of(options.gpu_id, team, job)
     inputs = read_inputs(options, job.project, job.directory, device)
+    inputs = replace(inputs, bins=team.from_first(lambda: inputs.bins))
     images = ParticleImages(inputs.table, job.project)
     images.verify()
-    plan, sentences = _plan(inputs, images, device, options)
-    for sentence in (*inputs.sentences, *sentences):
-        job.report(sentence)
+    plan = _memory_plan(inputs, options, device)
     plan.refuse_full_disk(job.directory)
-    problems = _problems(inputs, images, device, options)
-    sums_of = belongs_to(inputs, options) | {"bins": digest(*(bins.labels for bins in inputs.bins.values()))}
-    store = SumsStore(job.directory, sums_of, memory_bytes=plan.cache_bytes(), gpu_bytes=plan.gpu_cache_bytes(), as_now=as_now)
-    if store.resumed:
-        job.report("Going on with the sums of an earlier run.")
-    pixel_size_angstroms = inputs.table.pixel_size_angstroms
+    if team.is_first:
+        for sentence in _sentences(inputs, images, device, options, processes=team.count):
+            job.report(sentence)
+    problems = _problems(inputs, images, device, options, halves_of(team))
+    store = _store(inputs, options, job, team, plan)
     with torch.no_grad():
-        mask = _mask_around(problems, inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
+        mask = _mask_around(inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
         reconstruction = DeformedReconstruction(
             problems,
             store,
@@ -117,17 +142,47 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
             job,
             batch_size=options.backproject_batchsize,
             iterations=options.reconstruction_iterations,
+            team=team,
+            crew=crew,
         )
-        maps, verdict = reconstruction.run()
-        verdict = verdict.with_moving_part(_moving_part(maps, inputs))
-        _say_verdict(verdict, job)
-        for warning in inputs.forward.input_warnings:
-            job.warn(warning)
-        for half, residual in reconstruction.unsolved.items():
-            job.warn(_unsolved(half, residual, reconstruction))
-        for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=pixel_size_angstroms):
-            job.report(sentence)
-    store.delete()
+        try:
+            maps, verdict = reconstruction.run()
+        except JobAborted:
+            store.save()  # where another process was asked to stop
+            raise
+        if team.is_first:
+            _write(maps, verdict, reconstruction, inputs, mask, job)
+            store.delete()
+
+
+def _store(inputs: Inputs, options: BackprojectionOptions, job: RunningJob, team: Team, plan: MemoryPlan) -> SumsStore:
+    """The sums of this process; the first one looks first at what is there."""
+    sums_of = belongs_to(inputs, options) | {"bins": digest(*(bins.labels for bins in inputs.bins.values()))}
+
+    def opened() -> SumsStore:
+        memory_bytes, gpu_bytes = (room // team.local_count for room in (plan.cache_bytes(), plan.gpu_cache_bytes()))
+        return SumsStore(job.directory, sums_of, memory_bytes=memory_bytes, gpu_bytes=gpu_bytes, as_now=as_now, process=team.rank)
+
+    store = opened() if team.is_first else None
+    team.meet(job.abort_requested)
+    store = store or opened()
+    if store.resumed:
+        job.report("Going on with the sums of an earlier run.")
+    return store
+
+
+def _write(
+    maps: Maps, verdict: Verdict, reconstruction: DeformedReconstruction, inputs: Inputs, mask: Tensor, job: RunningJob
+) -> None:
+    """Say the verdict and write all that is to be seen of the maps."""
+    verdict = verdict.with_moving_part(_moving_part(maps, inputs))
+    _say_verdict(verdict, job)
+    for warning in inputs.forward.input_warnings:
+        job.warn(warning)
+    for half, residual in reconstruction.unsolved.items():
+        job.warn(_unsolved(half, residual, inputs, reconstruction.iterations))
+    for sentence in write_outputs(job, maps, verdict, mask, pixel_size_angstroms=inputs.table.pixel_size_angstroms):
+        job.report(sentence)
     deformed, rigid = (" and ".join(name(half).name for half in HALVES) for name in (layout.half_map, layout.rigid_half_map))
     job.report(
         f"Maps, curves and figures are in {job.directory / layout.BACKPROJECTION}/; {deformed} are the deformed maps, {rigid} "
@@ -155,25 +210,27 @@ def _mask(name: str | None, forward: ForwardResult, project: Path) -> tuple[Tens
     return None, "No mask is given (fn_fsc_mask): the FSC is measured within a soft mask around the molecule in all its states."
 
 
-def _mask_around(problems: Mapping[int, HalfProblem], inputs: Inputs) -> Tensor:
-    halves = [(inputs.forward.halves[half], problem.bins) for half, problem in problems.items()]
+def _mask_around(inputs: Inputs) -> Tensor:
+    halves = [(result, inputs.bins[half]) for half, result in inputs.forward.halves.items()]
     return molecule_mask(halves, box=inputs.table.box, pixel_size_angstroms=inputs.table.pixel_size_angstroms)
 
 
-def _plan(
-    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions
-) -> tuple[MemoryPlan, list[str]]:
-    pixel, bins = inputs.table.pixel_size_angstroms, inputs.bins
-    sentences = [_binning_sentence(inputs, half, options.bin_tolerance) for half in bins]
-    moving = {
-        half: count_moving(result.model.gaussians.positions, box=inputs.table.box, pixel_size_angstroms=pixel)
+def _moving(inputs: Inputs) -> dict[int, int]:
+    """Voxels that move, of each half."""
+    box, pixel, bins = inputs.table.box, inputs.table.pixel_size_angstroms, inputs.bins
+    return {
+        half: count_moving(result.model.gaussians.positions, box=box, pixel_size_angstroms=pixel)
         if bins[half].rms_motion_angstroms > 0
         else 0
         for half, result in inputs.forward.halves.items()
     }
-    basis_bytes = sum(12 * _fields_kept(inputs, half) * moving[half] for half in bins)
-    counts = tuple(map(len, bins.values()))
-    memory = MemoryPlan(
+
+
+def _memory_plan(inputs: Inputs, options: BackprojectionOptions, device: torch.device) -> MemoryPlan:
+    moving = _moving(inputs)
+    basis_bytes = sum(12 * _fields_kept(inputs, half) * moving[half] for half in inputs.bins)
+    counts = [len(bins) for bins in inputs.bins.values()]
+    return MemoryPlan(
         inputs.table.box,
         max(counts),
         sum(counts),
@@ -182,8 +239,15 @@ def _plan(
         n_particles=len(inputs.table),
         free_gpu_bytes=free_memory_bytes(device),
     )
-    duration = _time_plan(inputs, images, device, options, counts, moving)
-    return memory, [*sentences, memory.sentence(), duration.sentence()]
+
+
+def _sentences(
+    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions, *, processes: int = 1
+) -> list[str]:
+    """The plan in words; `processes` share the work."""
+    of_bins = [_binning_sentence(inputs, half, options.bin_tolerance) for half in inputs.bins]
+    duration = _time_plan(inputs, images, device, options, processes)
+    return [*inputs.sentences, *of_bins, _memory_plan(inputs, options, device).sentence(), duration.sentence()]
 
 
 def _fields_kept(inputs: Inputs, half: int) -> int:
@@ -211,16 +275,16 @@ def _time_plan(
     images: ParticleImages,
     device: torch.device,
     options: BackprojectionOptions,
-    n_bins: tuple[int, ...],
-    moving: Mapping[int, int],
+    processes: int,
 ) -> TimePlan:
-    halves = inputs.forward.halves
+    halves, moving = inputs.forward.halves, _moving(inputs)
     half = max(moving, key=lambda half: moving[half])
     model, views = halves[half].model, _views(halves[half], images, SlicePlane(inputs.table.box, device=device))
     costs = measure_costs(views, model.field, model.gaussians.positions, order=options.warp_interpolation, n_moving=moving[half])
     good = {half: result.good.cpu().numpy() for half, result in halves.items()}
     held_out = sum(int((result.held_out & good[half]).sum()) for half, result in halves.items())
-    return TimePlan(costs, sum(int(kept.sum()) for kept in good.values()), held_out, n_bins, options.reconstruction_iterations)
+    n_bins, most = tuple(map(len, inputs.bins.values())), options.reconstruction_iterations
+    return TimePlan(costs, sum(int(kept.sum()) for kept in good.values()), held_out, n_bins, most, processes)
 
 
 def _remark(bins: Bins, asked_angstroms: float, pixel_size_angstroms: float) -> str:
@@ -235,7 +299,7 @@ def _remark(bins: Bins, asked_angstroms: float, pixel_size_angstroms: float) -> 
 
 
 def _problems(
-    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions
+    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions, halves: Sequence[int]
 ) -> dict[int, HalfProblem]:
     plane = SlicePlane(inputs.table.box, device=device)
     return {
@@ -248,6 +312,7 @@ def _problems(
             inverse=inputs.inverses.of_half[half] if inputs.inverses else None,
         )
         for half, result in inputs.forward.halves.items()
+        if half in halves
     }
 
 
@@ -298,10 +363,10 @@ def _say_verdict(verdict: Verdict, job: RunningJob) -> None:
         job.warn(verdict.sentence())
 
 
-def _unsolved(half: int, residual: float, reconstruction: DeformedReconstruction) -> str:
-    views, iterations = reconstruction.problems[half].views, reconstruction.iterations
+def _unsolved(half: int, residual: float, inputs: Inputs, iterations: int) -> str:
+    particles = len(inputs.forward.halves[half].rows)
     return (
         f"The maps of half {half} are not to be trusted: the residual stayed at {residual:.2g} of the first one, as "
-        f"{len(views.rows)} particles are few for a box of {views.images.table.box} pixels (or {iterations} iterations for them);"
+        f"{particles} particles are few for a box of {inputs.table.box} pixels (or {iterations} iterations for them);"
         " take more particles, bin them, or raise reconstruction_iterations."
     )

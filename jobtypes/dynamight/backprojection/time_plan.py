@@ -74,6 +74,8 @@ class TimePlan:
         Of each half.
     iterations
         Most of a solve.
+    processes
+        That share the work.
     """
 
     costs: Costs
@@ -81,6 +83,7 @@ class TimePlan:
     n_held_out: int
     n_bins: tuple[int, ...]
     iterations: int
+    processes: int = 1
 
     @property
     def summing_seconds(self) -> float:
@@ -111,9 +114,10 @@ class TimePlan:
 
     def sentence(self) -> str:
         """Say the plan in words."""
+        summing = in_words(self.summing_seconds / self.processes)
         return (
             f"Time: about {in_words(self.usual_seconds)} (at most {in_words(self.most_seconds)}), of which "
-            f"{in_words(self.summing_seconds)} to sum the particles; counted from one bin and a few particles that were timed: "
+            f"{summing} to sum the particles; counted from one bin and a few particles that were timed: "
             f"{_figures(1000 * self.costs.particle)} ms for a particle, {_figures(1000 * self.costs.bin)} ms for a bin, "
             f"{_figures(1000 * (self.costs.product + self.costs.warp))} ms for a bin in an iteration."
         )
@@ -121,7 +125,7 @@ class TimePlan:
     def _seconds(self, applications: Sequence[int]) -> float:
         # without held-out particles nothing is judged, and the final solve is the only one
         solves = applications if self.n_held_out else applications[-1:]
-        return self.summing_seconds + self.solving_seconds(solves) + self.other_seconds
+        return (self.summing_seconds + self.solving_seconds(solves) + self.other_seconds) / self.processes
 
 
 def measure_costs(

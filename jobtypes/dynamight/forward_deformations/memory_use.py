@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.particles import ParticleTable
 from jobtypes.dynamight.forward_deformations.seeding import ModelSize
@@ -46,9 +47,13 @@ class MemoryUse:
     free_bytes: int
 
     def holds(self, steps: int, share: float = 1.0) -> bool:
-        """Whether steps of so many half sets, each in a process of its own, fit into a share of what is free."""
+        """Whether so many steps, each in a process of its own, fit into a share of what is free.
+
+        Each process has the table, and what is learned of all particles of its half set.
+        """
         others = (steps - 1) * (PROCESS_BYTES + self.table_bytes)
-        return steps * self.step_bytes + self.learned_bytes + others <= share * self.free_bytes
+        learned = max(1.0, steps / len(HALVES)) * self.learned_bytes
+        return steps * self.step_bytes + learned + others <= share * self.free_bytes
 
     def holds_spectra(self, *, share: float) -> bool:
         """Whether the spectra fit into a share of what is free, a step of one half set and what is learned beside them."""

@@ -10,6 +10,7 @@ import torch
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_devices, is_gpu
+from jobtypes.common.shared_halves import device_of, halves_of
 from jobtypes.common.team import Crew, Team, accompanied, joined_team, on_cpu
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
@@ -225,11 +226,6 @@ def _new_writer(
     return writer
 
 
-def halves_of(team: Team) -> tuple[int, ...]:
-    """The half sets that a process of a team trains: all, or the one of its crew."""
-    return HALVES if team.count == 1 else (HALVES[team.rank % len(HALVES)],)
-
-
 def _refuse_too_many(crew: Crew, options: ForwardOptions) -> None:
     if crew.count > options.training_batch_size:
         raise UserError(
@@ -245,17 +241,7 @@ def _choose_devices(gpu_id: str, team: Team, job: RunningJob) -> list[torch.devi
         devices, sentence = choose_devices(gpu_id, len(halves))
         job.report(sentence)
         return devices
-    device = choose_devices(gpu_id, team.local_count, spread=True)[0][team.local_rank]
-    found = team.all_of((str(device), team.machine))
-    for rank, (name, machine) in enumerate(found):
-        half = HALVES[rank % len(HALVES)]
-        job.report(f"Process {rank + 1} of {team.count} on {machine}: half set {half} on device {name}.")
-        if is_gpu(device) and (name, machine) in found[rank % len(HALVES) : rank : len(HALVES)]:
-            raise UserError(
-                f"Two of the processes of half set {half} were started for {name} on {machine}; start at most two processes for "
-                "each GPU of a machine (--nproc-per-node), one of each half set."
-            )
-    return [device]
+    return [device_of(gpu_id, team, job)]
 
 
 def _finish(

@@ -212,7 +212,8 @@ class HalfTraining:
         """Take one step on a batch of particles (b,), of which each process works out its own, and count it."""
         draws = self._draws(index) if plan.deforms else None
         own = self.share.of(index)
-        corrections = self.model.poses.corrections[own.to(self.observations.device)].requires_grad_(self.settings.refine_poses)
+        place = copied_to(own, self.observations.device)
+        corrections = self.model.poses.corrections[place].requires_grad_(self.settings.refine_poses)
         figures, motion = self._of_nothing(plan)
         if len(own):  # where an epoch ends, not every process has one
             batch = self.observations.batch(own, n_terms)
@@ -230,7 +231,8 @@ class HalfTraining:
         places, sample = self.share.places(index), min(len(index), STRAIN_SAMPLE)
         latents = torch.randn(len(index), self.latent_mean.shape[1], generator=self.generator)
         strained = int((places < sample).sum())
-        return Draws(latents[places], self.graph.drawn(self.generator), strained, len(index) / sample)
+        own = copied_to(latents[places], self.observations.device)
+        return Draws(own, self.graph.drawn(self.generator), strained, len(index) / sample)
 
     def _of_nothing(self, plan: EpochPlan) -> tuple[dict[str, Tensor], Tensor | None]:
         """Figures and motion of no particle in a step."""
@@ -383,7 +385,7 @@ class HalfTraining:
             points = model.deformed(posterior.sample(draws.latents), frame.basis(model.gaussians.positions))
             losses["kl"] = quality * posterior.divergence()
             losses["strain"] = quality * self._strain(points, draws)
-            self._remember(batch, posterior)
+            self.keep(batch.index, posterior)
             motion = _motion(points, quality)
         parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
         misfit, residual_power = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
@@ -425,7 +427,7 @@ class HalfTraining:
             raise self._diverged()
         self.networks.step()
         if slope is not None:
-            own = self.share.of(index).to(slope.device)
+            own = copied_to(self.share.of(index), slope.device)
             self.model.poses.step(own, corrections, slope * len(index), RATE_POSES * plan.learning_rate)
         if motion is not None:
             share = 1 / MOTION_MEMORY_STEPS
@@ -436,9 +438,6 @@ class HalfTraining:
         factor = self.settings.learning_rate * plan.learning_rate
         for group in self.networks.param_groups:
             group["lr"] = group["rate"] * factor
-
-    def _remember(self, batch: ObservedBatch, posterior: Posterior) -> None:
-        self.keep(batch.index, posterior)
 
     @torch.no_grad()
     def held_out_objective(self, plan: EpochPlan) -> float:

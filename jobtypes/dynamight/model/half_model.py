@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import irfft2
 from jobtypes.dynamight.model.deformed import Deformed, combine, undeformed
 from jobtypes.dynamight.model.displacement import DisplacementField
@@ -32,8 +31,8 @@ class Posterior:
     log_variance: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """One draw per particle, (b, d), from standard normal numbers (b, d) on the CPU."""
-        return self.mean + (0.5 * self.log_variance).exp() * copied_to(noise, self.mean.device).to(self.mean.dtype)
+        """One draw per particle, (b, d), from standard normal numbers (b, d)."""
+        return self.mean + (0.5 * self.log_variance).exp() * noise.to(self.mean)
 
     def divergence(self) -> Tensor:
         """(b,) Kullback-Leibler divergence from the standard normal prior (Kingma and Welling 2014, appendix B)."""

@@ -51,6 +51,8 @@ def test_another_process_needs_a_table_of_its_own_and_what_is_learned_of_the_par
     assert not use(table_bytes=2 * 10**9).holds(2)
     assert use(table_bytes=2 * 10**9).holds(1)
     assert not use(learned_bytes=2 * 10**9).holds(2)
+    assert use(step_bytes=0, learned_bytes=10**9).holds(4)
+    assert not use(step_bytes=0, learned_bytes=2 * 10**9).holds(4)
     assert use(spectra_bytes=2 * 10**9).holds_spectra(share=1.0)
     assert not use(spectra_bytes=2 * 10**9, learned_bytes=2 * 10**9).holds_spectra(share=1.0)
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from jobtypes.common.conventions import HALVES
+from jobtypes.common.shared_halves import halves_of
 from jobtypes.common.team import Crew, Team, accompanied
 from jobtypes.dynamight.forward_deformations.checkpointing import load_last
 from jobtypes.dynamight.forward_deformations.plan import THREADS_OF_A_PROCESS
-from jobtypes.dynamight.forward_deformations.task import halves_of, run
+from jobtypes.dynamight.forward_deformations.task import run
 from jobtypes.dynamight.model.result import LATENT_BY_OTHER
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import defaults
