@@ -36,6 +36,7 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.inverse_deformations.task:run",
             check="jobtypes.dynamight.inverse_deformations.task:check",
             command="optimize-inverse-deformations",
+            shares_work=True,
             switch="do_inverse",
         ),
         Task(
