@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +61,10 @@ class ThreadTeam(Team):
     def all_of(self, value: Any) -> list[Any]:
         return self._everybody.all_of(value)
 
+    def gathered(self, part: Mapping[int, Any]) -> dict[int, Any] | None:
+        whole = self.merged(part)
+        return whole if self.is_first else None
+
     def from_first(self, make: Callable[[], Any]) -> Any:
         return self.all_of(make() if self.is_first else None)[0]
 
@@ -83,7 +87,7 @@ def work_as_team(count: int, work: Callable[[ThreadTeam], Result]) -> list[Resul
                 crew[0].barrier.abort()
             raise
 
-    with ThreadPoolExecutor(count) as pool:
+    with seeded_in_turn(), ThreadPoolExecutor(count) as pool:
         return list(pool.map(member, range(count)))
 
 

@@ -39,6 +39,7 @@ JOB_TYPE = JobType(
             check="jobtypes.dynamight.inverse_deformations.task:check",
             command="optimize-inverse-deformations",
             memory_remedy="take do_store_deform No",
+            shares_work=True,
             switch="do_inverse",
         ),
         Task(

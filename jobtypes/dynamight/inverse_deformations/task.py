@@ -16,6 +16,8 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.memory import available_memory_bytes
+from jobtypes.common.shared_halves import device_of, halves_of
+from jobtypes.common.team import Team, accompanied, joined_team
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
@@ -27,7 +29,7 @@ from jobtypes.dynamight.model.principal_motions import principal_motions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
 from jobtypes.dynamight.options import InverseOptions
 from jobtypes.dynamight.outputs import gather_logbook
-from relion_jobs.contract.errors import JobFailed
+from relion_jobs.contract.errors import JobAborted, JobFailed
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -53,26 +55,42 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
-    """Train both halves' networks, or go on where they stopped; then judge and write them."""
+    """Train both halves' networks, or go on where they stopped; then judge and write them. On a CPU each half has a process."""
     options = InverseOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    device, sentence = choose_device(options.gpu_id)
-    job.report(sentence)
+    with joined_team() as team:
+        if team.count > 1 or torch.cuda.is_available() or options.nr_threads < len(HALVES):
+            invert(options, job, team)
+            return
+        with accompanied(job.start_companion) as pair:
+            invert(options, job, pair)
+
+
+def invert(options: InverseOptions, job: RunningJob, team: Team) -> None:
+    """Train as one of the processes of a team: the first two have a half each, others have nothing to do."""
+    torch.set_num_threads(max(1, options.nr_threads // min(team.local_count, len(HALVES))))
+    if team.count == 1:
+        device, sentence = choose_device(options.gpu_id)
+        job.report(sentence)
+    else:
+        device = device_of(options.gpu_id, team, job)
     forward = load_centred_result(job.directory, options.fn_checkpoint, device)
     job.report(f"Inverse deformations of {forward.path} (epoch {forward.epoch}).")
     start = partial(
         start_training, forward, n_epochs=options.nr_epochs, store_deformations=options.do_store_deform, seed=options.seed
     )
-    trainings = {half: start(part) for half, part in forward.halves.items()}
-    resume(trainings, forward, job)
-    train(trainings, forward, options.nr_epochs, job)
-    save(job.directory / layout.FINAL_INVERSE, trainings, forward)
-    accuracy = {half: judge(training, forward.halves[half]) for half, training in trainings.items()}
-    report(accuracy, trainings, job)
-    histories = {half: training.history for half, training in trainings.items()}
-    draw_training(histories, job.directory / layout.INVERSE_TRAINING_FIGURE)
-    draw_round_trip(accuracy, job.directory / layout.ROUND_TRIP_FIGURE)
-    gather_logbook(job.directory, job)
+    mine = halves_of(team) if team.rank < len(HALVES) else ()
+    trainings = {half: start(forward.halves[half]) for half in mine}
+    resume(trainings, forward, job, team)
+    train(trainings, forward, options.nr_epochs, job, team)
+    save(job.directory / layout.FINAL_INVERSE, trainings, forward, team)
+    accuracy = team.merged({half: judge(training, forward.halves[half]) for half, training in trainings.items()})
+    histories = team.merged({half: training.history for half, training in trainings.items()})
+    if team.is_first:
+        report(accuracy, histories, job)
+        draw_training(histories, job.directory / layout.INVERSE_TRAINING_FIGURE)
+        draw_round_trip(accuracy, job.directory / layout.ROUND_TRIP_FIGURE)
+        gather_logbook(job.directory, job)
 
 
 @torch.no_grad()
@@ -133,8 +151,15 @@ def _room_for_pairs(device: torch.device) -> int:
     return (available_memory_bytes() if free is None else free) // (2 * len(HALVES))
 
 
-def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: RunningJob) -> None:
+def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: RunningJob, team: Team) -> None:
     """Take up an earlier run of the same forward checkpoint; move the files of another one aside."""
+    if (halves := team.from_first(lambda: _earlier(forward, job))) is not None:
+        for half, training in trainings.items():
+            training.restore(halves[str(half)])
+
+
+def _earlier(forward: ForwardResult, job: RunningJob) -> dict[str, Any] | None:
+    """States of both halves of the last checkpoint of these forward deformations; None where there is none."""
     paths = [*job.directory.glob(layout.INVERSE_PATTERN), *job.directory.glob(str(layout.FINAL_INVERSE))]
     found = [(content["epoch"], path, content) for path in paths for content in [_load(path)]]
     if any(content["forward_identity"] != forward.identity for _, _, content in found):
@@ -143,54 +168,75 @@ def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: R
             "The inverse deformations that were there belong to other forward deformations, or to another consensus; they are "
             f"now in {aside}/."
         )
-        return
+        return None
     found.sort(key=lambda item: (item[0], str(item[1])))
     if not found:
-        return
+        return None
     epoch, path, content = found[-1]
-    for half, training in trainings.items():
-        training.restore(content["halves"][str(half)])
     job.report(f"Going on after epoch {epoch}, from {path}.")
+    halves: dict[str, Any] = content["halves"]
+    return halves
 
 
 def _load(path: Path) -> dict[str, Any]:
     return load_checkpoint(path, kind=KIND, version=FORMAT_VERSION)
 
 
-def train(trainings: dict[int, InverseTraining], forward: ForwardResult, n_epochs: int, job: RunningJob) -> None:
+def train(trainings: dict[int, InverseTraining], forward: ForwardResult, n_epochs: int, job: RunningJob, team: Team) -> None:
     """Epochs over both halves until each has converged or had the number that was asked for."""
-    first = min(training.epoch for training in trainings.values())
-    for epoch in range(first + 1, n_epochs + 1):
-        for half, training in trainings.items():
-            if training.finished or training.epoch >= epoch:
-                continue
-            if not training.run_epoch(job.abort_requested):
-                save(job.directory / layout.inverse_checkpoint(training.epoch), trainings, forward)
-                job.check_abort()
-            if not math.isfinite(training.history[-1]["loss"]):
-                raise JobFailed(
-                    f"The inverse training of half {half} diverged in epoch {epoch}; look at the motions of {forward.path} first."
-                )
-        medians = {f"median_A_half{half}": training.history[-1]["median"] for half, training in trainings.items()}
+    epochs = team.merged({half: training.epoch for half, training in trainings.items()})
+    for epoch in range(min(epochs.values()) + 1, n_epochs + 1):
+        is_left = not all([_run_epoch(half, training, epoch, forward, job, team) for half, training in trainings.items()])
+        team.meet(job.abort_requested)
+        if any(team.all_of(is_left)):
+            last = max(team.all_of(max((training.epoch for training in trainings.values()), default=0)))
+            save(job.directory / layout.inverse_checkpoint(last), trainings, forward, team)
+            job.check_abort()
+            raise JobAborted("Stopped, since another process of the job was asked to.")
+        now = team.merged({half: (training.history[-1]["median"], training.finished) for half, training in trainings.items()})
+        medians = {f"median_A_half{half}": median for half, (median, _) in now.items()}
         job.progress("inverse deformations", epoch, n_epochs, "epochs", **medians)
-        if all(training.finished for training in trainings.values()):
+        if all(finished for _, finished in now.values()):
             break
         if epoch % _CHECKPOINT_EVERY == 0:
-            save(job.directory / layout.inverse_checkpoint(epoch), trainings, forward)
-    for half, training in trainings.items():
-        why = "it has converged" if training.schedule.converged(training.history) else "the number of epochs asked for"
-        job.report(f"Half {half}: ended after epoch {training.epoch}, {why}.")
-        if isinstance(training.pairs, StoredPairs):
-            kept = f"{training.pairs.n_kept} draws of deformed positions, {training.pairs.bytes / 1e6:.0f} MB,"
-            job.report(f"Half {half}: {kept} were kept in memory.")
+            save(job.directory / layout.inverse_checkpoint(epoch), trainings, forward, team)
+    for said in team.merged({half: _end_in_words(half, training) for half, training in trainings.items()}).values():
+        for sentence in said:
+            job.report(sentence)
 
 
-def save(path: Path, trainings: dict[int, InverseTraining], forward: ForwardResult) -> None:
+def _run_epoch(half: int, training: InverseTraining, epoch: int, forward: ForwardResult, job: RunningJob, team: Team) -> bool:
+    """An epoch of a half that has not had it; False where it was left."""
+    if training.finished or training.epoch >= epoch:
+        return True
+    if not training.run_epoch(lambda: team.wants_to_leave(job.abort_requested())):
+        return False
+    if not math.isfinite(training.history[-1]["loss"]):
+        raise JobFailed(
+            f"The inverse training of half {half} diverged in epoch {epoch}; look at the motions of {forward.path} first."
+        )
+    return True
+
+
+def _end_in_words(half: int, training: InverseTraining) -> list[str]:
+    """Why the training of a half ended, and what it has kept."""
+    why = "it has converged" if training.schedule.converged(training.history) else "the number of epochs asked for"
+    said = [f"Half {half}: ended after epoch {training.epoch}, {why}."]
+    if isinstance(training.pairs, StoredPairs):
+        kept = f"{training.pairs.n_kept} draws of deformed positions, {training.pairs.bytes / 1e6:.0f} MB,"
+        said.append(f"Half {half}: {kept} were kept in memory.")
+    return said
+
+
+def save(path: Path, trainings: dict[int, InverseTraining], forward: ForwardResult, team: Team) -> None:
     """Write both halves' networks with all that a resumed run needs."""
+    states = team.gathered({half: training.state() for half, training in trainings.items()})
+    if states is None:
+        return
     contents = {
         "forward_identity": forward.identity,
-        "epoch": max(training.epoch for training in trainings.values()),
-        "halves": {str(half): training.state() for half, training in trainings.items()},
+        "epoch": max(state["epoch"] for state in states.values()),
+        "halves": {str(half): state for half, state in states.items()},
     }
     save_checkpoint(path, contents, kind=KIND, version=FORMAT_VERSION)
 
@@ -200,7 +246,7 @@ def judge(training: InverseTraining, part: HalfResult) -> Accuracy:
     return measure(InverseHalf(training.network, part.model.field), training.probe)
 
 
-def report(accuracy: dict[int, Accuracy], trainings: dict[int, InverseTraining], job: RunningJob) -> None:
+def report(accuracy: dict[int, Accuracy], histories: dict[int, list[dict[str, float]]], job: RunningJob) -> None:
     """Say the figures in A, and write them to accuracy.json."""
     for half, found in accuracy.items():
         at, off = found.gaussians, found.elsewhere
@@ -217,7 +263,7 @@ def report(accuracy: dict[int, Accuracy], trainings: dict[int, InverseTraining],
                 f"Half {half}: the inverse network is off by {found.gaussians['network']}; more epochs (nr_epochs) would help."
             )
     numbers = {
-        f"half{half}": found.numbers() | {"epochs": trainings[half].epoch, "history": trainings[half].history}
+        f"half{half}": found.numbers() | {"epochs": len(histories[half]), "history": histories[half]}
         for half, found in accuracy.items()
     }
     with written_whole(job.directory / layout.INVERSE_ACCURACY) as temporary:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +61,19 @@ def test_it_works_and_says_and_writes_nothing(accompanied, capsys):
 
 def test_a_task_that_does_not_share_its_work_is_left_to_the_first_process(accompanied):
     assert accompanied(lambda values, job: pytest.fail("must not run"), shares_work=False) == (0, [])
+
+
+def test_it_shares_those_of_the_later_tasks_of_a_run_that_are_shared(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(companion, "load_function", lambda name: lambda values, job: names.append((name, values["a"])))
+    directory = JobDirectory(tmp_path, "X/job001")
+    directory.create()
+    first, *later = (
+        Settings({}, {"a": number}, Task(name, name, f"m:{name}", shares_work=shared), is_continue=False)
+        for number, (name, shared) in enumerate([("b", True), ("c", False), ("d", True)])
+    )
+    assert accompany(directory, lambda: replace(first, then=tuple(later))) == 0
+    assert names == [("m:b", 0), ("m:d", 2)]
 
 
 def test_a_failure_in_words_is_left_to_the_first_process_to_tell(accompanied, capsys):

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from jobtypes.common.checkpoints import load_checkpoint
+from jobtypes.common.team import Team
 from jobtypes.dynamight.inverse_deformations import task
 from jobtypes.dynamight.model.inverse_displacement import FORMAT_VERSION, KIND, load_inverses
 from jobtypes.dynamight.model.result import load_centred_result
+from jobtypes.dynamight.options import InverseOptions
 from relion_jobs.contract.errors import JobAborted, UserError
+from tests.crews import work_as_team
 
 FINAL = Path("DynaMight/job002/inverse_deformations/inv_chkpt.pth")
 
@@ -107,3 +111,15 @@ def test_the_plan_names_checkpoint_and_particles(flexible_job) -> None:
 def test_without_a_training_the_plan_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run the forward deformations of this job first"):
         task.check({}, tmp_path)
+
+
+def test_two_processes_of_three_have_a_half_each_and_write_what_one_writes(flexible_job) -> None:
+    options = InverseOptions.from_values({"nr_epochs": 3})
+    task.invert(options, flexible_job, Team())
+    alone = FINAL.read_bytes()
+    for path in FINAL.parent.glob("inv_chkpt*"):
+        path.unlink()
+    jobs = [replace(flexible_job, reports=[]) for _ in range(3)]
+    work_as_team(3, lambda team: task.invert(options, jobs[team.rank], team))
+    assert FINAL.read_bytes() == alone
+    assert sum("ended after epoch 3" in line for line in jobs[0].reports) == 2
