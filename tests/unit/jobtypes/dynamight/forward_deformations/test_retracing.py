@@ -14,10 +14,13 @@ from jobtypes.dynamight.forward_deformations import large_motions, retracing
 from jobtypes.dynamight.forward_deformations.large_motions import follow_large_motions
 from jobtypes.dynamight.forward_deformations.retracing import Retracing, StateTree, main_fields
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.deformed import Deformed
+from tests.crews import work_together
 
 PLAN = EpochPlan(deforms=True, resolution_angstroms=8.0, kl_weight=0.01, learning_rate=1.0, looks_for_parts=True)
 FARTHEST = math.radians(150)
+NOISE = 2.5  # of a Fourier term, about a tenth of the signal
 
 
 def bent_rod() -> tuple[Tensor, Tensor]:
@@ -50,11 +53,11 @@ def flowed(points: Tensor, is_rod: Tensor, displacements: Tensor) -> Tensor:
     return flown
 
 
-@pytest.fixture
-def flowing(new_training, monkeypatch):
-    """A training of a rod that turns by up to 150 degrees, of which its model knows no more than where density is."""
-    monkeypatch.setattr(retracing, "FEWEST_OF_A_STATE", 2)
-    training = new_training()
+def flow(training) -> tuple[HalfTraining, Tensor, Tensor]:
+    """Let a training be that of a rod that turns by up to 150 degrees, whose model knows no more than where density is.
+
+    Returns it, the true displacements (p, n, 3) A and which Gaussians are the rod's.
+    """
     model, observations = training.model.eval(), training.observations
     points, is_rod = bent_rod()
     angles = torch.linspace(0, 1, len(observations))[torch.randperm(len(observations), generator=training.generator)] * FARTHEST
@@ -68,24 +71,31 @@ def flowing(new_training, monkeypatch):
         shares = torch.full((len(angles),), 1 / len(angles))
         fields, coefficients = main_fields(flowed(points, is_rod, true), shares, model.gaussians.amplitudes, model.field.n_fields)
         model.field.hold(fields, points)
-    everything = Retracing(training, torch.arange(len(observations)), PLAN)
-    everything._teach(coefficients)
+    Retracing(training, torch.arange(len(observations)), PLAN)._teach(coefficients)
     training.begin_anew()
     return training, true, is_rod
 
 
+@pytest.fixture
+def flowing(new_training, monkeypatch):
+    """What `flow` makes of a training."""
+    monkeypatch.setattr(retracing, "FEWEST_OF_A_STATE", 2)
+    return flow(new_training())
+
+
 def give_images(training, displacements: Tensor) -> None:
-    """Give the particles of a training images of the Gaussians of its model displaced by (p, n, 3) A, and some noise."""
+    """Give the own particles of a training images of its Gaussians displaced by (p, n, 3) A, and some noise."""
     model, observations = training.model, training.observations
-    batch = observations.batch(torch.arange(len(observations)))
-    points = Deformed(model.gaussians.positions, torch.eye(len(displacements)), displacements)
+    own = training.share.of(torch.arange(len(observations)))
+    batch = observations.batch(own)
+    points = Deformed(model.gaussians.positions, torch.eye(len(displacements))[own], displacements)
     images = batch.ctf * model.project_batch(points, batch, training.projector, len(observations.band))[:, 0]
-    noise = 0.1 * float(images.abs().square().mean() ** 0.5)
-    images = images + noise * torch.view_as_complex(torch.randn(*images.shape, 2, generator=torch.Generator().manual_seed(1)))
+    noise = torch.randn(len(observations), *images.shape[1:], 2, generator=torch.Generator().manual_seed(1))[own]
+    images = images + NOISE * torch.view_as_complex(noise)
     parts = torch.view_as_real(images)
     observations.scale.copy_(parts.abs().amax((1, 2)) / 3e4)
     observations.spectra.copy_((parts / observations.scale[:, None, None]).half())
-    model.noise_power.fill_(2 * noise**2)
+    model.noise_power.fill_(2 * NOISE**2)
 
 
 def explained(found: Tensor, true: Tensor) -> float:
@@ -117,6 +127,22 @@ def test_a_rod_that_flowed_into_its_places_turns_into_them(flowing):
     with torch.no_grad():
         learned = training.model.displacement(training.latent_mean[training.training])
     assert explained(learned[:, is_rod], true[training.training][:, is_rod]) > 0.8
+
+
+def test_several_processes_find_the_states_of_one(new_training, monkeypatch):
+    monkeypatch.setattr(retracing, "FEWEST_OF_A_STATE", 2)
+
+    def work(crew) -> tuple[Tensor, bool]:
+        training, _, _ = flow(new_training(crew=crew))
+        search = Retracing(training, training.training, PLAN)
+        tree = states(search, training)
+        found = search._states(tree)
+        return found, search._is_better(tree, torch.zeros_like(found), found)
+
+    ((expected, agreed),) = work_together(1, work)
+    for found, also_agreed in work_together(2, work):
+        assert float((found - expected).norm(dim=2).max()) < 0.1  # of 30
+        assert also_agreed == agreed
 
 
 def test_states_are_taken_over_where_held_out_particles_agree_and_else_nothing_changes(flowing, monkeypatch):
