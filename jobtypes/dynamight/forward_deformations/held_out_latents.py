@@ -20,6 +20,7 @@ from jobtypes.dynamight.model.deformed import Deformed
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions, TwoMotions
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior
+from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.poses import RefinedPoses
 
@@ -67,31 +68,25 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     means, evidence, done = [training.latent_mean[:0]], [torch.zeros(0)], 0
     good = training.model.quality.is_good.cpu()
+    basis = other.field.basis_at_gaussians(other.gaussians.positions)
     for index in training.held_out.split(training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
         _judge_parts(training, other, batch, other.at_rest(len(index)), n_terms)
-        posterior, corrections = refine_posterior(
+        target = Likelihood(
             other,
             batch,
-            other.encode(batch, training.projector, n_terms),
             training.projector,
             n_terms=n_terms,
             independent_fraction=training.settings.independent_fraction,
-            prior_weight=plan.kl_weight,
             move_poses=training.settings.refine_poses,
+            basis=basis,
         )
+        guess = other.encode(batch, training.projector, n_terms)
+        posterior, corrections = refine_posterior(target, guess, prior_weight=plan.kl_weight)
         means.append(posterior.mean.cpu())
         other.poses.corrections[batch.index] = corrections
-        _judge_parts(training, other, batch, other.deformed(posterior.mean), n_terms)
-        of_batch = evidence_of_motion(
-            other,
-            batch,
-            posterior,
-            training.projector,
-            n_terms=n_terms,
-            independent_fraction=training.settings.independent_fraction,
-            prior_weight=plan.kl_weight,
-        )
+        _judge_parts(training, other, batch, other.deformed(posterior.mean, basis), n_terms)
+        of_batch = evidence_of_motion(target, posterior, prior_weight=plan.kl_weight)
         evidence.append(of_batch.cpu()[good[index]])
         done += len(index)
         after_batch(done)
