@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,37 @@ class ParticleImages:
         if self._correction is not None:
             read = irfft2(rfft2(read) * self._correction[torch.from_numpy(group)], self.table.box)
         return read
+
+    def stream(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Read many images in the order in which they lie on disk, the next batch in a thread while one is worked on.
+
+        So each stack is opened once, however the rows are mixed: an open and a jump in a file take longer than an image.
+
+        Parameters
+        ----------
+        rows : (p,) rows of the table
+        batch_size
+            Images to yield at a time, at most.
+
+        Yields
+        ------
+        (b,), (b, N, N)
+            Places among the rows, and their images.
+
+        Raises
+        ------
+        UserError
+            As `read`.
+        """
+        order = np.lexsort((self.table.slice_of[rows], self.table.stack_of[rows]))
+        batches = np.split(order, range(batch_size, len(order), batch_size))
+        with ThreadPoolExecutor(1, thread_name_prefix="images") as ahead:
+            coming = ahead.submit(self.read, rows[batches[0]])
+            for places, following in zip(batches, [*batches[1:], None], strict=True):
+                images = coming.result()
+                if following is not None:
+                    coming = ahead.submit(self.read, rows[following])
+                yield places, images
 
     def sentences(self) -> list[str]:
         """What is done to images so that they are of one scale and on one grid; looks at a sample of them.

@@ -31,8 +31,8 @@ class FirstSteps:
     Attributes
     ----------
     beginning, step, states, posteriors
-        Seconds that an epoch takes to begin, with the poses' prior, of a step, that the last stage takes to find states and which of
-        them are in doubt, and of one of its batches.
+        Seconds that an epoch takes to begin, with the poses' prior, of a step, that the last stage takes to find states and which
+        of them are in doubt, and of one of its batches.
     peak_memory_bytes
         Of the GPU; None on a CPU.
     signal

@@ -1,7 +1,7 @@
 """From a guess to the nearest maximum of the posterior of latents and poses: damped Gauss-Newton steps.
 
-Derivatives are what takes the time: a prediction for each unknown. Near a maximum they hardly change, so that a step, its check and
-a last small step that needs none are taken with the same, and only particles that are still on their way get new ones.
+Derivatives are what takes the time: a prediction for each unknown. Near a maximum they hardly change, so that a step, its check
+and a last small step that needs none are taken with the same, and only particles that are still on their way get new ones.
 
 Source: Levenberg 1944 and Marquardt 1963 for the damping.
 """
@@ -16,8 +16,8 @@ from torch import Tensor
 from jobtypes.dynamight.model.likelihood import Likelihood
 
 STEPS = 5
-# In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. A third of a standard deviation.
-ENOUGH = 0.05
+# In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. A fifth of a standard deviation.
+ENOUGH = 0.02
 _LONGEST_STEP = 1.0
 
 
@@ -33,11 +33,14 @@ class Maximum:
         Minus the log posterior, up to a constant.
     curvature : (b, m, m)
         Of the log posterior.
+    begun : (b,)
+        The objective where the steps began.
     """
 
     unknown: Tensor
     objective: Tensor
     curvature: Tensor
+    begun: Tensor
 
     def covariance(self, n: int) -> Tensor:
         """(b, n, n) of the first n unknowns, by Laplace's approximation."""
@@ -51,16 +54,17 @@ class Maximum:
 
     def of(self, particles: Tensor) -> Maximum:
         """Those of some particles (p,)."""
-        return Maximum(self.unknown[particles], self.objective[particles], self.curvature[particles])
+        of_all = (self.unknown, self.objective, self.curvature, self.begun)
+        return Maximum(*(values[particles] for values in of_all))
 
     def put(self, particles: Tensor, other: Maximum) -> None:
         """Set those of some particles (p,)."""
         self.unknown[particles], self.objective[particles] = other.unknown, other.objective
-        self.curvature[particles] = other.curvature
+        self.curvature[particles], self.begun[particles] = other.curvature, other.begun
 
 
 def highest_maximum(target: Likelihood, start: Tensor, prior: Tensor) -> Maximum:
-    """The maximum that steps lead to from a start (b, m), with a prior of precision (m,); nowhere less probable than the start."""
+    """The maximum that steps lead to from a start (b, m), with a prior of precision (m,)."""
     climb = _Climb(target, start, prior)
     top = climb.step()
     left = torch.arange(len(start), device=start.device)
@@ -81,7 +85,7 @@ class _Climb:
         self._objective = self._minus_log_posterior(start, self._predicted)
         self._damping = torch.zeros_like(self._objective)
         self._columns = target.columns(start, self._predicted)
-        self._promised = self._objective
+        self._begun = self._promised = self._objective
 
     def step(self) -> Maximum:
         """Take one step each, checked and damped, and one more where it is the last; `leave_behind` those."""
@@ -92,7 +96,7 @@ class _Climb:
         last = torch.linalg.solve(curvature, gradient[..., None])[..., 0]
         self._promised = 0.5 * (last * gradient).sum(1)
         is_last = (self._promised <= ENOUGH)[:, None]
-        return Maximum(self._unknown + torch.where(is_last, last, 0.0), self._objective, curvature)
+        return Maximum(self._unknown + torch.where(is_last, last, 0.0), self._objective, curvature, self._begun)
 
     def _checked_step(self, gradient: Tensor, curvature: Tensor) -> None:
         damped = curvature + torch.diag_embed(self._damping[:, None] * curvature.diagonal(dim1=1, dim2=2))
@@ -109,7 +113,7 @@ class _Climb:
     def leave_behind(self) -> Tensor:
         """Leave behind who has arrived, and take new derivatives for the others: their places among those of before, (p,)."""
         left = torch.nonzero(self._promised > ENOUGH).squeeze(1)
-        for name in ("_unknown", "_predicted", "_objective", "_damping", "_columns"):
+        for name in ("_unknown", "_predicted", "_objective", "_damping", "_columns", "_begun"):
             setattr(self, name, getattr(self, name)[left])
         if len(left):
             self._target = self._target.of(left)

@@ -2,11 +2,11 @@
 
 The encoder learns its answers on the training particles, so it is less sure-footed on others, and where the signal is low the
 posterior has several maxima: an arm that swings by more than a wavelength fits at several places. So a few Gauss-Newton steps on
-the log posterior bring each particle from the guess to a maximum (`ascent`), whose curvature gives a width and a weight (Laplace's
-approximation). Of the states that stand for all particles (`representatives`) those are tried that are in doubt: neither so near
-that they belong to the maximum, nor so far that their like weighed nothing where all were tried. Where one outweighs the maximum,
-the guess was wrong: steps begin there, and all states are tried. The posterior mean counts the maximum and the states away from it
-by their weights.
+the log posterior bring each particle from the guess to a maximum (`ascent`), whose curvature gives a width and a weight
+(Laplace's approximation). Of the states that stand for all particles (`representatives`) those are tried that are in doubt:
+neither so near that they belong to the maximum, nor so far that their like weighed nothing where all were tried. Where one is
+more probable than the guess, steps begin there as well; where they lead higher, the guess was wrong, and all states are tried.
+The posterior mean counts the maximum and the states away from it by their weights.
 
 Source: MacKay 2003, Information Theory, Inference, and Learning Algorithms, chapters 27 and 28, for Laplace's approximation.
 """
@@ -54,7 +54,7 @@ def refine_posterior(
     """
     prior = target.prior_precision(prior_weight)
     top = highest_maximum(target, target.unknowns(start.mean), prior)
-    n = start.mean.shape[1]
+    n = start.mean.shape[1]  # latents
     if others is None:
         latent, variance = top.unknown[:, :n], top.covariance(n).diagonal(dim1=1, dim2=2)
     else:
@@ -82,23 +82,19 @@ def weights_of_states(
 
 
 def _weights_beside_better_ones(target: Likelihood, top: Maximum, others: Representatives, prior: Tensor) -> Tensor:
-    """`_log_weights` (b, 1 + k) of a maximum and states; where a state is more probable, of the maximum which that leads to.
-
-    The guess of such a particle was wrong, so that all states are tried on it.
-    """
+    """`_log_weights` (b, 1 + k) of a maximum and states; of a higher maximum instead, where a state leads to one."""
     n = others.latents.shape[1]
     log_weights = _log_weights(target, top, others, prior, others.doubt)
-    of_states = log_weights[:, 1:] - others.shares.log() - _penalty(others.latents, prior)
-    of_top = log_weights[:, 0] - _volume(top, prior, n)
-    best, state = of_states.max(1)
-    wrong = torch.nonzero(best > of_top).squeeze(1)
-    if not len(wrong):
+    best, state = (log_weights[:, 1:] - others.shares.log() - _penalty(others.latents, prior)).max(1)
+    tried = torch.nonzero(-best < top.begun - _penalty(target.unknowns(top.unknown[:, :n])[:, n:], prior[n:])).squeeze(1)
+    if not len(tried):
         return log_weights
-    some = target.of(wrong)
-    found = highest_maximum(some, some.unknowns(others.latents[state[wrong]]), prior)
-    better = found.objective < top.objective[wrong]
-    top.put(wrong[better], found.of(better))
-    log_weights[wrong] = _log_weights(some, top.of(wrong), others, prior, math.inf)
+    some = target.of(tried)
+    found = highest_maximum(some, some.unknowns(others.latents[state[tried]]), prior)
+    higher = torch.nonzero(found.objective < top.objective[tried]).squeeze(1)
+    if len(higher):  # the guess was wrong
+        top.put(tried[higher], found.of(higher))
+        log_weights[tried[higher]] = _log_weights(some.of(higher), found.of(higher), others, prior, math.inf)
     return log_weights
 
 
@@ -124,9 +120,9 @@ def _volume(top: Maximum, prior: Tensor, n: int) -> Tensor:
     return 0.5 * torch.logdet(prior[:n, None] * top.covariance(n))
 
 
-def _penalty(latents: Tensor, prior: Tensor) -> Tensor:
-    """(b,) minus the logarithm of the prior of latents (b, d), up to a constant."""
-    return 0.5 * (prior[: latents.shape[1]] * latents.square()).sum(1)
+def _penalty(unknown: Tensor, prior: Tensor) -> Tensor:
+    """(b,) minus the logarithm of the prior of the first unknowns (b, d), up to a constant."""
+    return 0.5 * (prior[: unknown.shape[1]] * unknown.square()).sum(1)
 
 
 def _misfit_at(target: Likelihood, latents: Tensor) -> Tensor:

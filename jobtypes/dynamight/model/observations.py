@@ -192,8 +192,9 @@ class Observations:
             A stack or an image that cannot be used; see `ParticleImages.read`.
         """
         index = self.band.index.cpu()
-        for place in torch.arange(len(self)).split(batch_size):
-            terms = rfft2(images.read(self.rows[place.numpy()]) * self.mask).flatten(1)[:, index]
+        for places, read in images.stream(self.rows, batch_size):
+            place = torch.from_numpy(places)
+            terms = rfft2(read * self.mask).flatten(1)[:, index]
             parts = torch.view_as_real(terms / self._premultiplication(place).cpu())  # (b, Q, 2)
             scale = parts.abs().amax((1, 2)).clamp(min=1e-30) / HALF_PRECISION_RANGE
             self.scale[place] = scale
