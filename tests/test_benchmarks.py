@@ -36,6 +36,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             ["click to new surface", "marching cubes", "plot, log density"],
         ),
         ("few_particles.py", "--particles 1 12 --box 24", ["from the verdict's map", "from zero", "relion_reconstruct"]),
+        ("reading.py", "--stacks 3 --particles 20 --repeats 1", ["order of the table", "order on disk", "opens"]),
         ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),
     ],
 )

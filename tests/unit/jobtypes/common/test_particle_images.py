@@ -5,13 +5,14 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import mrcfile
 import numpy as np
 import pytest
 import torch
 
-from jobtypes.common import image_stacks
+from jobtypes.common import image_stacks, particle_images
 from jobtypes.common.fourier import frequencies_2d, irfft2, rfft2
 from jobtypes.common.image_stacks import OpenStacks
 from jobtypes.common.particle_images import ParticleImages
@@ -83,11 +84,29 @@ def test_a_stream_gives_every_image_once_and_opens_each_stack_once(
     images._stacks._limit = 1
     monkeypatch.setattr(image_stacks, "read_stack_layout", counted)
     seen = []
+    monkeypatch.setattr(particle_images, "_READERS", 1)
     for places, read in images.stream(rows, 3):
         assert torch.equal(read, expected[rows[places]])
         seen += places.tolist()
     assert sorted(seen) == list(range(8))
     assert len(opened) == len(set(opened)) > 1
+
+
+def test_a_slow_file_does_not_stop_the_rest(images: ParticleImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    others_are_there, read = Event(), images.read
+
+    def slow(rows: np.ndarray) -> torch.Tensor:
+        if 0 in rows:
+            assert others_are_there.wait(60)
+        return read(rows)
+
+    monkeypatch.setattr(images, "read", slow)
+    order = []
+    for places, _ in images.stream(np.arange(8), 2):
+        order.append(places.tolist())
+        if len(order) == 3:
+            others_are_there.set()
+    assert order == [[2, 3], [4, 5], [6, 7], [0, 1]]
 
 
 def test_a_stream_ends_with_the_sentence_about_an_image_that_cannot_be_read(images: ParticleImages, tmp_path: Path) -> None:
