@@ -63,13 +63,16 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     found = check_inputs(plan, options)
     refuse_misfit(found)
     plan = with_findings(plan, found)
-    side_by_side = plan.halves_side_by_side or is_gpu(devices[0])
+    processes = 1 if is_gpu(devices[0]) else plan.n_processes
+    side_by_side = processes > 1 or is_gpu(devices[0])
     if side_by_side:
-        torch.set_num_threads(max(1, options.nr_threads // len(HALVES)))
+        torch.set_num_threads(max(1, options.nr_threads // max(processes, len(HALVES))))
     warnings = [f"Warning: {warning}" for warning in found.warnings]
     first = take_first_steps(plan, devices[0])
     of_plan = [*plan.sentences(), *plan.warnings(), bearing(plan, first.signal)]
-    return [*warnings, sentence, *found.sentences, *of_plan, time_sentence(plan, first, side_by_side=side_by_side)]
+    of_half = max(1, processes // len(HALVES))
+    duration = time_sentence(plan, first, side_by_side=side_by_side, processes=of_half)
+    return [*warnings, sentence, *found.sentences, *of_plan, duration]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
