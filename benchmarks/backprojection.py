@@ -78,12 +78,14 @@ def main() -> None:
     print_table(["", "ms", "ratio"], rows)
 
 
-def particle_views(table: ParticleTable, project: Path, half: int | None = None) -> ParticleViews:
+def particle_views(
+    table: ParticleTable, project: Path, half: int | None = None, *, device: torch.device | str = "cpu"
+) -> ParticleViews:
     """The particles of a half set, or all as one."""
     rows = np.arange(len(table)) if half is None else np.flatnonzero(table.half == half)
     rotations = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()
     shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()
-    plane = SlicePlane(table.box)
+    plane = SlicePlane(table.box, device=device)
     return ParticleViews(ParticleImages(table, project), rows, rotations, shifts, plane=plane)
 
 

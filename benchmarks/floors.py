@@ -46,17 +46,17 @@ def step_floor(
     # read the image, transform, take q terms
     transform = (batch * _transform(grid), batch * (grid**2 * FLOAT + 2 * n_terms * COMPLEX))
     reading = (
-        batch * (_transform(encoded) + 12 * probes) + 2 * batch * _weights(model.encoder),
+        batch * (_transform(encoded) + 12 * probes) + 2 * batch * dense_weights(model.encoder),
         batch * (4 * n_terms * COMPLEX + 2 * encoded**2 * FLOAT + 5 * probes * FLOAT),
     )
     field = (
-        2 * n * 3 * k * near + 2 * batch * _weights(model.field.branch) + 6 * batch * k * n,
+        2 * n * 3 * k * near + 2 * batch * dense_weights(model.field.branch) + 6 * batch * k * n,
         (3 * k * n + 3 * batch * n + 2 * near * n) * FLOAT,
     )
     # observed, predicted and their weights; two Gaussians of each of 2 n edges
     loss = (batch * (12 * n_terms + 24 * n), batch * (n_terms * (2 * COMPLEX + FLOAT) + 2 * n * 3 * FLOAT))
     trained = sum(parameter.numel() for parameter in model.parameters())
-    forward = [(2 * batch * _weights(model.encoder), 0), field, loss]  # projection and transform are counted both ways
+    forward = [(2 * batch * dense_weights(model.encoder), 0), field, loss]  # projection and transform are counted both ways
     backward = (
         2 * sum(operations for operations, _ in forward),
         2 * sum(moved for _, moved in forward) + 7 * trained * FLOAT,  # Adam reads four and writes three numbers for each
@@ -83,6 +83,6 @@ def _transform(size: int) -> float:
     return 2.5 * size**2 * math.log2(size**2)
 
 
-def _weights(module: nn.Module) -> int:
+def dense_weights(module: nn.Module) -> int:
     """Weights of the dense layers: multiply-adds for one row."""
     return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Linear))

@@ -144,7 +144,7 @@ def parts_of_step(half: HalfTraining, plan: TrainingPlan, device: torch.device) 
     model = half.model
     watch.watch(half.observations, "batch", "data")
     watch.watch(model, "encode", "encoder")
-    watch.watch(model, "project", "projection")
+    watch.watch(model, "project_as", "projection")
     watch.watch(half, "_misfit", "loss and strain")
     watch.watch(half, "_step", "backward, optimiser")
     watch.watch(model.field, "coefficients", "decoder")

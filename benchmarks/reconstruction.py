@@ -91,18 +91,21 @@ class Case:
         N.
     particles
         Of both halves.
+    device
+        Where it is reconstructed.
     """
 
-    def __init__(self, project: Path, box: int, particles: int) -> None:
-        self.project, self.box = project, box
+    def __init__(self, project: Path, box: int, particles: int, device: torch.device | str = "cpu") -> None:
+        self.project, self.box, self.device = project, box, torch.device(device)
         self.pixel_size_angstroms = make_particles(project, particles=particles, box=box)
         self.table = read_particles(project / STAR, project=project)
         generator = torch.Generator().manual_seed(0)
-        self.gaussians = torch.randn(N_GAUSSIANS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
-        points = ControlPoints.around(self.gaussians, 3 * N_FIELDS)
+        gaussians = torch.randn(N_GAUSSIANS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
         torch.manual_seed(0)
-        self.field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, control_points=points)
-        self.field.set_anchors(self.gaussians, torch.ones(len(self.gaussians)))
+        points = ControlPoints.around(gaussians, 3 * N_FIELDS)
+        self.field = DisplacementField(n_latent=N_LATENT, n_fields=N_FIELDS, control_points=points).to(device)
+        self.gaussians = gaussians.to(device)
+        self.field.set_anchors(self.gaussians, torch.ones(N_GAUSSIANS, device=device))
         reach = {"pixel_size_angstroms": self.pixel_size_angstroms, "reach_angstroms": TAPER_END_ANGSTROMS}
         self.basis: DeformationBasis = tabulate(self.field, self.gaussians, box=box, **reach)
 
@@ -206,7 +209,7 @@ def against_the_plan(case: Case, bins: int, particles: int) -> str:
 
 def deformed_half(case: Case, half: int, truth: Tensor, n_bins: int) -> HalfProblem:
     """One half in bins of random deformations."""
-    views = particle_views(case.table, case.project, half)
+    views = particle_views(case.table, case.project, half, device=case.device)
     n = len(views.rows)
     bins = Bins(
         torch.arange(n) % n_bins, torch.zeros(n_bins, 1), 0.0, 0.0, presence=torch.ones(n_bins, 0), tolerance_angstroms=0.0

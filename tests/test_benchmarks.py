@@ -35,6 +35,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             "--particles 500 --box 32 --gaussians 200 --threads 1",
             ["click to new surface", "marching cubes", "plot, log density"],
         ),
+        (
+            "gpu.py",
+            "--device cpu --small --threads 1",
+            ["training of a half set", "step: FFT", "inverse", "reconstruction", "map pulled", "Every result is as on the CPU"],
+        ),
         ("few_particles.py", "--particles 1 12 --box 24", ["from the verdict's map", "from zero", "relion_reconstruct"]),
         (
             "processes.py",

@@ -17,7 +17,13 @@ MAY_ASK = {
         "jobtypes/dynamight/backprojection/backend.py",
     ],
     # how the half sets share one: in threads of a process on a GPU, in processes on a CPU
-    "is_gpu": ["jobtypes/common/devices.py", "jobtypes/dynamight/forward_deformations/task.py"],
+    # and what is kept there beside the sums in memory
+    "is_gpu": [
+        "jobtypes/common/devices.py",
+        "jobtypes/common/shared_halves.py",
+        "jobtypes/dynamight/forward_deformations/task.py",
+        "jobtypes/dynamight/backprojection/sums_store.py",
+    ],
     # the loops are called through the backend of a room alone; rays have no other way than loops
     "over_particles": [
         "jobtypes/dynamight/model/loops.py",
@@ -29,6 +35,7 @@ MAY_ASK = {
         "jobtypes/dynamight/model/backend.py",
         "jobtypes/dynamight/model/projection.py",
         "jobtypes/dynamight/backprojection/backend.py",
+        "jobtypes/dynamight/backprojection/ball_transforms.py",
         "jobtypes/dynamight/backprojection/slices.py",
         "jobtypes/dynamight/backprojection/warp.py",
     ],

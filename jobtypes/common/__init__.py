@@ -21,6 +21,7 @@ particle_images  ParticleTable -> images, on one grid and one scale
 ctf              the contrast transfer function; aberrations: its higher ones
 rotations        Euler angles, matrices, small rotations
 autograd         typed calls of torch's Function
+products         of matrices, in which every number counts in full
 fourier          transforms of images and maps, shells, FSC; the only caller of torch.fft
 padded_grid      between the points of a padded Fourier grid
 masks            with soft edges

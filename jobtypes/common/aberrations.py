@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from jobtypes.common.products import product_in_full
+
 _ANGSTROMS_PER_MILLIMETRE = 1e7
 
 
@@ -52,8 +54,8 @@ def beam_tilt_phases(
     Source: Zivanov et al. (2020), IUCrJ 7, 253; the sign was measured with relion_reconstruct.
     """
     strength = -2 * math.pi * spherical_aberration_millimetres * _ANGSTROMS_PER_MILLIMETRE * wavelength_angstroms.square() * 1e-3
-    along = torch.tensordot(tilt_milliradians * strength[:, None], frequencies.to(tilt_milliradians.dtype), dims=([1], [-1]))
-    phases: Tensor = along * frequencies.square().sum(-1).to(along.dtype)
+    along = product_in_full(tilt_milliradians * strength[:, None], frequencies.to(tilt_milliradians.dtype).flatten(0, -2).T)
+    phases: Tensor = along.unflatten(1, frequencies.shape[:-1]) * frequencies.square().sum(-1).to(along.dtype)
     return phases
 
 
@@ -89,5 +91,5 @@ def _odd_order(index: int) -> tuple[int, int]:
 def _polynomial_sum(coefficients: Tensor, frequencies: Tensor, orders: list[tuple[int, int]]) -> Tensor:
     frequencies = frequencies.to(coefficients.dtype)
     basis = torch.stack([zernike_polynomial(m, n, frequencies) for m, n in orders])
-    phases: Tensor = torch.tensordot(coefficients, basis, dims=([-1], [0]))
+    phases: Tensor = product_in_full(coefficients, basis.flatten(1)).unflatten(-1, basis.shape[1:])
     return phases

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.aberrations import even_zernike_phases
+from jobtypes.common.products import product_in_full
 
 _ANGSTROMS_PER_MILLIMETRE = 1e7
 
@@ -128,7 +129,8 @@ class CtfCurves:
 
         frequencies = frequencies.to(self.coefficients.dtype)
         square = frequencies.square().sum(-1)  # (*S)
-        phase = torch.tensordot(self.coefficients, _phase_functions(frequencies, square), dims=1)
+        functions = _phase_functions(frequencies, square)
+        phase = product_in_full(self.coefficients, functions.flatten(1)).unflatten(1, square.shape)
         if self.even_zernikes is not None and self.even_zernikes.shape[-1]:
             phase = phase - even_zernike_phases(self.even_zernikes, frequencies)
         values: Tensor = phase.sin() * column(self.scale_factor) * torch.exp(-0.25 * column(self.bfactor) * square)

@@ -120,6 +120,15 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Bytes of a GPU's memory that this process can still take; None on a CPU."""
+    if not is_gpu(device):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    # what torch keeps for itself, though no tensor has it
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def forget_peak_memory(device: torch.device) -> None:
     """Let `peak_memory_bytes` count from now on."""
     if is_gpu(device):

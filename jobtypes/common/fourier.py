@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from jobtypes.common.products import product_in_full
 from relion_jobs.contract.errors import UserError
 
 _IMAGE_AXES = (-2, -1)
@@ -294,7 +295,8 @@ def shift_phases(shifts_angstroms: Tensor, frequencies: Tensor) -> Tensor:
     """
     if shifts_angstroms.ndim != 2 or shifts_angstroms.shape[-1] != frequencies.shape[-1]:
         raise ValueError(f"shifts have shape {tuple(shifts_angstroms.shape)}, expected (b, {frequencies.shape[-1]})")
-    angles = torch.tensordot(shifts_angstroms, frequencies.to(shifts_angstroms.dtype), dims=([-1], [-1])) * (-2 * math.pi)
+    turns = product_in_full(shifts_angstroms, frequencies.to(shifts_angstroms.dtype).flatten(0, -2).T)
+    angles = turns.unflatten(1, frequencies.shape[:-1]) * (-2 * math.pi)
     return torch.polar(torch.ones_like(angles), angles)
 
 

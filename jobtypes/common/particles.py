@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from jobtypes.common import particle_checks
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, HALVES, ORIGIN_COLUMNS
 from jobtypes.common.ctf import CtfParameters
+from jobtypes.common.devices import copied_to
 from jobtypes.common.image_stacks import read_stack_layout
 from jobtypes.common.moved_stacks import moved
 from jobtypes.common.optics_groups import IMAGE_SIZE, OpticsGroups, read_optics
@@ -169,6 +170,14 @@ class ParticleTable:
             )
         return sentences
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the table takes, with its text."""
+        columns = [values for values in vars(self).values() if isinstance(values, np.ndarray)]
+        rows = [each for table in self.source.values() for each in (table.starts, table.ends)]
+        text = {id(table.content): len(table.content) for table in self.source.values()}  # of one file
+        return sum(values.nbytes for values in (*columns, *rows, *self.ctf_columns.values())) + sum(text.values())
+
     def with_phase_flipped(self, phase_flipped: NDArray[np.bool_]) -> ParticleTable:
         """Take other optics groups for phase-flipped than the file says: (g,)."""
         return replace(self, optics=replace(self.optics, phase_flipped=phase_flipped))
@@ -184,8 +193,11 @@ class ParticleTable:
         rows = rows if isinstance(rows, slice) else np.asarray(rows)
         group = self.optics_group[rows]
 
+        def on_device(made: torch.Tensor) -> torch.Tensor:
+            return made if device is None else copied_to(made, torch.device(device))
+
         def tensor(values: NDArray[np.float64]) -> torch.Tensor:
-            return torch.tensor(values, device=device, dtype=dtype)
+            return on_device(torch.tensor(values, dtype=dtype))
 
         return CtfParameters(
             voltage_kilovolts=tensor(self.optics.voltage_kilovolts[group]),
@@ -198,12 +210,8 @@ class ParticleTable:
             bfactor=tensor(self.ctf_columns["rlnCtfBfactor"][rows]),
             scale_factor=tensor(self.ctf_columns["rlnCtfScalefactor"][rows]),
             even_zernikes=tensor(self.optics.even_zernikes[group]) if self.optics.even_zernikes.any() else None,
-            premultiplied=torch.tensor(self.optics.premultiplied[group], device=device)
-            if self.optics.premultiplied.any()
-            else None,
-            phase_flipped=torch.tensor(self.optics.phase_flipped[group], device=device)
-            if self.optics.phase_flipped.any()
-            else None,
+            premultiplied=on_device(torch.tensor(self.optics.premultiplied[group])) if self.optics.premultiplied.any() else None,
+            phase_flipped=on_device(torch.tensor(self.optics.phase_flipped[group])) if self.optics.phase_flipped.any() else None,
         )
 
 

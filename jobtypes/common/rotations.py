@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from jobtypes.common.products import product_in_full
+
 _TINY = 1e-30
 
 
@@ -75,7 +77,7 @@ def rotation_vector_matrices(vectors_radians: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     cross: Tensor = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
     identity = torch.eye(3, device=cross.device, dtype=cross.dtype)
-    return identity + 2 * (half.cos()[..., None] * cross + cross @ cross)
+    return identity + 2 * (half.cos()[..., None] * cross + product_in_full(cross, cross))
 
 
 def _check_matrices(matrices: Tensor) -> None:

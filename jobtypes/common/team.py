@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from relion_jobs.contract.errors import JobAborted, JobFailed, RelionJobsError, UserError
+from relion_jobs.contract.errors import JobAborted, JobFailed, UserError
 from relion_jobs.contract.running_job import Companion
 
 # One process may wait a whole epoch for another; that one has died is told by its closed connection, not by the clock.
@@ -39,7 +39,7 @@ SECONDS_TO_LEAVE = 10.0
 LOCAL_ADDRESS, LOCAL_INTERFACE = "127.0.0.1", "lo"
 _FAILURE = "failure"
 _TEAMS = itertools.count()  # of this process, as of every other that a launcher has started for the same job
-_KINDS: dict[str, type[RelionJobsError]] = {kind.__name__: kind for kind in (UserError, JobFailed, JobAborted)}
+_KINDS: dict[str, type[Exception]] = {kind.__name__: kind for kind in (UserError, JobFailed, JobAborted, MemoryError)}
 
 
 @dataclass
@@ -163,6 +163,7 @@ class Team:
         """Leave the first failure of all on the board."""
         if self.board is not None:
             kind = next((name for name, kind in _KINDS.items() if isinstance(error, kind)), "")
+            kind = MemoryError.__name__ if isinstance(error, torch.OutOfMemoryError) else kind
             text = str(error) if kind else f"Process {self.rank + 1} of {self.count} failed with {type(error).__name__}: {error}"
             try:
                 self.board.compare_set(_FAILURE, "", json.dumps([kind, text]))

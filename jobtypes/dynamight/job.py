@@ -20,6 +20,7 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.forward_deformations.task:run",
             check="jobtypes.dynamight.forward_deformations.task:check",
             command="optimize-deformations",
+            memory_remedy="take a smaller training_batch_size, fewer Gaussians (nr_gaussians) or do_preload No",
             shares_work=True,
         ),
         Task(
@@ -28,6 +29,7 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.visualization.task:run",
             check="jobtypes.dynamight.visualization.task:check",
             command="explore-latent-space",
+            memory_remedy="take the embedding pca or raw",
             switch="do_visualize",
         ),
         Task(
@@ -36,6 +38,7 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.inverse_deformations.task:run",
             check="jobtypes.dynamight.inverse_deformations.task:check",
             command="optimize-inverse-deformations",
+            memory_remedy="take do_store_deform No",
             shares_work=True,
             switch="do_inverse",
         ),
@@ -45,6 +48,8 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.backprojection.task:run",
             check="jobtypes.dynamight.backprojection.task:check",
             command="deformable-backprojection",
+            memory_remedy="take a smaller backproject_batchsize, fewer bins (max_bins) or the backprojection_field forward, or "
+            "bin the particles, since most of it grows with the box",
             shares_work=True,
             switch="do_reconstruct",
             outputs=tuple((str(layout.half_map(half)), layout.HALF_MAP_LABEL) for half in (1, 2)),
@@ -55,6 +60,8 @@ JOB_TYPE = JobType(
             run="jobtypes.dynamight.states.task:run",
             check="jobtypes.dynamight.states.task:check",
             command="states-from-data",
+            memory_remedy="take a smaller backproject_batchsize or fewer bins (max_bins), or bin the particles, since most of it "
+            "grows with the box",
             switch="do_states_from_data",
         ),
     ),

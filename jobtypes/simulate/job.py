@@ -36,6 +36,7 @@ JOB_TYPE = JobType(
             run="jobtypes.simulate.task:run",
             check="jobtypes.simulate.task:check",
             outputs=OUTPUTS,
+            memory_remedy="take a smaller box_size",
         ),
     ),
     tools=(

@@ -40,6 +40,8 @@ class Task:
         Boolean option that picks this task on "Continue!"; empty for the first task, the one that a new job runs.
     outputs
         ``(path inside the job directory, node label)`` of the output nodes that are known at launch.
+    memory_remedy
+        What takes less memory in this task, where it ran out, e.g. ``take a smaller batch_size``; empty: no option does.
     shares_work
         Whether it may run as several processes at once, as torchrun starts them. Of another task the first process does all.
     """
@@ -51,6 +53,7 @@ class Task:
     command: str = ""
     switch: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
+    memory_remedy: str = ""
     shares_work: bool = False
 
 

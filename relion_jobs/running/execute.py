@@ -77,7 +77,7 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
     except OSError as error:
         _last_words(sentence(error))
         return Status.FAILED
-    interruption = Interruption(job_directory.path / ABORT_NOW)
+    interruption, memory_remedy = Interruption(job_directory.path / ABORT_NOW), ""
     try:
         with interruption.listening():
             settings = prepare()
@@ -88,6 +88,7 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
                 for remark in one.remarks if not number else ():
                     job.report(remark)
                 job.check_abort()
+                memory_remedy = one.task.memory_remedy
                 load_function(one.task.run)(one.values, job)
                 if number:
                     _register_outputs(one.task, job)
@@ -96,7 +97,7 @@ def _run(job_directory: JobDirectory, prepare: Callable[[], Settings]) -> Status
         _tell(console, f"Aborted: {sentence(error)}", error)
         return Status.ABORTED
     except BaseException as error:  # noqa: BLE001 - this is the one place that turns every end into a mark
-        _tell(console, f"Error: {sentence(error)}", error)
+        _tell(console, f"Error: {sentence(error, memory_remedy)}", error)
         return Status.FAILED
     finally:
         with contextlib.suppress(OSError):

@@ -12,14 +12,17 @@ NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 # longer than paths are
 LONGEST_WORD = 300
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# of torch on a CPU, of CUDA, and of its libraries
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
-def sentence(error: BaseException) -> str:
-    """One line that says what went wrong and, where it is known, the remedy."""
+def sentence(error: BaseException, memory_remedy: str = "") -> str:
+    """One line that says what went wrong and, where it is known, the remedy; of little memory that of the task."""
     if isinstance(error, RelionJobsError):
         text = str(error)
-    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        text = f"Out of memory ({_first_line(error)}); use smaller batches or fewer Gaussians, or a machine with more memory."
+    elif _is_little_memory(error):
+        other = "or a machine with more memory" if memory_remedy else "take a machine with more memory"
+        text = f"Out of memory ({_first_line(error)}); {memory_remedy}{', ' if memory_remedy else ''}{other}."
     elif isinstance(error, OSError):
         text = _about_a_file(error)
     elif isinstance(error, KeyboardInterrupt):
@@ -32,6 +35,13 @@ def sentence(error: BaseException) -> str:
         text = f"An error inside the program, {type(error).__name__}: {_first_line(error)}; the traceback is in run.err"
         text += f"{_in_the_way()}."
     return printable(" ".join(_short(word) for word in text.split()))
+
+
+def _is_little_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of its GPU has run out, as Python and the libraries of a task say it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in OUT_OF_MEMORY)
 
 
 def _in_the_way() -> str:

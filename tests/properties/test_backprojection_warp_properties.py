@@ -63,6 +63,12 @@ def test_x_y_z_displacements_move_along_the_last_middle_and_first_axis(step):
 def test_cubic_taps_reproduce_quadratics_and_linear_taps_lines(position, slope, bend):
     at = torch.tensor([position], dtype=torch.float64)
     for order, curvature in (("linear", 0.0), ("cubic", bend)):
-        taps = axis_taps(at, 9, order)
-        value = sum(float(weight) * (slope * float(index) + curvature * float(index) ** 2) for index, weight in taps)
+        index, weight = axis_taps(at, 9, order)
+        value = float((weight * (slope * index.double() + curvature * index.double() ** 2)).sum())
         assert value == pytest.approx(slope * position + curvature * position**2, abs=1e-9)
+
+
+@pytest.mark.parametrize("box", [9, 1290, 1291])
+def test_taps_hold_the_flat_index_of_any_voxel(box):
+    index, _ = axis_taps(torch.tensor([box - 1.0]), box, "linear")
+    assert int((index * (box * box) + index * box + index).max()) == box**3 - 1

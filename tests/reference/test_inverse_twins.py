@@ -10,6 +10,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.inverse_deformations.accuracy import measure
 from jobtypes.dynamight.inverse_deformations.pairs import Pairs
+from jobtypes.dynamight.model import inverse_displacement
 from jobtypes.dynamight.model.inverse_displacement import (
     InverseDisplacement,
     InverseHalf,
@@ -55,6 +56,19 @@ def test_newton_steps_reach_the_closed_inverse_quadratically() -> None:
         errors.append(float((found - Shear.inverse(deformed, coefficients)).norm(dim=1).max()))
     assert errors[1] < 0.1 * errors[0]
     assert errors[3] < 1e-4
+
+
+def test_points_worked_out_in_parts_are_the_same(monkeypatch):
+    points, coefficients = 20 * torch.randn(50, 3), torch.randn(50, 2)
+    network = InverseDisplacement(n_coefficients=2, n_coordinates=2, box_length_angstroms=100.0)
+    find = [
+        lambda: fixed_point_inverse(Shear(), points, coefficients),
+        lambda: InverseHalf(network, Shear()).consensus_positions(points, coefficients),
+        lambda: InverseHalf(network, Shear()).consensus_positions(points, coefficients[0]),
+    ]
+    whole = [each() for each in find]
+    monkeypatch.setattr(inverse_displacement, "_CHUNK", 7)
+    torch.testing.assert_close([each() for each in find], whole)
 
 
 def test_the_fixed_point_iteration_reaches_the_closed_inverse() -> None:

@@ -15,7 +15,7 @@ warp                one deformation as a linear operator, and its exact transpos
 backend             what is done to voxels and Fourier terms: by compiled_loops (made of loops) on a CPU, whole_tensors on a GPU
 particle_pass       the one pass over the images
 slices              Fourier slices into and out of a padded grid; the positive operator that they make
-ball, ball_transforms   the part of that grid that slices reach, and its transforms
+ball, ball_transforms   the part of that grid that slices reach, and its transforms; ball_planes: plane by plane
 sums_store          the sums, in memory and on disk
 normal_equations    the least-squares problem; conjugate_gradients solves it
 reconstruction      the stages in order

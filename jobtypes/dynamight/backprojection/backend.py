@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.backprojection import compiled_loops, whole_tensors
 from jobtypes.dynamight.backprojection.ball import Ball
+from jobtypes.dynamight.backprojection.ball_planes import Keep
 from jobtypes.dynamight.backprojection.whole_tensors import Order
 
 
@@ -62,6 +63,16 @@ class GridBackend(Protocol):
 
     def convolve(self, volume: Tensor, weights: Tensor, ball: Ball) -> Tensor:
         """Convolve a map (N, N, N) with the kernel of a real spectrum (p,) in its ball, without wrapping round."""
+
+    def inverse_transform(self, values: Tensor, ball: Ball, keep: Keep) -> Tensor:
+        """Transform complex points (p,) of the ball into real space along each axis.
+
+        `keep` says what is wanted of the lines along an axis, (..., 2N) -> (..., N), and is called once for each.
+
+        Returns
+        -------
+        (N, N, N) along z, y, x
+        """
 
 
 def backend_for(device: torch.device) -> GridBackend:

@@ -68,6 +68,7 @@ class Ball:
         """Where the points of a plane are stored."""
         return slice(self._plane_ends[kx], self._plane_ends[kx + 1])
 
+    @cached_property
     def mirrored(self) -> Tensor:
         """Where the points opposite to those of the plane kx = 0 are stored: (m,) for its m points."""
         y, z = torch.nonzero(self._inside(0), as_tuple=True)
@@ -90,10 +91,14 @@ class Ball:
 
     def dense(self, values: Tensor) -> Tensor:
         """Points (p,) on the whole grid, 0 outside the ball: (2N, 2N, N + 1) along kz, ky, kx."""
-        inside = torch.stack([self._inside(kx) for kx in range(self.box + 1)])
-        grid = values.new_zeros(inside.shape)
-        grid[inside] = values
-        return grid.permute(2, 1, 0)
+        grid = values.new_zeros((self.box + 1) * self.size**2).index_copy_(0, self._places, values)
+        return grid.view(self.box + 1, self.size, self.size).permute(2, 1, 0)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """(p,) int64 place of each point in the flat half space along kx, ky, kz, kept: a GPU would be waited for each time."""
+        plane = self.size**2
+        return torch.cat([self._inside(kx).flatten().nonzero().squeeze(1) + kx * plane for kx in range(self.box + 1)])
 
     def some_columns(self, lines: Tensor, kx: int) -> Tensor:
         """Of lines (..., 2N) along ky, the columns of a plane that hold points."""

@@ -8,7 +8,8 @@ from torch import Tensor
 from jobtypes.common.fourier import fft_lines, irfft_lines, rfft_lines
 from jobtypes.dynamight.backprojection import loops
 from jobtypes.dynamight.backprojection.ball import Ball
-from jobtypes.dynamight.backprojection.ball_transforms import inverse_plane, planes
+from jobtypes.dynamight.backprojection.ball_planes import inverse_plane, planes
+from jobtypes.dynamight.backprojection.ball_planes import inverse_transform as inverse_transform
 from jobtypes.dynamight.backprojection.whole_tensors import Order
 from jobtypes.dynamight.model.loops import over_particles
 
@@ -37,7 +38,7 @@ def insert_terms(
 
 
 def convolve(volume: Tensor, weights: Tensor, ball: Ball) -> Tensor:
-    """See `GridBackend`; plane by plane: see `ball_transforms`."""
+    """See `GridBackend`; plane by plane: see `ball_planes`."""
 
     def keep(lines: Tensor) -> Tensor:
         return lines[..., : ball.box]

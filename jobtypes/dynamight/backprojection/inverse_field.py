@@ -16,8 +16,6 @@ from jobtypes.dynamight.model import inverse_displacement
 from jobtypes.dynamight.model.inverse_displacement import InverseHalf
 from jobtypes.dynamight.model.result import ForwardResult
 
-_CHUNK = 65536  # points evaluated at once
-
 
 @dataclass(frozen=True)
 class Inverses:
@@ -57,7 +55,6 @@ def load_inverses(
 
 def _as_callable(inverse: InverseHalf) -> Inverse:
     def consensus_positions(points: Tensor, coefficients: Tensor) -> Tensor:
-        parts = [inverse.consensus_positions(part, coefficients.to(part)) for part in points.split(_CHUNK)]
-        return torch.cat(parts) if parts else points
+        return inverse.consensus_positions(points, coefficients.to(points))
 
     return consensus_positions

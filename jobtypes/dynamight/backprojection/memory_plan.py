@@ -12,10 +12,13 @@ from jobtypes.common.memory import available_memory_bytes
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.ball import ball_of
 from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.whole_tensors import BYTES_PER_VOXEL, CHUNK
 from jobtypes.dynamight.options import BackprojectionOptions, StatesOptions
 from relion_jobs.contract.errors import UserError
 
 _GIGABYTE = 1e9
+# Poses, latents, quality, and, while bins are chosen, coefficients of 16 fields in double precision five times over.
+_BYTES_PER_PARTICLE = 1000
 # Where nobody says how many bins there may be, their sums take no more than this, which bounds the time of the solves as well; in
 # any box there may be so many bins in each half set.
 _MOST_SUMS_BYTES, _BINS_IN_ANY_BOX = 8 * 10**9, 40
@@ -48,6 +51,10 @@ class MemoryPlan:
         Tabulated deformation fields of both halves.
     batch_size
         Images at once.
+    n_particles
+        Of both halves.
+    free_gpu_bytes
+        Of the memory of the GPU that it runs on; None on a CPU.
     """
 
     box: int
@@ -55,6 +62,8 @@ class MemoryPlan:
     n_bins_total: int
     basis_bytes: int
     batch_size: int
+    n_particles: int = 0
+    free_gpu_bytes: int | None = None
 
     @property
     def bin_bytes(self) -> int:
@@ -68,7 +77,13 @@ class MemoryPlan:
         open_grid, two_spectra = 24 * self._points, 16 * (2 * self.box) ** 2 * (self.box + 1)
         maps = (12 + 6) * 4 * self.box**3  # of the solver, and on the way through a transform
         image_terms = self.box * (self.box // 2 + 1)
-        return self.basis_bytes + totals + max(open_grid, two_spectra) + maps + self.batch_size * image_terms * 200
+        particles = self.n_particles * _BYTES_PER_PARTICLE
+        return self.basis_bytes + totals + max(open_grid, two_spectra) + maps + self.batch_size * image_terms * 200 + particles
+
+    @property
+    def gpu_bytes(self) -> int:
+        """The same of a GPU, which moves many voxels at once and keeps the places of all points."""
+        return self.working_bytes + min(CHUNK, self.box**3) * BYTES_PER_VOXEL + 8 * self._points
 
     @property
     def _points(self) -> int:
@@ -83,6 +98,10 @@ class MemoryPlan:
         """Memory that may hold sums: half of what is free after the working memory."""
         free = available_memory_bytes() if available is None else available
         return max(0, (free - self.working_bytes) // 2)
+
+    def gpu_cache_bytes(self) -> int:
+        """Memory of the GPU that may hold weights, which each iteration needs: half of what is free after the working memory."""
+        return 0 if self.free_gpu_bytes is None else max(0, (self.free_gpu_bytes - self.gpu_bytes) // 2)
 
     def refuse_full_disk(self, job_directory: Path, free: int | None = None) -> None:
         """Refuse to start where the sums, all of which are saved, do not fit on the disk.
@@ -120,5 +139,21 @@ class MemoryPlan:
         )
         return (
             f"Memory: {self.working_bytes / _GIGABYTE:.1f} GB to work in, and sums of {self.n_bins_total} bins of "
-            f"{self.bin_bytes / 1e6:.0f} MB each ({self.sums_bytes / _GIGABYTE:.1f} GB), {where}."
+            f"{self.bin_bytes / 1e6:.0f} MB each ({self.sums_bytes / _GIGABYTE:.1f} GB), {where}.{self._of_gpu()}"
+        )
+
+    def _of_gpu(self) -> str:
+        """What it needs of the GPU, in words."""
+        if self.free_gpu_bytes is None:
+            return ""
+        needed, free = self.gpu_bytes / _GIGABYTE, self.free_gpu_bytes / _GIGABYTE
+        if needed > free:
+            return (
+                f" On the GPU it takes up to {needed:.1f} GB to work in, and {free:.1f} GB are free: where that is too little, "
+                "take a smaller backproject_batchsize, another GPU (gpu_id), or bin the particles."
+            )
+        kept = min(self.gpu_cache_bytes(), 4 * self._points * self.n_bins) / _GIGABYTE
+        return (
+            f" On the GPU it takes up to {needed:.1f} GB of the {free:.1f} GB that are free, and keeps {kept:.1f} GB of the sums "
+            "of a half set there."
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.ctf import ctf
+from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import frequencies_2d, rfft2, shift_phases
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
@@ -117,11 +118,12 @@ class ParticleViews:
     def read(self, members: np.ndarray) -> Views:
         """Read particles by their number (b,) in the half."""
         device = self.plane.cycles.device
-        index = torch.from_numpy(members).to(self.rotations.device)
+        index = copied_to(torch.from_numpy(members), self.rotations.device)
         parameters = self.images.table.ctf_parameters(self.rows[members], device=device)
         shifts = self.shifts[index].to(device)
-        spectra = rfft2(self.images.read(self.rows[members]).to(device)) * shift_phases(-shifts, self._frequencies)
-        group = torch.from_numpy(self.images.table.optics_group[self.rows[members]]).to(device)
+        images = copied_to(self.images.read(self.rows[members]), device)
+        spectra = rfft2(images) * shift_phases(-shifts, self._frequencies)
+        group = copied_to(torch.from_numpy(self.images.table.optics_group[self.rows[members]]), device)
         held = self._held[group]
         image = self.plane.take(spectra) * held
         transfer = self.plane.take(ctf(parameters, self._frequencies)) * held
@@ -131,8 +133,8 @@ class ParticleViews:
             twice = parameters.premultiplied[:, None]
             data, weight = torch.where(twice, image, data), torch.where(twice, transfer, weight)
             gain = torch.where(twice, transfer, gain)
-        scale = self.scale[members].to(device)[:, None]
-        of_image = self._noise_weight[group] * self.quality[members].to(device)[:, None]
+        quality, scale = (copied_to(values[members], device)[:, None] for values in (self.quality, self.scale))
+        of_image = self._noise_weight[group] * quality
         data, weight = data * of_image * scale, weight * of_image * scale.square()
         return Views(image, transfer * scale, data, weight, gain, self.rotations[index].to(device), group)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights
 from jobtypes.common.padded_grid import PADDING, read_at
+from jobtypes.common.products import product_in_full
 from jobtypes.dynamight.backprojection.backend import backend_for
 from jobtypes.dynamight.backprojection.ball import ball_of
 from jobtypes.dynamight.backprojection.ball_transforms import to_map
@@ -111,14 +112,14 @@ class SliceGrid:
         data = torch.view_as_complex(self.grid[:, :2] * self._halved_density[:, None])
         plane = self.ball.of_plane(0)
         # both a place and its mate may have been chosen there
-        data[plane] = data[plane] + data[self.ball.mirrored()].conj()
+        data[plane] = data[plane] + data[self.ball.mirrored].conj()
         return to_map(data, self.ball) * self.ball.attenuation
 
     def weights(self) -> Tensor:
         """W (p,) in the ball, real and never negative."""
         weights = self.grid[:, 2] * self._halved_density
         plane = self.ball.of_plane(0)
-        weights[plane] = weights[plane] + weights[self.ball.mirrored()]
+        weights[plane] = weights[plane] + weights[self.ball.mirrored]
         return weights
 
 
@@ -139,7 +140,7 @@ def normal_operator(volume: Tensor, weights: Tensor) -> Tensor:
 
 def read_slices(spectrum: Tensor, plane: SlicePlane, rotations: Tensor) -> Tensor:
     """Spectra of projections without CTF: (b, q) complex for views (b, 3, 3) of a map given by `padded_spectrum`."""
-    places = (plane.cycles @ rotations).reshape(-1, 3)
+    places = product_in_full(plane.cycles, rotations).reshape(-1, 3)
     return read_at(spectrum, places, PADDING * plane.box).view(len(rotations), -1)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
+from jobtypes.common.devices import is_gpu
 from jobtypes.dynamight import layout
 from relion_jobs.contract.errors import UserError
 
@@ -39,6 +40,8 @@ class SumsStore:
         Plain values that name the checkpoint, particles and options; sums of others are thrown away.
     memory_bytes
         Sums kept in memory; beyond it they are read from disk.
+    gpu_bytes
+        Weights that `HalfSums` keep on the GPU; beyond it they are copied there as they are used.
     as_now
         Makes of what an earlier version has stored as `belongs_to` what this one would have.
     task_folder
@@ -53,6 +56,7 @@ class SumsStore:
         belongs_to: Mapping[str, Any],
         *,
         memory_bytes: int,
+        gpu_bytes: int = 0,
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         task_folder: Path = layout.BACKPROJECTION,
         process: int = 0,
@@ -60,7 +64,7 @@ class SumsStore:
         self._folder, self._process = job_directory / task_folder, process
         self._index = self._folder / layout.sums_index(process).name
         self._belongs_to = dict(belongs_to)
-        self._memory_bytes = memory_bytes
+        self._memory_bytes, self.gpu_bytes = memory_bytes, gpu_bytes
         self._cache: dict[Key, dict[str, Tensor]] = {}
         self._unsaved: set[Key] = set()
         self._saved: set[Key] = set()
@@ -200,6 +204,8 @@ class HalfSums:
 
     def __init__(self, store: SumsStore, half: int, part: str, n_bins: int, device: torch.device) -> None:
         self._store, self._half, self._part, self._n_bins, self.device = store, half, part, n_bins, device
+        self._on_gpu: dict[int, Tensor] = {}
+        self._room = store.gpu_bytes
 
     def __len__(self) -> int:
         """Return M."""
@@ -211,4 +217,10 @@ class HalfSums:
 
     def weights(self, m: int) -> Tensor:
         """W_m."""
-        return self._store.get((self._half, self._part, m))["weights"].to(self.device)
+        if m in self._on_gpu:
+            return self._on_gpu[m]
+        weights = self._store.get((self._half, self._part, m))["weights"].to(self.device)
+        if is_gpu(self.device) and _n_bytes(weights) <= self._room:
+            self._on_gpu[m] = weights
+            self._room -= _n_bytes(weights)
+        return weights

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_device
+from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.digests import digest
 from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.particle_images import ParticleImages
@@ -80,7 +80,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
     images = ParticleImages(inputs.table, Path.cwd())
     images.verify()
-    _memory_plan(inputs, options).refuse_full_disk(Path(job_directory))
+    _memory_plan(inputs, options, device).refuse_full_disk(Path(job_directory))
     return [device_sentence, *_sentences(inputs, images, device, options)]
 
 
@@ -126,13 +126,13 @@ def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> 
     inputs = replace(inputs, bins=team.from_first(lambda: inputs.bins))
     images = ParticleImages(inputs.table, job.project)
     images.verify()
-    plan = _memory_plan(inputs, options)
+    plan = _memory_plan(inputs, options, device)
     plan.refuse_full_disk(job.directory)
     if team.is_first:
         for sentence in _sentences(inputs, images, device, options, processes=team.count):
             job.report(sentence)
     problems = _problems(inputs, images, device, options, halves_of(team))
-    store = _store(inputs, options, job, team, memory_bytes=plan.cache_bytes() // team.local_count)
+    store = _store(inputs, options, job, team, plan)
     with torch.no_grad():
         mask = _mask_around(inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
         reconstruction = DeformedReconstruction(
@@ -155,12 +155,13 @@ def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> 
             store.delete()
 
 
-def _store(inputs: Inputs, options: BackprojectionOptions, job: RunningJob, team: Team, *, memory_bytes: int) -> SumsStore:
+def _store(inputs: Inputs, options: BackprojectionOptions, job: RunningJob, team: Team, plan: MemoryPlan) -> SumsStore:
     """The sums of this process; the first one looks first at what is there."""
     sums_of = belongs_to(inputs, options) | {"bins": digest(*(bins.labels for bins in inputs.bins.values()))}
 
     def opened() -> SumsStore:
-        return SumsStore(job.directory, sums_of, memory_bytes=memory_bytes, as_now=as_now, process=team.rank)
+        memory_bytes, gpu_bytes = (room // team.local_count for room in (plan.cache_bytes(), plan.gpu_cache_bytes()))
+        return SumsStore(job.directory, sums_of, memory_bytes=memory_bytes, gpu_bytes=gpu_bytes, as_now=as_now, process=team.rank)
 
     store = opened() if team.is_first else None
     team.meet(job.abort_requested)
@@ -225,11 +226,19 @@ def _moving(inputs: Inputs) -> dict[int, int]:
     }
 
 
-def _memory_plan(inputs: Inputs, options: BackprojectionOptions) -> MemoryPlan:
+def _memory_plan(inputs: Inputs, options: BackprojectionOptions, device: torch.device) -> MemoryPlan:
     moving = _moving(inputs)
-    basis_bytes = sum(12 * result.model.field.n_fields * moving[half] for half, result in inputs.forward.halves.items())
+    basis_bytes = sum(12 * _fields_kept(inputs, half) * moving[half] for half in inputs.bins)
     counts = [len(bins) for bins in inputs.bins.values()]
-    return MemoryPlan(inputs.table.box, max(counts), sum(counts), basis_bytes, options.backproject_batchsize)
+    return MemoryPlan(
+        inputs.table.box,
+        max(counts),
+        sum(counts),
+        basis_bytes,
+        options.backproject_batchsize,
+        n_particles=len(inputs.table),
+        free_gpu_bytes=free_memory_bytes(device),
+    )
 
 
 def _sentences(
@@ -238,7 +247,12 @@ def _sentences(
     """The plan in words; `processes` share the work."""
     of_bins = [_binning_sentence(inputs, half, options.bin_tolerance) for half in inputs.bins]
     duration = _time_plan(inputs, images, device, options, processes)
-    return [*inputs.sentences, *of_bins, _memory_plan(inputs, options).sentence(), duration.sentence()]
+    return [*inputs.sentences, *of_bins, _memory_plan(inputs, options, device).sentence(), duration.sentence()]
+
+
+def _fields_kept(inputs: Inputs, half: int) -> int:
+    """How many displacement fields are kept on the voxels: the basis, or what an inverse gives for each bin."""
+    return len(inputs.bins[half]) if inputs.inverses else inputs.forward.halves[half].model.field.n_fields
 
 
 def _binning_sentence(inputs: Inputs, half: int, tolerance_pixels: float) -> str:

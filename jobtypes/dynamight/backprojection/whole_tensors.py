@@ -8,49 +8,43 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from jobtypes.common.fourier import convolve_padded
+from jobtypes.common.fourier import convolve_padded, ifft_lines, irfft_lines
+from jobtypes.common.products import product_in_full
 from jobtypes.dynamight.backprojection.ball import Ball
+from jobtypes.dynamight.backprojection.ball_planes import Keep
 
 Order = Literal["linear", "cubic"]
-_Taps = list[tuple[Tensor, Tensor]]
 
-_CHUNK = 1 << 20  # voxels at once
+CHUNK = 1 << 22  # voxels at once: so many that a GPU is busy with each call
+BYTES_PER_VOXEL = 350  # of a chunk: neighbours along three axes, their lines, values of a line
 
 
 def read_voxels(support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> Tensor:
     """See `GridBackend`."""
-    n, flat, values = volume.shape[0], volume.reshape(-1), []
-    for voxels, along_x, along_y, along_z in _neighbours(support, displacements, n, order):
-        total = torch.zeros(len(voxels), dtype=flat.dtype, device=flat.device)
-        for index_z, weight_z in along_z:
-            for index_y, weight_y in along_y:
-                row = index_z * (n * n) + index_y * n
-                line = torch.zeros_like(total)
-                for index_x, weight_x in along_x:
-                    line.addcmul_(flat.index_select(0, row + index_x), weight_x)
-                total.addcmul_(line, weight_z * weight_y)
+    n, flat, values = volume.shape[0], volume.reshape(-1), [volume.new_empty(0)]
+    for voxels, along_x, lines in _neighbours(support, displacements, n, order):
+        total = flat.new_zeros(len(voxels))
+        for index, weight in lines:
+            line = flat.index_select(0, index.flatten()).view(index.shape)
+            total.addcmul_(line.mul_(along_x).sum(0), weight)
         values.append(total)
-    return torch.cat(values) if values else flat[:0]
+    return torch.cat(values)
 
 
 def spread_voxels(result: Tensor, support: Tensor, displacements: Tensor, volume: Tensor, *, order: Order) -> None:
     """See `GridBackend`."""
-    n, flat = volume.shape[0], result.view(-1)
-    for voxels, along_x, along_y, along_z in _neighbours(support, displacements, n, order):
-        values = volume.reshape(-1)[voxels]
-        for index_z, weight_z in along_z:
-            for index_y, weight_y in along_y:
-                row = index_z * (n * n) + index_y * n
-                share = values * (weight_z * weight_y)
-                for index_x, weight_x in along_x:
-                    flat.index_add_(0, row + index_x, share * weight_x)
+    flat = result.view(-1)
+    for voxels, along_x, lines in _neighbours(support, displacements, volume.shape[0], order):
+        values = volume.reshape(-1)[voxels] * along_x  # (t, m)
+        for index, weight in lines:
+            flat.index_add_(0, index.flatten(), (values * weight).flatten())
 
 
 def insert_terms(
     grid: Tensor, ball: Ball, data: Tensor, weights: Tensor, factors: Tensor, rotations: Tensor, cycles: Tensor
 ) -> None:
     """See `GridBackend`."""
-    places = (cycles @ rotations).reshape(-1, 3)  # row vectors: (A^T k)^T = k^T A
+    places = product_in_full(cycles, rotations).reshape(-1, 3)  # row vectors: (A^T k)^T = k^T A
     mate = places[:, 0] < 0
     places = torch.where(mate[:, None], -places, places)
     data = (data * factors).flatten()
@@ -68,20 +62,34 @@ def convolve(volume: Tensor, weights: Tensor, ball: Ball) -> Tensor:
     return convolve_padded(volume, ball.dense(weights))
 
 
-def _neighbours(support: Tensor, displacements: Tensor, n: int, order: Order) -> Iterator[tuple[Tensor, _Taps, _Taps, _Taps]]:
-    """Parts of the support with the (index, weight) pairs of their neighbours along x, y and z."""
-    for voxels, moved in zip(support.split(_CHUNK), displacements.split(_CHUNK), strict=True):
-        at = (voxels % n, voxels // n % n, voxels // (n * n))
-        along_x, along_y, along_z = (axis_taps(at[a] + moved[:, a], n, order) for a in range(3))
-        yield voxels, along_x, along_y, along_z
+def inverse_transform(values: Tensor, ball: Ball, keep: Keep) -> Tensor:
+    """See `GridBackend`; a few large transforms."""
+    spectrum = ball.dense(values)  # along kz, ky, kx
+    for _ in range(2):
+        spectrum = keep(ifft_lines(spectrum.movedim(0, -1)))
+    return keep(irfft_lines(spectrum.movedim(0, -1), ball.size))
 
 
-def axis_taps(positions: Tensor, box: int, order: Order) -> list[tuple[Tensor, Tensor]]:
-    """Neighbours of positions along one axis.
+def _neighbours(
+    support: Tensor, displacements: Tensor, n: int, order: Order
+) -> Iterator[tuple[Tensor, Tensor, Iterator[tuple[Tensor, Tensor]]]]:
+    """Parts of the support and of what is around them.
+
+    Yields m voxels, the weights (t, m) of their neighbours along x, and lines of these: flat indices (t, m), weight (m,).
+    """
+    for voxels, moved in zip(support.split(CHUNK), displacements.split(CHUNK), strict=True):
+        places = torch.stack((voxels % n, voxels // n % n, voxels // (n * n))) + moved.T  # (3, m)
+        (x, y, z), (along_x, along_y, along_z) = (of_axes.unbind(1) for of_axes in axis_taps(places, n, order))
+        lines = zip((z[:, None] * (n * n) + y * n).flatten(0, 1), (along_z[:, None] * along_y).flatten(0, 1), strict=True)
+        yield voxels, along_x, ((row + x, weight) for row, weight in lines)
+
+
+def axis_taps(positions: Tensor, box: int, order: Order) -> tuple[Tensor, Tensor]:
+    """Neighbours of positions along their axis.
 
     Parameters
     ----------
-    positions : (m,) in voxels
+    positions : (*S) in voxels
     box
         N; a neighbour outside 0 .. N - 1 gets weight 0.
     order
@@ -89,25 +97,25 @@ def axis_taps(positions: Tensor, box: int, order: Order) -> list[tuple[Tensor, T
 
     Returns
     -------
-    list
-        Two or four pairs: (m,) index, (m,) weight. Weights sum to 1 inside the box.
+    (t, *S) of integers that hold any flat index of the box, (t, *S)
+        Index and weight of the two or four neighbours; weights sum to 1 inside the box.
     """
     low = positions.floor()
     t = positions - low
     if order == "linear":
-        first, weights = 0, [1 - t, t]
+        first, weights = 0, torch.stack((1 - t, t))
     else:
         first = -1
-        weights = [
-            ((-0.5 * t + 1.0) * t - 0.5) * t,
-            (1.5 * t - 2.5) * t * t + 1.0,
-            ((-1.5 * t + 2.0) * t + 0.5) * t,
-            (0.5 * t - 0.5) * t * t,
-        ]
-    base = low.long() + first
-    taps = []
-    for step, weight in enumerate(weights):
-        index = base + step
-        inside = (index >= 0) & (index < box)
-        taps.append((index.clamp(0, box - 1), torch.where(inside, weight, torch.zeros_like(weight))))
-    return taps
+        weights = torch.stack(
+            (
+                ((-0.5 * t + 1.0) * t - 0.5) * t,
+                (1.5 * t - 2.5) * t * t + 1.0,
+                ((-1.5 * t + 2.0) * t + 0.5) * t,
+                (0.5 * t - 0.5) * t * t,
+            )
+        )
+    integer = torch.int32 if box**3 <= torch.iinfo(torch.int32).max else torch.int64  # of half the bytes where it can be
+    steps = torch.arange(first, first + len(weights), dtype=integer, device=low.device)
+    index = low.to(integer) + steps.view(-1, *[1] * low.ndim)
+    inside = (index >= 0) & (index < box)
+    return index.clamp_(0, box - 1), weights.mul_(inside)

@@ -86,7 +86,8 @@ class FirstJudgement:
         model = self._model
         for part in self._share.batches(index, BATCH):
             batch = self._observations.batch(part, self._n_terms)
-            points = model.at_rest(len(part)) if self._latents is None else model.deformed(self._latents[part].to(batch.ctf))
+            latents = None if self._latents is None else self._latents[batch.index].to(batch.ctf)
+            points = model.at_rest(len(part)) if latents is None else model.deformed(latents)
             parts = model.project_batch(points, batch, self._projector, self._n_terms)
             yield batch, model.parts.assembled(parts, batch.index)
 

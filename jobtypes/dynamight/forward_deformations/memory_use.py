@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.memory import available_memory_bytes
+from jobtypes.common.particles import ParticleTable
 from jobtypes.dynamight.forward_deformations.seeding import ModelSize
 from jobtypes.dynamight.forward_deformations.training import STRAIN_SAMPLE
 from jobtypes.dynamight.model.compiled_loops import NUMBERS_IN_CACHE
 from jobtypes.dynamight.model.control_points import NEAREST, SPACINGS_ANGSTROMS
 from jobtypes.dynamight.model.observations import Band
+from jobtypes.dynamight.model.parts import MOST_PARTS
 from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import UserError
 
@@ -21,22 +24,43 @@ PROCESS_BYTES = 500_000_000  # of an interpreter with its libraries
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes: of the spectra of all particles, of a step of one half set, and free."""
+    """What a training takes of the memory, in bytes, and what is free, after the particles' table was read.
+
+    Attributes
+    ----------
+    spectra_bytes
+        Of all particles.
+    step_bytes
+        A step of one half set.
+    table_bytes
+        Of the particles; each process has its own.
+    learned_bytes
+        What is kept and learned of all particles beside their spectra, and its copies while a checkpoint is written.
+    free_bytes
+        Free.
+    """
 
     spectra_bytes: int
     step_bytes: int
+    table_bytes: int
+    learned_bytes: int
     free_bytes: int
 
     def holds(self, steps: int, share: float = 1.0) -> bool:
-        """Whether steps of so many half sets, each in a process of its own, fit into a share of what is free."""
-        return steps * self.step_bytes + (steps - 1) * PROCESS_BYTES <= share * self.free_bytes
+        """Whether so many steps, each in a process of its own, fit into a share of what is free.
+
+        Each process has the table, and what is learned of all particles of its half set.
+        """
+        others = (steps - 1) * (PROCESS_BYTES + self.table_bytes)
+        learned = max(1.0, steps / len(HALVES)) * self.learned_bytes
+        return steps * self.step_bytes + learned + others <= share * self.free_bytes
 
     def holds_spectra(self, *, share: float) -> bool:
-        """Whether the spectra fit into a share of what is free, a step of one half set beside them."""
-        return self.spectra_bytes <= share * self.free_bytes - self.step_bytes
+        """Whether the spectra fit into a share of what is free, a step of one half set and what is learned beside them."""
+        return self.spectra_bytes <= share * self.free_bytes - self.step_bytes - self.learned_bytes
 
 
-def count_memory(size: ModelSize, band: Band, *, batch: int, particles: int) -> MemoryUse:
+def count_memory(size: ModelSize, band: Band, *, batch: int, table: ParticleTable) -> MemoryUse:
     """Count what a training takes.
 
     Parameters
@@ -45,8 +69,8 @@ def count_memory(size: ModelSize, band: Band, *, batch: int, particles: int) -> 
         Of the model of a half set, and its Fourier terms.
     batch
         Particles of a step.
-    particles
-        Of both half sets.
+    table
+        The particles of both half sets.
 
     Raises
     ------
@@ -60,14 +84,31 @@ def count_memory(size: ModelSize, band: Band, *, batch: int, particles: int) -> 
         n_terms=len(band),
         grid=Projector(band).grid(len(band)).size,
     )
-    use = MemoryUse(band.spectrum_bytes * particles, step, available_memory_bytes())
+    use = MemoryUse(
+        band.spectrum_bytes * len(table),
+        step,
+        table.n_bytes,
+        learned_bytes(len(table), size.n_latent),
+        available_memory_bytes(),
+    )
     if not torch.cuda.is_available() and not use.holds(1):
         raise UserError(
-            f"A training step with {size.n_gaussians} Gaussians and {batch} particles takes about "
-            f"{step / GIGABYTE:.1f} GB of memory, and {use.free_bytes / GIGABYTE:.1f} GB are free; take a smaller "
-            "training_batch_size or fewer Gaussians (nr_gaussians), or a machine with more memory."
+            f"A training step with {size.n_gaussians} Gaussians and {batch} particles takes about {step / GIGABYTE:.1f} GB of "
+            f"memory, what is learned of all {len(table)} particles {use.learned_bytes / GIGABYTE:.1f} GB, and "
+            f"{use.free_bytes / GIGABYTE:.1f} GB are free; take a smaller training_batch_size or fewer Gaussians (nr_gaussians), "
+            "or a machine with more memory."
         )
     return use
+
+
+def learned_bytes(particles: int, n_latent: int) -> int:
+    """Bytes of what is kept and learned of particles beside their spectra, with two copies while a checkpoint is written."""
+    posterior = 2 * 4 * n_latent
+    pose = 4 * (9 + 2) + 4 * 5  # as it was given, and its correction
+    judgement = 4 * (3 + MOST_PARTS)
+    places = 8 * (3 + 2)  # row, group, image, and the order of an epoch with what trains
+    ctf = 4 * 8
+    return 3 * particles * (posterior + pose + judgement + places + ctf)
 
 
 def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid: int) -> int:

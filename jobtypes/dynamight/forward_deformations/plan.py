@@ -202,6 +202,7 @@ class TrainingPlan:
         """What is needed and what was done where not all would have fitted."""
         use = self.memory
         words = f"a training step of a half set takes up to {use.step_bytes / GIGABYTE:.2f} GB"
+        words += f", what is learned of the particles {use.learned_bytes / GIGABYTE:.2f} GB"
         words += f"; {use.free_bytes / GIGABYTE:.1f} GB of this machine's are free."
         if self.asked.preload and not self.spectra_in_memory:
             words += " The spectra do not fit, so they are not preloaded in RAM."
@@ -235,7 +236,7 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int((~out[table.rows_of_half(half)]).sum()) for half in HALVES)
     size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
-    memory = count_memory(size, band, batch=options.training_batch_size, particles=len(table))
+    memory = count_memory(size, band, batch=options.training_batch_size, table=table)
     seed = make_seed(
         consensus.data,
         pixel_size_angstroms,

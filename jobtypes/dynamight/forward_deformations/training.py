@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobtypes.common.devices import copied_to
 from jobtypes.dynamight.forward_deformations.dealing import dealt_order
 from jobtypes.dynamight.forward_deformations.epoch_progress import EpochProgress
 from jobtypes.dynamight.forward_deformations.judging import FirstJudgement, shell_sums
@@ -126,7 +127,7 @@ class HalfTraining:
     pace
         Where it is in the plan.
     latent_mean, latent_log_variance : (n_h, d)
-        Posterior of every particle as of the last time it was seen, on the CPU.
+        Posterior of every particle as of the last time it was seen, on the compute device.
     graph
         Neighbours for the strain.
     pose_prior_is_due
@@ -157,8 +158,8 @@ class HalfTraining:
         self._sums = StepSums(self.share.crew, [part for group in self.networks.param_groups for part in group["params"]])
         n_latent = model.encoder.mean.out_features
         # posterior of every particle, as of the last time it was seen
-        self.latent_mean = torch.zeros(len(observations), n_latent)
-        self.latent_log_variance = torch.zeros(len(observations), n_latent)
+        self.latent_mean = torch.zeros(len(observations), n_latent, device=observations.device)
+        self.latent_log_variance = torch.zeros_like(self.latent_mean)
         self.motion_power = torch.zeros(len(g.positions), device=observations.device)  # (n,) mean squared displacement, A^2
         self.graph = ElasticGraph.of(g.positions, generator)
         self.pose_prior_is_due = True
@@ -211,7 +212,8 @@ class HalfTraining:
         """Take one step on a batch of particles (b,), of which each process works out its own, and count it."""
         draws = self._draws(index) if plan.deforms else None
         own = self.share.of(index)
-        corrections = self.model.poses.corrections[own.to(self.observations.device)].requires_grad_(self.settings.refine_poses)
+        place = copied_to(own, self.observations.device)
+        corrections = self.model.poses.corrections[place].requires_grad_(self.settings.refine_poses)
         figures, motion = self._of_nothing(plan)
         if len(own):  # where an epoch ends, not every process has one
             batch = self.observations.batch(own, n_terms)
@@ -229,7 +231,8 @@ class HalfTraining:
         places, sample = self.share.places(index), min(len(index), STRAIN_SAMPLE)
         latents = torch.randn(len(index), self.latent_mean.shape[1], generator=self.generator)
         strained = int((places < sample).sum())
-        return Draws(latents[places], self.graph.drawn(self.generator), strained, len(index) / sample)
+        own = copied_to(latents[places], self.observations.device)
+        return Draws(own, self.graph.drawn(self.generator), strained, len(index) / sample)
 
     def _of_nothing(self, plan: EpochPlan) -> tuple[dict[str, Tensor], Tensor | None]:
         """Figures and motion of no particle in a step."""
@@ -262,7 +265,7 @@ class HalfTraining:
         self.learn_quality(progress.qualities, n_terms)
         self.model.parts.learn(self.model.quality.good(self.training))
         self.model.quality.follow_noise(before, self.model.noise_power)
-        if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
+        if not torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all():
             raise self._diverged()  # before it is saved
         self.progress = None
         self.epochs_done += 1
@@ -310,7 +313,7 @@ class HalfTraining:
             return
         chosen = latents[central(coefficients, gram)].clone()
         model.make_anew(chosen)
-        self.latent_mean -= chosen.cpu()
+        self.latent_mean -= chosen
         basis = field.basis_at_gaussians(model.gaussians.positions)
         self.motion_power.copy_(mean_squared_displacement(field.coefficients(latents - chosen), basis))
         self.networks = _optimiser(model)  # other control points; and slopes of before mean nothing here
@@ -388,7 +391,7 @@ class HalfTraining:
             points = model.deformed(posterior.sample(draws.latents), frame.basis(model.gaussians.positions))
             losses["kl"] = quality * posterior.divergence()
             losses["strain"] = quality * self._strain(points, draws)
-            self._remember(batch, posterior)
+            self.keep(batch.index, posterior)
             motion = _motion(points, quality)
         parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
         misfit, residual_power = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
@@ -430,7 +433,7 @@ class HalfTraining:
             raise self._diverged()
         self.networks.step()
         if slope is not None:
-            own = self.share.of(index).to(slope.device)
+            own = copied_to(self.share.of(index), slope.device)
             self.model.poses.step(own, corrections, slope * len(index), RATE_POSES * plan.learning_rate)
         if motion is not None:
             share = 1 / MOTION_MEMORY_STEPS
@@ -442,9 +445,6 @@ class HalfTraining:
         for group in self.networks.param_groups:
             group["lr"] = group["rate"] * factor
 
-    def _remember(self, batch: ObservedBatch, posterior: Posterior) -> None:
-        self.keep(batch.index.cpu(), posterior)
-
     @torch.no_grad()
     def held_out_objective(self, plan: EpochPlan) -> float:
         """Minus the log likelihood of the held-out particles at their posterior means, per particle, each by its quality.
@@ -454,7 +454,7 @@ class HalfTraining:
         model = self.model.eval()
         band = self.observations.band
         n_terms = band.n_terms(plan.resolution_angstroms)
-        sums = torch.zeros(2, dtype=torch.float64)  # of the objective, and of qualities
+        sums = torch.zeros(2, dtype=torch.float64, device=self.observations.device)  # read once: a GPU is waited for
         basis = model.field.basis_at_gaussians(model.gaussians.positions)  # of all batches
         log_noise = model.noise_power[:, band.shells[:n_terms]].log()
         for index in self.share.batches(self.held_out, self.settings.batch_size):
@@ -463,14 +463,14 @@ class HalfTraining:
             if plan.deforms:
                 posterior = model.encode(batch, self.projector, n_terms)
                 points = model.deformed(posterior.mean, basis)
-                self.keep(index, posterior)
+                self.keep(batch.index, posterior)
             parts = model.project_batch(points, batch, self.projector, n_terms)
             if plan.judges_held_out:  # nothing is learned of it
                 self.judge(batch, parts, n_terms)
             misfit, _ = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]
-            sums += torch.stack(((quality * (misfit + normalisation)).sum(), quality.sum())).cpu()
+            sums += torch.stack(((quality * (misfit + normalisation)).sum(), quality.sum())).double()
         self.share.crew.sum_(sums)
         self.exchange()
         total, count = sums.tolist()
@@ -491,14 +491,14 @@ class HalfTraining:
         crew.take_first_(*learned.values(), self.motion_power)
 
     def keep(self, index: Tensor, posterior: Posterior) -> None:
-        """Remember the posterior of some particles (b,), an index on the CPU."""
-        self.latent_mean[index] = posterior.mean.detach().cpu()
-        self.latent_log_variance[index] = posterior.log_variance.detach().cpu()
+        """Remember the posterior of some particles (b,)."""
+        self.latent_mean[index] = posterior.mean.detach()
+        self.latent_log_variance[index] = posterior.log_variance.detach()
 
     def kept(self, index: Tensor) -> Posterior:
-        """The posterior of some particles as of the last time they were seen, on the compute device."""
-        device = self.observations.device
-        return Posterior(self.latent_mean[index].to(device), self.latent_log_variance[index].to(device))
+        """The posterior of some particles (b,) as of the last time they were seen."""
+        place = copied_to(index, self.observations.device)
+        return Posterior(self.latent_mean[place], self.latent_log_variance[place])
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, and what later tasks need; plain values and tensors.

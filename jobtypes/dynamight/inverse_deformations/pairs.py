@@ -16,6 +16,7 @@ _SHARE_GAUSSIANS, _SHARE_NEAR = 0.6, 0.25
 _WEIGHT_GAUSSIAN, _WEIGHT_ELSEWHERE = 1.0, 0.2
 _NEAR_ANGSTROMS = 8.0
 _POOL = 2048  # points off the Gaussians per draw
+_CHUNK = 65536  # pairs worked out at once
 _FOLDED = 0.1  # a volume shrunk to less than this counts as folded in the training
 
 
@@ -51,6 +52,16 @@ class Pairs:
         return sum(t.numel() * t.element_size() for t in vars(self).values())
 
 
+def pairs_per_draw(n_particles: int, wanted: int) -> int:
+    """Pairs of a draw: as many as wanted, rounded up to a whole number for each particle."""
+    return n_particles * -(-wanted // n_particles)
+
+
+def bytes_of_pairs(count: int, n_fields: int) -> int:
+    """`Pairs.bytes` of so many pairs."""
+    return count * (4 * (3 + 3 + n_fields + 1 + 1) + 1)
+
+
 class PairSource:
     """Draws pairs for one half set; the same key always gives the same pairs.
 
@@ -84,7 +95,7 @@ class PairSource:
         self.latent_mean = latent_mean
         self.latent_deviation = (0.5 * latent_log_variance).exp()
         self.box_length_angstroms = box_length_angstroms
-        self.per_particle = -(-n_pairs // len(latent_mean))
+        self.per_particle = pairs_per_draw(len(latent_mean), n_pairs) // len(latent_mean)
         self.seed = seed
         self.basis_at_gaussians = self.field.basis(self.positions)  # (K, n, 3)
         self.gradients_at_gaussians = basis_gradients(self.field, self.positions)  # (K, n, 3, 3)
@@ -110,16 +121,14 @@ class PairSource:
     def _at_gaussians(self, coefficients: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Consensus, displacement, change of volume and weight at Gaussians, drawn by amplitude."""
         chosen = torch.multinomial(self.chance, len(coefficients), replacement=True, generator=generator).to(coefficients.device)
-        displacement = torch.einsum("mk,kmc->mc", coefficients, self.basis_at_gaussians[:, chosen])
-        determinant = torch.linalg.det(pair_jacobians(self.gradients_at_gaussians[:, chosen], coefficients))
+        displacement, determinant = _moved(self.basis_at_gaussians, self.gradients_at_gaussians, chosen, coefficients)
         return self.positions[chosen], displacement, determinant, torch.full_like(determinant, _WEIGHT_GAUSSIAN)
 
     def _elsewhere(self, coefficients: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """The same at points near the Gaussians and anywhere in the box."""
         pool = self.random_points(_POOL, generator)
         chosen = torch.randint(_POOL, (len(coefficients),), generator=generator).to(coefficients.device)
-        displacement = torch.einsum("mk,kmc->mc", coefficients, self.field.basis(pool)[:, chosen])
-        determinant = torch.linalg.det(pair_jacobians(basis_gradients(self.field, pool)[:, chosen], coefficients))
+        displacement, determinant = _moved(self.field.basis(pool), basis_gradients(self.field, pool), chosen, coefficients)
         return pool[chosen], displacement, determinant, _WEIGHT_ELSEWHERE * (determinant > _FOLDED).float()
 
     def random_points(self, count: int, generator: torch.Generator) -> Tensor:
@@ -129,3 +138,27 @@ class PairSource:
         around = self.positions.cpu()[chosen] + _NEAR_ANGSTROMS * torch.randn(near, 3, generator=generator)
         anywhere = (torch.rand(count - near, 3, generator=generator) - 0.5) * self.box_length_angstroms
         return torch.cat((around, anywhere)).to(self.positions.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where pairs are made."""
+        return self.positions.device
+
+
+def _moved(basis: Tensor, gradients: Tensor, chosen: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Displacement (m, 3) A and change of volume (m,) of pairs.
+
+    Parameters
+    ----------
+    basis : (K, n, 3) A; gradients : (K, n, 3, 3)
+        At n points.
+    chosen : (m,)
+        The point of each pair.
+    coefficients : (m, K)
+        Of the state of each.
+    """
+    displacements, determinants = [coefficients.new_zeros(0, 3)], [coefficients.new_zeros(0)]
+    for points, states in zip(chosen.split(_CHUNK), coefficients.split(_CHUNK), strict=True):
+        displacements.append(torch.einsum("mk,kmc->mc", states, basis[:, points]))
+        determinants.append(torch.linalg.det(pair_jacobians(gradients[:, points], states)))
+    return torch.cat(displacements), torch.cat(determinants)

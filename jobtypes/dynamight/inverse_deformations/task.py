@@ -13,15 +13,16 @@ import torch
 
 from jobtypes.common.checkpoints import load_checkpoint, save_checkpoint
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_device
+from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.earlier_results import set_aside
+from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.shared_halves import device_of, halves_of
 from jobtypes.common.team import Team, accompanied, joined_team
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
 from jobtypes.dynamight.inverse_deformations.figures import draw_round_trip, draw_training
-from jobtypes.dynamight.inverse_deformations.pairs import PairSource
+from jobtypes.dynamight.inverse_deformations.pairs import PairSource, bytes_of_pairs, pairs_per_draw
 from jobtypes.dynamight.inverse_deformations.training import InverseTraining, Schedule, StoredPairs
 from jobtypes.dynamight.model.inverse_displacement import FORMAT_VERSION, KIND, InverseDisplacement, InverseHalf
 from jobtypes.dynamight.model.principal_motions import principal_motions
@@ -48,6 +49,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
         sentence,
         f"Inverse deformations of {forward.path} (epoch {forward.epoch}): at most {options.nr_epochs} epochs over the latents of "
         f"{particles[1]} and {particles[2]} training particles; no image is read.",
+        *(_memory_sentence(part, store_deformations=options.do_store_deform) for part in forward.halves.values()),
         f"Networks are written to {Path(job_directory) / layout.FINAL_INVERSE}.",
     ]
 
@@ -131,9 +133,22 @@ def start_training(
             n_coefficients=len(motions.mean), n_coordinates=len(motions), box_length_angstroms=box_length_angstroms
         )
     network.set_motions(motions)
-    pairs = StoredPairs(source, _STORED_DRAWS) if store_deformations else source
+    pairs = StoredPairs(source, _STORED_DRAWS, _room_for_pairs(source.device)) if store_deformations else source
     probe = source.draw(0, per_particle=-(-_PROBE_PAIRS // len(latents)))
     return InverseTraining(network.to(latents.device), pairs, probe, Schedule(n_epochs), seed=seed)
+
+
+def _memory_sentence(part: HalfResult, *, store_deformations: bool) -> str:
+    """What the pairs of a half set take."""
+    draw = bytes_of_pairs(pairs_per_draw(int((~part.held_out).sum()), _PAIRS_PER_EPOCH), part.model.field.n_fields)
+    kept = f"; of {_STORED_DRAWS} draws as many are kept as fit into a quarter of what is free" if store_deformations else ""
+    return f"Memory: the pairs of an epoch of half {part.half} take {draw / 1e9:.2f} GB{kept}."
+
+
+def _room_for_pairs(device: torch.device) -> int:
+    """Bytes that the stored pairs of a half set may take: half of what is free, shared by both."""
+    free = free_memory_bytes(device)
+    return (available_memory_bytes() if free is None else free) // (2 * len(HALVES))
 
 
 def resume(trainings: dict[int, InverseTraining], forward: ForwardResult, job: RunningJob, team: Team) -> None:
@@ -205,7 +220,8 @@ def _end_in_words(half: int, training: InverseTraining) -> list[str]:
     why = "it has converged" if training.schedule.converged(training.history) else "the number of epochs asked for"
     said = [f"Half {half}: ended after epoch {training.epoch}, {why}."]
     if isinstance(training.pairs, StoredPairs):
-        said.append(f"Half {half}: {training.pairs.bytes / 1e6:.0f} MB of deformed positions were kept in RAM.")
+        kept = f"{training.pairs.n_kept} draws of deformed positions, {training.pairs.bytes / 1e6:.0f} MB,"
+        said.append(f"Half {half}: {kept} were kept in memory.")
     return said
 
 

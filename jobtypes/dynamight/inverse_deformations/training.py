@@ -54,27 +54,38 @@ class Schedule:
 
 
 class StoredPairs:
-    """Draws of a source kept in RAM and used in turn, instead of a fresh draw for every epoch.
+    """Draws of a source kept in memory and used in turn, instead of a fresh draw for every epoch.
 
     Parameters
     ----------
     source
         Where the pairs come from.
     n_draws
-        Draws to keep.
+        Draws to use in turn.
+    memory_bytes
+        That they may take; those that it does not hold are drawn again each time, alike.
     """
 
-    def __init__(self, source: PairSource, n_draws: int) -> None:
+    def __init__(self, source: PairSource, n_draws: int, memory_bytes: int) -> None:
         self.source = source
         self.n_draws = n_draws
+        self._memory_bytes = memory_bytes
         self._kept: dict[int, Pairs] = {}
 
     def draw(self, epoch: int) -> Pairs:
         """The pairs of an epoch, counted from 1; the same whatever was drawn before."""
         key = 1 + (epoch - 1) % self.n_draws
-        if key not in self._kept:
-            self._kept[key] = self.source.draw(key)
-        return self._kept[key]
+        if key in self._kept:
+            return self._kept[key]
+        pairs = self.source.draw(key)
+        if self.bytes + pairs.bytes <= self._memory_bytes:
+            self._kept[key] = pairs
+        return pairs
+
+    @property
+    def n_kept(self) -> int:
+        """Draws in memory so far."""
+        return len(self._kept)
 
     @property
     def bytes(self) -> int:

@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from jobtypes.common.autograd import apply
+from jobtypes.common.devices import copied_to
 
 # Wide levels carry domains, which are tens of A across; the finest carries a hinge of a few residues, 3.8 A each.
 SPACINGS_ANGSTROMS = (26.0, 13.0, 6.5)
@@ -78,7 +79,8 @@ class ControlPoints(nn.Module):
 
     def nearest(self, points: Tensor) -> list[Neighbours]:
         """`Level.nearest` of points (m, 3) A in every level: what `forward` may be told, as long as they hardly move."""
-        return [level.nearest(points) for level in self.levels]
+        there = points.detach().cpu()
+        return [level.nearest(there).to(points.device) for level in self.levels]
 
     def forward(self, points: Tensor, nearest: Sequence[Neighbours] | None = None) -> Tensor:
         """Values (m, columns) at points (m, 3) A. Differentiable by the points and by the values of the control points.
@@ -104,6 +106,10 @@ class Neighbours:
 
     index: Tensor
     count: int
+
+    def to(self, device: torch.device) -> Neighbours:
+        """Copy on a device."""
+        return Neighbours(copied_to(self.index, device), self.count)
 
     @cached_property
     def by_control_point(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,11 +146,11 @@ class Level(nn.Module):
         self.values = nn.Parameter(points.new_zeros(len(points), n_columns))
 
     def nearest(self, points: Tensor) -> Neighbours:
-        """The nearest control points of each of the points (m, 3) A, one more than count; at most all."""
+        """The nearest control points of each of the points (m, 3) A, on the CPU, one more than count; at most all."""
         k = min(NEAREST + 1, len(self.points))
         tree = cKDTree(self.points.cpu().numpy())
-        _, index = tree.query(points.detach().cpu().numpy(), k=range(1, k + 1), workers=torch.get_num_threads())
-        return Neighbours(torch.from_numpy(index).to(points.device), len(self.points))
+        _, index = tree.query(points.numpy(), k=range(1, k + 1), workers=torch.get_num_threads())
+        return Neighbours(torch.from_numpy(index), len(self.points))
 
     def weights(self, points: Tensor, nearest: Neighbours) -> Tensor:
         """(m, k) how much each of the nearest control points counts at points (m, 3) A; they add up to one."""

@@ -235,7 +235,8 @@ def fit_of_motions(motions: Tensor, weights: Tensor) -> Tensor:
     weighted = _flat(motions * weights[:, None])
     normal = weighted @ flat.T
     normal = normal + 1e-6 * normal.diagonal().mean() * torch.eye(6, dtype=motions.dtype, device=motions.device)
-    shares: Tensor = torch.linalg.solve(normal, weighted).T.contiguous()
+    # solvable by what was added; to ask whether it was would be to wait for a GPU
+    shares: Tensor = torch.linalg.solve_ex(normal, weighted).result.T.contiguous()
     return shares
 
 

@@ -23,6 +23,7 @@ from jobtypes.dynamight.model.result import ForwardResult
 from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight inverse deformations", 1
+_CHUNK = 65536  # points worked out at once
 _STEP_ANGSTROMS = 0.1  # of finite differences: far below any wavelength of a field, far above rounding
 
 
@@ -129,11 +130,13 @@ class InverseHalf:
     @torch.no_grad()
     def consensus_positions(self, deformed: Tensor, coefficients: Tensor, *, newton_steps: int = 1) -> Tensor:
         """Consensus positions (m, 3) A of deformed positions (m, 3) A in states with coefficients (m, K) or (K,)."""
-        coefficients = coefficients.expand(len(deformed), -1)
-        consensus: Tensor = deformed + self.network(deformed, coefficients)
-        for _ in range(newton_steps):
-            consensus = newton_step(self.field, consensus, deformed, coefficients)
-        return consensus
+        found = [deformed[:0]]
+        for points, states in zip(deformed.split(_CHUNK), coefficients.expand(len(deformed), -1).split(_CHUNK), strict=True):
+            consensus = points + self.network(points, states)
+            for _ in range(newton_steps):
+                consensus = newton_step(self.field, consensus, points, states)
+            found.append(consensus)
+        return torch.cat(found)
 
 
 def pair_displacements(field: Field, points: Tensor, coefficients: Tensor) -> Tensor:
@@ -176,10 +179,13 @@ def bounded_step(jacobian: Tensor, error: Tensor) -> Tensor:
 @torch.no_grad()
 def fixed_point_inverse(field: Field, deformed: Tensor, coefficients: Tensor, *, iterations: int = 20) -> Tensor:
     """Consensus positions (m, 3) A by x <- y - u(x) from x = y, without a network; converges where |grad u| < 1."""
-    consensus = deformed
-    for _ in range(iterations):
-        consensus = deformed - pair_displacements(field, consensus, coefficients)
-    return consensus
+    found = [deformed[:0]]
+    for points, states in zip(deformed.split(_CHUNK), coefficients.split(_CHUNK), strict=True):
+        consensus = points
+        for _ in range(iterations):
+            consensus = points - pair_displacements(field, consensus, states)
+        found.append(consensus)
+    return torch.cat(found)
 
 
 def network_from_state(state: Mapping[str, Any]) -> InverseDisplacement:

@@ -203,7 +203,7 @@ class Observations:
             place = torch.from_numpy(places)
             own = self._own[place]
             terms = rfft2(read * self.mask).flatten(1)[:, index]
-            parts = torch.view_as_real(terms / self._premultiplication(own).cpu())  # (b, Q, 2)
+            parts = torch.view_as_real(terms / self._premultiplication(own.to(self.device)).cpu())  # (b, Q, 2)
             scale = parts.abs().amax((1, 2)).clamp(min=1e-30) / HALF_PRECISION_RANGE
             self.scale[place] = scale
             self.spectra[place] = (parts / scale[:, None, None]).half()
@@ -220,27 +220,22 @@ class Observations:
 
     def batch(self, index: Tensor, n_terms: int | None = None) -> ObservedBatch:
         """Own particles at `index` (b,) of the half with the first Fourier terms of the band; None: all."""
-        device = self.device
-        return ObservedBatch(
-            index=index.to(device),
-            spectra=self.terms(index, n_terms),
-            ctf=self._ctf(index, n_terms) / self._premultiplication(index, n_terms),
-            matrices=self.matrices[index].to(device),
-            shifts=self.shifts[index].to(device),
-            group=self.group[index].to(device),
-        )
+        place = copied_to(index, self.device)
+        matrices, shifts, group = (copied_to(of_all[index], self.device) for of_all in (self.matrices, self.shifts, self.group))
+        ctf = self._ctf(place, n_terms) / self._premultiplication(place, n_terms)
+        return ObservedBatch(place, self.terms(index, n_terms), ctf, matrices, shifts, group)
 
-    def _ctf(self, index: Tensor, n_terms: int | None) -> Tensor:
-        frequencies = self.band.frequencies[:n_terms].to(self.device)
-        return self._ctf_curves.select(index.to(self.device))(frequencies)
+    def _ctf(self, place: Tensor, n_terms: int | None) -> Tensor:
+        """(b, q) of the particles at `place` (b,), an index on the device."""
+        return self._ctf_curves.select(place)(self.band.frequencies[:n_terms].to(self.device))
 
-    def _premultiplication(self, index: Tensor, n_terms: int | None = None) -> Tensor:
+    def _premultiplication(self, place: Tensor, n_terms: int | None = None) -> Tensor:
         """(b, q) factor that premultiplication left on the noise of each term; (b, 1) of ones where no data are premultiplied."""
         premultiplied = self._ctf_curves.premultiplied
         if premultiplied is None:
-            return torch.ones(len(index), 1, device=self.device)
-        factor = self._ctf(index, n_terms).sqrt().clamp(min=self.SMALLEST_CTF)
-        return torch.where(premultiplied[index.to(self.device)][:, None], factor, torch.ones((), device=self.device))
+            return torch.ones(len(place), 1, device=self.device)
+        factor = self._ctf(place, n_terms).sqrt().clamp(min=self.SMALLEST_CTF)
+        return torch.where(premultiplied[place][:, None], factor, torch.ones((), device=self.device))
 
     def _forget(self) -> None:
         if self._scratch is not None:

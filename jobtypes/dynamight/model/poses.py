@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from jobtypes.common.products import product_in_full
 from jobtypes.common.rotations import rotation_vector_matrices
 
 N_COMPONENTS = 5  # three of a rotation vector in radians, two of a shift in A
@@ -75,7 +76,8 @@ class RefinedPoses(nn.Module):
             1 would be Newton's own step; smaller ones average over the batches that shape the model meanwhile.
         """
         precision = self.curvature + torch.diag((self.scale / self.sigmas).square())
-        step = torch.linalg.solve(precision, (gradient * self.scale).T).T  # (b, 5) in units of the scale
+        # in units of the scale, (b, 5); a prior makes it solvable, and to ask whether it was would be to wait for a GPU
+        step = torch.linalg.solve_ex(precision, (gradient * self.scale).T).result.T
         # no particle takes a leap because it happens to differ from the mean
         longest = (self.sigmas / self.scale).clamp(max=1.0)
         self.corrections[index] = corrections.detach() - rate * torch.clamp(step, -longest, longest) * self.scale
@@ -106,7 +108,7 @@ class RefinedPoses(nn.Module):
 
 def corrected(corrections: Tensor, matrices: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
     """Rotations (b, 3, 3) and shifts (b, 2) in A with corrections (b, 5) applied."""
-    return rotation_vector_matrices(corrections[:, :3]) @ matrices, shifts + corrections[:, 3:]
+    return product_in_full(rotation_vector_matrices(corrections[:, :3]), matrices), shifts + corrections[:, 3:]
 
 
 def most_likely_width(estimates: Tensor, variances: Tensor) -> Tensor:

@@ -272,7 +272,7 @@ class ParticleQuality(nn.Module):
 
         Where not even one image seems to be the molecule, nothing but its share, the smallest, is learned.
         """
-        count, good, x, x_squared, log_factor, log_factor_squared = (float(value) for value in sums.moments)
+        count, good, x, x_squared, log_factor, log_factor_squared = sums.moments.tolist()
         if good < 1:
             self.share.fill_(SMALLEST_SHARE)
             return

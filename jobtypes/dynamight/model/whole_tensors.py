@@ -7,6 +7,8 @@ import sys
 import torch
 from torch import Tensor
 
+from jobtypes.common.products import product_in_full
+
 
 class WholeTensors:
     """See `Backend`."""
@@ -21,7 +23,7 @@ class WholeTensors:
 
     def splat(self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, height: int, width: int) -> Tensor:
         """See `Backend`."""
-        first, fx, fy, inside = _corners(turns @ points + shifts[:, :, None], height, width)
+        first, fx, fy, inside = _corners(_seen(points, turns, shifts), height, width)
         images = points.new_zeros(len(turns), len(amplitudes), height * width)
         for c, weights in enumerate(amplitudes):
             weight = weights * inside
@@ -38,7 +40,7 @@ class WholeTensors:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See `Backend`."""
         (height, width), flat = images.shape[-2:], images.flatten(-2)
-        first, fx, fy, inside = _corners(turns @ points + shifts[:, :, None], height, width)
+        first, fx, fy, inside = _corners(_seen(points, turns, shifts), height, width)
         of_xy = points.new_zeros(len(turns), 2, points.shape[2])
         of_amplitudes = torch.empty_like(amplitudes)
         for c, weights in enumerate(amplitudes):
@@ -55,7 +57,7 @@ class WholeTensors:
     def interpolate(self, images: Tensor, points: Tensor, turns: Tensor, shifts: Tensor) -> Tensor:
         """See `Backend`."""
         height, width = images.shape[-2:]
-        first, fx, fy, inside = _corners(turns @ points + shifts[:, :, None], height, width)
+        first, fx, fy, inside = _corners(_seen(points, turns, shifts), height, width)
         at = _four_pixels(images.flatten(1), first, width)
         return torch.lerp(torch.lerp(at[0], at[1], fx), torch.lerp(at[2], at[3], fx), fy) * inside
 
@@ -91,6 +93,11 @@ class WholeTensors:
         weight = weights[group]
         power = torch.zeros_like(weights).index_add_(0, group, shares[:, None] * squared)
         return (weight * squared).sum(1), weight * transfer * residual, power
+
+
+def _seen(points: Tensor, turns: Tensor, shifts: Tensor) -> Tensor:
+    """Pixels (b, 2, n) where points are seen."""
+    return product_in_full(turns, points) + shifts[:, :, None]
 
 
 def _corners(xy: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

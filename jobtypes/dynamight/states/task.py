@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_device
+from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.digests import digest
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
@@ -84,7 +84,7 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     device, device_sentence = choose_device(options.gpu_id)
     inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
-    return [device_sentence, *inputs.sentences(), *inputs.warnings, _plan(inputs, options).sentence()]
+    return [device_sentence, *inputs.sentences(), *inputs.warnings, _plan(inputs, options, device).sentence()]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -104,14 +104,20 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     inputs = read_inputs(options, job.project, job.directory, device)
     images = ParticleImages(inputs.table, job.project)
     images.verify()
-    plan = _plan(inputs, options)
+    plan = _plan(inputs, options, device)
     for sentence in (*inputs.sentences(), plan.sentence()):
         job.report(sentence)
     for warning in inputs.warnings:
         job.warn(warning)
     identity = belongs_to(inputs, options)
     solved = SolvedMaps(job.directory, identity)
-    store = SumsStore(job.directory, identity, memory_bytes=plan.cache_bytes(), task_folder=layout.STATE_MAPS)
+    store = SumsStore(
+        job.directory,
+        identity,
+        memory_bytes=plan.cache_bytes(),
+        gpu_bytes=plan.gpu_cache_bytes(),
+        task_folder=layout.STATE_MAPS,
+    )
     if solved.resumed:
         job.report("Going on with the maps of an earlier run.")
     with torch.no_grad():
@@ -207,8 +213,16 @@ def _how(inputs: StatesInputs, options: StatesOptions) -> HowToSolve:
     )
 
 
-def _plan(inputs: StatesInputs, options: StatesOptions) -> MemoryPlan:
+def _plan(inputs: StatesInputs, options: StatesOptions, device: torch.device) -> MemoryPlan:
     """Of all particles at once, as of the widest kernel; the sums of one half are there at a time."""
     forward, counts = inputs.forward, [len(bins) for bins in inputs.bins.values()]
     basis_bytes = max(part.model.field.n_fields for part in forward.halves.values()) * 12 * forward.box**3 // 3
-    return MemoryPlan(forward.box, max(counts), max(counts), basis_bytes, options.backproject_batchsize)
+    return MemoryPlan(
+        forward.box,
+        max(counts),
+        max(counts),
+        basis_bytes,
+        options.backproject_batchsize,
+        n_particles=len(inputs.table),
+        free_gpu_bytes=free_memory_bytes(device),
+    )

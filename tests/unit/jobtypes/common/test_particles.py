@@ -30,6 +30,13 @@ def test_columns_arrive_in_their_arrays(write_star: Write) -> None:
     assert table.half_is_given
 
 
+def test_its_memory_is_that_of_its_columns_and_its_text(write_star: Write) -> None:
+    path = write_star()
+    table = read_particles(path)
+    of_columns = sum(values.nbytes for values in (table.angles_degrees, table.origins_angstroms, *table.ctf_columns.values()))
+    assert of_columns + path.stat().st_size < table.n_bytes < 3 * (of_columns + path.stat().st_size)
+
+
 def test_ctf_parameters_join_optics_and_particle_columns(write_star: Write) -> None:
     table = read_particles(write_star(rlnPhaseShift=["90.0"] * N))
     parameters = table.ctf_parameters([0, 6])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from dataclasses import MISSING, fields
 
@@ -130,3 +131,11 @@ def test_two_names_of_one_file_do_not_differ():
 
 def test_no_option_is_withdrawn_and_declared():
     assert not set(options.WITHDRAWN) & {option.variable for option in OPTIONS}
+
+
+@each_task
+def test_the_remedy_for_little_memory_names_options_of_the_task(task):
+    (remedy,) = (each.memory_remedy for each in JOB_TYPE.tasks if each.name == task)
+    named = set(re.findall(r"\w+_\w+|embedding", remedy))
+    assert named
+    assert named <= {field.name for field in fields(OF_TASK[task])}

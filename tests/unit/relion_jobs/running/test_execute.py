@@ -20,7 +20,7 @@ def run(tmp_path, monkeypatch):
 
     def run(task):
         monkeypatch.setattr(module, "load_function", lambda name: task)
-        return execute(directory, lambda: Settings({}, {}, Task("t", "t", "a:b"), False))
+        return execute(directory, lambda: Settings({}, {}, Task("t", "t", "a:b", memory_remedy="take less"), False))
 
     run.directory = directory
     return run
@@ -52,6 +52,11 @@ def test_every_end_leaves_exactly_one_mark(run, error, mark, code):
     outcome = run(ending(error) if error else lambda values, job: None)
     assert outcome.exit_code == code
     assert run.directory.marks() == (mark,)
+
+
+def test_a_task_that_runs_out_of_memory_says_which_of_its_options_helps(run):
+    run(ending(MemoryError()))
+    assert "Out of memory (MemoryError); take less, or a machine with more memory." in run.directory.run_err.read_text()
 
 
 def test_an_abort_mark_set_before_the_start_is_obeyed(run):

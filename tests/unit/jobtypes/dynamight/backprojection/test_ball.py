@@ -42,7 +42,7 @@ def test_every_neighbour_of_a_term_lies_in_the_ball(box):
 def test_the_mirrored_points_of_the_first_plane_are_the_opposite_ones(box):
     ball = Ball(box)
     points = torch.tensor([point for point in points_of(ball) if point[0] == 0])
-    assert torch.equal(torch.cat((points, points))[ball.mirrored()] % (2 * box), -points % (2 * box))
+    assert torch.equal(torch.cat((points, points))[ball.mirrored] % (2 * box), -points % (2 * box))
 
 
 @pytest.mark.parametrize("box", BOXES)

@@ -20,7 +20,7 @@ def random_values(ball: Ball, dtype: torch.dtype) -> Tensor:
 def even_weights(ball: Ball) -> Tensor:
     """Weights as of slices: those of opposite points are the same."""
     weights = random_values(ball, torch.float64).abs()
-    weights[ball.of_plane(0)] += weights[ball.mirrored()]
+    weights[ball.of_plane(0)] += weights[ball.mirrored]
     return weights
 
 

@@ -63,7 +63,7 @@ def test_terms_are_added_as_with_whole_tensors_in_double_precision():
 def test_a_convolution_is_that_of_the_whole_padded_grid(box):
     ball, generator = Ball(box), torch.Generator().manual_seed(1)
     weights = torch.randn(len(ball), generator=generator, dtype=torch.float64).abs()
-    weights[ball.of_plane(0)] += weights[ball.mirrored()]  # as of slices: those of opposite points are the same
+    weights[ball.of_plane(0)] += weights[ball.mirrored]  # as of slices: those of opposite points are the same
     volume = torch.randn(box, box, box, generator=generator, dtype=torch.float64)
     slow = whole_tensors.convolve(volume, weights, ball)
     torch.testing.assert_close(compiled_loops.convolve(volume, weights, ball), slow, rtol=1e-12, atol=1e-12)

@@ -213,6 +213,17 @@ def test_small_boxes_may_have_as_many_bins_as_they_take_and_large_ones_some(box,
     assert MemoryPlan(box, 1, 2 * most_bins(box), 0, 1).sums_bytes <= max(8e9, MemoryPlan(box, 1, 80, 0, 1).sums_bytes)
 
 
+def test_the_plan_counts_the_particles_and_the_memory_of_a_gpu():
+    sizes = {"n_bins": 10, "n_bins_total": 20, "basis_bytes": 10**8, "batch_size": 10}
+    few, many = (MemoryPlan(128, **sizes, n_particles=count) for count in (0, 10**6))
+    assert 0.2e9 < many.working_bytes - few.working_bytes < 2e9
+    assert "GPU" not in few.sentence(10**10)
+    roomy, full = (MemoryPlan(128, **sizes, free_gpu_bytes=free) for free in (10**11, few.gpu_bytes - 1))
+    assert "of the 100.0 GB that are free, and keeps 0.2 GB of the sums" in roomy.sentence(10**10)
+    assert "take a smaller backproject_batchsize, another GPU" in full.sentence(10**10)
+    assert (few.gpu_cache_bytes(), full.gpu_cache_bytes()) == (0, 0)
+
+
 def test_small_boxes_stay_in_memory():
     assert "stay in memory." in MemoryPlan(64, 20, 40, 10**7, 10).sentence(8 * 10**9)
 

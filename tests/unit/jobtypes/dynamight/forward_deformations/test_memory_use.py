@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jobtypes.dynamight.forward_deformations import memory_use
-from jobtypes.dynamight.forward_deformations.memory_use import step_bytes
+from jobtypes.dynamight.forward_deformations.memory_use import MemoryUse, learned_bytes, step_bytes
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
@@ -38,6 +38,32 @@ def test_a_step_keeps_no_numbers_per_gaussian_and_particle():
 def test_two_half_sets_of_a_large_model_fit_into_four_and_eight_gigabytes():
     assert 2 * step_bytes(**SIZES) < 4e9
     assert 2 * step_bytes(**SIZES | {"gaussians": 100_000}) < 8e9
+
+
+def use(**bytes_of: int) -> MemoryUse:
+    return MemoryUse(
+        **{"spectra_bytes": 0, "step_bytes": 10**9, "table_bytes": 0, "learned_bytes": 0, "free_bytes": 4 * 10**9} | bytes_of
+    )
+
+
+def test_another_process_needs_a_table_of_its_own_and_what_is_learned_of_the_particles_counts():
+    assert use().holds(2)
+    assert not use(table_bytes=2 * 10**9).holds(2)
+    assert use(table_bytes=2 * 10**9).holds(1)
+    assert not use(learned_bytes=2 * 10**9).holds(2)
+    assert use(step_bytes=0, learned_bytes=10**9).holds(4)
+    assert not use(step_bytes=0, learned_bytes=2 * 10**9).holds(4)
+    assert use(spectra_bytes=2 * 10**9).holds_spectra(share=1.0)
+    assert not use(spectra_bytes=2 * 10**9, learned_bytes=2 * 10**9).holds_spectra(share=1.0)
+
+
+def test_what_is_learned_grows_with_the_particles_as_the_state_of_a_training_does(new_training):
+    training = new_training()
+    n_particles = len(training.observations)
+    tensors = [*training.model.state_dict().values(), *(x for x in training.state().values() if isinstance(x, torch.Tensor))]
+    of_each = sum(x.numel() * x.element_size() for x in tensors if len(x.shape) and len(x) == n_particles) / n_particles
+    assert of_each < learned_bytes(1, n_latent=2) / 3 < 3 * of_each
+    assert learned_bytes(10**6, n_latent=6) < 1e9
 
 
 def test_with_much_memory_both_half_sets_train_at_once_and_the_spectra_stay_in_it(plan_with):

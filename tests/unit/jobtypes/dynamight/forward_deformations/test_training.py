@@ -44,7 +44,7 @@ def test_a_step_makes_no_tensor_on_a_device_of_its_own_and_waits_for_none(new_tr
     model, band, graph = training.model.to(meta), training.observations.band.to(meta), training.graph
     training.observations.band, training.projector = band, Projector(band)
     training.graph = replace(graph, edges=graph.edges.to(meta), positions=graph.positions.to(meta))
-    monkeypatch.setattr(training, "_remember", lambda *kept: None)  # it is for the CPU
+    monkeypatch.setattr(training, "keep", lambda *kept: None)  # latents are still on the CPU
     batch = replace(batch, **{name: tensor.to(meta) for name, tensor in vars(batch).items()})
     corrections = model.poses.corrections[batch.index].requires_grad_()
     draws = training._draws(training.training[:5])

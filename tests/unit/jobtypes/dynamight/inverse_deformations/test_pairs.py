@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from jobtypes.dynamight.inverse_deformations.pairs import PairSource
+from jobtypes.dynamight.inverse_deformations import pairs as module
+from jobtypes.dynamight.inverse_deformations.pairs import PairSource, bytes_of_pairs, pairs_per_draw
+from jobtypes.dynamight.inverse_deformations.training import StoredPairs
 from jobtypes.dynamight.model.result import ForwardResult
 
 
@@ -38,3 +41,27 @@ def test_every_particle_takes_part_in_each_draw_alike(forward: ForwardResult) ->
     states, counts = torch.unique(pairs.coefficients, dim=0, return_counts=True)
     assert len(states) == 30
     assert bool((counts == 30).all())
+
+
+def test_the_memory_of_a_draw_is_known_beforehand(forward: ForwardResult) -> None:
+    pairs = source(forward).draw(1)
+    n_fields = forward.halves[1].model.field.n_fields
+    assert len(pairs) == pairs_per_draw(30, 900) == pairs_per_draw(30, 899)
+    assert pairs.bytes == bytes_of_pairs(900, n_fields)
+
+
+def test_pairs_worked_out_in_parts_are_the_same(forward: ForwardResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = source(forward).draw(1)
+    monkeypatch.setattr(module, "_CHUNK", 70)
+    in_parts = source(forward).draw(1)
+    torch.testing.assert_close(in_parts.deformed, whole.deformed)
+    torch.testing.assert_close(in_parts.determinant, whole.determinant)
+
+
+def test_draws_that_the_memory_does_not_hold_are_drawn_again_alike(forward: ForwardResult) -> None:
+    one = source(forward).draw(1).bytes
+    roomy, tight = (StoredPairs(source(forward), 3, room) for room in (3 * one, 2 * one - 1))
+    for epoch in (1, 2, 3, 4):
+        assert torch.equal(roomy.draw(epoch).deformed, tight.draw(epoch).deformed)
+    assert (roomy.n_kept, tight.n_kept) == (3, 1)
+    assert tight.bytes < 2 * one
