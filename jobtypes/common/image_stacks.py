@@ -120,13 +120,14 @@ class OpenStacks:
         """Return the (slices, rows, columns) map of a stack; safe to call from several threads."""
         with self._lock:
             images = self._maps.get(stack)
-            if images is None:
-                images = read_stack_layout(self._paths[stack], self._names[stack]).map()
-                self._maps[stack] = images
-                if len(self._maps) > self._limit:
-                    self._maps.popitem(last=False)
+        if images is None:  # outside of the lock: one that is slow to open does not keep others waiting
+            images = read_stack_layout(self._paths[stack], self._names[stack]).map()
+        with self._lock:
+            self._maps[stack] = images
             self._maps.move_to_end(stack)
-            return images
+            if len(self._maps) > self._limit:
+                self._maps.popitem(last=False)
+        return images
 
 
 def _parse(path: Path, name: str, header: bytes) -> StackLayout:

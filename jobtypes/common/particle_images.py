@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from jobtypes.common.particles import ParticleTable
 from jobtypes.common.resampling import Resampling
 from relion_jobs.contract.errors import UserError
 
+_READERS = 2  # batches that are read ahead
 _WITNESSES = 8  # stacks whose headers are asked for the pixel size
 
 
@@ -145,6 +149,38 @@ class ParticleImages:
         if self._correction is not None:
             read = irfft2(rfft2(read) * self._correction[torch.from_numpy(group)], self.table.box)
         return read
+
+    def stream(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Read many images in the order in which they lie on disk, the next batches in threads while one is worked on.
+
+        So each stack is opened once, however the rows are mixed: an open and a jump in a file take longer than an image. A batch
+        whose file is slow to come is passed by the following ones.
+
+        Parameters
+        ----------
+        rows : (p,) rows of the table
+        batch_size
+            Images to yield at a time, at most.
+
+        Yields
+        ------
+        (b,), (b, N, N)
+            Places among the rows, and their images.
+
+        Raises
+        ------
+        UserError
+            As `read`.
+        """
+        order = np.lexsort((self.table.slice_of[rows], self.table.stack_of[rows]))
+        waiting = iter(np.split(order, range(batch_size, len(order), batch_size)))
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as readers:
+            reading = {readers.submit(self.read, rows[places]): places for places in islice(waiting, _READERS)}
+            while reading:
+                read = next(as_completed(reading))
+                places = reading.pop(read)
+                reading |= {readers.submit(self.read, rows[following]): following for following in islice(waiting, 1)}
+                yield places, read.result()
 
     def sentences(self) -> list[str]:
         """What is done to images so that they are of one scale and on one grid; looks at a sample of them.

@@ -20,6 +20,7 @@ from jobtypes.dynamight.model.deformed import Deformed
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions, TwoMotions
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior
+from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.poses import RefinedPoses
 
@@ -66,34 +67,26 @@ def seen_by_other(training: HalfTraining, other: HalfModel, plan: EpochPlan, aft
     other.parts = other.parts.of_others(len(training.observations))
     n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
     share, held_out = training.share, training.held_out
+    basis = other.field.basis_at_gaussians(other.gaussians.positions)
     means, evidence, done = [], [], 0
     for index in share.batches(held_out, training.settings.batch_size):
         batch = training.observations.batch(index, n_terms)
         _judge_parts(training, other, batch, other.at_rest(len(index)), n_terms)
-        posterior, corrections = refine_posterior(
+        target = Likelihood(
             other,
             batch,
-            other.encode(batch, training.projector, n_terms),
             training.projector,
             n_terms=n_terms,
             independent_fraction=training.settings.independent_fraction,
-            prior_weight=plan.kl_weight,
             move_poses=training.settings.refine_poses,
+            basis=basis,
         )
+        guess = other.encode(batch, training.projector, n_terms)
+        posterior, corrections = refine_posterior(target, guess, prior_weight=plan.kl_weight)
         means.append(posterior.mean)
         other.poses.corrections[batch.index] = corrections
-        _judge_parts(training, other, batch, other.deformed(posterior.mean), n_terms)
-        evidence.append(
-            evidence_of_motion(
-                other,
-                batch,
-                posterior,
-                training.projector,
-                n_terms=n_terms,
-                independent_fraction=training.settings.independent_fraction,
-                prior_weight=plan.kl_weight,
-            )
-        )
+        _judge_parts(training, other, batch, other.deformed(posterior.mean, basis), n_terms)
+        evidence.append(evidence_of_motion(target, posterior, prior_weight=plan.kl_weight))
         done += len(index)
         after_batch(done * len(held_out) // len(share.of(held_out)))
     latents = share.gathered(held_out, means)

@@ -1,13 +1,15 @@
 """The last stage of a training: the posterior of the latent and the pose of every particle, worked out under the final model.
 
-First the encoder guesses the latents of all; from the guesses come a few states that stand for all of them. Then the particles
-are worked out batch by batch, each from the best of its own guess and those states (see `model.inference`). Where several
+First the encoder guesses the latents of all; from the guesses come a few states that stand for all of them, and a sample of the
+particles, on which all of these are tried, tells how far off a state may be and still be in doubt. Then the particles are worked
+out batch by batch, each from its own guess and the states that are in doubt for it (see `model.inference`). Where several
 processes share the half set, each works out its own of every batch. The stage can be left after any batch, and goes on exactly
 there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +21,18 @@ from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
-from jobtypes.dynamight.forward_deformations.training import HalfTraining
+from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.deformed import mean_squared_displacement
-from jobtypes.dynamight.model.inference import Representatives, evidence_of_motion, refine_posterior, representatives
+from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior, weights_of_states
+from jobtypes.dynamight.model.likelihood import Likelihood
+from jobtypes.dynamight.model.observations import ObservedBatch
+from jobtypes.dynamight.model.representatives import Representatives, representatives
 from relion_jobs.contract.running_job import RunningJob
 
 POSTERIORS = "posteriors"  # of a half set in a checkpoint: how far this stage is
+BATCHES = 2  # of the training
+# Training particles whose latents tell the states, and those of them on which all states are tried.
+STATES_SAMPLE, DOUBT_SAMPLE = 10_000, 128
 
 
 class PosteriorStage:
@@ -40,7 +48,7 @@ class PosteriorStage:
     encoded, refined
         Particles, from the first on, that the encoder has guessed, and that have been worked out.
     others
-        States that stand for those of all training particles; None before all are encoded.
+        States that stand for those of all training particles, and which of them are in doubt; None before all are encoded.
     """
 
     def __init__(self, training: HalfTraining) -> None:
@@ -74,12 +82,12 @@ class PosteriorStage:
             self.encoded += len(index)
             if crew.any_of(leave()):
                 return False
+        decoder = _Decoder(training, plan, n_terms)
         if self.others is None:
             training.exchange()
-            self.others = representatives(self._training_latents())
+            self.others = self._states(decoder)
         for index in self._batches_after(self.refined):
-            for own in training.share.batches(index, len(index)):
-                self._refine(own, plan, n_terms, self.others)
+            self._refine(training.share.of(index), decoder, self.others)
             self.refined += len(index)
             if crew.any_of(leave()) and not self.is_done:
                 return False
@@ -88,41 +96,54 @@ class PosteriorStage:
         return True
 
     def _batches_after(self, done: int) -> list[Tensor]:
-        n_particles, size = len(self.training.observations), self.training.settings.batch_size
+        n_particles, size = len(self.training.observations), particles_together(self.training.settings)
         return [torch.arange(first, min(first + size, n_particles)) for first in range(done, n_particles, size)]
 
-    def _training_latents(self) -> Tensor:
-        """(p, d) of particles that are the molecule, on the compute device."""
-        return self.training.kept(self.training.model.quality.good(self.training.training)).mean
+    def _good_training(self) -> Tensor:
+        """Indices of training particles that are the molecule, on the CPU."""
+        return self.training.model.quality.good(self.training.training)
 
-    def _refine(self, index: Tensor, plan: EpochPlan, n_terms: int, others: Representatives) -> None:
+    def _states(self, decoder: _Decoder) -> Representatives:
+        """States that stand for those of all, tried on a sample."""
+        training, good = self.training, self._good_training()
+        others = representatives(training.kept(_evenly(good, STATES_SAMPLE)).mean)
+        training.share.crew.take_first_(others.latents, others.shares)
+        sample, tried = _evenly(good, DOUBT_SAMPLE), []
+        for index in training.share.batches(sample, training.settings.batch_size):
+            target = decoder.likelihood(decoder.batch(index), turn=False)
+            tried.append(weights_of_states(target, training.kept(index), others, prior_weight=decoder.prior_weight))
+        of_all = [training.share.gathered(sample, [each[place] for each in tried]) for place in range(2)]
+        distances, weights = (values.to(training.observations.device) for values in of_all)
+        return others.tried_on(distances, weights)
+
+    def _refine(self, index: Tensor, decoder: _Decoder, others: Representatives) -> None:
+        """Of particles (b,), whose rotations have been learned or, where they were held out, are worked out as well."""
         training = self.training
-        batch = training.observations.batch(index, n_terms)
-        posterior, corrections = refine_posterior(
-            training.model,
-            batch,
-            training.kept(index),
-            training.projector,
-            n_terms=n_terms,
-            independent_fraction=training.settings.independent_fraction,
-            prior_weight=plan.kl_weight,
-            move_poses=training.settings.refine_poses,
-            others=others,
-        )
-        training.model.poses.corrections[batch.index] = corrections
-        training.keep(index, posterior)
-        points = training.model.deformed(posterior.mean)
-        training.judge(batch, training.model.project_batch(points, batch, training.projector, n_terms), n_terms)
+        is_held_out = torch.isin(index, training.held_out)
+        for some, turn in ((index[~is_held_out], False), (index[is_held_out], True)):
+            if not len(some):
+                continue
+            batch = decoder.batch(some)
+            target = decoder.likelihood(batch, turn=turn)
+            posterior, corrections = refine_posterior(
+                target, training.kept(some), prior_weight=decoder.prior_weight, others=others
+            )
+            training.model.poses.corrections[batch.index] = corrections
+            training.keep(some, posterior)
+            points = training.model.deformed(posterior.mean, decoder.basis)
+            parts = training.model.project_batch(points, batch, training.projector, decoder.n_terms)
+            training.judge(batch, parts, decoder.n_terms)
 
     def _set_motion_power(self) -> None:
         """Of all training particles: each Gaussian's mean squared displacement."""
         model = self.training.model
         basis = model.field.basis_at_gaussians(model.gaussians.positions)
-        self.training.motion_power.copy_(mean_squared_displacement(model.field.coefficients(self._training_latents()), basis))
+        training_latents = self.training.kept(self._good_training()).mean
+        self.training.motion_power.copy_(mean_squared_displacement(model.field.coefficients(training_latents), basis))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of the stage beside the state of the training."""
-        others = None if self.others is None else {"latents": self.others.latents, "shares": self.others.shares}
+        others = None if self.others is None else vars(self.others)
         return {POSTERIORS: {"encoded": self.encoded, "refined": self.refined, "representatives": others}}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -131,7 +152,44 @@ class PosteriorStage:
         self.encoded, self.refined = saved["encoded"], saved["refined"]
         if (others := saved["representatives"]) is not None:
             device = self.training.observations.device
-            self.others = Representatives(others["latents"].to(device), others["shares"].to(device))
+            tried = others.get("doubt", math.inf)  # checkpoints of before had all states tried on every particle
+            self.others = Representatives(others["latents"].to(device), others["shares"].to(device), tried)
+
+
+class _Decoder:
+    """The final model of a half set, and what its images are compared by: the same for all batches."""
+
+    def __init__(self, training: HalfTraining, plan: EpochPlan, n_terms: int) -> None:
+        self._training, self.n_terms, self.prior_weight = training, n_terms, plan.kl_weight
+        self.basis = training.model.field.basis_at_gaussians(training.model.gaussians.positions)
+
+    def batch(self, index: Tensor) -> ObservedBatch:
+        """The images of particles (b,), an index on the CPU."""
+        return self._training.observations.batch(index, self.n_terms)
+
+    def likelihood(self, batch: ObservedBatch, *, turn: bool) -> Likelihood:
+        """Theirs, as a function of latents and poses, or of shifts only."""
+        training = self._training
+        return Likelihood(
+            training.model,
+            batch,
+            training.projector,
+            n_terms=self.n_terms,
+            independent_fraction=training.settings.independent_fraction,
+            move_poses=training.settings.refine_poses,
+            turn=turn,
+            basis=self.basis,
+        )
+
+
+def particles_together(settings: TrainingSettings) -> int:
+    """How many particles the stage works out at once: the few of them that are left in the end fill a batch."""
+    return BATCHES * settings.batch_size
+
+
+def _evenly(index: Tensor, most: int) -> Tensor:
+    """At most so many of an index (p,), evenly spread."""
+    return index[torch.linspace(0, len(index) - 1, min(most, len(index))).round().long()]
 
 
 def work_out_posteriors(
@@ -190,20 +248,10 @@ def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence
     plan
         Of the last epoch.
     """
-    n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
+    decoder = _Decoder(training, plan, training.observations.band.n_terms(plan.resolution_angstroms))
     parts = []
     judges = training.model.quality.good(training.held_out)
     for index in training.share.batches(judges, training.settings.batch_size):
-        batch = training.observations.batch(index, n_terms)
-        parts.append(
-            evidence_of_motion(
-                training.model,
-                batch,
-                training.kept(index),
-                training.projector,
-                n_terms=n_terms,
-                independent_fraction=training.settings.independent_fraction,
-                prior_weight=plan.kl_weight,
-            )
-        )
+        target = decoder.likelihood(decoder.batch(index), turn=True)
+        parts.append(evidence_of_motion(target, training.kept(index), prior_weight=decoder.prior_weight))
     return Evidence.of(training.share.gathered(judges, parts), training.observations.image_of[judges])

@@ -14,7 +14,7 @@ from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.forward_deformations.enough_particles import SignalOfPart, signal_of_part
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
-from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, particles_together
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.training import POSE_PRIOR_VISITS
 from relion_jobs.contract.errors import UserError
@@ -30,8 +30,9 @@ class FirstSteps:
 
     Attributes
     ----------
-    beginning, step, posteriors
-        Seconds that an epoch takes to begin, with the poses' prior, of a step, and of a batch of the last stage.
+    beginning, step, states, posteriors
+        Seconds that an epoch takes to begin, with the poses' prior, of a step, that the last stage takes to find states and which
+        of them are in doubt, and of one of its batches.
     peak_memory_bytes
         Of the GPU; None on a CPU.
     signal
@@ -40,6 +41,7 @@ class FirstSteps:
 
     beginning: float
     step: float
+    states: float
     posteriors: float
     peak_memory_bytes: int | None
     signal: SignalOfPart
@@ -85,7 +87,8 @@ def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool, 
             share * first.beginning / processes + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch))
         )
         # the other half's model works held-out particles out once more
-        ends.append(first.posteriors / processes * (math.ceil(len(out) / batch) + _batches(out, batch)))
+        together = particles_together(plan.settings)
+        ends.append((first.states + first.posteriors * (math.ceil(len(out) / together) + _batches(out, together))) / processes)
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
     peak = first.peak_memory_bytes
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
@@ -117,10 +120,12 @@ def _measure(plan: TrainingPlan, device: torch.device) -> FirstSteps:
     step = min(clock.batches[1:] or clock.batches)
     beginning = max(0.0, clock.batches[0] - step)
     stage, clock = PosteriorStage(training), _Clock(device)
-    stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > batch_size)
-    encoded = math.ceil(stage.encoded / batch_size)
-    posteriors = min(clock.batches[:encoded]) + min(clock.batches[encoded:])
-    return FirstSteps(beginning, step, posteriors, peak_memory_bytes(device), signal)
+    together = particles_together(plan.settings)
+    stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > together)
+    encoded = math.ceil(stage.encoded / together)
+    refined = min(clock.batches[encoded:])
+    states = clock.batches[encoded] - refined
+    return FirstSteps(beginning, step, states, min(clock.batches[:encoded]) + refined, peak_memory_bytes(device), signal)
 
 
 class _Clock:

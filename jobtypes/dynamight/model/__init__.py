@@ -12,6 +12,9 @@ poses          each particle's refined pose, with its prior
 parts          parts of the molecule that some particles lack
 quality        how much of each image is the molecule at its pose
 encoder        image spectra -> posterior of the latent
+likelihood     of images, as a function of latents and poses, with its derivatives
+ascent         from a guess to the nearest maximum of the posterior
+representatives  a few states that stand for those of all particles
 inference      the posterior worked out, where the encoder's guess is not enough
 half_model     all of these for one half set; prediction of an image
 principal_motions  the motions that make up most of all

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.density import DensityRenderer
 from jobtypes.dynamight.model.half_model import HalfModel
-from jobtypes.dynamight.model.inference import representatives
 from jobtypes.dynamight.model.principal_motions import central, enough_of, squared_lengths
+from jobtypes.dynamight.model.representatives import representatives
 
 # Standard deviation of the Gaussians that are compared, and pixels that hold them.
 WIDTH_ANGSTROMS, PIXEL_ANGSTROMS = 6.0, 6.0

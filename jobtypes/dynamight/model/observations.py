@@ -199,10 +199,11 @@ class Observations:
             A stack or an image that cannot be used; see `ParticleImages.read`.
         """
         index = self.band.index.cpu()
-        for own in self._own.split(batch_size):
-            terms = rfft2(images.read(self.rows[own.numpy()]) * self.mask).flatten(1)[:, index]
+        for places, read in images.stream(self.rows[self._own.numpy()], batch_size):
+            place = torch.from_numpy(places)
+            own = self._own[place]
+            terms = rfft2(read * self.mask).flatten(1)[:, index]
             parts = torch.view_as_real(terms / self._premultiplication(own.to(self.device)).cpu())  # (b, Q, 2)
-            place = self._place_of[own]
             scale = parts.abs().amax((1, 2)).clamp(min=1e-30) / HALF_PRECISION_RANGE
             self.scale[place] = scale
             self.spectra[place] = (parts / scale[:, None, None]).half()

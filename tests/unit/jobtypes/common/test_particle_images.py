@@ -5,12 +5,14 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import mrcfile
 import numpy as np
 import pytest
 import torch
 
+from jobtypes.common import image_stacks, particle_images
 from jobtypes.common.fourier import frequencies_2d, irfft2, rfft2
 from jobtypes.common.image_stacks import OpenStacks
 from jobtypes.common.particle_images import ParticleImages
@@ -64,6 +66,54 @@ def test_threads_and_processes_read_the_same(images: ParticleImages) -> None:
         parts = list(pool.map(lambda row: images.read([row % 8])[0], range(64)))
     assert torch.equal(torch.stack(parts[:8]), whole)
     assert torch.equal(pickle.loads(pickle.dumps(images)).read(range(8)), whole)
+
+
+def test_a_stream_gives_every_image_once_and_opens_each_stack_once(
+    images: ParticleImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    read_layout = image_stacks.read_stack_layout
+
+    def counted(path: Path, name: str) -> image_stacks.StackLayout:
+        opened.append(path)
+        return read_layout(path, name)
+
+    expected = images.read(range(8))
+    rows = np.array([7, 0, 5, 2, 6, 1, 4, 3])
+    images._stacks._maps.clear()
+    images._stacks._limit = 1
+    monkeypatch.setattr(image_stacks, "read_stack_layout", counted)
+    seen = []
+    monkeypatch.setattr(particle_images, "_READERS", 1)
+    for places, read in images.stream(rows, 3):
+        assert torch.equal(read, expected[rows[places]])
+        seen += places.tolist()
+    assert sorted(seen) == list(range(8))
+    assert len(opened) == len(set(opened)) > 1
+
+
+def test_a_slow_file_does_not_stop_the_rest(images: ParticleImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    others_are_there, read = Event(), images.read
+
+    def slow(rows: np.ndarray) -> torch.Tensor:
+        if 0 in rows:
+            assert others_are_there.wait(60)
+        return read(rows)
+
+    monkeypatch.setattr(images, "read", slow)
+    order = []
+    for places, _ in images.stream(np.arange(8), 2):
+        order.append(places.tolist())
+        if len(order) == 3:
+            others_are_there.set()
+    assert order == [[2, 3], [4, 5], [6, 7], [0, 1]]
+
+
+def test_a_stream_ends_with_the_sentence_about_an_image_that_cannot_be_read(images: ParticleImages, tmp_path: Path) -> None:
+    with mrcfile.open(tmp_path / "Extract/job002/stack_b.mrcs", mode="r+") as file:
+        file.data[:] = np.nan
+    with pytest.raises(UserError, match="not a number"):
+        list(images.stream(np.arange(8), 2))
 
 
 def test_thousands_of_stacks_do_not_stay_open(write_star: Write, stacks: Stacks, tmp_path: Path) -> None:

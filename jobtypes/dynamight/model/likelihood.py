@@ -1,0 +1,152 @@
+"""The likelihood of the images of a batch as a function of latents and poses, the decoder fixed, and its derivatives."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from jobtypes.dynamight.model.half_model import HalfModel
+from jobtypes.dynamight.model.observations import ObservedBatch
+from jobtypes.dynamight.model.parts import likelihood_derivatives
+from jobtypes.dynamight.model.poses import N_COMPONENTS, corrected
+from jobtypes.dynamight.model.projection import Projector
+
+# In units of the scale of each unknown, for derivatives: small against 1, large against rounding.
+_DIFFERENCE = 0.05
+
+
+class Likelihood:
+    """Likelihood of one batch.
+
+    The unknowns of a particle are its latent (d) and, where poses move, its five pose corrections in units of their scale, or the
+    two of its shift alone.
+
+    Parameters
+    ----------
+    model, batch, projector
+        The decoder, b particles, and the renderer.
+    n_terms
+        Leading Fourier terms to use.
+    independent_fraction
+        Share of the terms that are independent (mean of the squared image mask).
+    move_poses, turn
+        Whether poses are among the unknowns, and whether their rotations are.
+    basis : (K, n, 3)
+        Fields at the Gaussians, where they are at hand.
+    """
+
+    def __init__(
+        self,
+        model: HalfModel,
+        batch: ObservedBatch,
+        projector: Projector,
+        *,
+        n_terms: int,
+        independent_fraction: float,
+        move_poses: bool,
+        turn: bool = True,
+        basis: Tensor | None = None,
+    ) -> None:
+        self._model, self._projector, self._n_terms = model, projector, n_terms
+        self._index, self._matrices, self._shifts = batch.index, batch.matrices, batch.shifts
+        self._fixed = 0 if move_poses and turn else N_COMPONENTS - 2 if move_poses else N_COMPONENTS  # of a pose, the first
+        self._n_latent = model.encoder.mean.out_features
+        self._transfer, self._observed = model.transfer(batch, n_terms), batch.spectra[:, :n_terms]
+        # of a residual r the log likelihood is - weight |r|^2
+        weights = projector.band.weights[:n_terms]
+        self._weight = independent_fraction * model.precision(projector.band, n_terms)[batch.group] * weights
+        self._basis = model.field.basis_at_gaussians(model.gaussians.positions) if basis is None else basis
+
+    def of(self, particles: Tensor) -> Likelihood:
+        """The same of some particles of the batch, (p,) places in it, which may come more than once."""
+        some = copy.copy(self)
+        for name in ("_transfer", "_observed", "_weight", "_index", "_matrices", "_shifts"):
+            setattr(some, name, getattr(self, name)[particles])
+        return some
+
+    def prior_precision(self, prior_weight: float) -> Tensor:
+        """(m,) inverse variance of the prior of each unknown."""
+        poses = self._model.poses
+        latent = prior_weight * torch.ones_like(self._basis[0, 0, :1]).expand(self._n_latent)
+        return torch.cat((latent, (poses.scale / poses.sigmas).square()[self._fixed :]))
+
+    def unknowns(self, latent: Tensor) -> Tensor:
+        """(b, m) at latents (b, d) and the present poses."""
+        poses = self._model.poses
+        return torch.cat((latent, (poses.corrections[self._index] / poses.scale)[:, self._fixed :]), dim=1)
+
+    def split(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (b, d) and pose corrections (b, 5)."""
+        return self._split(unknown, self._index)
+
+    def _split(self, unknown: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        poses, d = self._model.poses, self._n_latent
+        moved = unknown[:, d:] * poses.scale[self._fixed :]
+        return unknown[:, :d], torch.cat((poses.corrections[index][:, : self._fixed], moved), dim=1)
+
+    def predict(self, unknown: Tensor) -> Tensor:
+        """(b, q) complex prediction."""
+        return self._transfer * self._terms(unknown, slice(None))
+
+    def _terms(self, unknown: Tensor, particles: Tensor | slice) -> Tensor:
+        """(p, q) the same without CTF, of p unknowns of particles that may come more than once."""
+        index = self._index[particles]
+        latent, corrections = self._split(unknown, index)
+        matrices, shifts = corrected(corrections, self._matrices[particles], self._shifts[particles])
+        points = self._model.deformed(latent, self._basis)
+        terms = self._model.project_parts(points, matrices, shifts, self._projector, self._n_terms)
+        return self._model.parts.assembled(terms, index)
+
+    def project(self, unknown: Tensor, amplitudes: Tensor) -> Tensor:
+        """(b, r, q) complex prediction for each of r choices of amplitudes (r, c, n) of the Gaussians."""
+        latent, corrections = self.split(unknown)
+        matrices, shifts = corrected(corrections, self._matrices, self._shifts)
+        points = self._model.deformed(latent, self._basis)
+        terms = self._model.project_as(amplitudes, points, matrices, shifts, self._projector, self._n_terms)
+        return self._transfer[:, None] * terms
+
+    def misfit(self, predicted: Tensor) -> Tensor:
+        """(b,) minus the log likelihood, up to a constant."""
+        residual = self._observed - predicted
+        power = residual.real.square() + residual.imag.square()
+        return (self._weight * power).sum(1)
+
+    def objective(self, unknown: Tensor, prior: Tensor) -> Tensor:
+        """(b,) minus the log posterior with a prior of precision (m,), up to a constant."""
+        return self.misfit(self.predict(unknown)) + 0.5 * (prior * unknown.square()).sum(1)
+
+    def derivatives(self, unknown: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (b, m) of the log likelihood and its Gauss-Newton curvature (b, m, m)."""
+        return self.products(self.columns(unknown, predicted), predicted)
+
+    def columns(self, unknown: Tensor, predicted: Tensor) -> Tensor:
+        """Derivatives (b, m, q) of the prediction, by differences but for the shifts."""
+        if self._fixed == N_COMPONENTS:
+            return self._differences(unknown, predicted, self._n_latent)
+        turns = -2 * math.pi * self._projector.band.frequencies[: self._n_terms] * self._model.poses.scale[3:]  # (q, 2)
+        of_shifts = torch.complex(-predicted.imag, predicted.real)[:, None] * turns.T  # a shift turns phases
+        return torch.cat((self._differences(unknown, predicted, unknown.shape[1] - 2), of_shifts), dim=1)
+
+    def renew_latents(self, columns: Tensor, unknown: Tensor, predicted: Tensor) -> None:
+        """Take the derivatives by latents, among columns (b, m, q) of before, anew. Those by the pose hardly change."""
+        columns[:, : self._n_latent] = self._differences(unknown, predicted, self._n_latent)
+
+    def _differences(self, unknown: Tensor, predicted: Tensor, count: int) -> Tensor:
+        """(b, count, q) derivatives by the first unknowns, with all predictions at once."""
+        b, m = unknown.shape
+        offsets = _DIFFERENCE * torch.eye(m, dtype=unknown.dtype, device=unknown.device)[:count]
+        each = torch.arange(b, device=unknown.device).repeat_interleave(count)
+        moved = self._terms((unknown[:, None] + offsets).flatten(0, 1), each).view(b, count, -1)
+        return moved.mul_(self._transfer[:, None]).sub_(predicted[:, None]).div_(_DIFFERENCE)
+
+    def products(self, columns: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (b, m) and curvature (b, m, m) of the log likelihood of predictions that change by columns (b, m, q)."""
+        return likelihood_derivatives(columns, self._observed - predicted, self._weight)
+
+    def gradient(self, columns: Tensor, predicted: Tensor) -> Tensor:
+        """The first of `products` alone, (b, m)."""
+        residual = torch.view_as_real(2 * self._weight * (self._observed - predicted)).flatten(1)  # (b, 2 q)
+        return (torch.view_as_real(columns).flatten(2) @ residual[:, :, None])[..., 0]
