@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.likelihood import Likelihood
 
-STEPS = 5
+STEPS = 3
 # In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. A fifth of a standard deviation.
 ENOUGH = 0.02
 _LONGEST_STEP = 1.0
