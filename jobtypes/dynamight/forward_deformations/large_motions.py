@@ -9,8 +9,10 @@ from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations.retracing import SAMPLE, Retracing
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
-from jobtypes.dynamight.model.inference import refine_posterior, representatives
+from jobtypes.dynamight.model.inference import refine_posterior
+from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.principal_motions import central, squared_lengths
+from jobtypes.dynamight.model.representatives import representatives
 
 if TYPE_CHECKING:
     from jobtypes.dynamight.forward_deformations.training import HalfTraining
@@ -49,23 +51,23 @@ def _moves_far(training: HalfTraining) -> bool:
     return float((squared < FAR_ANGSTROMS**2).double().mean()) < NEAR_SHARE
 
 
+@torch.no_grad()
 def _work_out_states(training: HalfTraining, plan: EpochPlan, sample: Tensor) -> None:
     """Find the latents of a sample by all states that there are: the encoder, which has to guess, errs in large motions."""
-    model, settings = training.model, training.settings
-    n_terms = training.observations.band.n_terms(plan.resolution_angstroms)
-    states = representatives(training.kept(sample).mean)
-    for index in training.share.batches(sample, settings.batch_size):
-        posterior, _ = refine_posterior(
+    model, n_terms = training.model, training.observations.band.n_terms(plan.resolution_angstroms)
+    states, basis = representatives(training.kept(sample).mean), model.field.basis_at_gaussians(model.gaussians.positions)
+    for index in training.share.batches(sample, training.settings.batch_size):
+        target = Likelihood(
             model,
             training.observations.batch(index, n_terms),
-            training.kept(index),
             training.projector,
             n_terms=n_terms,
-            independent_fraction=settings.independent_fraction,
-            prior_weight=plan.kl_weight,
+            independent_fraction=training.settings.independent_fraction,
             move_poses=False,
-            others=states,
+            turn=False,
+            basis=basis,
         )
+        posterior, _ = refine_posterior(target, training.kept(index), prior_weight=plan.kl_weight, others=states)
         training.keep(index, posterior)
     training.exchange()
 
