@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh.resources
 
@@ -41,6 +43,16 @@ def test_the_page_holds_everything_and_loads_nothing(tmp_path: Path) -> None:
     assert "{{" not in page
     assert re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"(?!data:)", page) == []
     assert "default-src 'none'" in page
+
+
+def test_numbers_of_numpy_and_what_is_none_can_be_shown(tmp_path: Path) -> None:
+    path = tmp_path / "explore.html"
+    assembling.write_page(
+        {"job": "a", "error": np.float64("inf"), "count": np.int64(3), "list": (np.nan, 1.5, "<!-- <script")}, path
+    )
+    held = re.search(r'<script id="content" type="application/json">(.*?)</script>', path.read_text(), re.DOTALL)
+    assert held is not None
+    assert json.loads(held[1]) == {"job": "a", "error": None, "count": 3, "list": [None, 1.5, "<!-- <script"]}
 
 
 def test_the_library_is_threejs_with_its_licence_and_no_viewer() -> None:
