@@ -74,7 +74,7 @@ def _write_path(forward: ForwardResult, directory: Path, model: AtomicModel, tar
     before = model.positions - centre
     refuse_strangers(before, session.part, model.path)
     path = along(session, coordinates, before, arguments.b_factor)
-    sentences = write_path(model, path, centre, target)
+    sentences = write_path(model, path, centre, target, keeps_geometry=arguments.keep_geometry)
     script = write_script(target, path, arguments.maps)
     apart = (path.states[-1] - path.states[0]).norm(dim=1)
     _say(
@@ -200,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=21, metavar="N", help="states along a main motion (default %(default)s)")
     add("--b-factor", choices=("displacement", "disagreement"), default="displacement", help="of a path, in A: from the "
         "consensus, or of the half sets' models about held-out particles (default %(default)s)")  # fmt: skip
+    add("--keep-geometry", action="store_true", help="of a path: move atoms by as little as gives bonds and angles their lengths")
     add("--maps", type=Path, metavar="FOLDER", help="movie of the same path, whose maps the script shows in step")
     add("--half-set", type=int, choices=(1, 2), default=1, help="half set of the latent or path (default 1)")
     add("--to-consensus", action="store_true", help="the model is in that state; carry it back to the consensus")

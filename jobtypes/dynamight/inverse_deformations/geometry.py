@@ -1,6 +1,10 @@
 """What a deformation does to the geometry of an atomic model: bonds, and the distances of alpha carbons along the chain.
 
-The field is smooth and knows no chemistry; how far it stretches what should stay as it is, is told.
+The field is smooth and knows no chemistry; how far it stretches what should stay as it is, is told. Bonds and angles can be
+given back their lengths by the smallest moves that do so.
+
+Source: Ryckaert, Ciccotti and Berendsen 1977 for moves along the constrained bonds; Newton's method on all of them at once, as
+Ciccotti and Ryckaert 1986 (M-SHAKE).
 """
 
 from __future__ import annotations
@@ -9,11 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, eye_array, triu
+from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 _LONGEST_BOND_ANGSTROMS = 1.95  # of heavy atoms: sulphur to carbon is 1.8, to sulphur 2.05
+KEPT_ANGSTROMS = 0.01  # bonds differ by no more where they are kept
+_NEWTON_STEPS, _DAMPING = 30, 1e-4  # rings give more constraints than there are freedoms
 _NEIGHBOURING_ALPHA_ANGSTROMS = (2.7, 4.2)  # cis and trans
 
 
@@ -43,6 +52,39 @@ class Geometry:
         apart = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
         low, high = _NEIGHBOURING_ALPHA_ANGSTROMS
         return cls(np.asarray(bonds, dtype=np.int64), pairs[(apart > low) & (apart < high)], names)
+
+    @property
+    def kept_pairs(self) -> NDArray[np.int64]:
+        """(k, 2) pairs whose distances hold bonds and angles: bonded atoms, and those with a bonded neighbour in common.
+
+        Of a model without bonds, such as one of alpha carbons, neighbouring alpha carbons.
+        """
+        if not len(self.bonds):
+            return self.alphas
+        ones = np.ones(len(self.bonds))
+        bonded = coo_array((ones, self.bonds.T), shape=(len(self.names),) * 2).tocsr()
+        bonded = bonded + bonded.T
+        near = triu(bonded + bonded @ bonded, k=1).tocoo()
+        return np.column_stack((near.row, near.col)).astype(np.int64)
+
+    def kept(self, before: Tensor, state: Tensor) -> Tensor:
+        """Positions (m, 3) A close to those of a state, at which bonds and angles are as they were before, (m, 3) A."""
+        pairs = self.kept_pairs
+        if not len(pairs):
+            return state
+        wanted, places = _lengths(before, pairs), state.double().numpy().copy()
+        rows = np.repeat(np.arange(len(pairs)), 6)
+        columns = (3 * pairs[:, :, None] + np.arange(3)).reshape(len(pairs), 6).ravel()
+        for _ in range(_NEWTON_STEPS):
+            apart = places[pairs[:, 0]] - places[pairs[:, 1]]
+            lengths = np.linalg.norm(apart, axis=1)
+            if np.abs(lengths - wanted).max() < KEPT_ANGSTROMS:
+                break
+            along = apart / np.maximum(lengths, 1e-6)[:, None]
+            slopes = coo_array((np.hstack((along, -along)).ravel(), (rows, columns)), shape=(len(pairs), places.size)).tocsr()
+            normal = (slopes @ slopes.T + _DAMPING * eye_array(len(pairs))).tocsc()
+            places -= (slopes.T @ spsolve(normal, lengths - wanted)).reshape(-1, 3)
+        return torch.from_numpy(places).to(state)
 
     def sentences(self, before: Tensor, states: Sequence[Tensor]) -> list[str]:
         """What has changed from positions (m, 3) A to those of states, in words; nothing of pairs that are not there."""

@@ -77,11 +77,19 @@ def along(session: Session, coordinates: Tensor, positions: Tensor, b_factor: BF
     return ModelPath([positions + one for one in moved], values)
 
 
-def write_path(model: AtomicModel, path: ModelPath, centre_angstroms: float, target: Path) -> list[str]:
-    """Write the models and the script; returns what became of the geometry, in words."""
-    model.write_path(target, [state + centre_angstroms for state in path.states], path.b_factors)
+def write_path(
+    model: AtomicModel, path: ModelPath, centre_angstroms: float, target: Path, *, keeps_geometry: bool = False
+) -> list[str]:
+    """Write the models, with the bonds and angles of the consensus where they are kept; says what became of these."""
     before = model.positions - centre_angstroms
-    return Geometry.of(before, model.names, model.is_alpha).sentences(before, path.states)
+    geometry, states, sentences = Geometry.of(before, model.names, model.is_alpha), path.states, []
+    if keeps_geometry:
+        states = [geometry.kept(before, state) for state in states]
+        moved = torch.cat([kept - state for kept, state in zip(states, path.states, strict=True)]).norm(dim=1)
+        rms, most = float(moved.square().mean().sqrt()), float(moved.max())
+        sentences = [f"Bonds and angles were kept; that moved atoms by {rms:.2f} A rms, at most {most:.2f} A."]
+    model.write_path(target, [state + centre_angstroms for state in states], path.b_factors)
+    return sentences + geometry.sentences(before, states)
 
 
 def write_script(target: Path, path: ModelPath, maps: Path | None) -> Path:

@@ -152,9 +152,12 @@ class Session:
         """
         if motion >= len(self.motions):
             raise UserError(f"Motion {motion + 1} was asked for, but half {self.half} has {len(self.motions)} main motions.")
+        ends = np.percentile(self.coordinates[:, motion].numpy(), _TRAVERSED)
+        return self.states_along(motion, torch.linspace(float(ends[0]), float(ends[1]), n_frames))
+
+    def states_along(self, motion: int, steps: Tensor) -> Tensor:
+        """States (F, D) A at places (F,) A along a main motion, from 0, whose other coordinates are the particles' local mean."""
         along = self.coordinates[:, motion]
-        ends = np.percentile(along.numpy(), _TRAVERSED)
-        steps = torch.linspace(float(ends[0]), float(ends[1]), n_frames)
         width = max(_BANDWIDTH * float(along.std(correction=0)), 1e-6)
         kernel = torch.exp(-0.5 * ((steps[:, None] - along) / width).square())  # (F, P)
         path = kernel @ self.coordinates / kernel.sum(1, keepdim=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import trimesh.resources
 
 from jobtypes.common.whole_files import written_whole
@@ -46,7 +48,8 @@ def write_page(content: dict[str, Any], path: Path) -> None:
         "title": _text(f"{content['job']} · DynaMight"),
         "style": _browser_file("style.css"),
         "library": library(),
-        "content": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+        # no text in it can end the element that holds it
+        "content": json.dumps(_plain(content), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "script": "\n".join(_browser_file(name) for name in SCRIPTS),
     }
     template = _browser_file("page.html")
@@ -72,6 +75,17 @@ def library() -> str:
             "constraints.txt names."
         )
     return found[0]
+
+
+def _plain(value: Any) -> Any:
+    """The same with numpy's numbers as Python's, and null for what is no number, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _browser_file(name: str) -> str:

@@ -254,8 +254,10 @@ class Molecule {
     this.stale = false;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const across = width / Math.max(this.panels.length, 1);
-    const halfHeight = 1.04 * this.reach * Math.max(1, height / across);
-    Object.assign(this.camera, { top: halfHeight, bottom: -halfHeight, right: (halfHeight * across) / height, left: (-halfHeight * across) / height });
+    const reach = this.reach * Math.max(1, height / across);
+    const [top, bottom] = [1.02 * reach, -1.24 * reach]; // scales stand below the molecule
+    const halfWidth = ((top - bottom) * across) / height / 2;
+    Object.assign(this.camera, { top, bottom, right: halfWidth, left: -halfWidth });
     this.camera.updateProjectionMatrix();
     const distance = this.camera.position.distanceTo(this.controls.target);
     this.renderer.clear();
@@ -268,7 +270,7 @@ class Molecule {
       this.renderer.setScissor(number * across, 0, across, height);
       this.renderer.render(mesh.scene, this.camera);
     });
-    this.pixelsPerAngstrom = (height / (2 * halfHeight)) * this.camera.zoom;
+    this.pixelsPerAngstrom = (height / (top - bottom)) * this.camera.zoom;
     this.onDraw?.();
   }
 

@@ -159,11 +159,12 @@ def test_a_model_goes_along_a_main_motion_as_the_session_does(project, forward, 
     assert script.count("show #1.") == 9
 
 
-def test_a_path_through_listed_latents_shows_where_the_half_sets_disagree(project, forward, model) -> None:
+def test_a_path_through_listed_latents_shows_where_the_half_sets_disagree(project, forward, model, capsys) -> None:
     (project / "latents.txt").write_text("0 0\n0.5 -0.5\n1 -1\n")
     target = project / "path.pdb"
-    words = ["--path", str(project / "latents.txt"), "--half-set", "2", "--b-factor", "disagreement"]
+    words = ["--path", str(project / "latents.txt"), "--half-set", "2", "--b-factor", "disagreement", "--keep-geometry"]
     assert main(["job002", "--model", str(model), "--output", str(target), *words]) == 0
+    assert "Bonds and angles were kept" in capsys.readouterr().out
     part = forward.halves[2]
     gaussians = part.model.gaussians.positions[::10]
     states = states_in(target)

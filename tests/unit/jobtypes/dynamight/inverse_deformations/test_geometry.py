@@ -42,3 +42,37 @@ def test_a_turn_of_the_whole_changes_nothing_and_a_stretch_is_told() -> None:
 def test_of_a_model_without_bonds_nothing_is_said() -> None:
     far = torch.arange(4)[:, None] * torch.tensor((9.0, 0.0, 0.0))
     assert Geometry.of(far, list("abcd"), np.zeros(4, bool)).sentences(far, [far]) == []
+
+
+def backbone(n: int = 30) -> tuple[torch.Tensor, list[str], np.ndarray]:
+    """N, CA and C of a chain that winds, 1.46 A from one to the next."""
+    at = torch.arange(3 * n)
+    winding = torch.stack((1.3 * torch.cos(1.1 * at), 1.3 * torch.sin(1.1 * at), 0.5 * at), dim=1)
+    names = [f"A/GLY {number + 1}/{name}" for number in range(n) for name in ("N", "CA", "C")]
+    return winding, names, np.array([name.endswith("CA") for name in names])
+
+
+def test_bonds_that_are_kept_change_by_hardly_anything_and_atoms_stay_near() -> None:
+    before, names, is_alpha = backbone()
+    geometry = Geometry.of(before, names, is_alpha)
+    assert len(geometry.bonds) == len(before) - 1
+    bent = before.clone()
+    bent[:, 0] += 0.01 * before[:, 2].square()  # a bend, which stretches
+    lengths = [(state[1:] - state[:-1]).norm(dim=1) for state in (before, bent, geometry.kept(before, bent))]
+    assert float((lengths[1] - lengths[0]).abs().max()) > 0.2
+    assert float((lengths[2] - lengths[0]).abs().max()) < 0.02
+    assert float((geometry.kept(before, bent) - bent).norm(dim=1).square().mean().sqrt()) < 4
+
+
+def test_what_is_not_strained_stays_where_it_is() -> None:
+    before, names, is_alpha = backbone()
+    turned = before @ torch.tensor(((0.0, 1.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 0.0, 1.0))) + 3
+    assert torch.allclose(Geometry.of(before, names, is_alpha).kept(before, turned), turned, atol=1e-3)
+
+
+def test_of_alpha_carbons_alone_neighbours_are_kept() -> None:
+    places, names, is_alpha = chain()
+    alphas = Geometry.of(places[::2], names[::2], is_alpha[::2])
+    stretched = places[::2] * 1.1
+    kept = alphas.kept(places[::2], stretched)
+    assert torch.allclose((kept[1:] - kept[:-1]).norm(dim=1), torch.tensor(3.8), atol=0.02)

@@ -72,8 +72,17 @@ def test_a_path_becomes_maps_a_movie_and_a_figure(flexible_job, forward, monkeyp
     options = VisualizationOptions.from_values({"path_between": "1:2", "n_frames": 3})
     written = to_files.show_landscape(session, options, flexible_job)
     assert [one.name for one in written] == [f"path from stable state 1 to 2, {number} of 3" for number in (1, 2, 3)]
-    assert written[0].coordinates[0] == pytest.approx(ends[0][0], abs=1e-3)
+    for one, end in ((written[0], ends[0]), (written[-1], ends[1])):
+        assert one.coordinates[: len(end)].tolist() == pytest.approx(end, abs=1e-3)
     folder = flexible_job.directory / "visualization"
     assert (folder / "figures/07_path01to02_half1.png").is_file()
     assert (folder / "figures/01_populations_half1.png").is_file()
     assert (folder / "landscape_half1.star").is_file()
+
+
+def test_a_path_along_one_motion_stays_where_the_particles_are(flexible_job, forward) -> None:
+    session = Session(flexible_job.directory, forward, 1)
+    way = np.linspace(*np.percentile(session.coordinates[:, 0].numpy(), (10, 90)), 5)[:, None]
+    path = to_files._states_on(session, way)
+    assert path[:, 0].tolist() == pytest.approx(way[:, 0].tolist(), abs=1e-5)
+    assert not session.outside(path).any()

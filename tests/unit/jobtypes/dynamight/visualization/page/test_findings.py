@@ -35,7 +35,7 @@ def test_half_sets_that_agree_are_said_to_with_the_size(sessions, forward) -> No
         found.particle_error.mul_(0.01)
     words = findings.headline({}, sessions, held_out)
     assert words.startswith("The molecule moves by ")
-    assert "agree about it to 0.0 Å" in words
+    assert "agree about it to 0.0 Å (correlation 1.00)" in words
 
 
 @pytest.mark.parametrize(
