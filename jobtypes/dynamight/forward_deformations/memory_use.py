@@ -19,6 +19,8 @@ from jobtypes.dynamight.model.projection import Projector
 from relion_jobs.contract.errors import UserError
 
 GIGABYTE = 1e9
+# Of the training, that the last stage works out at once: the few particles that need more steps than others fill a batch then.
+BATCHES_TOGETHER = 4
 PROCESS_BYTES = 500_000_000  # of an interpreter with its libraries
 
 
@@ -81,6 +83,7 @@ def count_memory(size: ModelSize, band: Band, *, batch: int, table: ParticleTabl
         gaussians=size.n_gaussians,
         batch=batch,
         n_fields=size.n_fields,
+        n_latent=size.n_latent,
         n_terms=len(band),
         grid=Projector(band).grid(len(band)).size,
     )
@@ -111,13 +114,13 @@ def learned_bytes(particles: int, n_latent: int) -> int:
     return 3 * particles * (posterior + pose + judgement + places + ctf)
 
 
-def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid: int) -> int:
-    """Bytes that one step of a half set takes at most, its model and optimiser included, images not.
+def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_latent: int, n_terms: int, grid: int) -> int:
+    """Bytes that one step of a half set, or of its last stage, takes at most, its model and optimiser included, images not.
 
     Parameters
     ----------
-    gaussians, batch, n_fields, n_terms
-        n, b, K, q.
+    gaussians, batch, n_fields, n_latent, n_terms
+        n, b, K, d, q.
     grid
         Pixels per side of the images that are rendered.
     """
@@ -125,7 +128,8 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_terms: int, grid:
     # indices, distances and weights of control points with their gradients; fields, values of control points, Adam
     trunk = gaussians * (24 * near + 18 * 3 * n_fields + 100)
     strain = gaussians * 3 * (4 * STRAIN_SAMPLE)  # forces; points with their gradients
-    terms = batch * n_terms * 2 * 12
+    # in the last stage predictions and their derivatives: differences, all, with residuals, weighted
+    terms = batch * n_terms * 2 * max(12, BATCHES_TOGETHER * 4 * (n_latent + 3))
     # images and points of the particles that are rendered together, with their gradients
     rendered = 4 * max(NUMBERS_IN_CACHE, grid**2 + 6 * gaussians)
     return 4 * (trunk + strain + terms + rendered) + 2 * 20 * gaussians * 16  # and the pairs of neighbours

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from jobtypes.common.team import Team
 from jobtypes.dynamight.forward_deformations.evidence import Evidence
+from jobtypes.dynamight.forward_deformations.memory_use import BATCHES_TOGETHER
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
@@ -30,7 +31,6 @@ from jobtypes.dynamight.model.representatives import Representatives, representa
 from relion_jobs.contract.running_job import RunningJob
 
 POSTERIORS = "posteriors"  # of a half set in a checkpoint: how far this stage is
-BATCHES = 2  # of the training
 # Training particles whose latents tell the states, and those of them on which all states are tried.
 STATES_SAMPLE, DOUBT_SAMPLE = 10_000, 128
 
@@ -183,8 +183,8 @@ class _Decoder:
 
 
 def particles_together(settings: TrainingSettings) -> int:
-    """How many particles the stage works out at once: the few of them that are left in the end fill a batch."""
-    return BATCHES * settings.batch_size
+    """How many particles the stage works out at once."""
+    return BATCHES_TOGETHER * settings.batch_size
 
 
 def _evenly(index: Tensor, most: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.likelihood import Likelihood
 
-STEPS = 5
+STEPS = 3
 # In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. A fifth of a standard deviation.
 ENOUGH = 0.02
 _LONGEST_STEP = 1.0
@@ -44,13 +44,15 @@ class Maximum:
 
     def covariance(self, n: int) -> Tensor:
         """(b, n, n) of the first n unknowns, by Laplace's approximation."""
-        return torch.linalg.inv(self.curvature)[:, :n, :n]
+        covariance: Tensor = torch.linalg.inv(self.curvature)[:, :n, :n]
+        return covariance
 
     def squared_distances(self, latents: Tensor) -> Tensor:
         """(b, k) of states (k, d) from the maximum, in variances."""
         d = latents.shape[1]
         away = latents - self.unknown[:, None, :d]  # (b, k, d)
-        return (torch.linalg.solve(self.covariance(d), away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
+        squared: Tensor = (torch.linalg.solve(self.covariance(d), away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
+        return squared
 
     def of(self, particles: Tensor) -> Maximum:
         """Those of some particles (p,)."""

@@ -13,7 +13,7 @@ from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
 from jobtypes.dynamight.options import ForwardOptions
 from relion_jobs.contract.errors import UserError
 
-SIZES = {"gaussians": 30_000, "batch": 64, "n_fields": 16, "n_terms": 8000, "grid": 288}
+SIZES = {"gaussians": 30_000, "batch": 64, "n_fields": 16, "n_latent": 4, "n_terms": 8000, "grid": 288}
 
 
 @pytest.fixture
@@ -31,8 +31,14 @@ def plan_with(project, values, monkeypatch):
 
 
 def test_a_step_keeps_no_numbers_per_gaussian_and_particle():
-    more = step_bytes(**SIZES | {"batch": 128}) - step_bytes(**SIZES)
-    assert more < 64 * 30_000 * 4 * 10  # points alone, with their gradients, would be more; a coordinate network keeps 700
+    def of_a_larger_batch(gaussians: int) -> int:
+        return step_bytes(**SIZES | {"batch": 128, "gaussians": gaussians}) - step_bytes(**SIZES | {"gaussians": gaussians})
+
+    assert of_a_larger_batch(30_000) == of_a_larger_batch(3000)
+
+
+def test_derivatives_of_the_last_stage_count_with_the_latent_dimensions():
+    assert step_bytes(**SIZES | {"n_latent": 8}) - step_bytes(**SIZES) > 4 * 64 * 8000 * 8 * 4
 
 
 def test_two_half_sets_of_a_large_model_fit_into_four_and_eight_gigabytes():
