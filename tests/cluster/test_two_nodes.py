@@ -68,11 +68,11 @@ def submitted(cluster, *words: str) -> str:
 def test_a_training_on_two_nodes_is_warned_of_its_time_limit_and_goes_on_with_one_node(cluster, slurm_of_two_nodes):
     job = new_training(cluster, 200)
     number = submitted(cluster, "run", job, "--detach")
-    cluster.wait_until(lambda: "Epoch 3, to" in log(cluster, job) or cluster.marks(job), seconds=120)
+    cluster.wait_until(lambda: "Epoch 3, to" in log(cluster, job) or cluster.marks(job), seconds=300)
     assert log(cluster, job).count("Process 4 of 4") == 1
     assert slurm_of_two_nodes.facts(number)["NumNodes"] == "2"
     slurm_of_two_nodes.call("scontrol", "update", f"JobId={number}", "TimeLimit=1")  # the warning is due
-    cluster.wait_until(lambda: cluster.marks(job), seconds=150)
+    cluster.wait_until(lambda: cluster.marks(job), seconds=300)
     assert cluster.marks(job) == [ABORTED]
     done = len(re.findall(r"^.*Epoch \d+, to", log(cluster, job), re.MULTILINE))
     assert 3 <= done < 200
@@ -80,20 +80,20 @@ def test_a_training_on_two_nodes_is_warned_of_its_time_limit_and_goes_on_with_on
     again = submitted(
         cluster, "continue", job, "--detach", "-o", "qsub_extra1=--nodes=1", "-o", f"other_args={FLAGS} --n-training-epochs 200"
     )
-    cluster.wait_until(lambda: f"Epoch {done + 3}, to" in log(cluster, job), seconds=120)
+    cluster.wait_until(lambda: f"Epoch {done + 3}, to" in log(cluster, job), seconds=300)
     assert slurm_of_two_nodes.facts(again)["NumNodes"] == "1"
     assert log(cluster, job).count("Process 2 of 2") == 1
     assert log(cluster, job).count("Going on from epoch") == 1
     assert cluster.call("abort", job).returncode == 0
-    cluster.wait_until(lambda: ABORTED in cluster.marks(job), seconds=60)
+    cluster.wait_until(lambda: ABORTED in cluster.marks(job), seconds=120)
 
 
 def test_a_process_that_dies_on_one_node_ends_the_job_on_both(cluster):
     job = new_training(cluster, 200)
     submitted(cluster, "run", job, "--detach")
-    cluster.wait_until(lambda: "Epoch 1, to" in log(cluster, job) or cluster.marks(job), seconds=120)
+    cluster.wait_until(lambda: "Epoch 1, to" in log(cluster, job) or cluster.marks(job), seconds=300)
     os.kill(process_of_rank(3), 9)
-    cluster.wait_until(lambda: cluster.marks(job), seconds=60)
+    cluster.wait_until(lambda: cluster.marks(job), seconds=120)
     assert cluster.marks(job) == [FAILURE]
     assert "ended without a word" in log(cluster, job).splitlines()[-1]
 

@@ -33,7 +33,15 @@ from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, measure_costs
 from jobtypes.dynamight.backprojection.verdict import Verdict
-from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result, particles_of, refuse_other_star
+from jobtypes.dynamight.model.result import (
+    ForwardResult,
+    HalfResult,
+    checkpoint_path,
+    load_centred_result,
+    particles_of,
+    read_checkpoint,
+    refuse_other_star,
+)
 from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
 from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.options import Value
@@ -109,8 +117,9 @@ def _processes(options: BackprojectionOptions, job: RunningJob) -> int:
     """Processes that share the threads of this machine's CPU: one, or one for each half set, where the memory holds both."""
     if torch.cuda.is_available() or options.nr_threads < len(HALVES):
         return 1
-    working = MemoryPlan(load_centred_result(job.directory, options.fn_checkpoint).box, 1, 1, 0, options.backproject_batchsize)
-    return len(HALVES) if len(HALVES) * working.working_bytes < available_memory_bytes() else 1
+    box = read_checkpoint(checkpoint_path(job.directory, options.fn_checkpoint))["settings"]["box"]
+    working = MemoryPlan(box, 1, 1, 0, options.backproject_batchsize).working_bytes
+    return len(HALVES) if len(HALVES) * working < available_memory_bytes() else 1
 
 
 def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> None:

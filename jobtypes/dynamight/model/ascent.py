@@ -15,9 +15,9 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.likelihood import Likelihood
 
-STEPS = 3
-# In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. A fifth of a standard deviation.
-ENOUGH = 0.02
+STEPS = 6
+# In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. 0.045 of a standard deviation.
+ENOUGH = 0.001
 _LONGEST_STEP = 1.0
 
 
