@@ -198,7 +198,7 @@ def _in_other_consensus(
         return points
     nearest = int(squared_lengths(other_coefficients, other.metric()).argmin())
     there = points + torch.einsum("k,knc->nc", coefficients[nearest], basis)
-    return before_displacement(there, other_coefficients[nearest], other.field.basis)
+    return before_displacement(there, other_coefficients[nearest], other.field.basis, other.gaussians.positions)
 
 
 def held_out_errors(forward: ForwardResult, half: int) -> NDArray[np.float64]:

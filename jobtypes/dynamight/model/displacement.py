@@ -22,9 +22,9 @@ from jobtypes.dynamight.model.control_points import ControlPoints, Neighbours
 
 # Deformations are learned at the Gaussians; beyond these distances (A) from the nearest one they fade out.
 TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS = 8.0, 20.0
-# On the way to the reference state: enough for 0.01 A where it stretches space by half. It stretches it by much less, so that few
-# points are left after the first iterations: those that still move by more than half of that.
-REFERENCE_ITERATIONS, REFERENCE_STEP_ANGSTROMS = 10, 0.005
+# On the way to the reference state: few points are left after the first steps. Gaussians around a point that tell where it came
+# from.
+REFERENCE_ITERATIONS, REFERENCE_STEP_ANGSTROMS, AROUND = 20, 0.005, 12
 
 
 class Field(Protocol):
@@ -155,13 +155,13 @@ class DisplacementField(nn.Module):
         return torch.cat([near_gaussians(self._before_reference(part, near_gaussians)) for part in points.split(chunk)], dim=1)
 
     def _before_reference(self, points: Tensor, basis: Callable[[Tensor], Tensor]) -> Tensor:
-        """Where points (m, 3) A of the reference state are in that of latent zero, by fixed-point iteration."""
+        """Where points (m, 3) A of the reference state are in that of latent zero."""
         if not self.has_reference:
             return points
         farthest = float(torch.einsum("k,kmc->mc", self.reference, self.basis_at_gaussians(self.anchors)).norm(dim=1).max())
         # nothing moves farther from the Gaussians than where the fields end and the farthest of them goes
         near = torch.nonzero(self._distance(points, TAPER_END_ANGSTROMS + farthest).isfinite()).squeeze(1)
-        return points.index_copy(0, near, before_displacement(points[near], self.reference, basis))
+        return points.index_copy(0, near, before_displacement(points[near], self.reference, basis, self.anchors))
 
     def taper(self, points: Tensor) -> Tensor:
         """(m,) factor that is 1 near the Gaussians and falls to 0 away from them (raised cosine)."""
@@ -175,17 +175,63 @@ class DisplacementField(nn.Module):
         return torch.from_numpy(distance).to(points)
 
 
-def before_displacement(points: Tensor, coefficients: Tensor, basis: Callable[[Tensor], Tensor]) -> Tensor:
-    """Where points (m, 3) A were before they were displaced with coefficients (K,) of a basis, by fixed-point iteration."""
-    before = points.clone()
+def before_displacement(points: Tensor, coefficients: Tensor, basis: Callable[[Tensor], Tensor], gaussians: Tensor) -> Tensor:
+    """Where points were before they were displaced.
+
+    A domain may have turned by any angle, so that displacements change faster than places do, and nothing but the Gaussians
+    around a point tells where it came from. Newton's steps go on from there, with the slope that these have; they are shortened
+    where they lead away.
+
+    Parameters
+    ----------
+    points : (m, 3) A
+        After the displacement.
+    coefficients : (K,)
+        Of the state in which they are.
+    basis
+        Gives fields (K, m, 3) A at points (m, 3) A.
+    gaussians : (n, 3) A
+        Places before the displacement, around those that are sought.
+
+    Returns
+    -------
+    (m, 3) A
+    """
+
+    def after(places: Tensor) -> Tensor:
+        return places + torch.einsum("k,kmc->mc", coefficients, basis(places))
+
+    before, slope = _carried_back(points, after(gaussians), gaussians)
+    off = after(before) - points
     left = torch.arange(len(points), device=points.device)
     for _ in range(REFERENCE_ITERATIONS):
+        left = left[off[left].norm(dim=1) > REFERENCE_STEP_ANGSTROMS]
         if not len(left):
             break
-        last = before[left]
-        before[left] = points[left] - torch.einsum("k,kmc->mc", coefficients, basis(last))
-        left = left[(before[left] - last).norm(dim=1) > REFERENCE_STEP_ANGSTROMS]
+        trial = before[left] - torch.einsum("mij,mj->mi", slope[left], off[left])
+        off_then = after(trial) - points[left]
+        better = off_then.norm(dim=1) < off[left].norm(dim=1)
+        before[left[better]], off[left[better]] = trial[better], off_then[better]
+        slope[left[~better]] /= 2
     return before
+
+
+def _carried_back(points: Tensor, moved: Tensor, gaussians: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points (m, 3) A come from if they move as the Gaussians (n, 3) around them did, and the slope of that (m, 3, 3)."""
+    tree = cKDTree(moved.cpu().numpy())
+    count = min(AROUND, len(moved))
+    distance, index = tree.query(points.cpu().numpy(), k=range(1, count + 1), workers=torch.get_num_threads())
+    distance, index = torch.from_numpy(distance).to(points), torch.from_numpy(index).to(points.device)
+    reach = distance[:, -1:].clamp(min=1.0) / 2
+    weights = torch.softmax(-0.5 * (distance / reach).square(), dim=1)[:, :, None]
+    now, then = moved[index], gaussians[index]  # (m, k, 3)
+    middle_now, middle_then = (weights * now).sum(1), (weights * then).sum(1)
+    now, then = now - middle_now[:, None], (then - middle_then[:, None]) * weights
+    spread = torch.einsum("mki,mkj->mij", now, now * weights)
+    # a few Gaussians in a plane say nothing about what lies across it
+    stiff = 1e-2 * (1 + spread.diagonal(dim1=1, dim2=2).mean(1))[:, None, None] * torch.eye(3).to(points)
+    slope = torch.linalg.solve(spread + stiff, torch.einsum("mki,mkj->mij", then, now) + stiff, left=False)
+    return middle_then + torch.einsum("mij,mj->mi", slope, points - middle_now), slope
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ class Matching:
         self._root = share.sqrt()[:, None]
         mean = torch.einsum("k,knc->nc", session.motions.mean.to(basis), basis)
         mean_of_other = other.motions.mean.to(basis)
-        there = before_displacement(gaussians.positions + mean, mean_of_other, other.model.field.basis)
+        there = before_displacement(
+            gaussians.positions + mean, mean_of_other, other.model.field.basis, other.model.gaussians.positions
+        )
         self._motions = torch.einsum("dk,knc->dnc", session.motions.from_coordinates.to(basis), basis)
         self._of_other = torch.einsum("dk,knc->dnc", other.motions.from_coordinates.to(basis), other.model.field.basis(there))
 

@@ -1,5 +1,7 @@
 """Laws of the displacement field."""
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from jobtypes.dynamight.model.displacement import (
     TAPER_END_ANGSTROMS,
     TAPER_START_ANGSTROMS,
     DisplacementField,
+    before_displacement,
     fit_of_motions,
     rigid_motions,
 )
@@ -123,3 +126,23 @@ def test_fields_fade_out_with_a_raised_cosine_of_the_distance_to_the_nearest_gau
     assert torch.allclose(field.taper(points), 0.5 + 0.5 * torch.cos(torch.pi * share), atol=1e-5)
     assert float(field.taper(points)[0]) == 1.0
     assert float(field.taper(points)[-1]) == 0.0
+
+
+@pytest.mark.parametrize("degrees", [10.0, 90.0, 150.0, 180.0])
+def test_points_of_a_domain_that_turned_are_brought_back(degrees):
+    generator = torch.Generator().manual_seed(0)
+    middle, angle = torch.tensor([60.0, 0.0, 0.0]), math.radians(degrees)
+    turn = torch.tensor([[1.0, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+
+    def turning(points: torch.Tensor) -> torch.Tensor:
+        """(1, m, 3): all within 25 A of the middle turns, and nothing beyond 35 A."""
+        apart = points - middle
+        share = ((35 - apart.norm(dim=1)) / 10).clamp(0, 1)
+        return ((apart @ turn.T - apart) * share[:, None])[None]
+
+    domain = middle + 9 * torch.randn(300, 3, generator=generator).clamp(-1.4, 1.4)
+    core = 9 * torch.randn(300, 3, generator=generator)
+    places = torch.cat((middle + 7 * torch.randn(200, 3, generator=generator).clamp(-1.5, 1.5), core[:50] + 1))
+    turned = places + turning(places)[0]
+    found = before_displacement(turned, torch.ones(1), turning, torch.cat((domain, core)))
+    assert float((found - places).norm(dim=1).max()) < 0.02
