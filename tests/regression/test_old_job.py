@@ -83,7 +83,7 @@ def change_stored_options(change) -> None:
 def goes_on(go_on, **values) -> bool:
     """Whether the training is taken up; it is left again at once."""
     with pytest.raises(JobAborted):
-        go_on(stop_after=20, **values)
+        go_on(stop_after=5, **values)
     return not list(JOB.glob("previous_*"))
 
 

@@ -15,7 +15,7 @@ import torch
 
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.forward_deformations import plan as plan_module
-from jobtypes.dynamight.forward_deformations import rounds
+from jobtypes.dynamight.forward_deformations import posteriors, rounds
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.pace import Pace
 from jobtypes.dynamight.forward_deformations.task import check, run
@@ -58,7 +58,8 @@ def stop_in(job: Any, stage: str, done: int = 0) -> Any:
     return job
 
 
-def test_a_training_that_was_left_in_its_ending_ends_with_the_same_bytes(new_job, values):
+def test_a_training_that_was_left_in_its_ending_ends_with_the_same_bytes(new_job, values, monkeypatch):
+    monkeypatch.setattr(posteriors, "BATCHES_TOGETHER", 1)
     run(values(), new_job())
     uninterrupted = [half_bytes(half) for half in (1, 2)], (JOB / PARTICLES_STAR).read_bytes()
     shutil.rmtree(JOB / "forward_deformations")
@@ -79,6 +80,7 @@ def test_a_training_that_was_left_in_its_ending_ends_with_the_same_bytes(new_job
 
 
 def test_checkpoints_are_written_during_the_last_stage(new_job, values, monkeypatch):
+    monkeypatch.setattr(posteriors, "BATCHES_TOGETHER", 1)
     run(values(), new_job())
     uninterrupted = [half_bytes(half) for half in (1, 2)]
     shutil.rmtree(JOB / "forward_deformations")
