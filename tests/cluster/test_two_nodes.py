@@ -25,7 +25,8 @@ TEMPLATE = """#!/bin/bash
 srun --output=XXXnameXXXsrun.out {torchrun} --nnodes=$SLURM_NNODES --nproc-per-node=2 --rdzv-id=$SLURM_JOB_ID \\
     --rdzv-backend=c10d --rdzv-endpoint=$(hostname):{port} --no-python XXXcommandXXX
 """
-FLAGS = "--training-batch-size 5 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2"
+# so slow that no test sees its end
+FLAGS = "--training-batch-size 2 --soft-edge-width 12 --n-basis-fields 4 --n-latent-dimensions 2"
 
 
 @pytest.fixture
@@ -49,7 +50,12 @@ def cluster(project, slurm_of_two_nodes):
 
 
 def new_training(cluster, epochs: int) -> str:
-    options = ["fn_star=particles.star", "fn_map=map.mrc", "nr_gaussians=60", f"other_args={FLAGS} --n-training-epochs {epochs}"]
+    options = [
+        "fn_star=particles.star",
+        "fn_map=map.mrc",
+        "nr_gaussians=4000",
+        f"other_args={FLAGS} --n-training-epochs {epochs}",
+    ]
     return cluster.new("dynamight", *(word for option in options for word in ("-o", option)), "-o", "qsub_extra1=--nodes=2")
 
 
