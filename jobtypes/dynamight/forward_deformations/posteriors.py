@@ -23,7 +23,6 @@ from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
-from jobtypes.dynamight.model.deformed import mean_squared_displacement
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior, weights_of_states
 from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.observations import ObservedBatch
@@ -92,20 +91,17 @@ class PosteriorStage:
             if crew.any_of(leave()) and not self.is_done:
                 return False
         training.exchange()
-        self._set_motion_power()
+        training.set_motion_power()
         return True
 
     def _batches_after(self, done: int) -> list[Tensor]:
         n_particles, size = len(self.training.observations), particles_together(self.training.settings)
         return [torch.arange(first, min(first + size, n_particles)) for first in range(done, n_particles, size)]
 
-    def _good_training(self) -> Tensor:
-        """Indices of training particles that are the molecule, on the CPU."""
-        return self.training.model.quality.good(self.training.training)
-
     def _states(self, decoder: _Decoder) -> Representatives:
         """States that stand for those of all, tried on a sample."""
-        training, good = self.training, self._good_training()
+        training = self.training
+        good = training.model.quality.good(training.training)
         others = representatives(training.kept(_evenly(good, STATES_SAMPLE)).mean)
         training.share.crew.take_first_(others.latents, others.shares)
         sample, tried = _evenly(good, DOUBT_SAMPLE), []
@@ -133,13 +129,6 @@ class PosteriorStage:
             points = training.model.deformed(posterior.mean, decoder.basis)
             parts = training.model.project_batch(points, batch, training.projector, decoder.n_terms)
             training.judge(batch, parts, decoder.n_terms)
-
-    def _set_motion_power(self) -> None:
-        """Of all training particles: each Gaussian's mean squared displacement."""
-        model = self.training.model
-        basis = model.field.basis_at_gaussians(model.gaussians.positions)
-        training_latents = self.training.kept(self._good_training()).mean
-        self.training.motion_power.copy_(mean_squared_displacement(model.field.coefficients(training_latents), basis))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of the stage beside the state of the training."""

@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from jobtypes.dynamight.forward_deformations.losses import data_misfit, strain
+from jobtypes.dynamight.forward_deformations.losses import strain
 from jobtypes.dynamight.forward_deformations.neighbours import ElasticGraph
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.model.control_points import ControlPoints, Neighbours
@@ -112,10 +112,8 @@ class Retracing:
     def __init__(self, training: HalfTraining, sample: Tensor, plan: EpochPlan) -> None:
         self._training, self._sample, self._model = training, sample, training.model
         self._stiffness = training.settings.stiffness
-        band = training.observations.band
-        self._n_terms = band.n_terms(max(RESOLUTION_ANGSTROMS, plan.resolution_angstroms))
+        self._n_terms = training.observations.band.n_terms(max(RESOLUTION_ANGSTROMS, plan.resolution_angstroms))
         self._positions = self._model.gaussians.positions.detach().clone()
-        self._weights = training.settings.independent_fraction * band.weights[: self._n_terms]
         self._graph = ElasticGraph.of(self._positions, training.generator)
 
     def run(self) -> bool:
@@ -184,14 +182,10 @@ class Retracing:
 
     def _misfit(self, displacement: Tensor, batch: ObservedBatch) -> Tensor:
         """(b,) minus the log likelihood, each by its quality, of images with the Gaussians displaced by (n, 3) A."""
-        model, projector, band = self._model, self._training.projector, self._training.observations.band
-        with torch.no_grad():
-            quality, transfer = model.quality.probability[batch.index], model.transfer(batch, self._n_terms)
-            weights = self._weights * model.precision(band, self._n_terms)
-        parts = model.project_batch(self._points(displacement, len(batch.index)), batch, projector, self._n_terms)
-        projected = model.parts.assembled(parts, batch.index)
-        misfit, _ = data_misfit(batch.spectra, projected, transfer, weights, batch.group, quality, projector.backend)
-        return quality * misfit
+        points = self._points(displacement, len(batch.index))
+        parts = self._model.project_batch(points, batch, self._training.projector, self._n_terms)
+        misfit, _ = self._training.misfit(batch, self._model.parts.assembled(parts, batch.index), self._n_terms)
+        return self._model.quality.probability[batch.index] * misfit
 
     @torch.no_grad()
     def _is_better(self, tree: StateTree, former: Tensor, found: Tensor) -> bool:

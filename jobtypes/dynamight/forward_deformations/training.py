@@ -307,10 +307,14 @@ class HalfTraining:
         """Forget what belongs to control points and fields that are no more: slopes of before, and how far Gaussians moved."""
         self.networks = _optimiser(self.model)
         self._sums = StepSums(self.share.crew, _parameters(self.networks))
-        with torch.no_grad():
-            latents = self.kept(self.model.quality.good(self.training)).mean
-            basis = self.model.field.basis_at_gaussians(self.model.gaussians.positions)
-            self.motion_power.copy_(mean_squared_displacement(self.model.field.coefficients(latents), basis))
+        self.set_motion_power()
+
+    @torch.no_grad()
+    def set_motion_power(self) -> None:
+        """Work out the motion power anew, of all training particles that are the molecule."""
+        latents = self.kept(self.model.quality.good(self.training)).mean
+        basis = self.model.field.basis_at_gaussians(self.model.gaussians.positions)
+        self.motion_power.copy_(mean_squared_displacement(self.model.field.coefficients(latents), basis))
 
     @torch.no_grad()
     def _strain_of_edges(self) -> Tensor:
@@ -388,7 +392,7 @@ class HalfTraining:
             self.keep(batch.index, posterior)
             motion = _motion(points, quality)
         parts = model.project_parts(points, matrices, shifts, self.projector, n_terms)
-        misfit, residual_power = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
+        misfit, residual_power = self.misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
         return {**losses, "data": quality * misfit}, parts, residual_power, motion
 
     def _strain(self, points: Deformed, draws: Draws) -> Tensor:
@@ -398,7 +402,7 @@ class HalfTraining:
         rest = self.motion_power.new_zeros(len(points) - n)
         return rest if measured is None else torch.cat((measured, rest))
 
-    def _misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
+    def misfit(self, batch: ObservedBatch, projected: Tensor, n_terms: int) -> tuple[Tensor, Tensor]:
         """See `data_misfit`; particles have their quality as their share in the power."""
         precision = self.model.precision(self.observations.band, n_terms)
         weights = self._weights(n_terms) * precision
@@ -461,7 +465,7 @@ class HalfTraining:
             parts = model.project_batch(points, batch, self.projector, n_terms)
             if plan.judges_held_out:  # nothing is learned of it
                 self.judge(batch, parts, n_terms)
-            misfit, _ = self._misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
+            misfit, _ = self.misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
             normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]
             sums += torch.stack(((quality * (misfit + normalisation)).sum(), quality.sum())).double()
