@@ -46,6 +46,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
             "--particles 60 --box 32 --gaussians 60 --batch 8 --processes 1 2",
             ["of each processor", "exchange", "64 processes of 8 machines"],
         ),
+        (
+            "growth.py",
+            "--particles 60 90 --boxes 32 --gaussians 60 --groups 1 3 --usual 60 32 60 1 --processor-time",
+            ["By particles", "By box", "By gaussians", "By groups", "last stage", "exponent"],
+        ),
         ("reading.py", "--stacks 3 --particles 20 --repeats 1", ["order of the table", "order on disk", "opens"]),
         ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),
     ],

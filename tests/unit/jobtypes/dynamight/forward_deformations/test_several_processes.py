@@ -87,8 +87,13 @@ def started(
         [sys.executable, *launcher, *program, str(TWO)],
         env=environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=(TWO / "launcher.err").open("a"),
     )
+
+
+def ends_well(process: subprocess.Popen[bytes]) -> None:
+    """Wait for its end, which says what it did not do well."""
+    assert process.wait(120) == 0, "\n".join(path.read_text() for path in TWO.glob("*.err"))
 
 
 def log() -> str:
@@ -120,7 +125,7 @@ def test_two_processes_that_were_aborted_and_continued_learn_the_bytes_of_one(pr
     assert running.wait(60) != 0
     assert marks() == ["RELION_JOB_EXIT_ABORTED"]
     assert load_last(TWO)["epoch"] < 9
-    assert start(is_continue=True).wait(120) == 0
+    ends_well(start(is_continue=True))
     assert marks() == ["RELION_JOB_EXIT_SUCCESS"]
     assert log().count("Going on from epoch") == 1
     assert log().count("Process 2 of 2") == 2
@@ -135,7 +140,7 @@ def test_two_processes_that_are_stopped_in_the_last_stage_leave_it_together_and_
     assert [stage["encoded"] > 0 for stage in stages] == [True, True]
     assert min(stage["refined"] for stage in stages) < 24
     before = log()
-    assert started(by_torchrun=False, is_continue=True).wait(120) == 0
+    ends_well(started(by_torchrun=False, is_continue=True))
     assert "Epoch" not in log().removeprefix(before)
     assert learned(TWO) == learned(ONE)
 
@@ -204,7 +209,7 @@ def test_four_processes_that_were_aborted_and_go_on_as_three_learn_what_one_lear
     assert running.wait(60) != 0
     assert marks() == ["RELION_JOB_EXIT_ABORTED"]
     assert load_last(TWO)["epoch"] < 9
-    assert started(by_torchrun=True, is_continue=True, count=3).wait(120) == 0
+    ends_well(started(by_torchrun=True, is_continue=True, count=3))
     assert marks() == ["RELION_JOB_EXIT_SUCCESS"]
     assert log().count("Process 4 of 4") == log().count("Process 3 of 3") == 1
     assert close_to(TWO, ONE) == []
