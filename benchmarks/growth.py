@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import starfile
 import torch
@@ -100,12 +101,13 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def spread(star: Path, particles: int, groups: int) -> None:
-    """Repeat the rows of a STAR file until there are so many, and share them out among so many optics groups."""
+    """Repeat the images of a STAR file, in other views, until there are so many particles, shared out among optics groups."""
     blocks = starfile.read(star)
     rows, optics = blocks["particles"], blocks["optics"]
-    rows = rows.iloc[[place % len(rows) for place in range(particles)]].assign(
-        rlnOpticsGroup=[1 + place % groups for place in range(particles)]
-    )
+    copies = rows.iloc[[place % len(rows) for place in range(len(rows), particles)]]
+    views = np.random.default_rng(0).uniform(-180, 180, (len(copies), 3))  # rows of one image and one view would count once
+    copies = copies.assign(**dict(zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), views.T, strict=True)))
+    rows = pd.concat([rows, copies]).assign(rlnOpticsGroup=[1 + place % groups for place in range(particles)])
     numbers = list(range(1, groups + 1))
     names = [f"group{number}" for number in numbers]
     optics = pd.concat([optics] * groups).assign(rlnOpticsGroup=numbers, rlnOpticsGroupName=names)

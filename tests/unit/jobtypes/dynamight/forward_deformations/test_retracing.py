@@ -186,6 +186,20 @@ def test_large_motions_are_followed_once_and_no_part_is_looked_for_meanwhile(flo
     assert training.state()["is_retraced"]
 
 
+@pytest.mark.parametrize(("detail", "runs"), [(1.0, 1), (1000.0, 0)])
+def test_motions_larger_than_detail_are_found_anew_though_the_consensus_is_a_state(flowing, monkeypatch, detail, runs):
+    training, _, _ = flowing
+    ran = []
+    monkeypatch.setattr(Retracing, "run", lambda self: ran.append(self) or False)
+    monkeypatch.setattr(large_motions, "FAR_ANGSTROMS", 1e6)
+    monkeypatch.setattr(large_motions, "RESOLUTION_ANGSTROMS", detail)
+    here = parameters(training)
+    assert not follow_large_motions(training, PLAN)
+    assert (len(ran), training.is_retraced) == (runs, False)
+    if not runs:
+        assert all(map(torch.equal, here, parameters(training)))
+
+
 def test_every_state_is_reached_from_one_that_was_found_before():
     coordinates = torch.stack((torch.arange(100.0), torch.zeros(100)), dim=1) - 30
     tree = StateTree.of(coordinates, torch.arange(100))
