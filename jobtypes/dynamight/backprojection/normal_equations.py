@@ -26,9 +26,9 @@ from jobtypes.dynamight.backprojection.warp import Deformation, Identity
 # Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights
 # fall to 1/1000 of it; a fifth of that keeps the scale of the map within 2e-4 of that of the data.
 WEAKEST_PRIOR = 2e-4
-# Power of a term to the preconditioner, over the mean of its shell, is at least this. Where no view of few particles comes near, the
-# power is next to nothing, and its inverse would throw what leaks there from slices far from them: the first steps would go into
-# gaps. Where views lie densely no term has so little.
+# Least power of a term to the preconditioner, over the mean of its shell. In the gaps between the views of few particles there is
+# next to none, and its inverse would blow up what leaks there from the views, so that the first steps went into gaps. Where views
+# lie densely no term has so little.
 LEAST_POWER = 0.1
 
 
