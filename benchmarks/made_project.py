@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import torch
 from published_decoder import splat
@@ -17,13 +18,14 @@ from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.job import JOB_TYPE
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.simulate.dataset import Particles, draw_particles
-from jobtypes.simulate.files import write_particles_star, write_stack
+from jobtypes.simulate.files import write_particles_star
 from jobtypes.simulate.optics import ctf
 from jobtypes.simulate.options import SimulationOptions
 from relion_jobs.contract.options import defaults, parse_values
 
 BOX_LENGTH_ANGSTROMS = 192.0
 N_BLOBS, BLOB_SIGMA_ANGSTROMS, CLOUD_SIGMA_ANGSTROMS = 400, 3.0, 16.0
+_AT_ONCE = 256  # images
 STAR, MAP, STACK = "particles.star", "map.mrc", "particles.mrcs"
 
 
@@ -33,10 +35,7 @@ def make_particles(project: Path, *, particles: int, box: int) -> float:
     drawn = draw_particles(SimulationOptions(nr_particles=particles, box_size=box, angpix=pixel_size_angstroms))
     generator = torch.Generator().manual_seed(0)
     blobs = torch.randn(N_BLOBS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
-    parts = torch.arange(particles).split(256)
-    images = torch.cat([project_blobs(blobs, drawn, part, box, pixel_size_angstroms) for part in parts])
-    images += 3 * images.std() * torch.randn(images.shape, generator=generator)
-    write_stack(project / STACK, images.numpy(), pixel_size_angstroms, float16=False)
+    write_images(project / STACK, blobs, drawn, box, pixel_size_angstroms, generator)
     names = [f"{place:06d}@{STACK}" for place in range(1, particles + 1)]
     write_particles_star(
         project / STAR,
@@ -49,6 +48,25 @@ def make_particles(project: Path, *, particles: int, box: int) -> float:
     )
     write_volume(project / MAP, map_of(blobs, box, pixel_size_angstroms), pixel_size_angstroms)
     return pixel_size_angstroms
+
+
+def write_images(
+    path: Path, blobs: Tensor, drawn: Particles, box: int, pixel_size_angstroms: float, generator: torch.Generator
+) -> None:
+    """Write the stack of blobs (m, 3) A with noise, a few images at a time, so that it may be larger than the memory."""
+    parts = torch.arange(len(drawn.half)).split(_AT_ONCE)
+    total = squares = 0.0
+    with mrcfile.new_mmap(path, (len(drawn.half), box, box), mrc_mode=2, overwrite=True) as file:
+        file.set_image_stack()
+        file.voxel_size = pixel_size_angstroms
+        for part in parts:
+            images = project_blobs(blobs, drawn, part, box, pixel_size_angstroms)
+            total, squares = total + float(images.double().sum()), squares + float(images.double().square().sum())
+            file.data[part] = images
+        n = file.data.size
+        noise = 3 * ((squares - total**2 / n) / (n - 1)) ** 0.5
+        for part in parts:
+            file.data[part] += noise * torch.randn(len(part), box, box, generator=generator).numpy()
 
 
 def project_blobs(blobs: Tensor, drawn: Particles, rows: Tensor, box: int, pixel_size_angstroms: float) -> Tensor:

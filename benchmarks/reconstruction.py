@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import resource
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,7 @@ from jobtypes.dynamight.backprojection import whole_tensors
 from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, tabulate
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, normal_operator
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, in_words, measure_costs
@@ -42,7 +45,7 @@ from jobtypes.dynamight.options import BackprojectionOptions
 
 N_FIELDS, N_LATENT, N_GAUSSIANS = 16, 4, 2000
 ITERATIONS = BackprojectionOptions.from_values({"fn_star": STAR}).reconstruction_iterations
-FLOAT, COMPLEX = 4, 8
+FLOAT, COMPLEX, GIGABYTE = 4, 8, 1e9
 _HELD_OUT = 10  # one particle in so many
 _IMAGES = 10  # inserted at once
 
@@ -57,6 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--processor-time", action="store_true", help="count the processors' seconds, on a busy machine")
     parser.add_argument("--run", type=int, default=0, help="bins of each half of a reconstruction that is run whole; 0: none")
     parser.add_argument("--run-particles", type=int, default=200, help="of both halves together in it")
+    parser.add_argument("--memory", type=float, default=16, help="GB that it may use, by the plan of a job")
     return parser.parse_args()
 
 
@@ -76,7 +80,7 @@ def main() -> None:
             print(f"\n{words.particles} particles, {words.bins} bins per half, counted from such pieces by the plan of a job.")
             print(case.plan(words.particles, words.bins).sentence())
             if words.run:
-                print(against_the_plan(case, words.run, words.run_particles))
+                print(against_the_plan(case, words.run, words.run_particles, words.memory * GIGABYTE))
             print(flush=True)
 
 
@@ -190,20 +194,24 @@ def warp_floor(case: Case, speed: tuple[float, float]) -> float:
     return _seconds(2 * 64 * moving, moving * (3 * N_FIELDS * FLOAT + 8 + 2 * FLOAT) + 2 * FLOAT * case.box**3, speed)
 
 
-def against_the_plan(case: Case, bins: int, particles: int) -> str:
+def against_the_plan(case: Case, bins: int, particles: int, memory_bytes: float) -> str:
     """Run a reconstruction of a few bins whole, and say what its plan had said."""
     expected = case.plan(particles, bins)
     expected = replace(expected, costs=replace(expected.costs, tabulation=0.0))  # that of the case is used
+    basis_bytes = 12 * N_FIELDS * len(case.basis.support)
+    memory = MemoryPlan(case.box, bins, 2 * bins, basis_bytes, _IMAGES, n_particles=particles)
     truth = read_volume(case.project / MAP).data
     problems = {half: deformed_half(case, half, truth, bins) for half in (1, 2)}
-    store = SumsStore(case.project / "sums", {}, memory_bytes=1 << 32)
+    store = SumsStore(case.project / "sums", {}, memory_bytes=memory.cache_bytes(int(memory_bytes)))
     reconstruction = silent_reconstruction(problems, store, torch.ones_like(truth), _IMAGES)
-    begun = measuring.clock()
+    begun, begun_by_processor = time.perf_counter(), time.process_time()
     reconstruction.run()
-    took = measuring.clock() - begun
+    took, by_processor = time.perf_counter() - begun, time.process_time() - begun_by_processor
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return (
-        f"{particles} particles, {bins} bins per half, run whole: {in_words(took)}; its plan had said about "
-        f"{in_words(expected.usual_seconds)}, at most {in_words(expected.most_seconds)}."
+        f"{particles} particles, {bins} bins per half, run whole: {in_words(took)} by the clock, {in_words(by_processor)} of "
+        f"processors; its plan had said about {in_words(expected.usual_seconds)}, at most {in_words(expected.most_seconds)}.\n"
+        f"{memory.sentence(int(memory_bytes))} Peak of the whole process: {peak / GIGABYTE:.1f} GB."
     )
 
 

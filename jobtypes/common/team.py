@@ -259,6 +259,10 @@ class Crew:
             dist.all_gather_object(values, value, group=self.group)
         return values
 
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """What the first process makes, in every process; the others do not call `make`; tensors in it must be on the CPU."""
+        return self.all_of(make() if self.is_first else None)[0]
+
     def any_of(self, wish: bool) -> bool:
         """Whether any process wishes so; an exchange of a few bytes."""
         if self.count == 1:

@@ -30,6 +30,7 @@ JOB_TYPE = JobType(
             check="jobtypes.dynamight.visualization.task:check",
             command="explore-latent-space",
             memory_remedy="take the embedding pca or raw",
+            shares_work=True,
             switch="do_visualize",
         ),
         Task(
@@ -62,6 +63,7 @@ JOB_TYPE = JobType(
             command="states-from-data",
             memory_remedy="take a smaller backproject_batchsize or fewer bins (max_bins), or bin the particles, since most of it "
             "grows with the box",
+            shares_work=True,
             switch="do_states_from_data",
         ),
     ),

@@ -18,6 +18,7 @@ slices              Fourier slices into and out of a padded grid; the positive o
 ball, ball_transforms   the part of that grid that slices reach, and its transforms; ball_planes: plane by plane
 sums_store          the sums, in memory and on disk
 normal_equations    the least-squares problem; conjugate_gradients solves it
+progress            how far they are, in all processes
 reconstruction      the stages in order
 fsc_mask            where half maps are compared
 moving_part         whether the half maps agree where the molecule moves

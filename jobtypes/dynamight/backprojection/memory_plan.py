@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from jobtypes.common.conventions import HALVES
+from jobtypes.common.devices import free_memory_bytes
 from jobtypes.common.memory import available_memory_bytes
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.ball import ball_of
-from jobtypes.dynamight.backprojection.bins import Binning
+from jobtypes.dynamight.backprojection.bins import Binning, Bins
+from jobtypes.dynamight.backprojection.time_plan import moving_voxels
 from jobtypes.dynamight.backprojection.whole_tensors import BYTES_PER_VOXEL, CHUNK
+from jobtypes.dynamight.model.result import ForwardResult, checkpoint_path, read_checkpoint
 from jobtypes.dynamight.options import BackprojectionOptions, StatesOptions
 from relion_jobs.contract.errors import UserError
 
@@ -35,6 +40,51 @@ def asked_binning(options: BackprojectionOptions | StatesOptions, box: int) -> B
     return Binning(options.bin_tolerance, options.max_bins or most_bins(box), options.seed)
 
 
+def processes_for(options: BackprojectionOptions | StatesOptions, job_directory: Path) -> int:
+    """Processes that share the threads of this machine's CPU: one, or one for each half set, where the memory holds both."""
+    if torch.cuda.is_available() or options.nr_threads < len(HALVES):
+        return 1
+    box = read_checkpoint(checkpoint_path(job_directory, options.fn_checkpoint))["settings"]["box"]
+    working = MemoryPlan(box, 1, 1, 0, options.backproject_batchsize).working_bytes
+    return len(HALVES) if len(HALVES) * working < available_memory_bytes() else 1
+
+
+def plan_for(
+    forward: ForwardResult,
+    bins: Mapping[int, Bins],
+    options: BackprojectionOptions | StatesOptions,
+    device: torch.device,
+    *,
+    fields_kept: Mapping[int, int] | None = None,
+    halves_at_once: int = len(HALVES),
+) -> MemoryPlan:
+    """The plan of a task that solves for maps of half sets.
+
+    Parameters
+    ----------
+    forward, bins
+        Both half sets, and the bins of each.
+    options, device
+        Of the task.
+    fields_kept
+        Displacement fields that are kept on the voxels, by half; None: those of the models.
+    halves_at_once
+        Of how many half sets there are sums and fields at a time.
+    """
+    fields_kept = fields_kept or {half: part.model.field.n_fields for half, part in forward.halves.items()}
+    basis = [12 * fields_kept[half] * moving for half, moving in moving_voxels(forward, bins).items()]
+    counts = [len(of_half) for of_half in bins.values()]
+    return MemoryPlan(
+        forward.box,
+        max(counts),
+        sum(sorted(counts)[-halves_at_once:]),
+        sum(sorted(basis)[-halves_at_once:]),
+        options.backproject_batchsize,
+        n_particles=sum(len(part.rows) for part in forward.halves.values()),
+        free_gpu_bytes=free_memory_bytes(device),
+    )
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """Memory and scratch space of a reconstruction.
@@ -55,6 +105,10 @@ class MemoryPlan:
         Of both halves.
     free_gpu_bytes
         Of the memory of the GPU that it runs on; None on a CPU.
+    n_maps
+        Maps that are written beside the sums.
+    task_folder
+        Of the task, in the job directory: sums and maps are there.
     """
 
     box: int
@@ -64,6 +118,8 @@ class MemoryPlan:
     batch_size: int
     n_particles: int = 0
     free_gpu_bytes: int | None = None
+    n_maps: int = 0
+    task_folder: Path = layout.BACKPROJECTION
 
     @property
     def bin_bytes(self) -> int:
@@ -104,12 +160,12 @@ class MemoryPlan:
         return 0 if self.free_gpu_bytes is None else max(0, (self.free_gpu_bytes - self.gpu_bytes) // 2)
 
     def refuse_full_disk(self, job_directory: Path, free: int | None = None) -> None:
-        """Refuse to start where the sums, all of which are saved, do not fit on the disk.
+        """Refuse to start where the sums, all of which are saved, and the maps do not fit on the disk.
 
         Parameters
         ----------
         job_directory
-            Of the job; it need not exist. Sums that it holds already count as room.
+            Of the job; it need not exist. What the task has left there already counts as room.
         free
             Bytes that are free on the disk; None: asked for.
 
@@ -118,14 +174,16 @@ class MemoryPlan:
         UserError
             There is too little room.
         """
-        folder = job_directory / layout.PARTIAL_SUMS
-        there = next(path for path in folder.absolute().parents if path.exists())
+        folder = job_directory / self.task_folder
+        there = next(path for path in (folder / "sums").absolute().parents if path.exists())
         room = shutil.disk_usage(there).free if free is None else free
-        room += sum(path.stat().st_size for path in folder.glob("*.pth"))
-        if self.sums_bytes > room:
+        room += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        maps_bytes = self.n_maps * 4 * self.box**3
+        if self.sums_bytes + maps_bytes > room:
             raise UserError(
-                f"The sums of {self.n_bins_total} bins take {self.sums_bytes / _GIGABYTE:.1f} GB in {folder}/, but "
-                f"the disk has room for {room / _GIGABYTE:.1f} GB; make room, take fewer bins (max_bins), or bin the particles."
+                f"The sums of {self.n_bins_total} bins take {self.sums_bytes / _GIGABYTE:.1f} GB in {folder}/, and {self.n_maps} "
+                f"maps {maps_bytes / _GIGABYTE:.1f} GB, but the disk has room for {room / _GIGABYTE:.1f} GB; make room, take "
+                "fewer bins (max_bins), or bin the particles."
             )
 
     def sentence(self, available: int | None = None) -> str:

@@ -26,6 +26,10 @@ from jobtypes.dynamight.backprojection.warp import Deformation, Identity
 # Weight of the prior where nothing is known of the signal, over the mean weight of the data in the shell. RELION lets weights
 # fall to 1/1000 of it; a fifth of that keeps the scale of the map within 2e-4 of that of the data.
 WEAKEST_PRIOR = 2e-4
+# Least power of a term to the preconditioner, over the mean of its shell. In the gaps between the views of few particles there is
+# next to none, and its inverse would blow up what leaks there from the views, so that the first steps went into gaps. Where views
+# lie densely no term has so little.
+LEAST_POWER = 0.1
 
 
 class BinSums(Protocol):
@@ -155,10 +159,11 @@ class Reconstruction:
         ratio = torch.full_like(self.shell_weight, WEAKEST_PRIOR)
         if noise_to_signal is not None:
             ratio = torch.maximum(noise_to_signal.to(ratio), ratio)
-        ratio = torch.cat((ratio, ratio[-1:]))
-        weight = torch.cat((self.shell_weight, self.shell_weight[-1:]))
-        prior = (ratio * weight)[self._shells.clamp_max(len(ratio) - 1)]
-        inverse = torch.where(self._inside, 1 / (self._power + prior).clamp_min(1e-30), torch.zeros_like(prior))
+        shell = self._shells.clamp_max(len(ratio) - 1)
+        shell_weight = self.shell_weight[shell]
+        prior = ratio[shell] * shell_weight
+        power = torch.maximum(self._power, LEAST_POWER * shell_weight) + prior
+        inverse = torch.where(self._inside, 1 / power.clamp_min(1e-30), torch.zeros_like(prior))
 
         def operator(volume: Tensor) -> Tensor:
             result = irfft3(rfft3(volume) * prior, self.box)

@@ -21,6 +21,7 @@ from jobtypes.dynamight.outputs import gather_logbook
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.running_job import RunningJob
 
+MAPS_WRITTEN = 8  # rigid and deformed, two half maps and their filtered mean each; mask and local gain
 _HALF_MAPS = {"rigid": layout.rigid_half_map, "deformed": layout.half_map}
 _FILTERED = {"rigid": layout.RIGID_MAP, "deformed": layout.MAP}
 

@@ -26,9 +26,9 @@ from jobtypes.dynamight.backprojection.conjugate_gradients import Solution
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums, noise_to_signal, own_bins
 from jobtypes.dynamight.backprojection.particle_pass import add_particles
+from jobtypes.dynamight.backprojection.progress import Progress
 from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict, judge, likelihood_gains
-from relion_jobs.contract.errors import JobAborted
 from relion_jobs.contract.running_job import RunningJob
 
 # residuals at which the AUC against truth on adk64 stopped to change in its third digit; the verdict compares like with like
@@ -100,6 +100,7 @@ class DeformedReconstruction:
         self._team, self._crew = team or Team(), crew
         self.problems, self.store, self.mask, self.job = problems, store, mask, job
         self.batch_size, self.iterations = batch_size, iterations
+        self._progress = Progress(job, store, self._team)
         self._totals: dict[tuple[int, str], TotalSums] = {}
         self._starts: dict[tuple[int, bool], Tensor] = {}  # by half and whether deformed
         self.unsolved: dict[int, float] = {}
@@ -131,7 +132,7 @@ class DeformedReconstruction:
                     half=half,
                     part=part,
                     batch_size=self.batch_size,
-                    after_batch=self._counter(stage, sum(len(members[m]) for m in own), "particles"),
+                    after_batch=self._progress.counter(stage, sum(len(members[m]) for m in own), "particles"),
                     onto=onto,
                     own=own,
                 )
@@ -161,6 +162,7 @@ class DeformedReconstruction:
             )
             own = own_bins(len(problem.bins), self._crew)
             members = [of_bin if m in own else of_bin[:0] for m, of_bin in enumerate(problem.members(held_out=True))]
+            stage = f"Half {half}: likelihood of held-out particles"
             who, gain = likelihood_gains(
                 problem.views,
                 members,
@@ -168,7 +170,7 @@ class DeformedReconstruction:
                 deformed_map=deformed,
                 deformations=problem.deformations,
                 batch_size=self.batch_size,
-                after_batch=self._counter(f"Half {half}: likelihood of held-out particles", sum(map(len, members)), "particles"),
+                after_batch=self._progress.counter(stage, sum(map(len, members)), "particles"),
             )
             # gains count by the quality of the particle, and so must what they are compared with
             information = problem.views.quality[who].to(problem.information) * problem.information[torch.from_numpy(who)]
@@ -200,7 +202,7 @@ class DeformedReconstruction:
         what = f"Half {half}: {'deformed' if deform else 'rigid'} map{' for the verdict' if part == 'train' else ''}"
         steps = self.iterations + (1 if start is None else 2)  # the right-hand side and the first residual count too
         own = own_bins(len(problem.bins), self._crew)
-        after_bin = self._counter(what, steps * len(own), "bins") if deform else self.job.check_abort
+        after_bin = self._progress.counter(what, steps * len(own), "bins") if deform else self.job.check_abort
         reconstruction = Reconstruction(
             sums,
             self._totals[half, part],
@@ -216,22 +218,6 @@ class DeformedReconstruction:
         )
         self.job.report(f"{what}: {solution.iterations} iterations, residual {solution.residual:.1e}.")
         return solution
-
-    def _counter(self, stage: str, total: int, unit: str) -> Callable[[int], None]:
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            if more:
-                self.job.progress(stage, done, total, unit)
-            if self._team.wants_to_leave(self.job.abort_requested()):
-                self.store.save()
-                self.job.check_abort()
-                raise JobAborted("Stopped, since another process of the job was asked to.")
-            self.store.save_now_and_then()
-
-        return count
 
 
 def _ignoring(after: Callable[..., None], counts: bool) -> Callable[[], None]:

@@ -11,35 +11,32 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_device, free_memory_bytes
+from jobtypes.common.devices import choose_device
 from jobtypes.common.digests import digest
-from jobtypes.common.memory import available_memory_bytes
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
-from jobtypes.common.shared_halves import device_of, halves_of
-from jobtypes.common.team import Team, accompanied, joined_team
+from jobtypes.common.shared_halves import device_of, halves_of, share_halves
+from jobtypes.common.team import Team
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.fsc_mask import molecule_mask
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
 from jobtypes.dynamight.backprojection.inverse_field import Inverses, load_inverses
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, asked_binning
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, asked_binning, plan_for, processes_for
 from jobtypes.dynamight.backprojection.moving_part import MovingPart, moving_part, moving_weights
-from jobtypes.dynamight.backprojection.outputs import write_outputs
+from jobtypes.dynamight.backprojection.outputs import MAPS_WRITTEN, write_outputs
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.reconstruction import DeformedReconstruction, Maps
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
-from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, measure_costs
+from jobtypes.dynamight.backprojection.time_plan import TimePlan, measure_costs, moving_voxels
 from jobtypes.dynamight.backprojection.verdict import Verdict
 from jobtypes.dynamight.model.result import (
     ForwardResult,
     HalfResult,
-    checkpoint_path,
     load_centred_result,
     particles_of,
-    read_checkpoint,
     refuse_other_star,
 )
 from jobtypes.dynamight.options import FREE_ON_RESUME, BackprojectionOptions
@@ -104,33 +101,14 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """
     options = BackprojectionOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    with joined_team() as team:
-        count = 1 if team.count > 1 else _processes(options, job)
-        if count == 1:
-            reconstruct(options, job, team)
-            return
-        with accompanied(job.start_companion, count) as all_of_them:
-            reconstruct(options, job, all_of_them)
-
-
-def _processes(options: BackprojectionOptions, job: RunningJob) -> int:
-    """Processes that share the threads of this machine's CPU: one, or one for each half set, where the memory holds both."""
-    if torch.cuda.is_available() or options.nr_threads < len(HALVES):
-        return 1
-    box = read_checkpoint(checkpoint_path(job.directory, options.fn_checkpoint))["settings"]["box"]
-    working = MemoryPlan(box, 1, 1, 0, options.backproject_batchsize).working_bytes
-    return len(HALVES) if len(HALVES) * working < available_memory_bytes() else 1
+    share_halves(lambda team: reconstruct(options, job, team), job, lambda: processes_for(options, job.directory))
 
 
 def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> None:
     """Reconstruct as one of the processes of a team; the half sets share them, and the bins those of a half set."""
     crew = team.crew(len(HALVES))
     torch.set_num_threads(max(1, options.nr_threads // team.local_count))
-    if team.count == 1:
-        device, device_sentence = choose_device(options.gpu_id)
-        job.report(device_sentence)
-    else:
-        device = device_of(options.gpu_id, team, job)
+    device = device_of(options.gpu_id, team, job)
     inputs = read_inputs(options, job.project, job.directory, device)
     inputs = replace(inputs, bins=team.from_first(lambda: inputs.bins))
     images = ParticleImages(inputs.table, job.project)
@@ -201,7 +179,7 @@ def _write(
 
 def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Path, device: torch.device) -> Inputs:
     """Read checkpoint, particles, mask and inverse, and refuse what does not belong together."""
-    forward = load_centred_result(job_directory, options.fn_checkpoint, device)
+    forward = load_centred_result(job_directory, options.fn_checkpoint, device).with_lone_parts_there()
     refuse_other_star(forward, options.fn_star, project)
     table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask, mask_sentence = _mask(options.fn_fsc_mask, forward, project)
@@ -209,7 +187,9 @@ def read_inputs(options: BackprojectionOptions, project: Path, job_directory: Pa
     bins = {half: bins_of(result, binning, pixel) for half, result in forward.halves.items()}
     inverses, field_sentence = load_inverses(job_directory, forward, options.backprojection_field, device)
     first = f"Deformations of {forward.path} (epoch {forward.epoch}), {len(table)} particles."
-    return Inputs(forward, table, bins, inverses, mask, (first, field_sentence, mask_sentence))
+    return Inputs(
+        forward, table, bins, inverses, mask, (first, field_sentence, mask_sentence, *forward.sentences_of_lone_parts())
+    )
 
 
 def _mask(name: str | None, forward: ForwardResult, project: Path) -> tuple[Tensor | None, str]:
@@ -224,30 +204,9 @@ def _mask_around(inputs: Inputs) -> Tensor:
     return molecule_mask(halves, box=inputs.table.box, pixel_size_angstroms=inputs.table.pixel_size_angstroms)
 
 
-def _moving(inputs: Inputs) -> dict[int, int]:
-    """Voxels that move, of each half."""
-    box, pixel, bins = inputs.table.box, inputs.table.pixel_size_angstroms, inputs.bins
-    return {
-        half: count_moving(result.model.gaussians.positions, box=box, pixel_size_angstroms=pixel)
-        if bins[half].rms_motion_angstroms > 0
-        else 0
-        for half, result in inputs.forward.halves.items()
-    }
-
-
 def _memory_plan(inputs: Inputs, options: BackprojectionOptions, device: torch.device) -> MemoryPlan:
-    moving = _moving(inputs)
-    basis_bytes = sum(12 * _fields_kept(inputs, half) * moving[half] for half in inputs.bins)
-    counts = [len(bins) for bins in inputs.bins.values()]
-    return MemoryPlan(
-        inputs.table.box,
-        max(counts),
-        sum(counts),
-        basis_bytes,
-        options.backproject_batchsize,
-        n_particles=len(inputs.table),
-        free_gpu_bytes=free_memory_bytes(device),
-    )
+    kept = {half: _fields_kept(inputs, half) for half in inputs.bins}
+    return replace(plan_for(inputs.forward, inputs.bins, options, device, fields_kept=kept), n_maps=MAPS_WRITTEN)
 
 
 def _sentences(
@@ -286,7 +245,7 @@ def _time_plan(
     options: BackprojectionOptions,
     processes: int,
 ) -> TimePlan:
-    halves, moving = inputs.forward.halves, _moving(inputs)
+    halves, moving = inputs.forward.halves, moving_voxels(inputs.forward, inputs.bins)
     half = max(moving, key=lambda half: moving[half])
     model, views = halves[half].model, _views(halves[half], images, SlicePlane(inputs.table.box, device=device))
     costs = measure_costs(views, model.field, model.gaussians.positions, order=options.warp_interpolation, n_moving=moving[half])

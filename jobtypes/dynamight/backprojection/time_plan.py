@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ from jobtypes.common.devices import wait_for
 from jobtypes.common.fourier import irfft3, rfft3
 from jobtypes.common.padded_grid import padded_spectrum
 from jobtypes.dynamight.backprojection.ball import Ball
+from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.deformation_basis import voxel_positions, voxels_near
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
 from jobtypes.dynamight.backprojection.slices import SliceGrid, normal_operator
 from jobtypes.dynamight.backprojection.warp import Order, Warp
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, Field
+from jobtypes.dynamight.model.result import ForwardResult
 
 # How often the solves for the verdict, for its regularised maps and for the final maps apply the operator, as simulated sets of
 # hundreds of particles or more need it; the fewer particles, the nearer to the most that is allowed.
@@ -189,6 +191,15 @@ def count_moving(gaussians: Tensor, *, box: int, pixel_size_angstroms: float) ->
         reach_angstroms=TAPER_END_ANGSTROMS,
     )
     return min(len(near) * step**3, box**3)
+
+
+def moving_voxels(forward: ForwardResult, bins: Mapping[int, Bins]) -> dict[int, int]:
+    """About how many voxels move, of each half set with its bins."""
+    where = {"box": forward.box, "pixel_size_angstroms": forward.pixel_size_angstroms}
+    return {
+        half: count_moving(part.model.gaussians.positions, **where) if bins[half].rms_motion_angstroms > 0 else 0
+        for half, part in forward.halves.items()
+    }
 
 
 def in_words(seconds: float) -> str:

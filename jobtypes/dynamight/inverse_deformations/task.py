@@ -16,8 +16,8 @@ from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device, free_memory_bytes
 from jobtypes.common.earlier_results import set_aside
 from jobtypes.common.memory import available_memory_bytes
-from jobtypes.common.shared_halves import device_of, halves_of
-from jobtypes.common.team import Team, accompanied, joined_team
+from jobtypes.common.shared_halves import device_of, halves_of, share_halves
+from jobtypes.common.team import Team
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.inverse_deformations.accuracy import Accuracy, measure
@@ -58,22 +58,14 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """Train both halves' networks, or go on where they stopped; then judge and write them. On a CPU each half has a process."""
     options = InverseOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    with joined_team() as team:
-        if team.count > 1 or torch.cuda.is_available() or options.nr_threads < len(HALVES):
-            invert(options, job, team)
-            return
-        with accompanied(job.start_companion) as pair:
-            invert(options, job, pair)
+    alone = torch.cuda.is_available() or options.nr_threads < len(HALVES)
+    share_halves(lambda team: invert(options, job, team), job, lambda: 1 if alone else len(HALVES))
 
 
 def invert(options: InverseOptions, job: RunningJob, team: Team) -> None:
     """Train as one of the processes of a team: the first two have a half each, others have nothing to do."""
     torch.set_num_threads(max(1, options.nr_threads // min(team.local_count, len(HALVES))))
-    if team.count == 1:
-        device, sentence = choose_device(options.gpu_id)
-        job.report(sentence)
-    else:
-        device = device_of(options.gpu_id, team, job)
+    device = device_of(options.gpu_id, team, job)
     forward = load_centred_result(job.directory, options.fn_checkpoint, device)
     job.report(f"Inverse deformations of {forward.path} (epoch {forward.epoch}).")
     start = partial(

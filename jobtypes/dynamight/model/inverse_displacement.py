@@ -168,12 +168,31 @@ def bounded_step(jacobian: Tensor, error: Tensor) -> Tensor:
 
     Where the map folds or nearly does (determinant below 0.1) it is the error itself, a plain step.
     """
-    regular = torch.linalg.det(jacobian) > 0.1
-    jacobian = torch.where(regular[:, None, None], jacobian, torch.eye(3, dtype=jacobian.dtype, device=jacobian.device))
-    step = torch.linalg.solve(jacobian, error)
-    longest = 3 * error.norm(dim=1, keepdim=True)
-    bounded: Tensor = step * (longest / step.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+    columns, determinant = _adjugate(jacobian)
+    regular = determinant > 0.1
+    factors = [value / determinant.where(regular, torch.ones_like(determinant)) for value in error.unbind(1)]
+    rows = [sum(column[axis] * factor for column, factor in zip(columns, factors, strict=True)) for axis in range(3)]
+    step = torch.stack(rows, dim=1).where(regular[:, None], error)
+    longest, length = (sum(value.square() for value in vectors.unbind(1)).sqrt() for vectors in (3 * error, step))
+    bounded: Tensor = step * (longest / length.clamp(min=1e-12)).clamp(max=1.0)[:, None]
     return bounded
+
+
+def determinants(matrices: Tensor) -> Tensor:
+    """Of (m, 3, 3): (m,). By hand, for the routines for any size take many times as long for so many small matrices."""
+    return _adjugate(matrices)[1]
+
+
+def _adjugate(matrices: Tensor) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+    """Columns of the adjugates of (m, 3, 3), each as three (m,), and the determinants (m,)."""
+    rows = [row.unbind(1) for row in matrices.unbind(1)]
+    columns = [_cross(rows[1], rows[2]), _cross(rows[2], rows[0]), _cross(rows[0], rows[1])]
+    determinant: Tensor = sum(one * other for one, other in zip(rows[0], columns[0], strict=True))  # type: ignore[assignment]
+    return columns, determinant
+
+
+def _cross(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 @torch.no_grad()

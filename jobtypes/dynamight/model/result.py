@@ -160,6 +160,33 @@ class ForwardResult:
         """Of the parts that some particles lack, of both half sets."""
         return sorted({number for part in self.halves.values() for number in part.part_numbers})
 
+    @property
+    def lone_parts(self) -> list[int]:
+        """Numbers of the parts that one half set alone found."""
+        return [number for number in self.part_numbers if any(number not in part.part_numbers for part in self.halves.values())]
+
+    def with_lone_parts_there(self) -> ForwardResult:
+        """The same where all particles have the parts that one half set alone found.
+
+        So both half maps hold such a part as it is in the mean of the particles. Where one held it whole and the other as thin as
+        the mean, they would differ though no particle does, and nothing may tell the other half set who lacks it.
+        """
+        lone = self.lone_parts
+        halves = {}
+        for half, part in self.halves.items():
+            alone = torch.tensor([number in lone for number in part.part_numbers], dtype=torch.bool, device=part.presence.device)
+            halves[half] = replace(part, presence=part.presence.masked_fill(alone, 1.0)) if lone else part
+        return replace(self, halves=halves)
+
+    def sentences_of_lone_parts(self) -> list[str]:
+        """Say which parts do not count in maps, and why."""
+        found_by = {n: next(half for half, part in self.halves.items() if n in part.part_numbers) for n in self.lone_parts}
+        return [
+            f"Part {number}, which some particles lack, was found in half {half} alone: both half maps show it as it is in the "
+            "mean of the particles."
+            for number, half in found_by.items()
+        ]
+
 
 def checkpoint_path(job_directory: Path, checkpoint_file: str | None) -> Path:
     """The checkpoint that a task should use: the one named, or the last one of the job.

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.team import ALONE, Crew
 from jobtypes.dynamight.backprojection.bins import Binning
 from jobtypes.dynamight.backprojection.conjugate_gradients import Solution
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem, bins_of, build_half_problem
-from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums
+from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums, own_bins
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews, add_particles
+from jobtypes.dynamight.backprojection.progress import Counter
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
 from jobtypes.dynamight.backprojection.warp import Deformation, Order
 from jobtypes.dynamight.model.result import HalfResult
 
 _TOLERANCE = 1.5e-3  # as the half maps of the consensus
-
-Counter = Callable[[int], None]  # called with how much more is done
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,15 @@ class HowToSolve:
     ----------
     binning, order, batch_size, iterations
         Of the deformed reconstruction.
+    crew
+        The processes that share a half set.
     """
 
     binning: Binning
     order: Order
     batch_size: int
     iterations: int
+    crew: Crew = ALONE
 
 
 def seen_from(result: HalfResult, state: Tensor, particles: Tensor) -> HalfResult:
@@ -81,7 +84,7 @@ def seen_from(result: HalfResult, state: Tensor, particles: Tensor) -> HalfResul
 def problem_at(
     result: HalfResult, state: Tensor, weights: Tensor, images: ParticleImages, plane: SlicePlane, how: HowToSolve
 ) -> HalfProblem:
-    """The least-squares problem of a state of coefficients (K,).
+    """The least-squares problem of a state of coefficients (K,), the same in all processes that share the half set.
 
     `weights` (n_h,): what each particle counts; those of 0, and what is rather something else than the molecule, are left out.
     """
@@ -96,7 +99,7 @@ def problem_at(
         quality=(seen.quality.cpu() * weights[particles]).float(),
         scale=seen.scale.cpu(),
     )
-    bins = bins_of(seen, how.binning, images.table.pixel_size_angstroms)
+    bins = how.crew.from_first(lambda: bins_of(seen, how.binning, images.table.pixel_size_angstroms))
     return build_half_problem(seen, views, bins=bins, order=how.order, batch_size=how.batch_size)
 
 
@@ -107,7 +110,7 @@ def solve_state(
 
     `counter` makes of a stage, the whole of it and its unit what is called as it goes on: progress and abort.
     """
-    members = problem.members(held_out=False)
+    members, own = problem.members(held_out=False), own_bins(len(problem.bins), how.crew)
     add_particles(
         problem.views,
         members,
@@ -115,18 +118,19 @@ def solve_state(
         half=problem.half,
         part=part,
         batch_size=how.batch_size,
-        after_batch=counter("particles", sum(map(len, members)), "particles"),
+        after_batch=counter("particles", sum(len(members[m]) for m in own), "particles"),
+        own=own,
     )
     sums = HalfSums(store, problem.half, part, len(problem.bins), problem.views.plane.cycles.device)
-    total = TotalSums(sums)
-    after_bin = counter("map", (how.iterations + 1) * len(problem.bins), "bins")
+    total = TotalSums(sums, how.crew)
+    after_bin = counter("map", (how.iterations + 1) * len(own), "bins")
 
     def solve(deformations: Sequence[Deformation] | None, counted: int) -> Solution:
-        reconstruction = Reconstruction(sums, total, deformations, after_bin=partial(after_bin, counted))
+        reconstruction = Reconstruction(sums, total, deformations, after_bin=partial(after_bin, counted), crew=how.crew)
         return reconstruction.solve(iterations=how.iterations, tolerance=_TOLERANCE)
 
     deformed, plain = solve(problem.deformations, 1), solve(None, 0)
-    for m in range(len(problem.bins)):
+    for m in own:
         store.drop((problem.half, part, m))
     store.save()  # removes their files
     return SolvedHalf(deformed.volume.cpu(), plain.volume.cpu(), max(deformed.residual, plain.residual))

@@ -89,7 +89,7 @@ def candidate_widths(states: ParticleStates, state: Tensor, quality: Tensor, ima
     """
     quality = quality.double().cpu()
     everything = effective_number(quality, image)
-    least = min(_PARTICLES_PER_PIXEL * box, _LEAST_SHARE * everything)
+    least = _least_number(everything, box)
 
     def number(log_width: float) -> float:
         return effective_number(states.weights(state, math.exp(log_width)) * quality, image)
@@ -104,6 +104,16 @@ def candidate_widths(states: ParticleStates, state: Tensor, quality: Tensor, ima
         widths.append(math.exp(high))
         wanted /= 2
     return widths
+
+
+def most_widths(particles: int, box: int) -> int:
+    """How many `candidate_widths` there may be for so many particles."""
+    return 1 + int(math.log2(particles / _least_number(particles, box)))
+
+
+def _least_number(everything: float, box: int) -> float:
+    """How many particles the narrowest kernel must leave, of so many in all."""
+    return min(_PARTICLES_PER_PIXEL * box, _LEAST_SHARE * everything)
 
 
 def in_words(*widths_angstroms: float) -> str:

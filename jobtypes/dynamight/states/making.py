@@ -2,6 +2,9 @@
 
 What is learned from one half set never reaches the other: the state of the other half is found by what both models do to the
 density, every half map is of its own particles, and only their FSC, the choice of the width and the reports look at both.
+
+Several processes share the work as in the reconstruction: each has one half, and of its bins those that are its own. The first
+one looks at what they have solved.
 """
 
 from __future__ import annotations
@@ -9,18 +12,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.shared_halves import halves_of
+from jobtypes.common.team import Team
 from jobtypes.dynamight.backprojection.bins import Bins
+from jobtypes.dynamight.backprojection.progress import Counter, Progress
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.states.agreement import DrawnMixtures, PlainChange, Shown, nearest_shell, shown, unseen
-from jobtypes.dynamight.states.half_state import Counter, HowToSolve, SolvedHalf, problem_at, solve_state
+from jobtypes.dynamight.states.half_state import HowToSolve, SolvedHalf, problem_at, solve_state
 from jobtypes.dynamight.states.kernel import ParticleStates, candidate_widths, effective_number, in_words
 from jobtypes.dynamight.states.matching import MatchedState, Matching
 from jobtypes.dynamight.states.region import Regions
@@ -116,6 +121,8 @@ class StateMaking:
         What is on disk of an unfinished run.
     job
         Progress and abort.
+    team
+        The processes that share the work; those of them that have the same half are in `how`.
     width_angstroms
         Of the kernel; None: chosen.
     """
@@ -131,10 +138,13 @@ class StateMaking:
         store: SumsStore,
         solved: SolvedMaps,
         job: RunningJob,
+        team: Team,
         width_angstroms: float | None = None,
     ) -> None:
         self._sessions, self._half, self._images, self._how = sessions, half, images, how
         self._store, self._solved, self._job, self._width_angstroms = store, solved, job, width_angstroms
+        self._team, self._progress = team, Progress(job, store, team)
+        self._everywhere: dict[int, Tensor] | None = None
         self._plane = SlicePlane(images.table.box, device=sessions[half].coefficients.device)
         self._matching = Matching(sessions[half], sessions[3 - half])
         self._particles = {h: ParticleStates.of(session.part, session.motions) for h, session in sessions.items()}
@@ -146,12 +156,15 @@ class StateMaking:
         self._finest_shell = nearest_shell(sessions[half].gaussians.resolution_angstroms, images.table.box, pixel)
         self._mixtures = {h: DrawnMixtures(session, bins[h]) for h, session in sessions.items()}
 
-    def make(self, number: int, state: GivenState) -> MadeState:
-        """All about the state of a number."""
-        matched = self._matching.match(state.coordinates)
-        molecule, moving = self._regions.molecule(matched.coordinates), self._regions.moving(matched.coordinates)
-        candidates = self._candidates(matched)
+    def make(self, number: int, state: GivenState) -> MadeState | None:
+        """All about the state of a number; None in all processes but the first."""
+        matched, candidates = self._team.from_first(lambda: self._sought(state))
         tried = [self._solve(f"state{number:03d}_width{k}", state.name, matched, w) for k, w in enumerate(candidates)]
+        is_seen = not all(map(math.isinf, candidates[-1].values()))
+        everywhere = self._plain_of_all() if is_seen else {}
+        if not self._team.is_first:
+            return None
+        molecule, moving = self._regions.molecule(matched.coordinates), self._regions.moving(matched.coordinates)
         errors = [math.nan]
         if len(candidates) > 1:
             errors = errors_of_means([{h: one.deformed for h, one in halves.items()} for halves in tried], moving)
@@ -169,8 +182,13 @@ class StateMaking:
             molecule,
             moving,
             self._drawn(matched),
-            self._shown(matched, candidates[-1], nearest, moving),
+            self._shown(matched, candidates[-1], nearest, everywhere, moving) if is_seen else unseen(),
         )
+
+    def _sought(self, state: GivenState) -> tuple[MatchedState, list[dict[int, float]]]:
+        """A state in both halves, and the widths to choose from."""
+        matched = self._matching.match(state.coordinates)
+        return matched, self._candidates(matched)
 
     def _candidates(self, matched: MatchedState) -> list[dict[int, float]]:
         """Widths by half; of each half the same share of the particles counts, whatever its model makes of the motion's size."""
@@ -191,23 +209,31 @@ class StateMaking:
             for h, width in widths.items()
         }
 
-    def _solve(self, name: str, title: str, matched: MatchedState, widths: Mapping[int, float]) -> dict[int, SolvedHalf]:
-        return {
-            half: self._solve_half(f"{name}_half{half}", f"{title}, {in_words(width)}", half, matched, width)
-            for half, width in widths.items()
+    def _solve(
+        self, name: str, title: str, matched: MatchedState, widths: Mapping[int, float], how: HowToSolve | None = None
+    ) -> dict[int, SolvedHalf]:
+        """Half maps of both halves; empty in all processes but the first."""
+        solved = {
+            half: self._solve_half(
+                f"{name}_half{half}", f"{title}, {in_words(widths[half])}", half, matched, widths[half], how or self._how
+            )
+            for half in halves_of(self._team)
         }
+        self._team.meet(self._job.abort_requested)
+        return self._team.gathered(solved if self._how.crew.is_first else {}) or {}
 
-    def _solve_half(
-        self, name: str, title: str, half: int, matched: MatchedState, width: float, how: HowToSolve | None = None
-    ) -> SolvedHalf:
-        if (found := self._solved.get(name)) is not None:
+    def _solve_half(self, name: str, title: str, half: int, matched: MatchedState, width: float, how: HowToSolve) -> SolvedHalf:
+        found = self._solved.get(name)
+        is_missing = how.crew.any_of(found is None)
+        if found is not None and not is_missing:
             return found
-        session, how = self._sessions[half], how or self._how
+        session = self._sessions[half]
         coefficients = session.state_coefficients(matched.coordinates[half])
-        weights = self._weights(half, matched, width)
+        weights = how.crew.from_first(lambda: self._weights(half, matched, width))
         problem = problem_at(session.part, coefficients, weights, self._images, self._plane, how)
         found = solve_state(problem, self._store, name, how, lambda *stage: self._counter(f"{title}, half {half}", *stage))
-        self._solved.put(name, found)
+        if how.crew.is_first:
+            self._solved.put(name, found)
         return found
 
     def _drawn(self, matched: MatchedState) -> dict[int, Tensor]:
@@ -216,36 +242,29 @@ class StateMaking:
             drawn[half] = session.gaussians.state(session.state_coefficients(matched.coordinates[half])).cpu()
         return drawn
 
-    def _shown(self, matched: MatchedState, widths: Mapping[int, float], plain: Mapping[int, Tensor], moving: Tensor) -> Shown:
-        if all(map(math.isinf, widths.values())):
-            return unseen()
+    def _shown(
+        self,
+        matched: MatchedState,
+        widths: Mapping[int, float],
+        plain: Mapping[int, Tensor],
+        everywhere: Mapping[int, Tensor],
+        moving: Tensor,
+    ) -> Shown:
         changes = {}
         for half in HALVES:
             weights = torch.stack((self._weights(half, matched, widths[half]), torch.ones_like(self._quality[half])))
             drawn_here, drawn_everywhere = self._mixtures[half].of(weights * self._quality[half])
-            changes[half] = PlainChange(plain[half], self._everywhere[half], drawn_here, drawn_everywhere)
+            changes[half] = PlainChange(plain[half], everywhere[half], drawn_here, drawn_everywhere)
         return shown(changes, moving, self._finest_shell)
 
-    @cached_property
-    def _everywhere(self) -> dict[int, Tensor]:
-        """Plain half maps of all particles."""
-        anywhere = self._matching.match(torch.zeros(len(self._sessions[self._half].motions)))
-        one_bin = replace(self._how, binning=replace(self._how.binning, most=1))
-        return {
-            half: self._solve_half(f"all_half{half}", "All particles", half, anywhere, math.inf, one_bin).plain for half in HALVES
-        }
+    def _plain_of_all(self) -> dict[int, Tensor]:
+        """Plain half maps of all particles, made once; empty in all processes but the first."""
+        if self._everywhere is None:
+            anywhere = self._team.from_first(lambda: self._matching.match(torch.zeros(len(self._sessions[self._half].motions))))
+            one_bin = replace(self._how, binning=replace(self._how.binning, most=1))
+            solved = self._solve("all", "All particles", anywhere, dict.fromkeys(HALVES, math.inf), one_bin)
+            self._everywhere = {half: one.plain for half, one in solved.items()}
+        return self._everywhere
 
     def _counter(self, title: str, stage: str, total: int, unit: str) -> Counter:
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            if more:
-                self._job.progress(f"{title}: {stage}", done, total, unit)
-            if self._job.abort_requested():
-                self._store.save()
-                self._job.check_abort()
-            self._store.save_now_and_then()
-
-        return count
+        return self._progress.counter(f"{title}: {stage}", total, unit)

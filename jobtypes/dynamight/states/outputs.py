@@ -21,6 +21,7 @@ from jobtypes.dynamight.states.kernel import in_words
 from jobtypes.dynamight.states.making import MadeState, Width
 from relion_jobs.contract.running_job import RunningJob
 
+MAPS_OF_A_STATE = 8  # deformed and plain half maps, three filtered means, local agreement
 _DEFORMED, _PLAIN, _NEAREST, _LOCAL = "deformed", "plain", "nearest", "local"
 
 

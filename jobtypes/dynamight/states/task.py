@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.conventions import HALVES
-from jobtypes.common.devices import choose_device, free_memory_bytes
+from jobtypes.common.devices import choose_device
 from jobtypes.common.digests import digest
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.shared_halves import device_of, share_halves
+from jobtypes.common.team import Crew, Team
 from jobtypes.common.volumes import read_mask
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.bins import Bins
 from jobtypes.dynamight.backprojection.half_problem import bins_of
-from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, asked_binning
+from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, asked_binning, plan_for, processes_for
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.model.result import ForwardResult, load_centred_result, particles_of, refuse_other_star
 from jobtypes.dynamight.options import FREE_ON_RESUME, StatesOptions
@@ -28,8 +30,9 @@ from jobtypes.dynamight.states.agreement import nearest_shell
 from jobtypes.dynamight.states.chosen import chosen_states
 from jobtypes.dynamight.states.figures import draw_states, draw_widths
 from jobtypes.dynamight.states.half_state import HowToSolve
+from jobtypes.dynamight.states.kernel import most_widths
 from jobtypes.dynamight.states.making import StateMaking
-from jobtypes.dynamight.states.outputs import WrittenStateMaps, remove_earlier, write_state, write_table
+from jobtypes.dynamight.states.outputs import MAPS_OF_A_STATE, WrittenStateMaps, remove_earlier, write_state, write_table
 from jobtypes.dynamight.states.solved_maps import SolvedMaps
 from jobtypes.dynamight.visualization.given_states import GivenState
 from jobtypes.dynamight.visualization.session import Session
@@ -75,6 +78,7 @@ class StatesInputs:
         return [
             f"Deformations of {self.forward.path} (epoch {self.forward.epoch}), {len(self.table)} particles.",
             f"States of half {self.half}, {names}.",
+            *self.forward.sentences_of_lone_parts(),
         ]
 
 
@@ -84,7 +88,9 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     device, device_sentence = choose_device(options.gpu_id)
     inputs = read_inputs(options, Path.cwd(), Path(job_directory), device)
     ParticleImages(inputs.table, Path.cwd()).verify()
-    return [device_sentence, *inputs.sentences(), *inputs.warnings, _plan(inputs, options, device).sentence()]
+    plan = _plan(inputs, options, device)
+    plan.refuse_full_disk(Path(job_directory))
+    return [device_sentence, *inputs.sentences(), *inputs.warnings, plan.sentence()]
 
 
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
@@ -99,46 +105,83 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """
     options = StatesOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
-    device, device_sentence = choose_device(options.gpu_id)
-    job.report(device_sentence)
+    share_halves(lambda team: make_maps(options, job, team), job, lambda: processes_for(options, job.directory))
+
+
+def make_maps(options: StatesOptions, job: RunningJob, team: Team) -> None:
+    """Make the maps as one of the processes of a team; the half sets share them, and the bins those of a half set."""
+    crew = team.crew(len(HALVES))
+    torch.set_num_threads(max(1, options.nr_threads // team.local_count))
+    device = device_of(options.gpu_id, team, job)
     inputs = read_inputs(options, job.project, job.directory, device)
+    states, bins = team.from_first(lambda: (inputs.states, inputs.bins))
+    inputs = replace(inputs, states=states, bins=bins)
     images = ParticleImages(inputs.table, job.project)
     images.verify()
-    plan = _plan(inputs, options, device)
-    for sentence in (*inputs.sentences(), plan.sentence()):
-        job.report(sentence)
-    for warning in inputs.warnings:
-        job.warn(warning)
-    identity = belongs_to(inputs, options)
-    solved = SolvedMaps(job.directory, identity)
-    store = SumsStore(
-        job.directory,
-        identity,
-        memory_bytes=plan.cache_bytes(),
-        gpu_bytes=plan.gpu_cache_bytes(),
-        task_folder=layout.STATE_MAPS,
-    )
-    if solved.resumed:
-        job.report("Going on with the maps of an earlier run.")
+    plan = _plan(inputs, options, device, halves_at_once=min(team.count, len(HALVES)))
+    plan.refuse_full_disk(job.directory)
+    if team.is_first:
+        _say(inputs, plan, job)
+    solved, store = _scratch(inputs, options, job, team, plan)
     with torch.no_grad():
         making = StateMaking(
             inputs.sessions,
             inputs.half,
             images,
-            _how(inputs, options),
+            _how(inputs, options, crew),
             inputs.bins,
             store=store,
             solved=solved,
             job=job,
+            team=team,
             width_angstroms=options.states_width,
         )
-        written = make_all(making, inputs, job)
+        written = make_all(making, inputs, job, team)
+    if team.is_first:
+        _finish(written, inputs, job)
+        store.delete()
+        solved.delete()
+
+
+def _say(inputs: StatesInputs, plan: MemoryPlan, job: RunningJob) -> None:
+    for sentence in (*inputs.sentences(), plan.sentence()):
+        job.report(sentence)
+    for warning in inputs.warnings:
+        job.warn(warning)
+
+
+def _scratch(
+    inputs: StatesInputs, options: StatesOptions, job: RunningJob, team: Team, plan: MemoryPlan
+) -> tuple[SolvedMaps, SumsStore]:
+    """What is on disk of an unfinished run; the first process looks first, as it clears what is stale."""
+    identity = belongs_to(inputs, options)
+
+    def opened() -> tuple[SolvedMaps, SumsStore]:
+        memory_bytes, gpu_bytes = (room // team.local_count for room in (plan.cache_bytes(), plan.gpu_cache_bytes()))
+        store = SumsStore(
+            job.directory,
+            identity,
+            memory_bytes=memory_bytes,
+            gpu_bytes=gpu_bytes,
+            task_folder=layout.STATE_MAPS,
+            process=team.rank,
+        )
+        return SolvedMaps(job.directory, identity), store
+
+    found = opened() if team.is_first else None
+    team.meet(job.abort_requested)
+    solved, store = found or opened()
+    if solved.resumed:
+        job.report("Going on with the maps of an earlier run.")
+    return solved, store
+
+
+def _finish(written: list[WrittenStateMaps], inputs: StatesInputs, job: RunningJob) -> None:
+    """Write what shows all states, and say where everything is."""
     write_table(job.directory / layout.STATE_MAPS_TABLE, written)
     draw_states(job.directory / layout.STATE_MAPS_FIGURE, written)
     draw_widths(job.directory / layout.STATE_MAPS_CURVES_FIGURE, written, pixel_size_angstroms=inputs.table.pixel_size_angstroms)
     gather_logbook(job.directory, job)
-    store.delete()
-    solved.delete()
     first = [layout.state_half_map(1, half).name for half in HALVES]
     job.report(
         f"Maps, curves and a table of all states are in {job.directory / layout.STATE_MAPS}/; PostProcess takes {first[0]} and "
@@ -146,14 +189,17 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     )
 
 
-def make_all(making: StateMaking, inputs: StatesInputs, job: RunningJob) -> list[WrittenStateMaps]:
-    """Make and write the states one after the other, and say what each is worth."""
+def make_all(making: StateMaking, inputs: StatesInputs, job: RunningJob, team: Team) -> list[WrittenStateMaps]:
+    """Make the states one after the other; the first process writes them, and says what each is worth."""
     pixel, session = inputs.table.pixel_size_angstroms, inputs.sessions[inputs.half]
     finest = nearest_shell(session.gaussians.resolution_angstroms, inputs.table.box, pixel)
-    remove_earlier(job.directory)
-    written = []
+    if team.is_first:
+        remove_earlier(job.directory)
+    written: list[WrittenStateMaps] = []
     for number, state in enumerate(inputs.states, start=1):
         made = making.make(number, state)
+        if made is None:
+            continue
         written.append(write_state(job, made, inputs.mask, pixel_size_angstroms=pixel, finest_shell=finest))
         job.report(written[-1].sentence())
         if (doubt := written[-1].doubt()) is not None:
@@ -176,7 +222,7 @@ def read_inputs(options: StatesOptions, project: Path, job_directory: Path, devi
     """Read checkpoint, particles, mask and list of states, and refuse what does not belong together."""
     if options.halfset not in HALVES:
         raise UserError(f"States are chosen in the latent space of one half set, and halfset is {options.halfset}; give 1 or 2.")
-    forward = load_centred_result(job_directory, options.fn_checkpoint, device)
+    forward = load_centred_result(job_directory, options.fn_checkpoint, device).with_lone_parts_there()
     refuse_other_star(forward, options.fn_star, project)
     table = particles_of(forward, project, path_prefix=options.particle_path_prefix)
     mask = None
@@ -204,25 +250,20 @@ def belongs_to(inputs: StatesInputs, options: StatesOptions) -> dict[str, Any]:
     return files | {name: value for name, value in options.as_dict().items() if name not in named}
 
 
-def _how(inputs: StatesInputs, options: StatesOptions) -> HowToSolve:
+def _how(inputs: StatesInputs, options: StatesOptions, crew: Crew) -> HowToSolve:
     return HowToSolve(
         asked_binning(options, inputs.forward.box),
         options.warp_interpolation,
         options.backproject_batchsize,
         options.reconstruction_iterations,
+        crew,
     )
 
 
-def _plan(inputs: StatesInputs, options: StatesOptions, device: torch.device) -> MemoryPlan:
-    """Of all particles at once, as of the widest kernel; the sums of one half are there at a time."""
-    forward, counts = inputs.forward, [len(bins) for bins in inputs.bins.values()]
-    basis_bytes = max(part.model.field.n_fields for part in forward.halves.values()) * 12 * forward.box**3 // 3
-    return MemoryPlan(
-        forward.box,
-        max(counts),
-        max(counts),
-        basis_bytes,
-        options.backproject_batchsize,
-        n_particles=len(inputs.table),
-        free_gpu_bytes=free_memory_bytes(device),
-    )
+def _plan(inputs: StatesInputs, options: StatesOptions, device: torch.device, *, halves_at_once: int = 1) -> MemoryPlan:
+    """Of all particles at once, as of the widest kernel; one process has the sums of one half at a time."""
+    plan = plan_for(inputs.forward, inputs.bins, options, device, halves_at_once=halves_at_once)
+    particles = max(len(part.rows) for part in inputs.forward.halves.values())
+    widths = 1 if options.states_width is not None else most_widths(particles, plan.box)
+    solved = 2 * len(HALVES) * (1 + len(inputs.states) * widths)  # deformed and plain, and those of all particles
+    return replace(plan, n_maps=solved + MAPS_OF_A_STATE * len(inputs.states), task_folder=layout.STATE_MAPS)

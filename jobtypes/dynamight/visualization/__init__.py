@@ -11,6 +11,8 @@ regions           which part of the molecule moves by how much
 selection         particles in a box, range or polygon -> STAR files
 choice, subset    the command that chooses particles
 saving            states and movies under the next free name
+portraits         what draws a state
+drawn_movie       the maps and pictures of a movie, drawn by all processes
 movies, animation series of maps with a ChimeraX script; animated pictures
 surface, figures, latent_drawing   pictures
 rays              what a surface is drawn by, made of ray_loops

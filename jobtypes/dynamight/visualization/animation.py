@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,8 +83,11 @@ class AnimationStage:
 
 def _dot(picture: NDArray[np.float64], x: float, y: float, radius: float) -> None:
     """Paint a round red dot with a white rim on a picture (h, w, 3), its edges smooth."""
+    reach = math.ceil(1.45 * radius) + 1
+    rows, columns = (slice(max(0, int(at) - reach), max(0, int(at) + reach + 1)) for at in (y, x))
+    picture = picture[rows, columns]
     row, column = np.ogrid[: picture.shape[0], : picture.shape[1]]
-    distance = np.hypot(column + 0.5 - x, row + 0.5 - y)
+    distance = np.hypot(column + columns.start + 0.5 - x, row + rows.start + 0.5 - y)
     for size, colour in ((1.45 * radius, np.ones(3)), (radius, np.array(to_rgb(STATE_COLOUR)))):
         cover = np.clip(size - distance + 0.5, 0, 1)[..., None]
         picture += cover * (colour - picture)

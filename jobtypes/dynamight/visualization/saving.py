@@ -10,23 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.model.gaussians import automatic_threshold
 from jobtypes.dynamight.outputs import write_gaussians_pdb, write_motion_arrows
-from jobtypes.dynamight.visualization.animation import AnimationStage, write_animation
-from jobtypes.dynamight.visualization.figures import Portrait, Scene, cameras_for
+from jobtypes.dynamight.visualization.animation import write_animation
+from jobtypes.dynamight.visualization.drawn_movie import draw_movie
+from jobtypes.dynamight.visualization.figures import Portrait, Scene
 from jobtypes.dynamight.visualization.movies import write_chimerax_script, write_series
+from jobtypes.dynamight.visualization.portraits import portrait_of
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.running_job import RunningJob
-
-LEAST_PICTURES = 21  # of an animation: between few maps, states are drawn that are not written
-ANIMATION_PIXELS = 260
 
 
 @dataclass(frozen=True)
@@ -96,68 +91,16 @@ def save_movie(session: Session, path: Tensor, job: RunningJob, *, stage: str = 
         In a folder of the next free name.
     """
     folder = next_path(session, layout.STATE_MOVIES)
-    middle = session.state_positions(path[len(path) // 2])
-    portraits = []
-    for done, coordinates in enumerate(path, start=1):
-        job.check_abort()
-        portraits.append(portrait_of(session, coordinates, middle))
-        job.progress(f"{stage}: maps", done, len(path), "maps")
-    scene = scene_of(session, portraits, portraits[-1].positions - portraits[0].positions)
-    pictures = _pictures(session, path, portraits, scene, job, stage)
+    drawn = draw_movie(session, path, job, stage=stage)
+    portraits, scene = drawn.portraits, drawn.scene
     files = write_series(folder, [portrait.volume for portrait in portraits], session.pixel_size_angstroms)
     first, last = portraits[0].positions, portraits[-1].positions
     arrows, script = folder / layout.MOVIE_ARROWS, folder / layout.MOVIE_SCRIPT
     write_motion_arrows(arrows, first, last - first, box_centre(session))
     write_chimerax_script(script, [file.name for file in files], scene.level, arrows=arrows.name)
-    files += [arrows, script, *write_animation(folder / layout.ANIMATION_STEM, pictures)]
+    files += [arrows, script, *write_animation(folder / layout.ANIMATION_STEM, drawn.pictures)]
     job.add_output(files[0], layout.MAP_LABEL)
     return Movie(folder, portraits, scene, files)
-
-
-def _pictures(
-    session: Session, path: Tensor, portraits: list[Portrait], scene: Scene, job: RunningJob, stage: str
-) -> list[NDArray[np.float64]]:
-    """Pictures (h, w, 3) of the states and, where they are few, of states between them."""
-    between = max(1, -(-(LEAST_PICTURES - 1) // (len(path) - 1)))  # steps from one map to the next
-    total = between * (len(path) - 1) + 1
-    animation = AnimationStage(session, path, scene, ANIMATION_PIXELS)
-    middle, pictures = session.state_positions(path[len(path) // 2]), []
-    for index in range(total):
-        job.check_abort()
-        at, share = divmod(index, between)
-        coordinates, portrait = path[at], portraits[at]
-        if share:
-            coordinates = path[at] + (share / between) * (path[at + 1] - path[at])
-            portrait = portrait_of(session, coordinates, middle)
-        pictures.append(animation.picture(portrait, coordinates))
-        job.progress(f"{stage}: pictures", index + 1, total, "pictures")
-    return pictures
-
-
-def portrait_of(
-    session: Session,
-    coordinates: Tensor,
-    relative_to: Tensor | None = None,
-    *,
-    label: str = "",
-    lacking: Sequence[int] = (),
-) -> Portrait:
-    """The state at coordinates (D,) as it is drawn; coloured by displacement from positions (n, 3) A, or the consensus.
-
-    `lacking`: numbers of the parts that are missing in it.
-    """
-    positions = session.state_positions(coordinates)
-    origin = session.model.gaussians.positions.cpu() if relative_to is None else relative_to
-    outside = bool(session.outside(coordinates[None])[0])
-    return Portrait(session.state_map(coordinates, lacking), positions, (positions - origin).norm(dim=1), label, outside)
-
-
-def scene_of(session: Session, portraits: list[Portrait], motion: Tensor) -> Scene:
-    """Cameras that show a motion (n, 3) A best and hold all states, one contour level, one colour scale."""
-    cameras = cameras_for(torch.cat([portrait.positions for portrait in portraits]), motion)
-    level = automatic_threshold(portraits[len(portraits) // 2].volume)
-    largest = max([float(portrait.rms.quantile(0.99)) for portrait in portraits if not portrait.outside], default=0.0)
-    return Scene(cameras, level, max(largest, 0.5), session.pixel_size_angstroms)
 
 
 def box_centre(session: Session) -> float:

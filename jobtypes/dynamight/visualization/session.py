@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from jobtypes.common.team import Team
 from jobtypes.dynamight.model.disagreement import held_out_errors
 from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
@@ -61,9 +62,12 @@ class Session:
         The job's forward deformations.
     half
         1 or 2.
+    team
+        The processes that draw movies together; None: this one alone.
     """
 
-    def __init__(self, job_directory: Path, forward: ForwardResult, half: int) -> None:
+    def __init__(self, job_directory: Path, forward: ForwardResult, half: int, team: Team | None = None) -> None:
+        self.team = team or Team()
         self.job_directory, self.forward, self.half = Path(job_directory), forward, half
         self.part: HalfResult = forward.halves[half]
         self.model = self.part.model

@@ -15,7 +15,7 @@ from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.density import DensityRenderer, splat_points
 from jobtypes.dynamight.model.half_model import HalfModel
-from jobtypes.dynamight.model.inverse_displacement import bounded_step
+from jobtypes.dynamight.model.inverse_displacement import bounded_step, determinants
 
 _COARSE_SPACING_ANGSTROMS = 2.0  # of waves of 20 A, linear interpolation on this grid misses 5 % at most
 _LARGEST_COARSE_GRID = 96
@@ -88,6 +88,7 @@ class TabulatedField:
     def __init__(self, model: HalfModel, box_length_angstroms: float) -> None:
         self.size = min(int(np.ceil(box_length_angstroms / _COARSE_SPACING_ANGSTROMS)) + 1, _LARGEST_COARSE_GRID)
         self.half_length = box_length_angstroms / 2
+        self._cell = box_length_angstroms / (self.size - 1)
         axis = torch.linspace(-self.half_length, self.half_length, self.size)
         zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         basis = model.field.basis(zyx.flip(1).to(model.gaussians.positions.device))  # (K, G^3, 3)
@@ -96,15 +97,29 @@ class TabulatedField:
         self._table = basis[:, self._filled]  # (K, m, 3)
         self._extent = extent.view(1, 1, self.size, self.size, self.size)
 
-    def of_state(self, coefficients: Tensor) -> Tensor:
-        """(1, 3, G, G, G) displacements in A of the state with coefficients (K,)."""
+    def of_state(self, coefficients: Tensor) -> list[Tensor]:
+        """Displacements (1, 3, G, G, G) in A of the state with coefficients (K,), and their slopes along x, y and z.
+
+        Slopes are those over a cell of the table, so that there is one more along the axis: (1, 3, G, G, G + 1) along x.
+        """
         field = coefficients.new_zeros(3, self.size**3)
         field[:, self._filled] = torch.einsum("k,kmc->cm", coefficients, self._table)
-        return field.view(1, 3, self.size, self.size, self.size)
+        field = field.view(1, 3, self.size, self.size, self.size)
+        nothing = [tuple(int(of == 2 * axis or of == 2 * axis + 1) for of in range(6)) for axis in range(3)]
+        return [field, *(torch.nn.functional.pad(field, nothing[axis]).diff(dim=4 - axis) / self._cell for axis in range(3))]
 
-    def displacement(self, state: Tensor, points: Tensor) -> Tensor:
+    def displacement(self, state: list[Tensor], points: Tensor) -> Tensor:
         """Displacements (m, 3) A at points (m, 3) A, of a state made by `of_state`."""
-        return self._sample(state, points).T
+        return self._sample(state[0], points).T
+
+    def gradient(self, state: list[Tensor], points: Tensor) -> Tensor:
+        """(m, 3, 3) gradient of phi at points (m, 3) A, by central differences over a cell of the table."""
+        slopes = []
+        for axis, grid in enumerate(state[1:]):
+            shrunk = torch.ones(3, device=points.device)
+            shrunk[axis] = self.half_length / (self.half_length + self._cell / 2)
+            slopes.append(self._sample(grid, points * shrunk))
+        return torch.eye(3, device=points.device) + torch.stack(slopes).permute(2, 1, 0)
 
     def moves(self, points: Tensor) -> Tensor:
         """Whether points (m, 3) A move in any state, (m,)."""
@@ -157,7 +172,7 @@ class CarriedReconstruction:
         result[active.cpu()] = torch.from_numpy(values) / jacobian.cpu().clamp(min=0.2, max=5.0)
         return result.view(self.box, self.box, self.box)
 
-    def _arriving(self, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _arriving(self, state: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Voxels (a,) that the state changes, and the displacement (a, 3) A that arrives there.
 
         Where space is folded, it is that of the sheet with the density. Voxels that no state moves keep their density where it
@@ -175,21 +190,12 @@ class CarriedReconstruction:
         active = torch.nonzero((arriving.abs().sum(1) > 1e-3) | (displacement.abs().sum(1) > 1e-3)).flatten()
         return active, arriving[active]
 
-    def _solve(self, state: Tensor, consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
+    def _solve(self, state: list[Tensor], consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
         """Newton's iteration for phi(x) = y from x = consensus; also the determinant of grad phi there."""
         for _ in range(_NEWTON_STEPS):
             error = deformed - consensus - self.field.displacement(state, consensus)
-            consensus = consensus + bounded_step(self._jacobian(state, consensus), error)
-        return consensus, torch.linalg.det(self._jacobian(state, consensus)).abs()
-
-    def _jacobian(self, state: Tensor, points: Tensor) -> Tensor:
-        """(m, 3, 3) gradient of phi by central differences over a cell of the table."""
-        step = self.field.half_length / (self.field.size - 1)
-        columns = [
-            (self.field.displacement(state, points + offset) - self.field.displacement(state, points - offset)) / (2 * step)
-            for offset in step * torch.eye(3, device=self.device)
-        ]
-        return torch.eye(3, device=self.device) + torch.stack(columns, dim=2)
+            consensus = consensus + bounded_step(self.field.gradient(state, consensus), error)
+        return consensus, determinants(self.field.gradient(state, consensus)).abs()
 
 
 def half_reconstruction(job_directory: Path, half: int, box: int, pixel_size_angstroms: float) -> Tensor | None:

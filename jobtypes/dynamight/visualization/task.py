@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from jobtypes.common.devices import choose_device
+from jobtypes.common.team import joined_team
 from jobtypes.dynamight.model.result import load_centred_result, particles_of
 from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.visualization.held_out import held_out_particles
@@ -39,20 +40,21 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
 def run(values: Mapping[str, Value], job: RunningJob) -> None:
     """Show one half set, or both on held-out particles."""
     options = VisualizationOptions.from_values(values)
-    torch.set_num_threads(options.nr_threads)
-    device, sentence = choose_device(options.gpu_id)
-    job.report(sentence)
-    forward = load_centred_result(job.directory, options.fn_checkpoint, device)
-    particles_of(forward, job.project)  # files are written from them, at the end: refused now or not at all
-    job.report(f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.")
-    reason = why_files(headless=options.headless)
-    if reason is None:
-        from jobtypes.dynamight.visualization.window.opening import show_window  # napari and Qt are needed from here on
+    with joined_team() as team:
+        torch.set_num_threads(max(1, options.nr_threads // team.local_count))
+        device, sentence = choose_device(options.gpu_id)
+        job.report(sentence)
+        forward = load_centred_result(job.directory, options.fn_checkpoint, device)
+        particles_of(forward, job.project)  # files are written from them, at the end: refused now or not at all
+        job.report(f"Visualization of {forward.path} (epoch {forward.epoch}): {_what(options)}.")
+        reason = team.from_first(lambda: why_files(headless=options.headless))
+        if reason is not None:
+            job.report(reason)
+            write_everything(forward, options, job, team)
+        elif team.is_first:
+            from jobtypes.dynamight.visualization.window.opening import show_window  # napari and Qt are needed from here on
 
-        show_window(forward, job, half_set=options.halfset, n_clusters=options.n_clusters, seed=options.seed)
-    else:
-        job.report(reason)
-        write_everything(forward, options, job)
+            show_window(forward, job, half_set=options.halfset, n_clusters=options.n_clusters, seed=options.seed)
 
 
 def _what(options: VisualizationOptions) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jobtypes.common.team import Team
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult, particles_of
 from jobtypes.dynamight.motion_figures import draw_displacements, draw_gaussians, draw_latents
@@ -18,6 +19,7 @@ from jobtypes.dynamight.outputs import (
     write_gaussians_pdb,
     write_particles_with_latents,
 )
+from jobtypes.dynamight.visualization.drawn_movie import end_drawing, help_drawing
 from jobtypes.dynamight.visualization.figures import Portrait, draw_colourings, draw_states
 from jobtypes.dynamight.visualization.given_states import GivenState, states_of_latents, states_of_particles
 from jobtypes.dynamight.visualization.landscape.figures import draw_landscape
@@ -25,8 +27,9 @@ from jobtypes.dynamight.visualization.landscape.overview import overview_of
 from jobtypes.dynamight.visualization.landscape.tables import write_landscape
 from jobtypes.dynamight.visualization.page.assembling import write_page
 from jobtypes.dynamight.visualization.page.contents import page_content
+from jobtypes.dynamight.visualization.portraits import scene_of
 from jobtypes.dynamight.visualization.regions import find_regions, write_regions
-from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie, scene_of
+from jobtypes.dynamight.visualization.saving import Movie, box_centre, save_map, save_movie
 from jobtypes.dynamight.visualization.session import Clusters, Session
 from jobtypes.dynamight.visualization.trajectories import smooth_path
 from jobtypes.dynamight.visualization.validation import compare_halves
@@ -38,12 +41,18 @@ _STATES_IN_FIGURE = 6
 _COLOURINGS = ("log density", "direction of motion", "location of motion", "cluster", "pose", "shift")
 
 
-def write_everything(forward: ForwardResult, options: VisualizationOptions, job: RunningJob) -> None:
-    """Draw one half set, or compare both on held-out particles, into files and logfile.pdf."""
+def write_everything(forward: ForwardResult, options: VisualizationOptions, job: RunningJob, team: Team) -> None:
+    """Draw one half set, or compare both on held-out particles, into files and logfile.pdf; all processes draw movies."""
+    if not team.is_first:
+        if options.halfset != 0:
+            help_drawing(Session(job.directory, forward, options.halfset, team), job)
+        return
     if options.halfset == 0:
         compare_halves(forward, job)
     else:
-        show_half(Session(job.directory, forward, options.halfset), options, job)
+        session = Session(job.directory, forward, options.halfset, team)
+        show_half(session, options, job)
+        end_drawing(session)
     draw_both_halves(forward, job)
     gather_logbook(job.directory, job)
     show_in_page(forward, options, job)

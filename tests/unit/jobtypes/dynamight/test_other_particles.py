@@ -25,7 +25,7 @@ from jobtypes.dynamight.forward_deformations import task as forward_deformations
 from jobtypes.dynamight.inverse_deformations import task as inverse_deformations
 from jobtypes.dynamight.job import JOB_TYPE
 from jobtypes.dynamight.model.result import ForwardResult, load_centred_result
-from jobtypes.dynamight.visualization import animation, figures, saving, subset
+from jobtypes.dynamight.visualization import animation, drawn_movie, figures, subset
 from jobtypes.dynamight.visualization import task as visualization
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.labels import Status
@@ -142,8 +142,8 @@ def drawn() -> Drawn:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_job: Any, drawn: Drawn) -> Callable[..., Any]:
     """Run a task in a project with the first images: run(task, images, **options)."""
-    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 100)
-    monkeypatch.setattr(saving, "LEAST_PICTURES", 2)
+    monkeypatch.setattr(drawn_movie, "ANIMATION_PIXELS", 100)
+    monkeypatch.setattr(drawn_movie, "LEAST_PICTURES", 2)
     monkeypatch.setattr(animation, "find_spec", lambda name: None)  # no MP4
     monkeypatch.setattr(figures, "_PIXELS", 60)
     monkeypatch.setattr(inverse_deformations, "_PAIRS_PER_EPOCH", 4096)

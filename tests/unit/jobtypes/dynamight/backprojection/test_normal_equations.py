@@ -2,10 +2,72 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from jobtypes.common.fourier import convolve_padded
-from jobtypes.dynamight.backprojection.conjugate_gradients import solve
-from jobtypes.dynamight.backprojection.normal_equations import noise_to_signal, wiener_filter
+from jobtypes.common.padded_grid import padded_spectrum
+from jobtypes.common.rotations import euler_matrices
+from jobtypes.dynamight.backprojection import normal_equations
+from jobtypes.dynamight.backprojection.conjugate_gradients import Solution, solve
+from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums, noise_to_signal, wiener_filter
+from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, read_slices
+
+
+class OneBin:
+    """The sums of views of a map without noise, whose transfer changes sign from shell to shell as a CTF does."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, truth: Tensor, n_views: int) -> None:
+        plane = SlicePlane(truth.shape[0])
+        rotations = euler_matrices(180 * torch.rand(n_views, 3, generator=torch.Generator().manual_seed(1))).float()
+        transfer = torch.sin(3 + 20 * (2 * plane.shells / plane.box) ** 2)
+        self._grid = SliceGrid(plane)
+        data = read_slices(padded_spectrum(truth), plane, rotations) * transfer**2
+        self._grid.insert(data, (transfer**2).repeat(n_views, 1), rotations)
+
+    def __len__(self) -> int:
+        return 1
+
+    def numerator(self, m: int) -> Tensor:
+        return self._grid.numerator()
+
+    def weights(self, m: int) -> Tensor:
+        return self._grid.weights()
+
+
+def cloud(box: int) -> Tensor:
+    """(N, N, N) map of forty small blobs."""
+    axis = torch.arange(box) - box / 2
+    places = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) * box / 12
+    profiles = torch.exp(-((axis[:, None, None] - places) ** 2) / 2.9)
+    return torch.einsum("xa,ya,za->zyx", *(profiles[:, :, a] for a in range(3)))
+
+
+def solved(sums: OneBin, iterations: int) -> Solution:
+    return Reconstruction(sums, TotalSums(sums)).solve(iterations=iterations, tolerance=1e-4)
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack((a.flatten(), b.flatten())))[0, 1])
+
+
+@pytest.mark.parametrize("n_views", [1, 2])
+def test_few_iterations_are_enough_for_the_map_of_few_views(n_views: int) -> None:
+    """The first steps must not go into the gaps between views, where next to nothing is known."""
+    truth = cloud(64)
+    sums = OneBin(truth, n_views)
+    few, many = (correlation(solved(sums, iterations).volume, truth) for iterations in (10, 60))
+    assert few > 0.75 * many > 0.1
+
+
+def test_where_views_leave_no_gaps_their_power_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = OneBin(cloud(32), 300)
+    found = solved(sums, 30)
+    monkeypatch.setattr(normal_equations, "LEAST_POWER", 0.0)
+    plain = solved(sums, 30)
+    assert found.iterations == plain.iterations < 30
+    torch.testing.assert_close(found.volume, plain.volume, rtol=0, atol=1e-3 * float(plain.volume.abs().max()))
 
 
 def positive_matrix(n: int) -> torch.Tensor:

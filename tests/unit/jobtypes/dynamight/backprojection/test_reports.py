@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -9,6 +10,7 @@ import starfile
 import torch
 
 from jobtypes.common.small_tables import read_small_tables
+from jobtypes.dynamight import layout
 from jobtypes.dynamight.backprojection.fsc_files import write_fsc_star, write_fsc_xml
 from jobtypes.dynamight.backprojection.local_gain import local_correlation, local_gain, places
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan, most_bins
@@ -239,12 +241,15 @@ def test_places_of_gain_and_loss_are_in_angstroms_from_the_box_centre():
     assert places(gain, mask, 2.0).gained == 0
 
 
-def test_sums_that_the_disk_cannot_hold_are_refused_unless_they_are_there(tmp_path):
-    plan = MemoryPlan(box=32, n_bins=5, n_bins_total=10, basis_bytes=0, batch_size=10)
-    folder = tmp_path / "job012/backprojection"
-    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes)
-    with pytest.raises(UserError, match=r"sums of 10 bins take 0\.0 GB in .*partial_sums/, but the disk has room for 0\.0 GB"):
-        plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)
+def test_sums_and_maps_that_the_disk_cannot_hold_are_refused_unless_they_are_there(tmp_path):
+    plan = MemoryPlan(box=32, n_bins=5, n_bins_total=10, basis_bytes=0, batch_size=10, n_maps=3)
+    folder, needed = tmp_path / "job012/backprojection", plan.sums_bytes + 3 * 4 * 32**3
+    plan.refuse_full_disk(folder.parent, free=needed)
+    sentence = r"sums of 10 bins take 0\.0 GB in .*backprojection/, and 3 maps 0\.0 GB, but the disk has room for 0\.0 GB"
+    with pytest.raises(UserError, match=sentence):
+        plan.refuse_full_disk(folder.parent, free=needed - 1)
     (folder / "partial_sums").mkdir(parents=True)
     (folder / "partial_sums/half1_train_bin0000.pth").write_bytes(b"x")
-    plan.refuse_full_disk(folder.parent, free=plan.sums_bytes - 1)
+    plan.refuse_full_disk(folder.parent, free=needed - 1)
+    with pytest.raises(UserError, match="states/"):
+        replace(plan, task_folder=layout.STATE_MAPS).refuse_full_disk(folder.parent, free=needed - 1)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -144,9 +145,13 @@ def test_the_scale_of_each_image_is_taken_into_account(make_project):
 
 def arm_levels(project, maps: dict[str, np.ndarray], kind: str) -> tuple[float, float, float]:
     """Slope of the mean of the half maps by the truth in the arm that some lack and elsewhere; and correlation in the arm."""
+    return levels_of(project, average(maps, kind))
+
+
+def levels_of(project, volume: np.ndarray) -> tuple[float, float, float]:
     axis = (torch.arange(24) - 12) * 3.0
     in_arm, elsewhere = ((axis > 12).expand(24, 24, 24), (axis < 3).expand(24, 24, 24))
-    found, truth = torch.as_tensor(average(maps, kind)), project.true_map()
+    found, truth = torch.as_tensor(volume), project.true_map()
     slopes = [float((found[where] * truth[where]).sum() / truth[where].square().sum()) for where in (in_arm, elsewhere)]
     return *slopes, float(torch.corrcoef(torch.stack((found[in_arm], truth[in_arm])))[0, 1])
 
@@ -166,6 +171,19 @@ def test_particles_that_lack_an_arm_say_nothing_about_its_density(make_project, 
     expected = arm_levels(whole, whole.run(whole.job()), "map")
     assert arm == pytest.approx(expected[0], abs=0.05)
     assert correlation > expected[2] - 0.01
+
+
+def test_an_arm_that_one_half_set_alone_found_missing_is_as_dense_in_both_half_maps(make_project):
+    project = make_project(400, motion=0.0, missing=0.3)
+    halves = project.forward.halves
+    halves[1] = replace(halves[1], part_numbers=(1,))
+    halves[2] = replace(halves[2], presence=halves[2].presence[:, :0])
+    job = project.job()
+    maps = project.run(job)
+    arm1, arm2 = (arm / elsewhere for arm, elsewhere, _ in (levels_of(project, maps[f"map_half{half}"]) for half in (1, 2)))
+    assert arm1 == pytest.approx(arm2, abs=0.06)
+    assert max(arm1, arm2) < 0.85
+    assert any(sentence.startswith("Part 1, which some particles lack, was found in half 1 alone") for sentence in job.reports)
 
 
 def test_arms_that_are_said_to_be_missing_and_are_there_make_a_worse_map(make_project):

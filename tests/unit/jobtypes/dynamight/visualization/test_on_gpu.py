@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobtypes.dynamight.visualization import animation, figures, saving, task, to_files
+from jobtypes.dynamight.visualization import animation, drawn_movie, figures, task, to_files
 from tests.pretended_gpu import GPUS
 
 JOB = Path("DynaMight/job002")
@@ -18,8 +18,8 @@ SMALL = {"headless": True, "halfset": 1, "n_motions": 1, "n_frames": 2, "n_clust
 
 @pytest.mark.parametrize("a_gpu", GPUS)
 def test_maps_of_states_are_those_of_a_cpu(flexible_job, monkeypatch, a_gpu):
-    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 100)
-    monkeypatch.setattr(saving, "LEAST_PICTURES", 2)
+    monkeypatch.setattr(drawn_movie, "ANIMATION_PIXELS", 100)
+    monkeypatch.setattr(drawn_movie, "LEAST_PICTURES", 2)
     monkeypatch.setattr(animation, "find_spec", lambda name: None)
     monkeypatch.setattr(figures, "_PIXELS", 60)
     monkeypatch.setattr(to_files, "gather_logbook", lambda *arguments: None)

@@ -11,7 +11,7 @@ import torch
 from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import read_volume, write_volume
 from jobtypes.dynamight.model.result import load_centred_result
-from jobtypes.dynamight.visualization import animation, figures, saving, task, to_files
+from jobtypes.dynamight.visualization import animation, drawn_movie, figures, task, to_files
 from jobtypes.dynamight.visualization.session import Session
 from relion_jobs.contract.errors import UserError
 
@@ -21,8 +21,8 @@ SMALL = {"headless": True, "halfset": 1, "n_motions": 1, "n_frames": 3, "n_clust
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 100)
-    monkeypatch.setattr(saving, "LEAST_PICTURES", 3)
+    monkeypatch.setattr(drawn_movie, "ANIMATION_PIXELS", 100)
+    monkeypatch.setattr(drawn_movie, "LEAST_PICTURES", 3)
     monkeypatch.setattr(animation, "find_spec", lambda name: None)  # no MP4
     monkeypatch.setattr(figures, "_PIXELS", 60)
 

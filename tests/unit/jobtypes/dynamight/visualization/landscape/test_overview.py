@@ -7,7 +7,7 @@ import pytest
 import starfile
 
 from jobtypes.dynamight.options import VisualizationOptions
-from jobtypes.dynamight.visualization import figures, saving, to_files
+from jobtypes.dynamight.visualization import drawn_movie, figures, to_files
 from jobtypes.dynamight.visualization.landscape.figures import draw_landscape
 from jobtypes.dynamight.visualization.landscape.overview import Overview, overview_of
 from jobtypes.dynamight.visualization.landscape.stable_states import StableState
@@ -60,8 +60,8 @@ def test_an_option_that_names_no_two_states_is_refused() -> None:
 
 
 def test_a_path_becomes_maps_a_movie_and_a_figure(flexible_job, forward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "ANIMATION_PIXELS", 60)
-    monkeypatch.setattr(saving, "LEAST_PICTURES", 3)
+    monkeypatch.setattr(drawn_movie, "ANIMATION_PIXELS", 60)
+    monkeypatch.setattr(drawn_movie, "LEAST_PICTURES", 3)
     monkeypatch.setattr(figures, "_PIXELS", 60)
     session = Session(flexible_job.directory, forward, 1)
     found = overview_of({1: session, 2: Session(flexible_job.directory, forward, 2)}, 1, seed=1)
