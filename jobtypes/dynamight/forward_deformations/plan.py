@@ -223,6 +223,8 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         project / options.fn_star, seed=options.seed, project=project, path_prefix=options.particle_path_prefix
     )
     _refuse_few_images(table)
+    if table.tilts is not None:
+        raise UserError(f"{table.path} holds particles of tilt series, which cannot be trained on yet; give single particles.")
     box, pixel_size_angstroms = table.box, table.pixel_size_angstroms
     consensus = read_volume(project / options.fn_map)
     images = ParticleImages(table, project)
