@@ -1,6 +1,7 @@
 """A RELION 5 tomography project as small as can be: tilt stacks of Gaussians, drawn by slow sums.
 
-With what is true of each image. Written from the description of the formats alone, one image after the other, and without anything of the package.
+With what is true of each image. Written from the description of the formats alone, one image after the other, and without
+anything of the package.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def write_tilt_project(project: Path, made: TiltSet) -> TiltSet:
             "rlnTomoName rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnTomoHand "
             "rlnTomoTiltSeriesPixelSize rlnTomoTiltSeriesStarFile rlnTomoSizeX rlnTomoSizeY rlnTomoSizeZ",
             [
-                f"{name} {KILOVOLTS} {CS_MILLIMETRES} {contrast} {hand} {made.pixel / 2} Tomograms/job001/tilt_series/{name}.star "
-                "464 480 400"
+                f"{name} {KILOVOLTS} {CS_MILLIMETRES} {contrast} {hand} {made.pixel / 2} "
+                f"Tomograms/job001/tilt_series/{name}.star 464 480 400"
                 for name, (hand, contrast, _) in tomograms.items()
             ],
         ),

@@ -121,6 +121,10 @@ class CtfCurves:
         optional = (p.even_zernikes, p.premultiplied, p.phase_flipped, p.dose)
         return cls(_phase_coefficients(p), p.bfactor, p.scale_factor, *optional)
 
+    def __len__(self) -> int:
+        """Return b."""
+        return len(self.coefficients)
+
     def select(self, rows: Tensor) -> CtfCurves:
         """Keep some images."""
         optional = (self.even_zernikes, self.premultiplied, self.phase_flipped, self.dose)

@@ -96,10 +96,11 @@ class ParticleImages:
         if (rows, columns) != (box, box):
             found = f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
             raise UserError(f"{found}(rlnImageSize of data_optics); {self._remedy_for_box((rows, columns), group, map_box)}.")
-        if self.table.tilts is not None and self._each.slice_of[last] + 1 != slices:
+        frames = int(self._each.slice_of[last]) + 1
+        if self.table.tilts is not None and frames != slices:
             raise UserError(
-                f"{self._where(last)} is seen in {self._each.slice_of[last] + 1} frames (_rlnTomoVisibleFrames of data_particles), "
-                f"but {name} has {slices} images; give the STAR file that was written when it was extracted, or a later one."
+                f"{self._where(last)} is seen in {frames} frames (_rlnTomoVisibleFrames of data_particles), but {name} "
+                f"has {slices} images; give the STAR file that was written when it was extracted, or a later one."
             )
         if self._each.slice_of[last] >= slices:
             raise UserError(

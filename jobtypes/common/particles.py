@@ -124,6 +124,11 @@ class ParticleTable:
         """Return the number of images, n where each particle has one."""
         return len(self) if self.tilts is None else len(self.tilts)
 
+    @property
+    def most_images(self) -> int:
+        """Return the number of images of the particle that has most."""
+        return 1 if self.tilts is None else int(np.bincount(self.tilts.particle).max())
+
     @cached_property
     def per_image(self) -> ParticleTable:
         """The table of all images, as single particles: one row for each, in the order of the particles; itself without tilts."""
@@ -141,7 +146,7 @@ class ParticleTable:
         )
 
     def images_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows (m,) of `per_image` of particles at `rows` (p,), and which of these particles each shows, (m,) from 0."""
+        """Return the rows (m,) of `per_image` of particles at `rows` (p,), and which of these each shows, (m,) from 0."""
         return (rows, np.arange(len(rows))) if self.tilts is None else self.tilts.images_of(rows)
 
     def image_name(self, row: int) -> str:

@@ -230,6 +230,24 @@ def read_tilt_particles(files: TiltFiles, groups: OpticsGroups, group_of: NDArra
     return TiltParticles(angles, origins, images)
 
 
+def stored_poses(
+    particles: StarTable, rows: NDArray[np.int64], matrices: NDArray[np.float64], origins_angstroms: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return angles (p, 3) and origins (p, 3) in the sense of the columns of a particle table.
+
+    Parameters
+    ----------
+    particles, rows
+        data_particles, and (p,) rows of it.
+    matrices : (p, 3, 3); origins_angstroms : (p, 3)
+        Rotation from the map to the tomogram, and origin in the axes of the tomogram.
+    """
+    values = _read_columns(particles)
+    back = _matrices(values, SUBTOMOGRAM_ANGLE_COLUMNS)[rows].transpose(0, 2, 1)
+    angles = euler_angles(torch.from_numpy(back @ matrices)).numpy()
+    return angles, np.einsum("nij,nj->ni", back, origins_angstroms)
+
+
 def _read_columns(particles: StarTable) -> dict[str, NDArray[Any]]:
     for column in (NAME, VISIBLE, *EULER_ANGLE_COLUMNS):
         if column not in particles.columns:

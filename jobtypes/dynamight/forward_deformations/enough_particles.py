@@ -153,7 +153,7 @@ def signal_of_part(training: HalfTraining, plan: TrainingPlan, n_terms: int) -> 
     def predicted(voxels: Tensor) -> Tensor:
         """Fourier terms (b, q) of some voxels in the images."""
         points = undeformed(positions[voxels], len(transfer))
-        matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
+        matrices, shifts = model.poses_of(batch)
         return transfer * training.projector(points, matrices, shifts, amplitudes[voxels][None], n_terms)[:, 0]
 
     whole = predicted(torch.arange(len(positions), device=positions.device))

@@ -182,7 +182,12 @@ def seed_model(
                 control_points=ControlPoints.around(positions, 3 * size.n_fields),
             ),
             Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), size.n_latent),
-            RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
+            RefinedPoses(
+                len(observations),
+                POSE_PRIOR_RADIANS,
+                POSE_PRIOR_PIXELS * seed.pixel_size_angstroms,
+                n_shifts=observations.shifts.shape[1],
+            ),
             noise_power.cpu(),
         )
     model = model.to(observations.device)
@@ -208,9 +213,7 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
     sums = torch.zeros(2, dtype=torch.float64)
     for index in observations.share.batches(training[:n_images], 32):
         batch = observations.batch(index)
-        predicted = batch.ctf[:, :n_terms] * model.project(
-            model.at_rest(len(index)), batch.matrices, batch.shifts, projector, n_terms
-        )
+        predicted = batch.ctf[:, :n_terms] * model.project(model.at_rest(len(index)), *model.poses_of(batch), projector, n_terms)
         precision = model.precision(band, n_terms)[batch.group]
         above = float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())
         sums += torch.tensor([above, float((predicted.abs().square() * precision).sum())])
