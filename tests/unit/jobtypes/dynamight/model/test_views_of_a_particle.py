@@ -146,7 +146,7 @@ def test_one_pose_moves_all_images_and_its_derivatives_are_right(tmp_path: Path)
         step = torch.zeros(8)
         step[place] = 0.05 if place < 5 else 1.0  # a shift is worked out exactly, splats move in steps of pixels
         slope = (target.predict(unknown + step) - target.predict(unknown - step)) / (2 * step[place])
-        assert float((columns[:, place] - slope).norm() / slope.norm()) < 0.1, place
+        assert float((columns[:, place] - slope).norm() / slope.norm()) < 0.15, place
 
 
 def test_a_pose_of_space_is_seen_through_each_view() -> None:
