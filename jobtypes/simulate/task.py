@@ -93,9 +93,17 @@ def write_star_files(
     """Write the particle STAR file, and all that describes tilt series, if there are any, before it."""
     poses, optics, half = particles.observed, particles.observed_optics, particles.half
     if series is not None:
-        inside = job.directory.as_posix()
-        of_particles = {"poses": poses, "optics": optics, "half": half}
-        write_project(directory, inside, series, names, options=options, particles_star=PARTICLES_STAR, **of_particles)
+        write_project(
+            directory,
+            job.directory.as_posix(),
+            series,
+            names,
+            poses=poses,
+            optics=optics,
+            half=half,
+            options=options,
+            particles_star=PARTICLES_STAR,
+        )
         return
     write_particles_star(
         directory / PARTICLES_STAR,

@@ -118,7 +118,8 @@ class HalfModel(nn.Module):
 
     def poses_of(self, batch: ObservedBatch) -> tuple[Tensor, Tensor]:
         """Refined rotations and shifts of the images of a batch, as a `Projector` takes them."""
-        return self.poses(batch.index, batch.matrices, batch.shifts, batch.views)
+        matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts, batch.views)
+        return matrices, shifts
 
     def project_batch(self, points: Deformed, batch: ObservedBatch, projector: Projector, n_terms: int) -> Tensor:
         """`project_parts` of a batch of particles at their refined poses: (b, 1 + R, q)."""
