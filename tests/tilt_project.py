@@ -94,19 +94,7 @@ def write_tilt_project(project: Path, made: TiltSet) -> TiltSet:
     rng = np.random.default_rng(made.seed)
     tomograms = {"tomo1": (1, 0.1, tuple(made.tilts)), "7": (-1, 0.07, tuple(made.tilts)[:-1])}
     frames = {name: _write_series(project, name, tilts, rng) for name, (_, _, tilts) in tomograms.items()}
-    _write(
-        project / TOMOGRAMS,
-        _loop(
-            "global",
-            "rlnTomoName rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnTomoHand "
-            "rlnTomoTiltSeriesPixelSize rlnTomoTiltSeriesStarFile rlnTomoSizeX rlnTomoSizeY rlnTomoSizeZ",
-            [
-                f"{name} {KILOVOLTS} {CS_MILLIMETRES} {contrast} {hand} {made.pixel / 2} "
-                f"Tomograms/job001/tilt_series/{name}.star 464 480 400"
-                for name, (hand, contrast, _) in tomograms.items()
-            ],
-        ),
-    )
+    _write_tomograms(project, made, tomograms)
     rows = []
     for row in range(made.n_particles):
         name = list(tomograms)[row % 3 == 2]
@@ -118,9 +106,7 @@ def write_tilt_project(project: Path, made: TiltSet) -> TiltSet:
         coordinate, origin = rng.uniform(-900, 900, 3).round(6), rng.normal(0, 2, 3).round(6)
         atoms = made.atoms if made.atoms.ndim == 2 else made.atoms[row]
         slices = []
-        for frame, is_seen in zip(frames[name], visible, strict=True):
-            if not is_seen:
-                continue
+        for frame in (frame for frame, is_seen in zip(frames[name], visible, strict=True) if is_seen):
             image = _image(frame, euler(*a_sub), euler(*a_part), coordinate, origin, hand)
             made.truth.append({**image, "particle": row})
             slices.append(_draw(made, image, atoms, contrast, rng))
@@ -130,35 +116,43 @@ def write_tilt_project(project: Path, made: TiltSet) -> TiltSet:
         numbers = " ".join(f"{value:.6f}" for value in (*coordinate, *a_sub, *origin, *a_part))
         flags = ",".join(map(str, visible))
         rows.append(f"{name} {name}/{row} {1 + list(tomograms).index(name)} [{flags}] {stack} {numbers} {made.half[-1]}")
+    _write_particles(project, made, [contrast for _, contrast, _ in tomograms.values()], rows)
+    named = f'_rlnTomoParticlesFile {PARTICLES}\n_rlnTomoTomogramsFile {TOMOGRAMS}\n_rlnTomoTrajectoriesFile ""\n'
+    _write(project / SET, f"\ndata_\n\n{named}")
+    return made
+
+
+def _write_tomograms(project: Path, made: TiltSet, tomograms: dict[str, tuple[int, float, tuple[float, ...]]]) -> None:
+    columns = (
+        "rlnTomoName rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnTomoHand rlnTomoTiltSeriesPixelSize "
+        "rlnTomoTiltSeriesStarFile rlnTomoSizeX rlnTomoSizeY rlnTomoSizeZ"
+    )
+    rows = [
+        f"{name} {KILOVOLTS} {CS_MILLIMETRES} {contrast} {hand} {made.pixel / 2} Tomograms/job001/tilt_series/{name}.star "
+        "464 480 400"
+        for name, (hand, contrast, _) in tomograms.items()
+    ]
+    _write(project / TOMOGRAMS, _loop("global", columns, rows))
+
+
+def _write_particles(project: Path, made: TiltSet, contrasts: Sequence[float], rows: Sequence[str]) -> None:
     optics = [
         f"{KILOVOLTS} {CS_MILLIMETRES} {contrast} {made.pixel / 2} {g} optics{g} {int(made.premultiplied)} 2 2.0 {made.pixel} "
         f"{made.box}"
-        for g, (_, contrast, _) in enumerate(tomograms.values(), 1)
+        for g, contrast in enumerate(contrasts, 1)
     ]
-    _write(
-        project / PARTICLES,
-        "\ndata_general\n\n_rlnTomoSubTomosAre2DStacks 1\n\n"
-        + _loop(
-            "optics",
-            "rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnTomoTiltSeriesPixelSize rlnOpticsGroup "
-            "rlnOpticsGroupName rlnCtfDataAreCtfPremultiplied rlnImageDimensionality rlnTomoSubtomogramBinning rlnImagePixelSize "
-            "rlnImageSize",
-            optics,
-        )
-        + _loop(
-            "particles",
-            "rlnTomoName rlnTomoParticleName rlnOpticsGroup rlnTomoVisibleFrames rlnImageName rlnCenteredCoordinateXAngst "
-            "rlnCenteredCoordinateYAngst rlnCenteredCoordinateZAngst rlnTomoSubtomogramRot rlnTomoSubtomogramTilt "
-            "rlnTomoSubtomogramPsi "
-            "rlnOriginXAngst rlnOriginYAngst rlnOriginZAngst rlnAngleRot rlnAngleTilt rlnAnglePsi rlnRandomSubset",
-            rows,
-        ),
+    of_optics = (
+        "rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnTomoTiltSeriesPixelSize rlnOpticsGroup rlnOpticsGroupName "
+        "rlnCtfDataAreCtfPremultiplied rlnImageDimensionality rlnTomoSubtomogramBinning rlnImagePixelSize rlnImageSize"
     )
-    _write(
-        project / SET,
-        f'\ndata_\n\n_rlnTomoParticlesFile {PARTICLES}\n_rlnTomoTomogramsFile {TOMOGRAMS}\n_rlnTomoTrajectoriesFile ""\n',
+    of_particles = (
+        "rlnTomoName rlnTomoParticleName rlnOpticsGroup rlnTomoVisibleFrames rlnImageName rlnCenteredCoordinateXAngst "
+        "rlnCenteredCoordinateYAngst rlnCenteredCoordinateZAngst rlnTomoSubtomogramRot rlnTomoSubtomogramTilt "
+        "rlnTomoSubtomogramPsi rlnOriginXAngst rlnOriginYAngst rlnOriginZAngst rlnAngleRot rlnAngleTilt rlnAnglePsi "
+        "rlnRandomSubset"
     )
-    return made
+    tables = _loop("optics", of_optics, optics) + _loop("particles", of_particles, rows)
+    _write(project / PARTICLES, f"\ndata_general\n\n_rlnTomoSubTomosAre2DStacks 1\n\n{tables}")
 
 
 def _image(

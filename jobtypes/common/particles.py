@@ -293,12 +293,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     files = find_files(Path(path), project)
     path, is_tilts = files.particles, files.tomograms is not None
     particles, optics = particle_checks.find_tables(path, files.tables)
-    particle_checks.refuse_helices(particles)
-    particle_checks.require_columns(particles, of_image=not is_tilts)
-    origins = TILT_ORIGIN_COLUMNS if is_tilts else ORIGIN_COLUMNS
-    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *origins, HALF, particle_checks.NORM)
-    values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
-    n = len(particles)
+    values, n = _columns(particles, is_tilts=is_tilts), len(particles)
     split = particle_checks.whole_stacks if is_tilts else particle_checks.split_image_names
     stack_paths, stack_of, slice_of = split(particles, values["rlnImageName"])
     stack_places = moved(path, stack_paths, path_prefix)
@@ -306,7 +301,6 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     places = [project / place for place in stack_places]
     groups = read_optics(optics, _boxes_of_stacks(optics, values["rlnOpticsGroup"], stack_of, places, stack_paths))
     copy_of = _copies(stack_files, stack_of, slice_of)
-    half = _halves(particles, values, copy_of, seed)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
     box, pixel_size_angstroms = groups.grid(optics_group.min())
     particle_checks.refuse_out_of_range(particles, values, groups.box_lengths_angstroms[optics_group])
@@ -319,16 +313,16 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
         stack_files=stack_files,
         stack_of=stack_of,
         slice_of=slice_of,
-        angles_degrees=seen.angles_degrees,
-        origins_angstroms=seen.origins_angstroms,
+        angles_degrees=seen.pose[0],
+        origins_angstroms=seen.pose[1],
         norm_correction=values[particle_checks.NORM] if particle_checks.NORM in values and not is_tilts else np.ones(n),
         ctf_columns=seen.ctf_columns,
         optics_group=optics_group,
         optics=groups,
-        half=half,
+        half=_halves(particles, values, copy_of, seed),
         half_is_given=HALF in values,
         copy_of=copy_of,
-        is_repeat=find_repeats(copy_of, seen.angles_degrees, seen.origins_angstroms, box_angstroms=box * pixel_size_angstroms),
+        is_repeat=find_repeats(copy_of, *seen.pose, box_angstroms=box * pixel_size_angstroms),
         box=box,
         pixel_size_angstroms=pixel_size_angstroms,
         source=files.tables,
@@ -336,12 +330,20 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     )
 
 
+def _columns(particles: StarTable, *, is_tilts: bool) -> dict[str, NDArray[Any]]:
+    """Read the columns that particles of tilt stacks or of single images have, refusing a table that lacks one."""
+    particle_checks.refuse_helices(particles)
+    particle_checks.require_columns(particles, of_image=not is_tilts)
+    origins = TILT_ORIGIN_COLUMNS if is_tilts else ORIGIN_COLUMNS
+    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *origins, HALF, particle_checks.NORM)
+    return particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
+
+
 @dataclass(frozen=True)
 class _Seen:
     """How particles of one image each were seen; of tilt stacks `TiltParticles` says it."""
 
-    angles_degrees: NDArray[np.float64]
-    origins_angstroms: NDArray[np.float64]
+    pose: tuple[NDArray[np.float64], NDArray[np.float64]]
     ctf_columns: dict[str, NDArray[np.float64]]
     images: None = None
 
@@ -349,7 +351,7 @@ class _Seen:
     def of(cls, values: dict[str, NDArray[Any]], groups: OpticsGroups, optics_group: NDArray[np.int64]) -> _Seen:
         n = len(optics_group)
         columns = {name: values[name] if name in values else np.full(n, _CTF_DEFAULTS[name]) for name in _CTF_COLUMNS}
-        return cls(*_poses(values, groups, optics_group), columns)
+        return cls(_poses(values, groups, optics_group), columns)
 
 
 def held_out(table: ParticleTable, fraction: float, seed: int) -> NDArray[np.bool_]:

@@ -179,14 +179,13 @@ class TiltParticles:
 
     Attributes
     ----------
-    angles_degrees : (n, 3); origins_angstroms : (n, 3)
-        From map to tomogram: rot, tilt, psi, and the origin in the axes of the tomogram.
+    pose
+        From map to tomogram: rot, tilt, psi (n, 3), and the origin (n, 3) A in the axes of the tomogram.
     images
         Theirs.
     """
 
-    angles_degrees: NDArray[np.float64]
-    origins_angstroms: NDArray[np.float64]
+    pose: tuple[NDArray[np.float64], NDArray[np.float64]]
     images: TiltImages
 
     @property
@@ -202,8 +201,10 @@ def read_tilt_particles(files: TiltFiles, groups: OpticsGroups, group_of: NDArra
     ----------
     files
         Of `find_files`, with tomograms.
-    groups, group_of
-        Optics groups, and the (n,) index of that of each particle.
+    groups
+        Optics groups.
+    group_of : (n,)
+        Index of that of each particle.
     project
         Directory that paths are relative to.
 
@@ -227,7 +228,7 @@ def read_tilt_particles(files: TiltFiles, groups: OpticsGroups, group_of: NDArra
     visible = [_visible_frames(particles, row, text, tomograms[names[row]]) for row, text in enumerate(values[VISIBLE])]
     angles = euler_angles(torch.from_numpy(of_sub @ of_part)).numpy()
     images = TiltImages(*_seen_in_frames(names, visible, centres, tomograms), project, files.tomograms)
-    return TiltParticles(angles, origins, images)
+    return TiltParticles((angles, origins), images)
 
 
 def stored_poses(
@@ -237,8 +238,10 @@ def stored_poses(
 
     Parameters
     ----------
-    particles, rows
-        data_particles, and (p,) rows of it.
+    particles
+        data_particles.
+    rows : (p,)
+        Rows of it.
     matrices : (p, 3, 3); origins_angstroms : (p, 3)
         Rotation from the map to the tomogram, and origin in the axes of the tomogram.
     """

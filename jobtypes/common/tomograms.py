@@ -38,7 +38,7 @@ class Tomogram:
     ----------
     name
         rlnTomoName.
-    microscope
+    microscope : (4,)
         Voltage (kV), spherical aberration (mm), amplitude contrast, and pixel size of the tilt images (A).
     centre_pixels : (3,)
         Half its size, in pixels of the tilt images; NaN where the table does not say it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, ORIGIN_COLUMNS
 from jobtypes.common.particles import ParticleTable, write_particles
 from jobtypes.common.rotations import euler_angles
 from jobtypes.common.tilt_stacks import ORIGIN_COLUMNS as TILT_ORIGIN_COLUMNS
-from jobtypes.common.tilt_stacks import stored_poses
+from jobtypes.common.tilt_stacks import optimisation_set_beside, stored_poses
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
@@ -89,7 +89,7 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     errors = np.concatenate([held_out_errors(forward, half) for half in halves])
     extra = {HELD_OUT_ERROR: np.nan_to_num(errors, nan=NOT_HELD_OUT)} if np.isfinite(errors).any() else None
     write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()], extra)
-    job.add_output(particles, layout.PARTICLES_LABEL)
+    register_particles(particles, job.add_output)
     gather_logbook(job.directory, job)
 
 
@@ -215,6 +215,14 @@ def write_motion_arrows(
     colour = " ".join(f"{share:.2f}" for share in to_rgb(ARROW_COLOUR))
     with written_whole(path) as temporary:
         temporary.write_text("\n".join([f".color {colour}", *rows, ""]))
+
+
+def register_particles(path: Path, register: Callable[[Path, str], None]) -> None:
+    """Make a particle STAR file an output of the job; of tilt series its optimisation set, which RELION's jobs take, as well."""
+    register(path, layout.PARTICLES_LABEL)
+    of_tilts = optimisation_set_beside(path)
+    if of_tilts.is_file():
+        register(of_tilts, layout.OPTIMISATION_SET_LABEL)
 
 
 def write_particles_with_latents(

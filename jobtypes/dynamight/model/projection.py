@@ -200,5 +200,6 @@ class Projector:
         turns, origins = matrices[..., :2, :] * pixels_per_angstrom, shifts * pixels_per_angstrom + grid.size // 2
         if matrices.ndim == 3:
             return apply(_Render, *points.flat(), turns, origins, amplitudes, grid)
-        of_views: Tensor = apply(_Render, *points.flat(), turns.flatten(0, 1), origins.flatten(0, 1), amplitudes, grid)
-        return of_views.unflatten(0, matrices.shape[:2]).permute(0, 2, 3, 1).flatten(2)
+        each: Tensor = apply(_Render, *points.flat(), turns.flatten(0, 1), origins.flatten(0, 1), amplitudes, grid)
+        side_by_side: Tensor = each.unflatten(0, matrices.shape[:2]).permute(0, 2, 3, 1).flatten(2)
+        return side_by_side
