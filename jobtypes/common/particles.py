@@ -225,12 +225,12 @@ class ParticleTable:
     @property
     def n_bytes(self) -> int:
         """Memory that the table takes, with its text."""
-        if self.tilts is not None:
-            return replace(self, tilts=None).n_bytes + self.per_image.n_bytes
-        columns = [values for values in vars(self).values() if isinstance(values, np.ndarray)]
+        tables = (self,) if self.tilts is None else (self, self.per_image)
+        columns = [values for table in tables for values in vars(table).values() if isinstance(values, np.ndarray)]
         rows = [each for table in self.source.values() for each in (table.starts, table.ends)]
         text = {id(table.content): len(table.content) for table in self.source.values()}  # of one file
-        return sum(values.nbytes for values in (*columns, *rows, *self.ctf_columns.values())) + sum(text.values())
+        of_ctf = self.per_image.ctf_columns.values()
+        return sum(values.nbytes for values in (*columns, *rows, *of_ctf)) + sum(text.values())
 
     def with_phase_flipped(self, phase_flipped: NDArray[np.bool_]) -> ParticleTable:
         """Take other optics groups for phase-flipped than the file says: (g,)."""

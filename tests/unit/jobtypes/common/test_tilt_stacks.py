@@ -11,6 +11,7 @@ from jobtypes.common.ctf import ctf
 from jobtypes.common.digests import digest_of_particles
 from jobtypes.common.fourier import frequencies_2d, rfft2
 from jobtypes.common.particle_images import ParticleImages
+from jobtypes.common.particle_matching import match_particles
 from jobtypes.common.particles import held_out, read_particles, write_particles
 from jobtypes.common.rotations import euler_matrices
 from relion_jobs.contract.errors import UserError
@@ -113,6 +114,16 @@ def test_a_subset_is_written_with_a_set_of_its_own(tmp_path: Path, made: TiltSet
         few = read_particles(tmp_path / name, project=tmp_path)
         assert few.per_image.angles_degrees.tolist() == table.select([1, 3]).per_image.angles_degrees.tolist()
         assert few.source["particles"].read(numbers=("rlnDynamightLatent1",))["rlnDynamightLatent1"].tolist() == [0.5, -1.5]
+
+
+def test_particles_extracted_again_are_told_by_their_names_in_the_tomograms(tmp_path: Path, made: TiltSet) -> None:
+    earlier, path = read(tmp_path), tmp_path / PARTICLES
+    head, rows = path.read_text().split("_rlnRandomSubset #18\n")
+    again = "\n".join(reversed(rows.strip().splitlines())).replace("Extract/job002", "Extract/job009")
+    path.write_text(f"{head}_rlnRandomSubset #18\n{again}\n\n")
+    places, how = match_particles(earlier, read(tmp_path))
+    assert places.tolist() == list(reversed(range(made.n_particles)))
+    assert how == "_rlnTomoParticleName"
 
 
 def test_coordinates_in_pixels_from_the_corner_are_understood(tmp_path: Path, made: TiltSet) -> None:
