@@ -6,6 +6,8 @@ conventions      which axes, signs and units all of them use, said once
 star_tables      the tables of a STAR file as text, for a million particles
 small_tables     STAR files of our own; the only caller of starfile
 optics_groups    microscope, pixel size and aberrations of particles
+tomograms        tilt series of RELION 5: how frames see a tomogram
+tilt_stacks      particles of tilt series: the rotation, shift and CTF of each of their images
 moved_stacks     where image stacks lie now
 repeats          particles that stand in a STAR file twice
 particles        STAR file -> ParticleTable

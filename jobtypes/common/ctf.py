@@ -13,6 +13,7 @@ from jobtypes.common.aberrations import even_zernike_phases
 from jobtypes.common.products import product_in_full
 
 _ANGSTROMS_PER_MILLIMETRE = 1e7
+DOSE = "rlnMicrographPreExposure"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ defocus_angle_degrees, phase_shift_degrees, bfactor, scale_factor : (b,)
         True where the stored image was already multiplied by its CTF (rlnCtfDataAreCtfPremultiplied).
     phase_flipped : (b,) bool or None
         True where the signs of the CTF were taken out of the stored image (rlnCtfDataArePhaseFlipped).
+    dose : (b,) or None
+        e/A^2 that the particle had got before the image (rlnMicrographPreExposure of tilt series); see `dose_damping`.
     """
 
     voltage_kilovolts: Tensor
@@ -44,6 +47,7 @@ defocus_angle_degrees, phase_shift_degrees, bfactor, scale_factor : (b,)
     even_zernikes: Tensor | None = None
     premultiplied: Tensor | None = None
     phase_flipped: Tensor | None = None
+    dose: Tensor | None = None
 
     def __len__(self) -> int:
         """Return b."""
@@ -98,6 +102,8 @@ class CtfCurves:
         As in `CtfParameters`.
     premultiplied, phase_flipped : (b,) bool or None
         As in `CtfParameters`.
+    dose : (b,) or None
+        As in `CtfParameters`.
     """
 
     coefficients: Tensor
@@ -106,16 +112,22 @@ class CtfCurves:
     even_zernikes: Tensor | None
     premultiplied: Tensor | None
     phase_flipped: Tensor | None
+    dose: Tensor | None
 
     @classmethod
     def of(cls, parameters: CtfParameters) -> CtfCurves:
         """Of all images of some parameters."""
         p = parameters
-        return cls(_phase_coefficients(p), p.bfactor, p.scale_factor, p.even_zernikes, p.premultiplied, p.phase_flipped)
+        optional = (p.even_zernikes, p.premultiplied, p.phase_flipped, p.dose)
+        return cls(_phase_coefficients(p), p.bfactor, p.scale_factor, *optional)
+
+    def __len__(self) -> int:
+        """Return b."""
+        return len(self.coefficients)
 
     def select(self, rows: Tensor) -> CtfCurves:
         """Keep some images."""
-        optional = (self.even_zernikes, self.premultiplied, self.phase_flipped)
+        optional = (self.even_zernikes, self.premultiplied, self.phase_flipped, self.dose)
         chosen = [None if values is None else values[rows] for values in optional]
         return CtfCurves(self.coefficients[rows], self.bfactor[rows], self.scale_factor[rows], *chosen)
 
@@ -134,11 +146,24 @@ class CtfCurves:
         if self.even_zernikes is not None and self.even_zernikes.shape[-1]:
             phase = phase - even_zernike_phases(self.even_zernikes, frequencies)
         values: Tensor = phase.sin() * column(self.scale_factor) * torch.exp(-0.25 * column(self.bfactor) * square)
+        if self.dose is not None:
+            values = values * dose_damping(self.dose, square)
         if self.phase_flipped is not None:
             values = torch.where(column(self.phase_flipped), values.abs(), values)
         if self.premultiplied is not None:
             values = torch.where(column(self.premultiplied), values.square(), values)
         return values
+
+
+def dose_damping(dose: Tensor, squared_frequencies: Tensor) -> Tensor:
+    """What is left of the signal after doses (b,) in e/A^2, at squared frequencies (*S) in 1/A^2: (b, *S), 1 at zero frequency.
+
+    The same curve at all voltages, as in RELION.
+
+    Source: Grant & Grigorieff (2015), eLife 4, e06980, equation 3.
+    """
+    critical = 2 * (0.245 * squared_frequencies.pow(-0.8325) + 2.81)  # infinite at zero frequency
+    return torch.exp(-dose.view(-1, *[1] * squared_frequencies.ndim) / critical)
 
 
 def wavelength_angstroms(voltage_kilovolts: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.tilt_stacks import TiltImages
 
 
 def digest(*arrays: object) -> str:
@@ -29,7 +30,13 @@ def digest_of_particles(table: ParticleTable) -> str:
         *_that_differ(table),
         *(optics.premultiplied, optics.beam_tilt_milliradians, optics.odd_zernikes, optics.even_zernikes),
         *((optics.phase_flipped,) if optics.phase_flipped.any() else ()),
+        *([] if table.tilts is None else _of_tilts(table.tilts)),
     )
+
+
+def _of_tilts(tilts: TiltImages) -> list[np.ndarray]:
+    columns = [tilts.ctf_columns[name] for name in sorted(tilts.ctf_columns)]
+    return [tilts.particle, tilts.slice_of, tilts.projections, *columns]
 
 
 def _that_differ(table: ParticleTable) -> list[np.ndarray]:

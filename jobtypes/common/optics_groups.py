@@ -154,8 +154,8 @@ def _refuse_impossible(table: StarTable, numbers: dict[str, NDArray[np.float64]]
             )
     if np.any(numbers.get("rlnImageDimensionality", np.array([2])) != 2):
         raise UserError(
-            f"{table.path}: the particles are 3D subtomograms (rlnImageDimensionality is not 2); expected 2D "
-            f"single-particle images."
+            f"{table.path}: the particles are 3D subtomograms (rlnImageDimensionality is not 2), not supported; extract them "
+            "again with RELION 5 (Extract subtomos, 'Write output as 2D stacks?' Yes) and refine these."
         )
     if len(np.unique(numbers["rlnOpticsGroup"])) != len(table):
         raise BadStarFile(f"{table.path}: data_optics gives one rlnOpticsGroup number twice; expected each once.")

@@ -20,6 +20,7 @@ _REQUIRED = {
     **dict.fromkeys(EULER_ANGLE_COLUMNS, _REFINED),
     **dict.fromkeys(("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"), "run CtfFind and extract the particles with its CTF"),
 }
+_OF_IMAGE = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _LARGEST_NUMBER = 1 << 31  # of an image in its stack: the header of a stack can count no further
 LARGEST_DEFOCUS_ANGSTROMS = 1e6  # 0.1 mm
 NORM = "rlnNormCorrection"
@@ -42,23 +43,17 @@ def find_tables(path: Path, tables: dict[str, StarTable]) -> tuple[StarTable, St
     raise UserError(f"{path} is no particle STAR file: found {found}, expected data_optics and data_particles; {_REFINED}.")
 
 
-def refuse_foreign_data(tables: dict[str, StarTable]) -> None:
-    """Refuse tilt series and helices, whose particles are not independent single images."""
-    particles = tables["particles"]
-    tomography = next((name for table in tables.values() for name in table.columns if name.startswith("rlnTomo")), None)
-    if tomography is not None:
-        raise UserError(
-            f"{particles.path} holds tilt-series data (column _{tomography}), not supported; expected single particles."
-        )
+def refuse_helices(particles: StarTable) -> None:
+    """Refuse helices, whose segments are not independent."""
     helical = next((name for name in particles.columns if name in _HELICAL), None)
     if helical is not None:
         raise UserError(f"{particles.path} holds helical segments (column _{helical}), not supported; expected single particles.")
 
 
-def require_columns(particles: StarTable) -> None:
-    """Refuse a table without a column that is needed."""
+def require_columns(particles: StarTable, *, of_image: bool = True) -> None:
+    """Refuse a table without a column that is needed, of single images or of tilt stacks."""
     for column, remedy in _REQUIRED.items():
-        if column not in particles.columns:
+        if column not in particles.columns and (of_image or column not in _OF_IMAGE):
             raise particles.lacks(column, remedy)
     pixels = next((name for name in ("rlnOriginX", "rlnOriginY") if name in particles.columns), None)
     if pixels is not None and not any(name in particles.columns for name in ORIGIN_COLUMNS):
@@ -86,6 +81,21 @@ def split_image_names(
         numbers[row] = image - 1
         stack_of[row] = stacks.setdefault(stack, len(stacks))
     return tuple(stacks), stack_of, numbers
+
+
+def whole_stacks(
+    particles: StarTable, names: NDArray[np.object_]
+) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
+    """Take names for stacks that belong to a particle as a whole: what `split_image_names` returns, with slice 0 of each."""
+    row = next((row for row, name in enumerate(names) if "@" in name), None)
+    if row is not None:
+        raise BadStarFile(
+            f"{particles.path}: column _rlnImageName of data_particles is {names[row]!r} in {particles.where(row)}; expected the "
+            "name of the particle's own stack, without NUMBER@: give the run_optimisation_set.star of a Refine3D job."
+        )
+    stacks: dict[str, int] = {}
+    stack_of = np.array([stacks.setdefault(name.strip(), len(stacks)) for name in names], dtype=np.int64)
+    return tuple(stacks), stack_of, np.zeros(len(names), dtype=np.int64)
 
 
 def checked_halves(
@@ -117,8 +127,9 @@ def checked_halves(
 def refuse_out_of_range(particles: StarTable, values: dict[str, NDArray[Any]], box_angstroms: NDArray[np.float64]) -> None:
     """Refuse a defocus that no microscope has, particles that lie beside their images (n,), and grey scales that are none."""
     for column in ("rlnDefocusU", "rlnDefocusV"):
-        _refuse(particles, values, column, np.abs(values[column]) > LARGEST_DEFOCUS_ANGSTROMS, lambda row: "a defocus in A")
-    for column in ORIGIN_COLUMNS:
+        if column in values:
+            _refuse(particles, values, column, np.abs(values[column]) > LARGEST_DEFOCUS_ANGSTROMS, lambda row: "a defocus in A")
+    for column in (*ORIGIN_COLUMNS, "rlnOriginZAngst"):
         if column in values:
             beside = np.abs(values[column]) > box_angstroms
             _refuse(particles, values, column, beside, lambda row: f"an origin in A, within the box of {box_angstroms[row]:g} A")

@@ -40,7 +40,7 @@ class ParticleImages:
     Parameters
     ----------
     table
-        P particles.
+        P particles. Images are numbered as the rows of its `per_image`, which for single particles is the table itself.
     project
         Directory that stack paths are relative to; the working directory does not matter.
 
@@ -51,22 +51,22 @@ class ParticleImages:
     """
 
     def __init__(self, table: ParticleTable, project: Path | str) -> None:
-        self.table = table
+        self.table, self._each = table, table.per_image
         self.project = Path(project).resolve()
         self._paths = tuple(self.project / name for name in table.stack_places)
         self._stacks = OpenStacks(self._paths, table.stack_paths)
-        self._norm_factors = norm_factors(table)
+        self._norm_factors = norm_factors(self._each)
         self._resamplings = {int(group): _resampling(table, int(group)) for group in table.used_groups}
         self._correction = _odd_corrections(table)
 
     def __len__(self) -> int:
-        """Return P."""
-        return len(self.table)
+        """Return the number of images."""
+        return len(self._each)
 
     def with_table(self, table: ParticleTable) -> ParticleImages:
         """Return the same images, with all that is known of them, of a table that differs in what belongs to the CTF only."""
         same = copy.copy(self)
-        same.table = table
+        same.table, same._each = table, table.per_image
         return same
 
     def verify(self, map_box: int | None = None) -> None:
@@ -82,7 +82,7 @@ class ParticleImages:
         UserError
             A stack is missing, truncated, of another box than the STAR file says, or has fewer images than a particle needs.
         """
-        table, n_groups = self.table, len(self.table.optics.numbers)
+        table, n_groups = self._each, len(self.table.optics.numbers)
         kind = table.stack_of * n_groups + table.optics_group
         order = np.lexsort((table.slice_of, kind))
         for row in order[np.flatnonzero(np.diff(kind[order], append=-1))]:
@@ -90,15 +90,21 @@ class ParticleImages:
 
     def _verify_stack(self, last: int, map_box: int | None) -> None:
         """Look at the stack of row `last`, which no other row of its optics group needs more images of."""
-        stack, group = int(self.table.stack_of[last]), int(self.table.optics_group[last])
+        stack, group = int(self._each.stack_of[last]), int(self._each.optics_group[last])
         name, box = self.table.stack_paths[stack], int(self.table.optics.boxes[group])
         slices, rows, columns = read_stack_layout(self._paths[stack], name).shape
         if (rows, columns) != (box, box):
             found = f"The image stack {name} has images of {columns} x {rows} pixels, but {self.table.path} says {box} "
             raise UserError(f"{found}(rlnImageSize of data_optics); {self._remedy_for_box((rows, columns), group, map_box)}.")
-        if self.table.slice_of[last] >= slices:
+        frames = int(self._each.slice_of[last]) + 1
+        if self.table.tilts is not None and frames != slices:
             raise UserError(
-                f"{self._where(last)} is image {self.table.slice_of[last] + 1} of {name}, which has {slices}; "
+                f"{self._where(last)} is seen in {frames} frames (_rlnTomoVisibleFrames of data_particles), but {name} "
+                f"has {slices} images; give the STAR file that was written when it was extracted, or a later one."
+            )
+        if self._each.slice_of[last] >= slices:
+            raise UserError(
+                f"{self._where(last)} is image {self._each.slice_of[last] + 1} of {name}, which has {slices}; "
                 f"expected a number up to {slices} (_rlnImageName of data_particles)."
             )
 
@@ -126,7 +132,7 @@ class ParticleImages:
 
         Parameters
         ----------
-        rows : (b,) rows of the table
+        rows : (b,) rows of `per_image` of the table
 
         Returns
         -------
@@ -140,7 +146,7 @@ class ParticleImages:
         """
         rows = np.atleast_1d(np.asarray(rows))
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64, copy=False)
-        group = self.table.optics_group[rows]
+        group = self._each.optics_group[rows]
         read = torch.empty(len(rows), self.table.box, self.table.box)
         for number in np.unique(group).tolist():
             places = np.flatnonzero(group == number)
@@ -158,7 +164,7 @@ class ParticleImages:
 
         Parameters
         ----------
-        rows : (p,) rows of the table
+        rows : (p,) rows of `per_image` of the table
         batch_size
             Images to yield at a time, at most.
 
@@ -172,7 +178,7 @@ class ParticleImages:
         UserError
             As `read`.
         """
-        order = np.lexsort((self.table.slice_of[rows], self.table.stack_of[rows]))
+        order = np.lexsort((self._each.slice_of[rows], self._each.stack_of[rows]))
         waiting = iter(np.split(order, range(batch_size, len(order), batch_size)))
         with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as readers:
             reading = {readers.submit(self.read, rows[places]): places for places in islice(waiting, _READERS)}
@@ -205,24 +211,29 @@ class ParticleImages:
 
     @cached_property
     def _scales(self) -> dict[int, HalfScale]:
-        """The grey scale of each half set; a few hundred images are looked at, and of each half set for itself."""
+        """The grey scale of each half set; a few hundred images are looked at, and of each half set for itself.
+
+        That of tilt stacks is that of the tilt images, which all have; outside of a circle they are zero.
+        """
+        if self.table.tilts is not None:
+            return dict.fromkeys(HALVES, HalfScale(1.0, 1.0, 1.0, is_odd=False))
         return {half: half_scale(self.table, half, self._normed) for half in HALVES}
 
     def _of_one_scale(self, rows: NDArray[np.int64]) -> Tensor:
         """Images (b, n, n) of rows (b,) that are all of one optics group, on its own grid."""
         images = self._normed(rows)
-        scales = [self._scales[int(half)] for half in self.table.half[rows]]
+        scales = [self._scales[int(half)] for half in self._each.half[rows]]
         if not any(scale.is_odd for scale in scales):
             return images
-        levels = noise_levels(images) * float(self.table.optics.pixel_sizes_angstroms[self.table.optics_group[rows[0]]])
+        levels = noise_levels(images) * float(self.table.optics.pixel_sizes_angstroms[self._each.optics_group[rows[0]]])
         factors = [scale.median / level if scale.is_odd else 1.0 for scale, level in zip(scales, levels.tolist(), strict=True)]
         return images * torch.tensor(factors)[:, None, None]
 
     def _normed(self, rows: NDArray[np.int64]) -> Tensor:
         """Images of rows of one optics group, multiplied for their rlnNormCorrection."""
-        box = int(self.table.optics.boxes[self.table.optics_group[rows[0]]])
+        box = int(self.table.optics.boxes[self._each.optics_group[rows[0]]])
         images = np.empty((len(rows), box, box), dtype=np.float32)
-        for place in np.lexsort((self.table.slice_of[rows], self.table.stack_of[rows])):  # in the order on disk
+        for place in np.lexsort((self._each.slice_of[rows], self._each.stack_of[rows])):  # in the order on disk
             images[place] = self._stored(int(rows[place]), box)
         self._refuse_damaged(images, rows)
         if self._norm_factors is not None:
@@ -230,7 +241,7 @@ class ParticleImages:
         return torch.from_numpy(images)
 
     def _stored(self, row: int, box: int) -> NDArray[Any]:
-        stack, image = self.table.stack_of[row], self.table.slice_of[row]
+        stack, image = self._each.stack_of[row], self._each.slice_of[row]
         images = self._stacks.images(int(stack))
         if image >= len(images) or images.shape[1:] != (box, box):
             self.verify()  # says which stack and what is wrong
@@ -245,13 +256,13 @@ class ParticleImages:
             what = f"is constant (every pixel {low[bad[0]]:g})" if finite[bad[0]] else "holds a value that is not a number"
             row = int(rows[bad[0]])
             raise UserError(
-                f"{self._where(row)}, image {self.table.image_name(row)}, {what}; remove this particle from the STAR file "
+                f"{self._where(row)}, image {self._each.image_name(row)}, {what}; remove this particle from the STAR file "
                 f"or extract it again."
             )
 
     def _where(self, row: int) -> str:
         """Say which particle this is."""
-        return f"{self.table.path}: the particle in {self.table.source['particles'].where(int(self.table.rows[row]))}"
+        return f"{self.table.path}: the particle in {self.table.source['particles'].where(int(self._each.rows[row]))}"
 
 
 def _resampling(table: ParticleTable, group: int) -> Resampling | None:

@@ -14,6 +14,7 @@ from jobtypes.common.repeats import SAME_VIEW_DEGREES
 from jobtypes.common.rotations import euler_matrices
 from relion_jobs.contract.errors import UserError
 
+_OF_TOMOGRAM = "rlnTomoParticleName"
 _MICROGRAPH, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
 LARGEST_MEDIAN_TURN_DEGREES = SAME_VIEW_DEGREES
 _COORDINATE_STEP = 1e-2  # pixels of the micrograph: RELION writes six decimals
@@ -22,11 +23,11 @@ _COORDINATE_STEP = 1e-2  # pixels of the micrograph: RELION writes six decimals
 def match_particles(earlier: ParticleTable, now: ParticleTable) -> tuple[NDArray[np.int64], str]:
     """Find each particle of a STAR file in an earlier one.
 
-    The first of these that names all particles decides: rlnImageName; rlnMicrographName with its coordinates, which lie in
-    pixels of the micrograph whatever the box; the number and the last part of rlnImageName, for stacks that were moved; and,
-    where no name of the one file is in the other but both have as many particles, their order. The last two are believed only
-    where the orientations agree, since particles that were extracted again may be numbered anew. Copies of an image (symmetry
-    expansion) are told apart by their order.
+    The first of these that names all particles decides: rlnImageName; rlnTomoParticleName; rlnMicrographName with its
+    coordinates, which lie in pixels of the micrograph whatever the box; the number and the last part of rlnImageName, for
+    stacks that were moved; and, where no name of the one file is in the other but both have as many particles, their order. The
+    last two are believed only where the orientations agree, since particles that were extracted again may be numbered anew.
+    Copies of an image (symmetry expansion) are told apart by their order.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ def _refuse_other_poses(earlier: ParticleTable, now: ParticleTable, rows: NDArra
 def _names(earlier: ParticleTable, now: ParticleTable) -> Iterator[tuple[str, bool, list[str], list[str]]]:
     """By what particles may be told, whether that is sure, and their names in both files."""
     yield "_rlnImageName", True, _image_names(earlier), _image_names(now)
+    if all(_OF_TOMOGRAM in table.source["particles"].columns for table in (earlier, now)):
+        yield f"_{_OF_TOMOGRAM}", True, _names_in_tomograms(earlier), _names_in_tomograms(now)
     if all(column in table.source["particles"].columns for table in (earlier, now) for column in (_MICROGRAPH, _X, _Y)):
         yield f"_{_MICROGRAPH} and coordinates", True, _places(earlier), _places(now)
     yield "the file names in _rlnImageName", False, _image_names(earlier, tail=True), _image_names(now, tail=True)
@@ -93,6 +96,11 @@ def _names(earlier: ParticleTable, now: ParticleTable) -> Iterator[tuple[str, bo
 def _image_names(table: ParticleTable, *, tail: bool = False) -> list[str]:
     stacks = [PurePosixPath(path).name for path in table.stack_paths] if tail else table.stack_files
     return [f"{image + 1}@{stacks[stack]}" for stack, image in zip(table.stack_of, table.slice_of, strict=True)]
+
+
+def _names_in_tomograms(table: ParticleTable) -> list[str]:
+    names: list[str] = table.source["particles"].read(texts=(_OF_TOMOGRAM,))[_OF_TOMOGRAM][table.rows].tolist()
+    return names
 
 
 def _places(table: ParticleTable) -> list[str]:

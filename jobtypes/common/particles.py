@@ -1,13 +1,17 @@
 """Particles of a RELION refinement: a STAR file of RELION 3.1 to 5, checked, as arrays.
 
+A particle has one image or, where it was cut out of tilt series, a stack of them (`ParticleTable.tilts`).
+
 `read_particles` -> ParticleTable; `held_out` draws particles that nothing is trained on; `write_particles` writes rows back as
 RELION wrote them, with new columns. What the columns mean is checked in `particle_checks`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,13 +21,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from jobtypes.common import particle_checks
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, HALVES, ORIGIN_COLUMNS
-from jobtypes.common.ctf import CtfParameters
+from jobtypes.common.ctf import DOSE, CtfParameters
 from jobtypes.common.devices import copied_to
 from jobtypes.common.image_stacks import read_stack_layout
 from jobtypes.common.moved_stacks import moved
 from jobtypes.common.optics_groups import IMAGE_SIZE, OpticsGroups, read_optics
 from jobtypes.common.repeats import find_repeats
-from jobtypes.common.star_tables import StarTable, read_tables, split_row
+from jobtypes.common.star_tables import StarTable, split_row
+from jobtypes.common.tilt_stacks import ORIGIN_COLUMNS as TILT_ORIGIN_COLUMNS
+from jobtypes.common.tilt_stacks import (
+    PARTICLES_FILE,
+    TOMOGRAMS_FILE,
+    TiltImages,
+    find_files,
+    optimisation_set_beside,
+    read_tilt_particles,
+)
 from jobtypes.common.whole_files import written_whole
 from relion_jobs.contract.errors import UserError
 from relion_jobs.ondisk.one_name import identities
@@ -40,7 +53,7 @@ class ParticleTable:
     Attributes
     ----------
     path
-        The STAR file.
+        The STAR file that has the particles.
     rows : (n,) int64
         0-based row of each particle in that file.
     stack_paths
@@ -50,15 +63,16 @@ class ParticleTable:
     stack_files
         Which file each of them is, as of `one_name.identities`: two names of one file are equal here.
     stack_of, slice_of : (n,) int64
-        Which stack, and which 0-based image of it.
+        Which stack, and which 0-based image of it, or the first.
     angles_degrees : (n, 3) float64
-        rot, tilt, psi.
+        rot, tilt, psi; to the tomogram where there are tilts.
     origins_angstroms : (n, 2) float64
-        RELION's origin x, y, of images without anisotropic magnification; the projection is moved by its negative.
+        RELION's origin x, y, of images without anisotropic magnification; the projection is moved by its negative. Where there
+        are tilts (n, 3), in the axes of the tomogram.
     norm_correction : (n,) float64
         rlnNormCorrection; 1 where there is none.
     ctf_columns : dict of (n,) float64
-        The CTF columns of the particles by RELION's name.
+        The CTF columns of the particles by RELION's name; empty where those of their tilts say it.
     optics_group : (n,) int64
         Index into `optics`, from 0.
     optics
@@ -75,6 +89,8 @@ class ParticleTable:
         Of the first optics group that has particles, on whose grid the images of all are read (`ParticleImages`).
     source
         The tables of the file as text, for `write_particles`.
+    tilts
+        The images of particles that have several; None: each has one, itself.
     """
 
     path: Path
@@ -97,20 +113,56 @@ class ParticleTable:
     box: int
     pixel_size_angstroms: float
     source: dict[str, StarTable]
+    tilts: TiltImages | None = None
 
     def __len__(self) -> int:
         """Return n."""
         return len(self.rows)
 
+    @property
+    def n_images(self) -> int:
+        """Return the number of images, n where each particle has one."""
+        return len(self) if self.tilts is None else len(self.tilts)
+
+    @property
+    def most_images(self) -> int:
+        """Return the number of images of the particle that has most."""
+        return 1 if self.tilts is None else int(np.bincount(self.tilts.particle).max())
+
+    @cached_property
+    def per_image(self) -> ParticleTable:
+        """The table of all images, as single particles: one row for each, in the order of the particles; itself without tilts."""
+        if self.tilts is None:
+            return self
+        each = self.tilts.particle
+        angles_degrees, origins_angstroms = self.tilts.poses(self.angles_degrees, self.origins_angstroms)
+        of_images = replace(self, tilts=None, ctf_columns={}).select(each)
+        return replace(
+            of_images,
+            slice_of=self.tilts.slice_of,
+            angles_degrees=angles_degrees,
+            origins_angstroms=origins_angstroms,
+            ctf_columns=self.tilts.ctf_columns,
+        )
+
+    def images_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows (m,) of `per_image` of particles at `rows` (p,), and which of these each shows, (m,) from 0."""
+        return (rows, np.arange(len(rows))) if self.tilts is None else self.tilts.images_of(rows)
+
     def image_name(self, row: int) -> str:
-        """Return rlnImageName of row `row` of this table: "000003@Extract/job002/particles.mrcs"."""
-        return f"{self.slice_of[row] + 1:06d}@{self.stack_paths[self.stack_of[row]]}"
+        """Return rlnImageName of row `row` of this table: "000003@Extract/job002/particles.mrcs", or the stack of its tilts."""
+        stack = self.stack_paths[int(self.stack_of[row])]
+        if self.tilts is not None:
+            return stack
+        return f"{self.slice_of[row] + 1:06d}@{stack}"
 
     def select(self, rows: ArrayLike) -> ParticleTable:
         """Keep some particles: an index or a mask over the n rows. Halves, copies and stacks keep their numbers."""
         rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         return replace(
             self,
+            tilts=None if self.tilts is None else self.tilts.select(rows),
             rows=self.rows[rows],
             stack_of=self.stack_of[rows],
             slice_of=self.slice_of[rows],
@@ -173,10 +225,12 @@ class ParticleTable:
     @property
     def n_bytes(self) -> int:
         """Memory that the table takes, with its text."""
-        columns = [values for values in vars(self).values() if isinstance(values, np.ndarray)]
+        tables = (self,) if self.tilts is None else (self, self.per_image)
+        columns = [values for table in tables for values in vars(table).values() if isinstance(values, np.ndarray)]
         rows = [each for table in self.source.values() for each in (table.starts, table.ends)]
         text = {id(table.content): len(table.content) for table in self.source.values()}  # of one file
-        return sum(values.nbytes for values in (*columns, *rows, *self.ctf_columns.values())) + sum(text.values())
+        of_ctf = self.per_image.ctf_columns.values()
+        return sum(values.nbytes for values in (*columns, *rows, *of_ctf)) + sum(text.values())
 
     def with_phase_flipped(self, phase_flipped: NDArray[np.bool_]) -> ParticleTable:
         """Take other optics groups for phase-flipped than the file says: (g,)."""
@@ -212,6 +266,7 @@ class ParticleTable:
             even_zernikes=tensor(self.optics.even_zernikes[group]) if self.optics.even_zernikes.any() else None,
             premultiplied=on_device(torch.tensor(self.optics.premultiplied[group])) if self.optics.premultiplied.any() else None,
             phase_flipped=on_device(torch.tensor(self.optics.phase_flipped[group])) if self.optics.phase_flipped.any() else None,
+            dose=tensor(self.ctf_columns[DOSE][rows]) if DOSE in self.ctf_columns else None,
         )
 
 
@@ -221,7 +276,7 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     Parameters
     ----------
     path
-        The STAR file, usually run_data.star of a Refine3D job.
+        The STAR file, usually run_data.star of a Refine3D job; of tilt series its run_optimisation_set.star.
     seed
         For the halves, where the file has no rlnRandomSubset.
     project
@@ -234,25 +289,22 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
     UserError
         The file cannot be used; the sentence says which column and row, what was found, and the remedy.
     """
-    path, project = Path(path), Path(project).absolute()
-    tables = read_tables(path)
-    particles, optics = particle_checks.find_tables(path, tables)
-    particle_checks.refuse_foreign_data(tables)
-    particle_checks.require_columns(particles)
-    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *ORIGIN_COLUMNS, HALF, particle_checks.NORM)
-    values = particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
-    n = len(particles)
-    stack_paths, stack_of, slice_of = particle_checks.split_image_names(particles, values["rlnImageName"])
+    project = Path(project).absolute()
+    files = find_files(Path(path), project)
+    path, is_tilts = files.particles, files.tomograms is not None
+    particles, optics = particle_checks.find_tables(path, files.tables)
+    values, n = _columns(particles, is_tilts=is_tilts), len(particles)
+    split = particle_checks.whole_stacks if is_tilts else particle_checks.split_image_names
+    stack_paths, stack_of, slice_of = split(particles, values["rlnImageName"])
     stack_places = moved(path, stack_paths, path_prefix)
     stack_files = tuple(identities(project, stack_places))
     places = [project / place for place in stack_places]
     groups = read_optics(optics, _boxes_of_stacks(optics, values["rlnOpticsGroup"], stack_of, places, stack_paths))
     copy_of = _copies(stack_files, stack_of, slice_of)
-    half = _halves(particles, values, copy_of, seed)
     optics_group = particle_checks.group_indices(particles, values["rlnOpticsGroup"], groups.numbers)
     box, pixel_size_angstroms = groups.grid(optics_group.min())
     particle_checks.refuse_out_of_range(particles, values, groups.box_lengths_angstroms[optics_group])
-    angles_degrees, origins_angstroms = _poses(values, groups, optics_group)
+    seen = read_tilt_particles(files, groups, optics_group, project) if is_tilts else _Seen.of(values, groups, optics_group)
     return ParticleTable(
         path=path,
         rows=np.arange(n),
@@ -261,20 +313,45 @@ def read_particles(path: Path | str, *, seed: int = 0, project: Path | str = "",
         stack_files=stack_files,
         stack_of=stack_of,
         slice_of=slice_of,
-        angles_degrees=angles_degrees,
-        origins_angstroms=origins_angstroms,
-        norm_correction=values.get(particle_checks.NORM, np.ones(n)),
-        ctf_columns={name: values[name] if name in values else np.full(n, _CTF_DEFAULTS[name]) for name in _CTF_COLUMNS},
+        angles_degrees=seen.pose[0],
+        origins_angstroms=seen.pose[1],
+        norm_correction=values[particle_checks.NORM] if particle_checks.NORM in values and not is_tilts else np.ones(n),
+        ctf_columns=seen.ctf_columns,
         optics_group=optics_group,
         optics=groups,
-        half=half,
+        half=_halves(particles, values, copy_of, seed),
         half_is_given=HALF in values,
         copy_of=copy_of,
-        is_repeat=find_repeats(copy_of, angles_degrees, origins_angstroms, box_angstroms=box * pixel_size_angstroms),
+        is_repeat=find_repeats(copy_of, *seen.pose, box_angstroms=box * pixel_size_angstroms),
         box=box,
         pixel_size_angstroms=pixel_size_angstroms,
-        source=tables,
+        source=files.tables,
+        tilts=seen.images,
     )
+
+
+def _columns(particles: StarTable, *, is_tilts: bool) -> dict[str, NDArray[Any]]:
+    """Read the columns that particles of tilt stacks or of single images have, refusing a table that lacks one."""
+    particle_checks.refuse_helices(particles)
+    particle_checks.require_columns(particles, of_image=not is_tilts)
+    origins = TILT_ORIGIN_COLUMNS if is_tilts else ORIGIN_COLUMNS
+    numbers = (*EULER_ANGLE_COLUMNS, "rlnOpticsGroup", *_CTF_COLUMNS, *origins, HALF, particle_checks.NORM)
+    return particles.read(numbers=tuple(name for name in numbers if name in particles.columns), texts=("rlnImageName",))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How particles of one image each were seen; of tilt stacks `TiltParticles` says it."""
+
+    pose: tuple[NDArray[np.float64], NDArray[np.float64]]
+    ctf_columns: dict[str, NDArray[np.float64]]
+    images: None = None
+
+    @classmethod
+    def of(cls, values: dict[str, NDArray[Any]], groups: OpticsGroups, optics_group: NDArray[np.int64]) -> _Seen:
+        n = len(optics_group)
+        columns = {name: values[name] if name in values else np.full(n, _CTF_DEFAULTS[name]) for name in _CTF_COLUMNS}
+        return cls(_poses(values, groups, optics_group), columns)
 
 
 def held_out(table: ParticleTable, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -321,7 +398,8 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
     Notes
     -----
     The optics table and any other table of the file are written as they were read, with the image size where it was missing.
-    Where the halves were drawn (`half_is_given` False) they are written as rlnRandomSubset.
+    Where the halves were drawn (`half_is_given` False) they are written as rlnRandomSubset. Of tilt series an optimisation set
+    is written too, which RELION's tomography jobs take: `optimisation_set_beside` says its name.
 
     Raises
     ------
@@ -337,10 +415,27 @@ def write_particles(table: ParticleTable, path: Path | str, rows: ArrayLike | No
         for name, source in table.source.items():
             if name == "particles":
                 _write_loop(file, source, chosen.rows, texts)
-            else:
+            elif source.is_loop:
                 is_incomplete = name == "optics" and IMAGE_SIZE not in source.columns
                 added = {IMAGE_SIZE: _texts(IMAGE_SIZE, table.optics.boxes, len(source))} if is_incomplete else {}
                 _write_loop(file, source, np.arange(len(source)), added)
+            else:
+                _write_list(file, name, dict(zip(source.columns, split_row(source.row(0)), strict=True)))
+    if table.tilts is not None:
+        _write_optimisation_set(Path(path), table.tilts)
+
+
+def _write_optimisation_set(path: Path, tilts: TiltImages) -> None:
+    names = {PARTICLES_FILE: os.path.relpath(path, tilts.project), TOMOGRAMS_FILE: tilts.tomograms_file}
+    with written_whole(optimisation_set_beside(path)) as temporary, open(temporary, "wb") as file:
+        _write_list(file, "", {column: _texts(column, [name], 1)[0] for column, name in names.items()})
+
+
+def _write_list(file: BinaryIO, name: str, values: dict[str, bytes]) -> None:
+    """Write a table of one row as a list of pairs."""
+    file.write(f"\n# version 50001\n\ndata_{name}\n\n".encode())
+    file.writelines(b"_%s %s\n" % (column.encode(), value) for column, value in values.items())
+    file.write(b"\n")
 
 
 def _boxes_of_stacks(

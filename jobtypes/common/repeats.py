@@ -34,8 +34,8 @@ def find_repeats(
         The same number for all rows of one image.
     angles_degrees : (n, 3)
         rot, tilt, psi.
-    origins_angstroms : (n, 2)
-        Origins x, y.
+    origins_angstroms : (n, 2) or (n, 3)
+        Origins.
     box_angstroms
         Edge of the images.
 
@@ -55,6 +55,6 @@ def find_repeats(
         now, before = rows[k:], rows[:-k]
         same = copy_of[now] == copy_of[before]
         same &= np.einsum("ij,ij->i", matrices[k:], matrices[:-k]) > trace
-        same &= np.hypot(*(origins_angstroms[now] - origins_angstroms[before]).T) < distance
+        same &= np.linalg.norm(origins_angstroms[now] - origins_angstroms[before], axis=1) < distance
         repeats[now[same]] = True
     return repeats

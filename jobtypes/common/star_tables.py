@@ -58,6 +58,8 @@ class StarTable:
         First byte of each row in `content`, and the byte behind its last.
     first_line
         1-based line of row 0 in the file; every row has one line.
+    is_loop
+        False for a list of pairs.
     """
 
     path: Path
@@ -67,6 +69,7 @@ class StarTable:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     first_line: int
+    is_loop: bool = True
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -261,7 +264,8 @@ def _read_table(
         position, line = after, line + 1
     if not loop:
         joined = b" ".join(values)
-        return StarTable(path, name, tuple(columns), joined, np.array([0]), np.array([len(joined)]), line - 1), position, line
+        ends = np.array([len(joined)])
+        return StarTable(path, name, tuple(columns), joined, np.array([0]), ends, line - 1, is_loop=False), position, line
     starts, ends, counts = _scan_rows(content, position)
     bad = np.flatnonzero(counts != len(columns))
     if len(bad):

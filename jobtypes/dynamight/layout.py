@@ -14,6 +14,7 @@ HALF_MAP_LABEL = "DensityMap.mrc.relion.halfmap.dynamight"
 MAP_LABEL = "DensityMap.mrc.relion.dynamight"
 MASK_LABEL = "Mask3D.mrc.relion.dynamight"
 PARTICLES_LABEL = "ParticleGroupMetadata.star.relion.dynamight"
+OPTIMISATION_SET_LABEL = "TomoOptimisationSet.star.relion.dynamight"
 LOGFILE_LABEL = "LogFile.pdf.relion.dynamight"
 PAGE_LABEL = "LogFile.html.relion.dynamight"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import Tensor
 from jobtypes.common.conventions import EULER_ANGLE_COLUMNS, ORIGIN_COLUMNS
 from jobtypes.common.particles import ParticleTable, write_particles
 from jobtypes.common.rotations import euler_angles
+from jobtypes.common.tilt_stacks import ORIGIN_COLUMNS as TILT_ORIGIN_COLUMNS
+from jobtypes.common.tilt_stacks import optimisation_set_beside, stored_poses
 from jobtypes.common.volumes import write_volume
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
@@ -87,7 +89,7 @@ def write_forward_outputs(forward: ForwardResult, history: Sequence[Row], job: R
     errors = np.concatenate([held_out_errors(forward, half) for half in halves])
     extra = {HELD_OUT_ERROR: np.nan_to_num(errors, nan=NOT_HELD_OUT)} if np.isfinite(errors).any() else None
     write_particles_with_latents(table, particles, [(part, motions[half]) for half, part in halves.items()], extra)
-    job.add_output(particles, layout.PARTICLES_LABEL)
+    register_particles(particles, job.add_output)
     gather_logbook(job.directory, job)
 
 
@@ -215,6 +217,14 @@ def write_motion_arrows(
         temporary.write_text("\n".join([f".color {colour}", *rows, ""]))
 
 
+def register_particles(path: Path, register: Callable[[Path, str], None]) -> None:
+    """Make a particle STAR file an output of the job; of tilt series its optimisation set, which RELION's jobs take, as well."""
+    register(path, layout.PARTICLES_LABEL)
+    of_tilts = optimisation_set_beside(path)
+    if of_tilts.is_file():
+        register(of_tilts, layout.OPTIMISATION_SET_LABEL)
+
+
 def write_particles_with_latents(
     table: ParticleTable,
     path: Path,
@@ -226,7 +236,8 @@ def write_particles_with_latents(
     The columns are rlnDynamightLatent1 ..., rlnDynamightMotion1 to 3 (A), rlnDynamightRmsDisplacement (A), rlnDynamightQuality
     (0 to 1: the probability that the image is the molecule at its pose), rlnDynamightScale (strength of its signal),
     rlnDynamightOccupancy1 ... (0 to 1: the probability that a part is there which some particles lack), and the refined pose as
-    rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst; RELION ignores them. Latents and
+    rlnDynamightAngleRot, ...Tilt, ...Psi (degrees), rlnDynamightOriginXAngst and ...YAngst, of tilt series ...ZAngst too, each in
+    the sense of the column that it refines; RELION ignores them. Latents and
     motions of the two halves are not the same axes.
 
     Parameters
@@ -263,8 +274,13 @@ def write_particles_with_latents(
 
 def _refined_poses(table: ParticleTable, parts: Sequence[HalfResult]) -> dict[str, NDArray[Any]]:
     """Columns of the refined poses, in RELION's sense of the angles and origins: these are of the images as they are stored."""
-    angles = torch.cat([euler_angles(part.angles_matrices.cpu().double()) for part in parts]).numpy()
+    matrices = torch.cat([part.angles_matrices.cpu().double() for part in parts])
     origins = torch.cat([-part.shifts_angstroms.cpu().double() for part in parts]).numpy()
-    origins = table.stored_origins(np.concatenate([part.rows for part in parts]), origins)
-    names = [column.removeprefix("rln") for column in (*EULER_ANGLE_COLUMNS, *ORIGIN_COLUMNS)]
+    rows = np.concatenate([part.rows for part in parts])
+    if table.tilts is None:
+        angles, origins = euler_angles(matrices).numpy(), table.stored_origins(rows, origins)
+    else:
+        angles, origins = stored_poses(table.source["particles"], table.rows[rows], matrices.numpy(), origins)
+    of_origins = ORIGIN_COLUMNS if table.tilts is None else TILT_ORIGIN_COLUMNS
+    names = [column.removeprefix("rln") for column in (*EULER_ANGLE_COLUMNS, *of_origins)]
     return {f"rlnDynamight{name}": values for name, values in zip(names, (*angles.T, *origins.T), strict=True)}

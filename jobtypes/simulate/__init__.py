@@ -13,6 +13,7 @@ dense_parts  a belt or a rod that is denser than protein, added to the model
 states       how the particles lie between the ends of a motion
 geometry     poses: RELION angles, side views, errors of poses
 optics       microscope, defocus and CTF of every particle
+tilts        particles in tilt series: frames, their images, the files of a tomography project
 nuisances    what is wrong with which particle: shares -> `Plan`
 render       exact Fourier sums over atoms -> images and maps
 noise        white or coloured noise

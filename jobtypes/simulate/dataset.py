@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jobtypes.common import fourier
 from jobtypes.simulate.dense_parts import add_dense_part
-from jobtypes.simulate.geometry import Poses, random_poses, with_errors
+from jobtypes.simulate.geometry import Poses, random_poses, with_depth, with_errors
 from jobtypes.simulate.molecule import make_molecule
 from jobtypes.simulate.motion import MovingModel, make_motion
 from jobtypes.simulate.noise import noise_filter, noise_images
@@ -23,6 +23,7 @@ from jobtypes.simulate.reconstruct import SliceInsertion, unshift
 from jobtypes.simulate.render import AtomRenderer
 from jobtypes.simulate.states import places
 from jobtypes.simulate.strangers import OTHER_MASS_SHARE, Strangers
+from jobtypes.simulate.tilts import TiltSeries, draw_tilt_series
 from relion_jobs.contract.errors import UserError
 
 Array = NDArray[np.float64]
@@ -57,6 +58,18 @@ class Particles:
     optics: Optics
     observed_optics: Optics
     plan: Plan
+
+    def in_tilts(self, series: TiltSeries) -> Particles:
+        """Every image of a tilt series as a particle."""
+        return Particles(
+            self.coordinates[series.particle],
+            self.half[series.particle],
+            series.poses(self.true),
+            series.poses(self.observed),
+            series.optics(self.optics, self.true),
+            series.optics(self.observed_optics, self.observed),
+            series.plan(self.plan),
+        )
 
     @property
     def consensus_coordinates(self) -> Array:
@@ -99,6 +112,8 @@ def draw_particles(options: SimulationOptions) -> Particles:
     plan = draw_plan(options.nuisances, count, _stream(options.seed, 4))
     half = rng.permutation(np.arange(count) % 2 + 1)
     true = plan.true_poses(random_poses(count, rng, shift_range_angstroms=options.shift_range * options.angpix))
+    if options.in_tilts:
+        true = with_depth(true, _stream(options.seed, 7), shift_range_angstroms=options.shift_range * options.angpix)
     observed = with_errors(
         true, rng, angle_degrees=options.pose_error_angle, shift_angstroms=options.pose_error_shift * options.angpix
     )
@@ -108,6 +123,11 @@ def draw_particles(options: SimulationOptions) -> Particles:
     coordinates = places(rng.uniform(0, 1, (count, options.nr_motions)), options.states)
     observed_poses, observed_optics = plan.observed_poses(observed), plan.observed_optics(optics)
     return Particles(coordinates, half, true, observed_poses, optics, observed_optics, plan)
+
+
+def draw_series(options: SimulationOptions) -> TiltSeries | None:
+    """Tilt series that the particles lie in; None: each has a single image."""
+    return draw_tilt_series(options, _stream(options.seed, 8)) if options.in_tilts else None
 
 
 class ImageMaker:
@@ -154,18 +174,21 @@ class ImageMaker:
         The ratio is that of whole molecules of mean amplitude, whatever is wrong with the particles; the other molecule follows.
         """
         plan, options = self.particles.plan, self.options
-        order = _stream(options.seed, 2).permutation(options.nr_particles)
+        order = _stream(options.seed, 2).permutation(len(self.particles.half))
+        dose, snr = self.particles.optics.dose, options.snr
+        if dose is not None:
+            order, snr = order[dose[order] == 0], snr / options.nr_tilts
         rows = order[plan.is_clean[order]][:CALIBRATION_PARTICLES]
         if len(rows) == 0:
             raise UserError(
                 f"None of the {options.nr_particles} particles is good and whole; give more, or smaller shares of faults."
             )
         power = [self._power(self.signals(slice(int(row), int(row) + 1))[0]) / float(plan.amplitude[row]) ** 2 for row in rows]
-        self.renderer.amplitude *= float(np.sqrt(options.snr / (sum(power) / len(rows))))
+        self.renderer.amplitude *= float(np.sqrt(snr / (sum(power) / len(rows))))
         others = np.flatnonzero(plan.kind == OTHER)[:CALIBRATION_PARTICLES]
         if len(others):
             found = float(self.strangers.others(others).var(dim=(1, 2), correction=0).mean())
-            self.strangers.other.amplitude *= options.nuisances.other_strength * float(np.sqrt(options.snr / found))
+            self.strangers.other.amplitude *= options.nuisances.other_strength * float(np.sqrt(snr / found))
         return self.renderer.amplitude
 
     def _power(self, spectra: Tensor) -> float:

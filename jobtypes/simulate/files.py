@@ -65,6 +65,7 @@ def write_stack(path: Path, images: NDArray[np.float32], pixel_size_angstroms: f
     """
     data = images.astype("<f2" if float16 else "<f4")
     mode = FLOAT16_MODE if float16 else FLOAT32_MODE
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary, temporary.open("wb") as file:
         # the header tells of the values as they are stored
         file.write(stack_header(data.astype(np.float32), pixel_size_angstroms, mode=mode))
@@ -123,11 +124,12 @@ def write_particles_star(
         given = " ".join(f"{value:.6f}" for value in numbers[row])
         micrograph = f"MotionCorr/job001/mic_{optics.micrograph[row]:04d}.mrc"
         rows.append(f"{name} {micrograph} {given} 0.000000 1.000000 0.000000 {half[row]} 1 1.000000 1 1")
-    text = _table("optics", OPTICS_COLUMNS, [" ".join(group)]) + _table("particles", PARTICLE_COLUMNS, rows)
+    text = table_text("optics", OPTICS_COLUMNS, [" ".join(group)]) + table_text("particles", PARTICLE_COLUMNS, rows)
     with written_whole(path) as temporary:
         temporary.write_text(text)
 
 
-def _table(name: str, columns: Sequence[str], rows: Sequence[str]) -> str:
+def table_text(name: str, columns: Sequence[str], rows: Sequence[str]) -> str:
+    """Text of a table of a STAR file."""
     labels = "\n".join(f"_{column} #{number}" for number, column in enumerate(columns, 1))
     return f"\n# version 30001\n\ndata_{name}\n\nloop_\n{labels}\n" + "\n".join(rows) + "\n\n"

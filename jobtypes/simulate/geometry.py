@@ -26,7 +26,7 @@ class Poses:
     matrices
         (p, 3, 3); r_image = A r_map.
     origins_angstroms
-        (p, 2) x y, as in rlnOriginXAngst and rlnOriginYAngst.
+        (p, 2) x y, as in rlnOriginXAngst and rlnOriginYAngst; (p, 3) in the axes of a tomogram.
     """
 
     matrices: Array
@@ -38,7 +38,7 @@ class Poses:
         return angles_of(self.matrices)
 
     def as_columns(self) -> Array:
-        """(p, 5) rot, tilt, psi in degrees, origin x, y in A."""
+        """(p, 5) rot, tilt, psi in degrees, origin x, y in A; (p, 6) in a tomogram."""
         return np.concatenate([self.angles_degrees, self.origins_angstroms], axis=1)
 
     def turned_where(self, chosen: NDArray[np.bool_], matrices: Array) -> Poses:
@@ -67,6 +67,12 @@ def random_poses(particles: int, rng: np.random.Generator, *, shift_range_angstr
     matrices = Rotation.random(particles, random_state=rng).as_matrix()
     origins = rng.normal(0, shift_range_angstroms / 2, (particles, 2))
     return Poses(matrices, np.clip(origins, -shift_range_angstroms, shift_range_angstroms))
+
+
+def with_depth(poses: Poses, rng: np.random.Generator, *, shift_range_angstroms: float) -> Poses:
+    """Poses in a tomogram, whose origins (p, 3) have a z too."""
+    z = np.clip(rng.normal(0, shift_range_angstroms / 2, len(poses.matrices)), -shift_range_angstroms, shift_range_angstroms)
+    return Poses(poses.matrices, np.column_stack([poses.origins_angstroms, z]))
 
 
 def side_views(particles: int, rng: np.random.Generator) -> Array:

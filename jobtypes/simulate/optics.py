@@ -29,6 +29,8 @@ class Optics:
         (p,) from x to y.
     voltage_kilovolts, spherical_aberration_millimetres, amplitude_contrast
         The same for all.
+    dose, scale
+        (p,) e/A^2 before each image of a tilt series, and strength of its signal; None: no dose, 1.
     """
 
     micrograph: NDArray[np.int64]
@@ -38,6 +40,8 @@ class Optics:
     voltage_kilovolts: float
     spherical_aberration_millimetres: float = 2.7
     amplitude_contrast: float = 0.1
+    dose: Array | None = None
+    scale: Array | None = None
 
     @property
     def wavelength_angstroms(self) -> float:
@@ -83,4 +87,8 @@ def ctf(optics: Optics, rows: slice | NDArray[np.int64], box: int, pixel_size_an
     wavelength = optics.wavelength_angstroms
     aberration = 1e7 * optics.spherical_aberration_millimetres
     phase = np.pi * wavelength * defocus * squared - np.pi / 2 * aberration * wavelength**3 * squared**2
-    return torch.sin(phase + np.arcsin(optics.amplitude_contrast)).float()
+    transfer = torch.sin(phase + np.arcsin(optics.amplitude_contrast))
+    if optics.dose is not None and optics.scale is not None:
+        # Grant and Grigorieff (2015) eLife 4, e06980, equation 3: 0.245 k^-1.665 + 2.81 is half of what leaves 1/e
+        transfer = transfer * column(optics.scale) * torch.exp(-column(optics.dose) / (0.49 * squared**-0.8325 + 5.62))
+    return transfer.float()

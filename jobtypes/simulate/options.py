@@ -96,6 +96,11 @@ class SimulationOptions:
         kV.
     float16
         Write stacks as 16-bit floats (MRC mode 12).
+    geometry
+        ``single``: one image of each particle. ``tilt_series``: a stack of them.
+    nr_tilts, largest_tilt, total_dose
+        Of tilt series: frames, degrees, and e/A^2 of all frames together. The signal-to-noise ratio is then that of an image
+        with the dose of all frames, and each frame, before damage, has its share.
     seed
         The same seed gives the same set.
     nr_threads
@@ -125,9 +130,18 @@ class SimulationOptions:
     defocus_max: float = 20000.0
     voltage: float = 300.0
     float16: bool = False
+    geometry: str = "single"
+    nr_tilts: int = 31
+    largest_tilt: float = 60.0
+    total_dose: float = 100.0
     seed: int = 1
     nr_threads: int = 1
     nuisances: Nuisances = Nuisances()
+
+    @property
+    def in_tilts(self) -> bool:
+        """Whether particles are in tilt series."""
+        return self.geometry == "tilt_series"
 
 
 QUICK = SimulationOptions()
@@ -222,6 +236,13 @@ def check(options: SimulationOptions) -> None:
             f"empty_share, other_share, wrong_pose_share, neighbour_share and speck_share are "
             f"{sum(options.nuisances.fault_shares):g} together; at most {LARGEST_FAULT_SHARE:g} of the particles may have one of "
             f"these faults: give less."
+        )
+    of_single = ("neighbour_share", "speck_share", "side_view_share", "defocus_error")
+    given = next((name for name in of_single if getattr(options.nuisances, name)), None)
+    if options.in_tilts and given is not None:
+        raise UserError(
+            f"{given} is {getattr(options.nuisances, given):g}, which is made for single images only; give {given} 0, or "
+            "geometry single."
         )
     if options.nuisances.missing_arm_share > 0 and options.nr_arms == 0:
         raise UserError(

@@ -24,11 +24,12 @@ from jobtypes.simulate.motion import MovingModel
 from jobtypes.simulate.options import Nuisances, SimulationOptions, read_values
 from jobtypes.simulate.pictures import draw
 from jobtypes.simulate.reconstruct import SliceInsertion, merged_signal_to_noise
+from jobtypes.simulate.tilts import TiltSeries, premultiplied, write_project
 from jobtypes.simulate.truth import FOLDER, Truth, write_truth
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
-PARTICLES_PER_STACK = 1000
+PARTICLES_PER_STACK, EXAMPLES = 1000, 8
 RECORD = "simulation.json"
 MASK_LOW_PASS_ANGSTROMS = 15.0
 MASK_LEVEL = 0.06
@@ -40,10 +41,16 @@ def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Give the plan in sentences; UserError where the options contradict each other or the molecule leaves the box."""
     options = read_values(values)
     model = dataset.draw_model(options)
-    size = options.nr_particles * options.box_size**2 * (2 if options.float16 else 4) / 1e6
+    images = options.nr_particles * (options.nr_tilts if options.in_tilts else 1)
+    size = images * options.box_size**2 * (2 if options.float16 else 4) / 1e6
+    of_tilts = (
+        f"{options.nr_particles} particles in tilt series of {options.nr_tilts} frames to {options.largest_tilt:g} degrees, "
+        f"{options.total_dose:g} e/A^2; about "
+    )
     return [
         describe(options, model),
-        f"{options.nr_particles} images of {options.box_size} pixels ({options.angpix:g} A per pixel), {size:.0f} MB, "
+        f"{of_tilts if options.in_tilts else ''}{images} images of {options.box_size} pixels ({options.angpix:g} A per pixel), "
+        f"{size:.0f} MB, "
         f"go to {job_directory}.",
     ]
 
@@ -54,38 +61,64 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
     torch.set_num_threads(options.nr_threads)
     model = dataset.draw_model(options)
     job.report(describe(options, model))
-    particles = dataset.draw_particles(options)
-    maker = dataset.ImageMaker(options, model, particles)
+    particles, series = dataset.draw_particles(options), dataset.draw_series(options)
+    maker = dataset.ImageMaker(options, model, particles if series is None else particles.in_tilts(series))
     maker.calibrate()
     directory = job.project / job.directory
-    names, sums, examples = draw_stacks(maker, job, directory)
+    names, sums, examples = draw_stacks(maker, job, directory, series)
     job.report("Reconstructing rigid half maps at the observed poses.")
     maps = rigid_maps(sums)
     for name, volume in {CONSENSUS_MAP: maps["consensus"], HALF_MAPS[1]: maps["half1"], HALF_MAPS[2]: maps["half2"]}.items():
         write_volume(directory / name, volume, options.angpix)
     write_volume(directory / MASK_MAP, solvent_mask(maps["consensus"], options.angpix), options.angpix)
     job.check_abort()
-    save_truth(directory / FOLDER, maker, {half: sums[half].volume(1) for half in (1, 2)})
+    save_truth(directory / FOLDER, maker, particles, {half: sums[half].volume(1) for half in (1, 2)})
     record(directory / RECORD, options, maker)
     draw(directory / PICTURE, maker, consensus=maps["consensus"], halves=(maps["half1"], maps["half2"]), examples=examples)
-    write_particles_star(
-        directory / PARTICLES_STAR,
-        names,
-        poses=particles.observed,
-        optics=particles.observed_optics,
-        half=particles.half,
-        box=options.box_size,
-        pixel_size_angstroms=options.angpix,
-    )
+    write_star_files(directory, job, names, particles, series, options)
     job.report(
         f"Done: {job.directory / PARTICLES_STAR}; the known motion is in {job.directory / FOLDER}, "
         f"a picture in {job.directory / PICTURE}."
     )
 
 
-def save_truth(directory: Path, maker: dataset.ImageMaker, oracle: dict[int, Tensor]) -> None:
+def write_star_files(
+    directory: Path,
+    job: RunningJob,
+    names: list[str],
+    particles: dataset.Particles,
+    series: TiltSeries | None,
+    options: SimulationOptions,
+) -> None:
+    """Write the particle STAR file, and all that describes tilt series, if there are any, before it."""
+    poses, optics, half = particles.observed, particles.observed_optics, particles.half
+    if series is not None:
+        write_project(
+            directory,
+            job.directory.as_posix(),
+            series,
+            names,
+            poses=poses,
+            optics=optics,
+            half=half,
+            options=options,
+            particles_star=PARTICLES_STAR,
+        )
+        return
+    write_particles_star(
+        directory / PARTICLES_STAR,
+        names,
+        poses=poses,
+        optics=optics,
+        half=half,
+        box=options.box_size,
+        pixel_size_angstroms=options.angpix,
+    )
+
+
+def save_truth(directory: Path, maker: dataset.ImageMaker, particles: dataset.Particles, oracle: dict[int, Tensor]) -> None:
     """Write the folder truth/; `oracle` holds the half maps (N, N, N) without motion."""
-    particles, plan = maker.particles, maker.particles.plan
+    plan = particles.plan
     truth = Truth(
         maker.model,
         maker.renderer,
@@ -96,13 +129,15 @@ def save_truth(directory: Path, maker: dataset.ImageMaker, oracle: dict[int, Ten
         kind=plan.kind,
         has_arm=plan.has_arm,
     )
-    write_truth(directory, truth, oracle, amplitude=plan.amplitude, defocus=particles.optics.defocus_columns())
+    write_truth(directory, truth, oracle, amplitude=plan.amplitude, defocus=maker.particles.optics.defocus_columns())
 
 
 def draw_stacks(
-    maker: dataset.ImageMaker, job: RunningJob, directory: Path
+    maker: dataset.ImageMaker, job: RunningJob, directory: Path, series: TiltSeries | None
 ) -> tuple[list[str], dict[int, SliceInsertion], NDArray[np.float32]]:
     """Draw and write all images: their names, the sums of both halves (kind 0 the data, kind 1 without motion), 8 images."""
+    if series is not None:
+        return _draw_tilt_stacks(maker, job, directory, series)
     options = maker.options
     generator = dataset.noise_generator(options.seed)
     sums = {half: SliceInsertion(options.box_size, kinds=2) for half in (1, 2)}
@@ -120,8 +155,32 @@ def draw_stacks(
         name = f"Particles/particles_{number:03d}.mrcs"
         write_stack(directory / name, pixels, options.angpix, float16=options.float16)
         names += [f"{place:06d}@{(job.directory / name).as_posix()}" for place in range(1, len(pixels) + 1)]
-        examples = examples or [pixels[:8]]
+        examples = examples or [pixels[:EXAMPLES]]
     return names, sums, examples[0]
+
+
+def _draw_tilt_stacks(
+    maker: dataset.ImageMaker, job: RunningJob, directory: Path, series: TiltSeries
+) -> tuple[list[str], dict[int, SliceInsertion], NDArray[np.float32]]:
+    """As `draw_stacks`, with a stack for each particle."""
+    options, optics = maker.options, maker.particles.observed_optics
+    generator = dataset.noise_generator(options.seed)
+    sums = {half: SliceInsertion(options.box_size, kinds=2) for half in (1, 2)}
+    names: list[str] = []
+    examples: list[NDArray[np.float32]] = []
+    for particle in range(options.nr_particles):
+        images, stack = [], series.images_of(particle)
+        for rows in dataset.chunks(stack.start, stack.stop, maker.chunk):
+            job.check_abort()
+            drawn = maker.images(rows, generator)
+            dataset.insert(sums, maker, rows, drawn)
+            images.append(premultiplied(drawn[0], optics, rows, options.angpix).numpy())
+        examples += [image for image in drawn[0].numpy()] if len(examples) < EXAMPLES else []
+        name = f"Particles/tomo{series.tomogram[particle] + 1}/{particle + 1}_stack2d.mrcs"
+        write_stack(directory / name, np.concatenate(images), options.angpix, float16=options.float16)
+        names.append((job.directory / name).as_posix())
+        job.progress("drawing particles", particle + 1, options.nr_particles, "particles")
+    return names, sums, np.stack(examples[:EXAMPLES])
 
 
 def rigid_maps(sums: dict[int, SliceInsertion]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobtypes.common.ctf import DOSE
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights, rfft2
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
@@ -126,7 +127,7 @@ def draw_sample(images: ParticleImages, seed: int) -> Sample:
     UserError
         An image that cannot be read; see `ParticleImages.read`.
     """
-    table = images.table
+    table = images.table.per_image
     rows = _draw_rows(table, np.random.default_rng(seed))
     generator = torch.Generator().manual_seed(seed)
     terms = Terms.of(table.box, table.pixel_size_angstroms, generator, table.coarsest_pixel_angstroms)
@@ -137,8 +138,10 @@ def draw_sample(images: ParticleImages, seed: int) -> Sample:
 
 
 def _draw_rows(table: ParticleTable, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(n,) rows in random order within each group, one for each image."""
+    """(n,) rows in random order within each group, one for each image; of a tilt series that before which the dose was least."""
     order = rng.permutation(len(table))
+    if DOSE in table.ctf_columns:
+        order = order[np.argsort(table.ctf_columns[DOSE][order], kind="stable")]
     first = order[np.unique(table.copy_of[order], return_index=True)[1]]
     first = first[np.argsort(rng.random(len(first)))]
     groups = np.unique(table.optics_group)

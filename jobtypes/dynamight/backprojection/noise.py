@@ -50,11 +50,13 @@ def shell_powers(views: ParticleViews, members: np.ndarray, consensus: Tensor, *
     spectrum = padded_spectrum(consensus)
     n_groups, n_shells = len(views.images.table.optics.numbers), plane.box // 2 + 1
     residual, gain, weight = (torch.zeros(n_groups, n_shells, device=consensus.device, dtype=torch.float64) for _ in range(3))
-    for batch in batches(members, batch_size):
+    n_images = 0
+    for batch in batches(members, views.particles_together(batch_size)):
         read = views.read(batch)
+        n_images += len(read.place)
         left = (read.image - read.transfer * read_slices(spectrum, plane, read.rotations)).abs().square() * plane.weights
         for total, terms in ((residual, left), (gain, read.noise_gain * plane.weights), (weight, read.weight * plane.weights)):
-            per_shell = torch.zeros(len(batch), n_shells, device=terms.device).index_add_(1, plane.shells, terms)
+            per_shell = torch.zeros(len(terms), n_shells, device=terms.device).index_add_(1, plane.shells, terms)
             total.index_add_(0, read.group, per_shell.double())
     seen, held = gain[:, 1] > 0, gain > 0
     power = residual / gain.clamp_min(1e-30)
@@ -67,5 +69,5 @@ def shell_powers(views: ParticleViews, members: np.ndarray, consensus: Tensor, *
     typical = torch.where(held, power, torch.nan).nanmedian(1, keepdim=True).values
     floor = _FLOOR * typical + 1e-12 * float(power.max()) + 1e-30
     power = torch.where(held | ~held.any(0), power.clamp(min=floor), torch.inf)
-    terms = torch.zeros_like(weight[0]).index_add_(0, plane.shells, plane.weights.double()) * len(members)
+    terms = torch.zeros_like(weight[0]).index_add_(0, plane.shells, plane.weights.double()) * n_images
     return power.float(), (weight.sum(0) / terms).float()

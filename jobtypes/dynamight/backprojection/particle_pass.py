@@ -1,4 +1,4 @@
-"""The one pass over the particles: each image goes as a Fourier slice into the sums of its bin."""
+"""The one pass over the particles: each of their images goes as a Fourier slice into the sums of its bin."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import frequencies_2d, rfft2, shift_phases
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
+from jobtypes.common.products import product_in_full
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 
@@ -22,10 +23,12 @@ _LEAST_PROFILE = 0.01  # of its greatest: where CTFs have a zero in common, term
 
 @dataclass(frozen=True)
 class Views:
-    """Centred Fourier slices of b particles.
+    """Centred Fourier slices of the b images of some particles.
 
     Attributes
     ----------
+    place : (b,) int64
+        Which of these particles each shows.
     image, transfer : (b, q)
         Spectrum of the centred image and the factor between it and the projection; 0 for terms that images of the optics group
         do not hold.
@@ -40,6 +43,7 @@ class Views:
         Optics group.
     """
 
+    place: Tensor
     image: Tensor
     transfer: Tensor
     data: Tensor
@@ -59,7 +63,7 @@ class ParticleViews:
     rows : (n_h,)
         Rows of this half in it.
     rotations : (n_h, 3, 3); shifts_angstroms : (n_h, 2)
-        Pose of each: rotation A and shift of the projection.
+        Pose of each: rotation A and shift of the projection; shifts (n_h, 3) in the axes of the tomogram where there are tilts.
     quality, scale : (n_h,)
         Weight of each image, and strength of its signal; None: 1.
     plane
@@ -115,15 +119,19 @@ class ParticleViews:
         self.noise = 1 / (share[:, None] / power).sum(0)
         self._noise_weight = self.noise / power
 
+    def particles_together(self, n_images: int) -> int:
+        """How many particles have so many images at most, or one."""
+        return max(1, n_images // self.images.table.most_images)
+
     def read(self, members: np.ndarray) -> Views:
-        """Read particles by their number (b,) in the half."""
-        device = self.plane.cycles.device
-        index = copied_to(torch.from_numpy(members), self.rotations.device)
-        parameters = self.images.table.ctf_parameters(self.rows[members], device=device)
-        shifts = self.shifts[index].to(device)
-        images = copied_to(self.images.read(self.rows[members]), device)
+        """Read the images of particles by their number (p,) in the half."""
+        device, table = self.plane.cycles.device, self.images.table.per_image
+        shown, place = self.images.table.images_of(self.rows[members])
+        parameters = table.ctf_parameters(shown, device=device)
+        rotations, shifts = (values.to(device) for values in self._seen(members[place], shown))
+        images = copied_to(self.images.read(shown), device)
         spectra = rfft2(images) * shift_phases(-shifts, self._frequencies)
-        group = copied_to(torch.from_numpy(self.images.table.optics_group[self.rows[members]]), device)
+        group = copied_to(torch.from_numpy(table.optics_group[shown]), device)
         held = self._held[group]
         image = self.plane.take(spectra) * held
         transfer = self.plane.take(ctf(parameters, self._frequencies)) * held
@@ -133,10 +141,21 @@ class ParticleViews:
             twice = parameters.premultiplied[:, None]
             data, weight = torch.where(twice, image, data), torch.where(twice, transfer, weight)
             gain = torch.where(twice, transfer, gain)
-        quality, scale = (copied_to(values[members], device)[:, None] for values in (self.quality, self.scale))
+        quality, scale = (copied_to(values[members[place]], device)[:, None] for values in (self.quality, self.scale))
         of_image = self._noise_weight[group] * quality
         data, weight = data * of_image * scale, weight * of_image * scale.square()
-        return Views(image, transfer * scale, data, weight, gain, self.rotations[index].to(device), group)
+        at = copied_to(torch.from_numpy(place), device)
+        return Views(at, image, transfer * scale, data, weight, gain, rotations, group)
+
+    def _seen(self, members: np.ndarray, images: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Rotations (b, 3, 3) and shifts (b, 2) of images (b,), which show particles (b,)."""
+        index = copied_to(torch.from_numpy(members), self.rotations.device)
+        rotations, shifts = self.rotations[index], self.shifts[index]
+        tilts = self.images.table.tilts
+        if tilts is None:
+            return rotations, shifts
+        projections = torch.from_numpy(tilts.projections[images]).to(rotations)
+        return product_in_full(projections, rotations), product_in_full(projections, shifts[:, :, None])[:, :2, 0]
 
 
 def _held_terms(table: ParticleTable, plane: SlicePlane, frequencies: Tensor) -> Tensor:
@@ -181,7 +200,7 @@ def add_particles(
     batch_size
         Images at once.
     after_batch
-        Called with the number of images done, also for skipped ones: progress, saving and abort.
+        Called with the number of particles done, also for skipped ones: progress, saving and abort.
     onto
         Part whose sums are added and then dropped.
     own
@@ -213,13 +232,15 @@ def _sum_bin(
     after_batch: Callable[[int], None],
 ) -> tuple[Tensor, Tensor]:
     grid.clear()
+    done = 0
     if store.open_bin is not None and tuple(store.open_bin["key"]) == key:
         grid.grid.copy_(store.open_bin["grid"])
-        grid.n_images = store.open_bin["n_images"]
-        after_batch(grid.n_images)
-    for batch in batches(members[grid.n_images :], batch_size):
+        done = store.open_bin["n_images"]  # of particles, which have one each in what earlier versions summed up
+        after_batch(done)
+    for batch in batches(members[done:], views.particles_together(batch_size)):
         read = views.read(batch)
         grid.insert(read.data, read.weight, read.rotations)
-        store.open_bin = {"key": list(key), "grid": grid.grid, "n_images": grid.n_images}
+        done += len(batch)
+        store.open_bin = {"key": list(key), "grid": grid.grid, "n_images": done}
         after_batch(len(batch))
     return grid.numerator().cpu(), grid.weights().cpu()

@@ -88,12 +88,10 @@ class SliceGrid:
         # of the points; half, for of a point and its mate only one is stored, but both on the plane kx = 0
         self._halved_density = 0.5 * _density(profile, self.ball.radii() / PADDING)
         self.grid = torch.zeros(len(self.ball), 3, device=device)  # real, imaginary, weight
-        self.n_images = 0
 
     def clear(self) -> None:
         """Begin anew."""
         self.grid.zero_()
-        self.n_images = 0
 
     def insert(self, data: Tensor, weights: Tensor, rotations: Tensor) -> None:
         """Add views.
@@ -105,7 +103,6 @@ class SliceGrid:
         rotations : (b, 3, 3)
         """
         self._backend.insert_terms(self.grid, self.ball, data, weights, self._factors, rotations, self.plane.cycles)
-        self.n_images += len(rotations)
 
     def numerator(self) -> Tensor:
         """Right-hand side a F* of the data, a map (N, N, N), but for the factor (2N)^3 that `normal_operator` lacks too."""

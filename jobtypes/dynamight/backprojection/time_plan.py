@@ -165,6 +165,7 @@ def measure_costs(
         grid.insert(read.data, read.weight, read.rotations)
 
     add(members[:1])
+    members = members[: views.particles_together(len(members))]
     of_particles, _ = seconds(lambda: add(members))
     of_bin, (volume, weights) = seconds(lambda: (grid.numerator(), grid.weights()))
     product = min(seconds(lambda: normal_operator(volume, weights))[0] for _ in range(2))  # the first takes its memory

@@ -161,11 +161,11 @@ def likelihood_gains(
         if len(members) == 0:
             continue
         state = padded_spectrum(deformation.push(deformed_map))
-        for batch in batches(members, batch_size):
+        for batch in batches(members, views.particles_together(batch_size)):
             read = views.read(batch)
             better, worse = (_score(read, spectrum, plane, precision) for spectrum in (state, rigid))
             order.append(batch)
-            gains.append((better - worse).cpu())
+            gains.append(worse.new_zeros(len(batch)).index_add_(0, read.place, better - worse).cpu())
             after_batch(len(batch))
     if not order:
         return np.empty(0, dtype=np.int64), torch.empty(0)
@@ -173,6 +173,6 @@ def likelihood_gains(
 
 
 def _score(read: Views, spectrum: Tensor, plane: SlicePlane, precision: Tensor) -> Tensor:
-    """Log likelihood (b,) but for the image's own power, which no map changes."""
+    """Log likelihood (b,) of images but for their own power, which no map changes."""
     predicted = read_slices(spectrum, plane, read.rotations)
     return (((read.data * predicted.conj()).real - 0.5 * read.weight * predicted.abs().square()) * precision).sum(1)

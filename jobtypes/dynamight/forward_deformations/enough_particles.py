@@ -103,10 +103,10 @@ class SignalOfPart:
             low, high = (middle, high) if self.particles(middle) > particles else (low, middle)
         return high
 
-    def sentence(self, particles: int, box: int) -> str:
+    def sentence(self, particles: int, box: int, unit: str = "image") -> str:
         """What so many particles of the smaller half set bear, in words; too few of them are called so."""
         smallest, part = self.smallest_motion(particles), f"a tenth of the molecule, {self.diameter_angstroms:.0f} A across"
-        train = f"{particles} different {'image trains' if particles == 1 else 'images train'} in the smaller half set"
+        train = f"{particles} different {unit}{' trains' if particles == 1 else 's train'} in the smaller half set"
         if math.isinf(smallest):
             begin = f"{TOO_FEW}: {train}, and no motion of {part}, can be found"
         else:
@@ -127,7 +127,7 @@ def bearing(plan: TrainingPlan, signal: SignalOfPart) -> str:
     """What motions the particles of a plan bear, in words; copies of one image count once."""
     table = plan.table
     images = min(len(np.unique(table.copy_of[(table.half == half) & ~plan.held_out])) for half in HALVES)
-    return signal.sentence(images, table.box)
+    return signal.sentence(images, table.box, "image" if table.tilts is None else "particle")
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def signal_of_part(training: HalfTraining, plan: TrainingPlan, n_terms: int) -> 
     def predicted(voxels: Tensor) -> Tensor:
         """Fourier terms (b, q) of some voxels in the images."""
         points = undeformed(positions[voxels], len(transfer))
-        matrices, shifts = model.poses(batch.index, batch.matrices, batch.shifts)
+        matrices, shifts = model.poses_of(batch)
         return transfer * training.projector(points, matrices, shifts, amplitudes[voxels][None], n_terms)[:, 0]
 
     whole = predicted(torch.arange(len(positions), device=positions.device))

@@ -22,7 +22,7 @@ from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior
 from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.observations import ObservedBatch
-from jobtypes.dynamight.model.poses import RefinedPoses
+from jobtypes.dynamight.model.poses import N_TURNS, RefinedPoses
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,6 @@ def _judge_parts(training: HalfTraining, other: HalfModel, batch: ObservedBatch,
 
 def _unrefined(poses: RefinedPoses, n_particles: int) -> RefinedPoses:
     """Poses of other particles under the same prior."""
-    fresh = RefinedPoses(n_particles)
+    fresh = RefinedPoses(n_particles, n_shifts=poses.n_components - N_TURNS)
     fresh.load_state_dict(poses.state_dict() | {"corrections": fresh.corrections})
     return fresh

@@ -30,7 +30,8 @@ def shell_sums(
     independent = independent_fraction * band.weights[:n_terms]
     weights = independent * model.precision(band, n_terms)[batch.group]
     predicted = model.quality.group_scale[batch.index][:, None] * batch.ctf[:, :n_terms] * projected
-    return ShellSums.of(batch.spectra, predicted, weights, band.shells[:n_terms], independent, len(model.quality.typical))
+    n_shells = len(model.quality.typical)
+    return ShellSums.of(batch.spectra, predicted, weights, band.shells[:n_terms], independent, n_shells, batch.seen)
 
 
 class FirstJudgement:
@@ -129,7 +130,7 @@ class FirstJudgement:
         for batch, projected in self._looked_at(sample):
             sums = self._sums(batch, projected)
             total += sums.predicted.sum(0)
-            terms += sums.terms * len(batch.index)
+            terms += sums.terms * batch.seen.sum()
         self._share.crew.sum_(total, terms)
         typical.copy_(total / terms.clamp(min=1e-6))
 
@@ -151,7 +152,7 @@ class FirstJudgement:
             judged.add(*quality.judge(batch.index, sums))
             scales.add(batch.group, sums, quality.probability[batch.index])
             residual = batch.spectra - model.transfer(batch, self._n_terms) * projected
-            power.add(residual, batch.group, quality.probability[batch.index])
+            power.add(residual, batch.group, quality.probability[batch.index], batch.seen)
         self._share.crew.sum_(*judged.state().values(), *power.state().values(), *scales.sums())
         quality.learn(judged, self._independent_terms())
         before = model.noise_power.clone()

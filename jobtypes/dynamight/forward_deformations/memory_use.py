@@ -84,14 +84,15 @@ def count_memory(size: ModelSize, band: Band, *, batch: int, table: ParticleTabl
         batch=batch,
         n_fields=size.n_fields,
         n_latent=size.n_latent,
-        n_terms=len(band),
+        n_terms=len(band.of_view),
+        n_views=band.n_views,
         grid=Projector(band).grid(len(band)).size,
     )
     use = MemoryUse(
         band.spectrum_bytes * len(table),
         step,
         table.n_bytes,
-        learned_bytes(len(table), size.n_latent),
+        learned_bytes(len(table), size.n_latent, table.n_images),
         available_memory_bytes(),
     )
     if not torch.cuda.is_available() and not use.holds(1):
@@ -104,23 +105,29 @@ def count_memory(size: ModelSize, band: Band, *, batch: int, table: ParticleTabl
     return use
 
 
-def learned_bytes(particles: int, n_latent: int) -> int:
-    """Bytes of what is kept and learned of particles beside their spectra, with two copies while a checkpoint is written."""
+def learned_bytes(particles: int, n_latent: int, images: int = 0) -> int:
+    """Bytes of what is kept and learned of particles beside their spectra, with two copies while a checkpoint is written.
+
+    `images`: where particles have several, how many there are of all, of which none is in a checkpoint.
+    """
     posterior = 2 * 4 * n_latent
     pose = 4 * (9 + 2) + 4 * 5  # as it was given, and its correction
     judgement = 4 * (3 + MOST_PARTS)
     places = 8 * (3 + 2)  # row, group, image, and the order of an epoch with what trains
     ctf = 4 * 8
-    return 3 * particles * (posterior + pose + judgement + places + ctf)
+    of_images = images * (ctf + 4 * 9 + 8 * 3) if images > particles else 0  # how each is seen, and where it is kept
+    return 3 * particles * (posterior + pose + judgement + places + ctf) + of_images
 
 
-def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_latent: int, n_terms: int, grid: int) -> int:
+def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_latent: int, n_terms: int, grid: int, n_views: int = 1) -> int:
     """Bytes that one step of a half set, or of its last stage, takes at most, its model and optimiser included, images not.
 
     Parameters
     ----------
     gaussians, batch, n_fields, n_latent, n_terms
-        n, b, K, d, q.
+        n, b, K, d, q of one image.
+    n_views
+        Images of a particle.
     grid
         Pixels per side of the images that are rendered.
     """
@@ -129,7 +136,8 @@ def step_bytes(*, gaussians: int, batch: int, n_fields: int, n_latent: int, n_te
     trunk = gaussians * (24 * near + 18 * 3 * n_fields + 100)
     strain = gaussians * 3 * (4 * STRAIN_SAMPLE)  # forces; points with their gradients
     # in the last stage predictions and their derivatives: differences, all, with residuals, weighted
-    terms = batch * n_terms * 2 * max(12, BATCHES_TOGETHER * 4 * (n_latent + 3))
+    in_last_stage = max(n_views, BATCHES_TOGETHER * batch)  # images, of as many particles as they make up
+    terms = n_terms * 2 * max(12 * batch * n_views, 4 * (n_latent + 3) * in_last_stage)
     # images and points of the particles that are rendered together, with their gradients
     rendered = 4 * max(NUMBERS_IN_CACHE, grid**2 + 6 * gaussians)
     return 4 * (trunk + strain + terms + rendered) + 2 * 20 * gaussians * 16  # and the pairs of neighbours

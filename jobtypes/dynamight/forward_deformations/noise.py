@@ -20,20 +20,23 @@ class ShellPower:
         self.band = band
         self._terms_per_shell: dict[int, Tensor] = {}
 
-    def add(self, terms: Tensor, group: Tensor, shares: Tensor) -> None:
-        """Add the terms (b, q) of images of optics groups (b,), each with its share (b,)."""
+    def add(self, terms: Tensor, group: Tensor, shares: Tensor, seen: Tensor | None = None) -> None:
+        """Add the terms (b, q) of particles of optics groups (b,), each with its share (b,).
+
+        Of the terms a particle has the part `seen` (b,), the others are zero; None: all.
+        """
         power = shares[:, None] * (terms.real.square() + terms.imag.square())
         # whole images are quick to add up; shell by shell only their sum is
         of_groups = power.new_zeros(len(self.total), terms.shape[1]).index_add_(0, group, power)
-        self.add_sums(of_groups, group, shares)
+        self.add_sums(of_groups, group, shares if seen is None else shares * seen)
 
-    def add_sums(self, of_groups: Tensor, group: Tensor, shares: Tensor) -> None:
-        """Add images of optics groups (b,); their squared moduli, times shares (b,), were summed up by group: (groups, q)."""
+    def add_sums(self, of_groups: Tensor, group: Tensor, counts: Tensor) -> None:
+        """Add particles of optics groups (b,) that count as so many (b,); their power was summed up by group: (groups, q)."""
         n_terms = of_groups.shape[1]
         if n_terms not in self._terms_per_shell:
             self._terms_per_shell[n_terms] = torch.bincount(self.band.shells[:n_terms], minlength=self.n_shells).double()
         self.total.index_add_(1, self.band.shells[:n_terms], of_groups.double())
-        self.count.index_add_(0, group, shares.double()[:, None] * self._terms_per_shell[n_terms])
+        self.count.index_add_(0, group, counts.double()[:, None] * self._terms_per_shell[n_terms])
 
     def update(self, noise_power: Tensor, share: float = 1.0) -> Tensor:
         """Old (groups, shells) noise power moved by `share` towards the mean, where there is as much as one term of an image."""
@@ -90,7 +93,8 @@ def image_power(
     power = ShellPower(n_groups, observations.band)
     for part in observations.share.batches(sample_of_groups(observations, training, n_images), 256):
         group = observations.group[part].to(observations.device)
-        power.add(observations.terms(part), group, shares[part.to(shares.device)])
+        seen = observations.seen[part].to(observations.device)
+        power.add(observations.terms(part), group, shares[part.to(shares.device)], seen)
     observations.share.crew.sum_(*power.state().values())
     everything = power.total.sum(0) / power.count.sum(0).clamp(min=1)
     # shell 0 is not in the band, and a group may have no image among the first

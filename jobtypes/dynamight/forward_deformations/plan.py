@@ -127,6 +127,10 @@ class TrainingPlan:
         """(n_h,) rows of a half set."""
         return self.table.rows_of_half(half)
 
+    def n_images(self, half: int) -> int:
+        """Images of the particles of a half set."""
+        return len(self.table.images_of(self.rows(half))[0])
+
     @property
     def halves_side_by_side(self) -> bool:
         """Whether both halves train at once on a CPU."""
@@ -165,7 +169,7 @@ class TrainingPlan:
         wanted = self.asked.particle_diameter_angstroms or 0
         cut = f", all that the box holds of the {wanted:g} A asked for" if wanted > self.particle_diameter_angstroms else ""
         return [
-            f"Particles: {len(table)} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
+            f"Particles: {len(table)}{self._in_tilts()} of box {table.box} at {table.pixel_size_angstroms:g} A per pixel, in "
             f"{len(table.optics.numbers)} optics group(s); half sets of {sizes[0]} and {sizes[1]}, {given}; "
             f"{int(self.held_out.sum())} held out of training.",
             *table.sentences_of_copies(),
@@ -193,6 +197,10 @@ class TrainingPlan:
             f"{voltage:g} kV an atom {depth:.0f} A before or behind it is a quarter wave out of phase. The curvature is not "
             "corrected: a coarser highest_resolution is safe."
         ]
+
+    def _in_tilts(self) -> str:
+        table = self.table
+        return "" if table.tilts is None else f" in {table.n_images} images of tilt series, up to {table.most_images} of each,"
 
     def _more_epochs(self) -> str:
         most = self.settings.most_epochs
@@ -286,7 +294,7 @@ def _compared(options: ForwardOptions, table: ParticleTable) -> tuple[torch.Tens
     )
     coarsest = table.coarsest_pixel_angstroms  # no image can be compared beyond what the images of every group hold
     resolution = options.highest_resolution or max(FINEST_RESOLUTION_ANGSTROMS, PIXELS_PER_RESOLUTION * coarsest)
-    band = Band(table.box, table.pixel_size_angstroms, max(resolution, 2 * coarsest))
+    band = Band(table.box, table.pixel_size_angstroms, max(resolution, 2 * coarsest), table.most_images)
     if len(band) == 0:
         raise UserError(
             f"A highest resolution of {resolution:g} A (highest_resolution) leaves no Fourier term in a box of "

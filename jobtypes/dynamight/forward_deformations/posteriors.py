@@ -25,7 +25,7 @@ from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining, TrainingSettings
 from jobtypes.dynamight.model.inference import evidence_of_motion, refine_posterior, weights_of_states
 from jobtypes.dynamight.model.likelihood import Likelihood
-from jobtypes.dynamight.model.observations import ObservedBatch
+from jobtypes.dynamight.model.observations import Band, ObservedBatch
 from jobtypes.dynamight.model.representatives import Representatives, representatives
 from relion_jobs.contract.running_job import RunningJob
 
@@ -95,8 +95,12 @@ class PosteriorStage:
         return True
 
     def _batches_after(self, done: int) -> list[Tensor]:
-        n_particles, size = len(self.training.observations), particles_together(self.training.settings)
+        n_particles, size = len(self.training.observations), self._particles_together
         return [torch.arange(first, min(first + size, n_particles)) for first in range(done, n_particles, size)]
+
+    @property
+    def _particles_together(self) -> int:
+        return particles_together(self.training.settings, self.training.observations.band)
 
     def _states(self, decoder: _Decoder) -> Representatives:
         """States that stand for those of all, tried on a sample."""
@@ -171,9 +175,9 @@ class _Decoder:
         )
 
 
-def particles_together(settings: TrainingSettings) -> int:
-    """How many particles the stage works out at once."""
-    return BATCHES_TOGETHER * settings.batch_size
+def particles_together(settings: TrainingSettings, band: Band) -> int:
+    """How many particles of a band the stage works out at once: fewer where each has many images."""
+    return max(1, BATCHES_TOGETHER * settings.batch_size // band.n_views)
 
 
 def _evenly(index: Tensor, most: int) -> Tensor:

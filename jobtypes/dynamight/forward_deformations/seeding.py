@@ -182,7 +182,7 @@ def seed_model(
                 control_points=ControlPoints.around(positions, 3 * size.n_fields),
             ),
             Encoder(probe_points(positions, PROBE_SPACING_ANGSTROMS, PROBE_MARGIN_ANGSTROMS), size.n_latent),
-            RefinedPoses(len(observations), POSE_PRIOR_RADIANS, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
+            _unrefined_poses(observations, POSE_PRIOR_PIXELS * seed.pixel_size_angstroms),
             noise_power.cpu(),
         )
     model = model.to(observations.device)
@@ -191,6 +191,11 @@ def seed_model(
     model.field.set_anchors(model.gaussians.positions, model.gaussians.amplitudes)
     fit_scale(model, observations, projector, training)
     return model
+
+
+def _unrefined_poses(observations: Observations, shift_sigma_angstroms: float) -> RefinedPoses:
+    n_shifts = observations.shifts.shape[1]
+    return RefinedPoses(len(observations), POSE_PRIOR_RADIANS, shift_sigma_angstroms, n_shifts=n_shifts)
 
 
 def generator_of_half(seed: int, half: int) -> torch.Generator:
@@ -208,9 +213,7 @@ def fit_scale(model: HalfModel, observations: Observations, projector: Projector
     sums = torch.zeros(2, dtype=torch.float64)
     for index in observations.share.batches(training[:n_images], 32):
         batch = observations.batch(index)
-        predicted = batch.ctf[:, :n_terms] * model.project(
-            model.at_rest(len(index)), batch.matrices, batch.shifts, projector, n_terms
-        )
+        predicted = batch.ctf[:, :n_terms] * model.project(model.at_rest(len(index)), *model.poses_of(batch), projector, n_terms)
         precision = model.precision(band, n_terms)[batch.group]
         above = float((predicted.conj() * batch.spectra[:, :n_terms] * precision).real.sum())
         sums += torch.tensor([above, float((predicted.abs().square() * precision).sum())])

@@ -305,7 +305,7 @@ def _read_and_seed(half: int, plan: TrainingPlan, job: RunningJob, crew: Crew, *
     scratch = None if plan.spectra_in_memory else job.directory / layout.spectra(half, crew.place)
 
     def after_batch(done: int) -> None:
-        job.progress(f"reading images of half {half}", done, len(plan.rows(half)), "images")
+        job.progress(f"reading images of half {half}", done, plan.n_images(half), "images")
         job.check_abort()
         crew.hear()
 

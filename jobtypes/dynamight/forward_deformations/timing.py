@@ -87,7 +87,7 @@ def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool, 
             share * first.beginning / processes + step * (_batches(~out, batch) + HELD_OUT_SHARE * _batches(out, batch))
         )
         # the other half's model works held-out particles out once more
-        together = particles_together(plan.settings)
+        together = particles_together(plan.settings, plan.band)
         ends.append((first.states + first.posteriors * (math.ceil(len(out) / together) + _batches(out, together))) / processes)
     epoch, end = (max(parts) if side_by_side else sum(parts) for parts in (halves, ends))
     peak = first.peak_memory_bytes
@@ -120,7 +120,7 @@ def _measure(plan: TrainingPlan, device: torch.device) -> FirstSteps:
     step = min(clock.batches[1:] or clock.batches)
     beginning = max(0.0, clock.batches[0] - step)
     stage, clock = PosteriorStage(training), _Clock(device)
-    together = particles_together(plan.settings)
+    together = particles_together(plan.settings, plan.band)
     stage.run(last, lambda: clock.after_batch() > 0 and stage.refined > together)
     encoded = math.ceil(stage.encoded / together)
     refined = min(clock.batches[encoded:])

@@ -221,7 +221,7 @@ class HalfTraining:
             losses, parts, residual_power, motion = self._losses(batch, corrections, plan, n_terms, frame, draws)
             stiffness = plan.stiffness * self.settings.stiffness
             objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
-            progress.residual_power.add_sums(residual_power, batch.group, quality)
+            progress.residual_power.add_sums(residual_power, batch.group, quality * batch.seen)
             progress.qualities.add(*self.judge(batch, parts.detach(), n_terms))
             figures = {"loss": objective, **losses, "quality": quality}
         progress.add(len(index), self._step(index, corrections, figures, motion, plan))
@@ -378,7 +378,7 @@ class HalfTraining:
         """
         model = self.model
         quality = model.quality.probability[batch.index]
-        matrices, shifts = corrected(corrections, batch.matrices, batch.shifts)
+        matrices, shifts = corrected(corrections, batch.matrices, batch.shifts, batch.views)
         pose_penalty = model.poses.penalty(corrections)
         points = model.at_rest(len(batch.index))
         zero = pose_penalty.new_zeros(len(batch.index))
@@ -466,7 +466,7 @@ class HalfTraining:
             if plan.judges_held_out:  # nothing is learned of it
                 self.judge(batch, parts, n_terms)
             misfit, _ = self.misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
-            normalisation = (log_noise[batch.group] * self._weights(n_terms)).sum(1)
+            normalisation = batch.seen * (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]
             sums += torch.stack(((quality * (misfit + normalisation)).sum(), quality.sum())).double()
         self.share.crew.sum_(sums)

@@ -2,7 +2,8 @@
 
 What a particle tells about its conformation is the difference between its image and the projection of the consensus. The
 encoder back-projects that difference, filtered by the CTF, to fixed probe points in and around the molecule: a probe reads the
-pixel that it projects to. The same part of the molecule thus meets the same input neurons whatever the viewing direction.
+pixel that it projects to. The same part of the molecule thus meets the same input neurons whatever the viewing direction. Where
+a particle has several images, a probe reads the sum of what they show, each by its signal.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        difference : (b, M, M)
-            Filtered difference images, their standard deviation about 1, centred at pixel M // 2.
+        difference : (b F, M, M)
+            Filtered difference images, their standard deviation about 1, centred at pixel M // 2; F of each particle.
         pixels_per_angstrom
             Scale of these images.
-        matrices : (b, 3, 3)
-            Rotations of the poses.
-        shifts : (b, 2) A
+        matrices : (b, 3, 3) or (b, F, 3, 3)
+            Rotations of the poses; 0 for an image that is none.
+        shifts : (b, 2) or (b, F, 2) A
             Shifts of the poses.
         backend
             What reads the images.
@@ -62,10 +63,16 @@ class Encoder(nn.Module):
         tuple
             Mean and log variance, each (b, d).
         """
-        view = matrices[:, 2]  # (b, 3) viewing direction in the molecule's frame
+        view = matrices[..., 2, :]  # (b, 3) viewing direction in the molecule's frame
         # its products are even in the direction, as a projection is
-        products = (view[:, :, None] * view[:, None, :])[:, *torch.triu_indices(3, 3, device=view.device)]
-        readings = self.read(difference, pixels_per_angstrom, matrices, shifts, backend)
+        products = (view[..., :, None] * view[..., None, :])[..., *torch.triu_indices(3, 3, device=view.device)]
+        if matrices.ndim == 3:
+            readings = self.read(difference, pixels_per_angstrom, matrices, shifts, backend)
+        else:
+            each = self.read(difference, pixels_per_angstrom, matrices.flatten(0, 1), shifts.flatten(0, 1), backend)
+            images = view.square().sum((1, 2))[:, None]  # (b, 1) how many there are
+            readings = each.unflatten(0, view.shape[:2]).sum(1) / images.sqrt()
+            products = products.sum(1) / images
         hidden = self.network(torch.cat((readings, products), dim=1))
         # data only ever narrow the prior; without this bound one odd image can ask for any width, and upset everything
         return self.mean(hidden), -nn.functional.softplus(self.log_variance(hidden))

@@ -116,9 +116,14 @@ class HalfModel(nn.Module):
         amplitudes = amplitudes * self.parts.channels()[:, None] if len(self.parts) else amplitudes
         return self.project_as(amplitudes, points, matrices, shifts, projector, n_terms)
 
+    def poses_of(self, batch: ObservedBatch) -> tuple[Tensor, Tensor]:
+        """Refined rotations and shifts of the images of a batch, as a `Projector` takes them."""
+        matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts, batch.views)
+        return matrices, shifts
+
     def project_batch(self, points: Deformed, batch: ObservedBatch, projector: Projector, n_terms: int) -> Tensor:
         """`project_parts` of a batch of particles at their refined poses: (b, 1 + R, q)."""
-        matrices, shifts = self.poses(batch.index, batch.matrices, batch.shifts)
+        matrices, shifts = self.poses_of(batch)
         return self.project_parts(points, matrices, shifts, projector, n_terms)
 
     def project_as(
@@ -156,12 +161,12 @@ class HalfModel(nn.Module):
     ) -> Posterior:
         """Posterior of the latents of a batch, (b, d), from the coarse of the first `n_terms` Fourier terms.
 
-        `poses`: matrices (b, 3, 3) and shifts (b, 2) A where the refined ones are at hand. The encoder has learned differences
+        `poses`: those of `poses_of` where they are at hand. The encoder has learned differences
         from the state of latent zero: it is of no use once another state is the reference.
         """
         n_terms = min(n_terms, projector.band.n_terms(FINEST_ANGSTROMS))
         with torch.no_grad():
-            matrices, shifts = poses or self.poses(batch.index, batch.matrices, batch.shifts)
+            matrices, shifts = poses or self.poses_of(batch)
             parts = self.project_parts(self.at_rest(len(matrices)), matrices, shifts, projector, n_terms)
             consensus = self.parts.assembled(parts, batch.index)
             transfer = self.transfer(batch, n_terms)
@@ -173,11 +178,14 @@ class HalfModel(nn.Module):
 
 
 def real_space(terms: Tensor, band: Band, n_terms: int) -> tuple[Tensor, float]:
-    """Images (b, M, M) of Fourier terms (b, q), on the coarsest grid that holds them, and their pixels per A.
+    """Images (b F, M, M) of Fourier terms (b, q), on the coarsest grid that holds them, and their pixels per A.
 
     Terms of unit power give a variance of 1, or a few hundredths less: those at kx = 0, of which the band holds both of a pair,
     are counted twice.
     """
+    if band.n_views > 1:
+        terms = terms.unflatten(1, (-1, band.n_views)).transpose(1, 2).flatten(0, 1)
+        band, n_terms = band.of_view, n_terms // band.n_views
     harmonics = band.harmonics[:n_terms]
     size = 2 * band.highest(n_terms) + 2
     plane = terms.new_zeros(len(terms), size * (size // 2 + 1))

@@ -11,7 +11,7 @@ from torch import Tensor
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.parts import likelihood_derivatives
-from jobtypes.dynamight.model.poses import N_COMPONENTS, corrected
+from jobtypes.dynamight.model.poses import N_TURNS, corrected
 from jobtypes.dynamight.model.projection import Projector
 
 # In units of the scale of each unknown, for derivatives: small against 1, large against rounding.
@@ -21,8 +21,8 @@ _DIFFERENCE = 0.05
 class Likelihood:
     """Likelihood of one batch.
 
-    The unknowns of a particle are its latent (d) and, where poses move, its five pose corrections in units of their scale, or the
-    two of its shift alone.
+    The unknowns of a particle are its latent (d) and, where poses move, its pose corrections in units of their scale, or those of
+    its shift alone.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class Likelihood:
         basis: Tensor | None = None,
     ) -> None:
         self._model, self._projector, self._n_terms = model, projector, n_terms
-        self._index, self._matrices, self._shifts = batch.index, batch.matrices, batch.shifts
-        self._fixed = 0 if move_poses and turn else N_COMPONENTS - 2 if move_poses else N_COMPONENTS  # of a pose, the first
+        self._index, self._matrices, self._shifts, self._views = batch.index, batch.matrices, batch.shifts, batch.views
+        self._fixed = 0 if move_poses and turn else N_TURNS if move_poses else model.poses.n_components  # of a pose, the first
         self._n_latent = model.encoder.mean.out_features
         self._transfer, self._observed = model.transfer(batch, n_terms), batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
@@ -63,8 +63,9 @@ class Likelihood:
     def of(self, particles: Tensor) -> Likelihood:
         """The same of some particles of the batch, (p,) places in it, which may come more than once."""
         some = copy.copy(self)
-        for name in ("_transfer", "_observed", "_weight", "_index", "_matrices", "_shifts"):
-            setattr(some, name, getattr(self, name)[particles])
+        for name in ("_transfer", "_observed", "_weight", "_index", "_matrices", "_shifts", "_views"):
+            if getattr(self, name) is not None:
+                setattr(some, name, getattr(self, name)[particles])
         return some
 
     def prior_precision(self, prior_weight: float) -> Tensor:
@@ -79,7 +80,7 @@ class Likelihood:
         return torch.cat((latent, (poses.corrections[self._index] / poses.scale)[:, self._fixed :]), dim=1)
 
     def split(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (b, d) and pose corrections (b, 5)."""
+        """Latents (b, d) and pose corrections."""
         return self._split(unknown, self._index)
 
     def _split(self, unknown: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +96,8 @@ class Likelihood:
         """(p, q) the same without CTF, of p unknowns of particles that may come more than once."""
         index = self._index[particles]
         latent, corrections = self._split(unknown, index)
-        matrices, shifts = corrected(corrections, self._matrices[particles], self._shifts[particles])
+        views = None if self._views is None else self._views[particles]
+        matrices, shifts = corrected(corrections, self._matrices[particles], self._shifts[particles], views)
         points = self._model.deformed(latent, self._basis)
         terms = self._model.project_parts(points, matrices, shifts, self._projector, self._n_terms)
         return self._model.parts.assembled(terms, index)
@@ -103,7 +105,7 @@ class Likelihood:
     def project(self, unknown: Tensor, amplitudes: Tensor) -> Tensor:
         """(b, r, q) complex prediction for each of r choices of amplitudes (r, c, n) of the Gaussians."""
         latent, corrections = self.split(unknown)
-        matrices, shifts = corrected(corrections, self._matrices, self._shifts)
+        matrices, shifts = corrected(corrections, self._matrices, self._shifts, self._views)
         points = self._model.deformed(latent, self._basis)
         terms = self._model.project_as(amplitudes, points, matrices, shifts, self._projector, self._n_terms)
         return self._transfer[:, None] * terms
@@ -124,11 +126,20 @@ class Likelihood:
 
     def columns(self, unknown: Tensor, predicted: Tensor) -> Tensor:
         """Derivatives (b, m, q) of the prediction, by differences but for the shifts."""
-        if self._fixed == N_COMPONENTS:
+        if self._fixed == self._model.poses.n_components:
             return self._differences(unknown, predicted, self._n_latent)
-        turns = -2 * math.pi * self._projector.band.frequencies[: self._n_terms] * self._model.poses.scale[3:]  # (q, 2)
-        of_shifts = torch.complex(-predicted.imag, predicted.real)[:, None] * turns.T  # a shift turns phases
-        return torch.cat((self._differences(unknown, predicted, unknown.shape[1] - 2), of_shifts), dim=1)
+        of_shifts = torch.complex(-predicted.imag, predicted.real)[:, None] * self._phases_of_shifts()  # a shift turns phases
+        return torch.cat((self._differences(unknown, predicted, unknown.shape[1] - of_shifts.shape[1]), of_shifts), dim=1)
+
+    def _phases_of_shifts(self) -> Tensor:
+        """(2, q), or (b, 3, q) where there are views: by how much each component of a shift turns the phase of each term."""
+        scale = self._model.poses.scale[N_TURNS:]
+        if self._views is None:
+            return (-2 * math.pi * self._projector.band.frequencies[: self._n_terms] * scale).T
+        frequencies = -2 * math.pi * self._projector.band.of_view.frequencies[: self._n_terms // self._projector.band.n_views]
+        # (b, 3, q, F): the terms of all views follow each other at every frequency
+        phases: Tensor = torch.einsum("qi,bfij->bjqf", frequencies, self._views[:, :, :2] * scale).flatten(2)
+        return phases
 
     def renew_latents(self, columns: Tensor, unknown: Tensor, predicted: Tensor) -> None:
         """Take the derivatives by latents, among columns (b, m, q) of before, anew. Those by the pose hardly change."""

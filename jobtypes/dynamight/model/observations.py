@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobtypes.common.ctf import CtfCurves
+from jobtypes.common.ctf import CtfCurves, dose_damping
 from jobtypes.common.devices import copied_to
 from jobtypes.common.fourier import frequencies_2d, half_plane_weights, rfft2
 from jobtypes.common.masks import soft_circle
@@ -28,10 +28,16 @@ HALF_PRECISION_RANGE = 3e4  # the largest term is stored as this; float16 ends a
 
 
 class Band:
-    """The Fourier terms of an image up to a resolution, in order of their radius: a coarser resolution is a prefix.
+    """The Fourier terms of a particle up to a resolution, in order of their radius: a coarser resolution is a prefix.
+
+    Where particles have several images, those of all of them follow each other at every frequency, F for each.
 
     Attributes
     ----------
+    n_views
+        Most images F of a particle. One that has fewer has terms of zero in place of the others.
+    of_view
+        The terms of one image alone.
     harmonics : (Q, 2)
         Integer frequencies kx >= 0, ky of the half plane, as multiples of 1 / box length.
     frequencies : (Q, 2) 1/A
@@ -45,7 +51,9 @@ class Band:
         weights counts every independent term of a real image once.
     """
 
-    def __init__(self, box: int, pixel_size_angstroms: float, resolution_angstroms: float) -> None:
+    def __init__(self, box: int, pixel_size_angstroms: float, resolution_angstroms: float, n_views: int = 1) -> None:
+        self.n_views = n_views
+        self.of_view = self if n_views == 1 else Band(box, pixel_size_angstroms, resolution_angstroms)
         self.box, self.pixel_size_angstroms = box, pixel_size_angstroms
         self.box_length_angstroms = box * pixel_size_angstroms
         grid = frequencies_2d(box, pixel_size_angstroms).reshape(-1, 2).double()
@@ -55,7 +63,7 @@ class Band:
         limit = min(self.box_length_angstroms / resolution_angstroms, (box - 1) // 2)
         kept = torch.nonzero((radius <= limit) & (radius > 0)).squeeze(1)
         order = torch.sort(radius[kept], stable=True).indices
-        self.index = kept[order]  # (Q,) into the flattened half plane
+        self.index = kept[order].repeat_interleave(n_views)  # (Q,) into the flattened half plane
         self.harmonics = harmonics[self.index]
         self.radius = radius[self.index].float()
         self.frequencies = grid[self.index].float()
@@ -87,6 +95,7 @@ class Band:
     def to(self, device: torch.device) -> Band:
         """Copy with all tables on a device but the radii, which are asked at every step: a GPU would have to be waited for."""
         moved = copy.copy(self)  # other half sets may have theirs on another device
+        moved.of_view = moved if self.n_views == 1 else self.of_view.to(device)
         for name in ("index", "harmonics", "frequencies", "squared_frequencies", "shells", "weights"):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
@@ -107,9 +116,13 @@ class ObservedBatch:
     matrices : (b, 3, 3)
         Input rotations.
     shifts : (b, 2) A
-        Input shift of the projection.
+        Input shift of the projection; (b, 3) of the particle, where it has several images.
     group : (b,)
         Optics group.
+    seen : (b,)
+        Share of the band's views that the particle has.
+    views : (b, F, 3, 3) or None
+        How each image sees what matrices and shifts have placed, 0 where there is no image; None: as it is.
     """
 
     index: Tensor
@@ -118,6 +131,8 @@ class ObservedBatch:
     matrices: Tensor
     shifts: Tensor
     group: Tensor
+    seen: Tensor
+    views: Tensor | None = None
 
 
 class Observations:
@@ -146,10 +161,12 @@ class Observations:
 
     Attributes
     ----------
-    spectra : (own, Q, 2) float16
-        Real and imaginary parts over `scale`, of the own particles in their order.
-    scale : (own,)
+    spectra : (own F, Q / F, 2) float16
+        Real and imaginary parts over `scale`, of the images of the own particles in their order, F places for each.
+    scale : (own F,)
         The largest term of each image over what it is stored as.
+    matrices : (n_h, 3, 3); shifts : (n_h, 2) or (n_h, 3); group : (n_h,); seen : (n_h,); views : (n_h, F, 3, 3) or None
+        As of an `ObservedBatch`.
     image_of : (n_h,)
         The same number for all copies of one image, as `ParticleTable.copy_of`.
 
@@ -160,6 +177,7 @@ class Observations:
     """
 
     SMALLEST_CTF = 0.1  # premultiplied terms below it are left as they are
+    SMALLEST_DAMPING = 0.01  # by dose, of terms of which anything is left
 
     def __init__(
         self,
@@ -174,72 +192,118 @@ class Observations:
     ) -> None:
         self.rows, self.band, self.mask, self.device = rows, band, mask, device
         self.share = Share.whole(len(rows)) if share is None else share
-        self._own = self.share.of(torch.arange(len(rows)))
-        self._place_of = self.share.owned.cumsum(0) - 1  # of an own particle's image
+        self._place_of = self.share.owned.cumsum(0) - 1  # of an own particle
+        self._images, place, view = _placed_images(table, rows)
+        self._stored_at = place * band.n_views + view  # (m,) of each image
+        self.seen = torch.bincount(place, minlength=len(rows)) / band.n_views
+        self.views = None
+        if table.tilts is not None:
+            self.views = torch.zeros(len(rows), band.n_views, 3, 3)
+            self.views[place, view] = torch.from_numpy(table.tilts.projections[self._images]).float()
         self.matrices = euler_matrices(torch.from_numpy(table.angles_degrees[rows])).float()  # (n_h, 3, 3)
         self.shifts = -torch.from_numpy(table.origins_angstroms[rows]).float()  # (n_h, 2)
         self.group = torch.from_numpy(table.optics_group[rows])
         self.image_of = torch.from_numpy(table.copy_of[rows])
-        self._ctf_curves = CtfCurves.of(table.ctf_parameters(rows, device=device))
-        shape = (len(self._own), len(band), 2)
+        self._ctf_curves = CtfCurves.of(table.per_image.ctf_parameters(self._images, device=device))
+        # (n_h F,) where the CTF of each view is among them, and 0 for those that are none
+        self._curve_of = torch.zeros(len(rows) * band.n_views, dtype=torch.int64)
+        self._curve_of[self._stored_at] = torch.arange(len(self._images))
+        self._is_view = torch.zeros(len(self._curve_of)).index_fill_(0, self._stored_at, 1.0)
+        shape = (int(self.share.owned.sum()) * band.n_views, len(band.of_view), 2)
         self._scratch = None if scratch is None else ScratchFile(scratch, shape)
         self.spectra = torch.empty(shape, dtype=torch.float16) if self._scratch is None else self._scratch.numbers
-        self.scale = torch.zeros(len(self._own))
+        if band.n_views > 1:
+            self.spectra.zero_()
+        self.scale = torch.zeros(len(self.spectra))
 
     def __len__(self) -> int:
         """Particles of the half set."""
         return len(self.rows)
 
     def read(self, images: ParticleImages, after_batch: Callable[[int], None], batch_size: int = 256) -> None:
-        """Read all own images; `after_batch` is called with the number of images of each batch.
+        """Read the images of all own particles; `after_batch` is called with the number of images of each batch.
 
         Raises
         ------
         UserError
             A stack or an image that cannot be used; see `ParticleImages.read`.
         """
-        index = self.band.index.cpu()
-        for places, read in images.stream(self.rows[self._own.numpy()], batch_size):
-            place = torch.from_numpy(places)
-            own = self._own[place]
+        index, n_views = self.band.of_view.index.cpu(), self.band.n_views
+        own = torch.nonzero(self.share.owned[self._stored_at // n_views]).squeeze(1)  # of the images
+        for places, read in images.stream(self._images[own.numpy()], batch_size):
+            some = own[torch.from_numpy(places)]
             terms = rfft2(read * self.mask).flatten(1)[:, index]
-            parts = torch.view_as_real(terms / self._premultiplication(own.to(self.device)).cpu())  # (b, Q, 2)
+            curves = self._ctf_curves.select(some.to(self.device))
+            parts = torch.view_as_real(terms / self._premultiplication(curves).cpu())  # (b, Q, 2)
             scale = parts.abs().amax((1, 2)).clamp(min=1e-30) / HALF_PRECISION_RANGE
+            at = self._stored_at[some]
+            place = self._place_of[at // n_views] * n_views + at % n_views
             self.scale[place] = scale
             self.spectra[place] = (parts / scale[:, None, None]).half()
             self._forget()
-            after_batch(len(own))
+            after_batch(len(some))
 
     def terms(self, index: Tensor, n_terms: int | None = None) -> Tensor:
         """First Fourier terms (b, q), complex64, of own particles at `index` (b,) of the half, on the device; None: all."""
-        place = self._place_of[index]
-        stored, scale = self.spectra[:, :n_terms][place], self.scale[place]
+        place = self._views_at(self._place_of[index])
+        stored, scale = self.spectra[:, : self._per_view(n_terms)][place], self.scale[place]
         parts = copied_to(stored, self.device).float() * copied_to(scale, self.device)[:, None, None]
         self._forget()
-        return torch.view_as_complex(parts)
+        return self._side_by_side(torch.view_as_complex(parts))
+
+    def _views_at(self, place: Tensor) -> Tensor:
+        """(b F,) places of the views of particles at places (b,)."""
+        n_views = self.band.n_views
+        return place if n_views == 1 else (place[:, None] * n_views + torch.arange(n_views, device=place.device)).flatten()
+
+    def _per_view(self, n_terms: int | None) -> int | None:
+        return None if n_terms is None else n_terms // self.band.n_views
+
+    def _side_by_side(self, terms: Tensor) -> Tensor:
+        """Terms (b F, q) of views in the order of the band, (b, q F)."""
+        n_views = self.band.n_views
+        return terms if n_views == 1 else terms.unflatten(0, (-1, n_views)).transpose(1, 2).flatten(1)
 
     def batch(self, index: Tensor, n_terms: int | None = None) -> ObservedBatch:
         """Own particles at `index` (b,) of the half with the first Fourier terms of the band; None: all."""
         place = copied_to(index, self.device)
-        matrices, shifts, group = (copied_to(of_all[index], self.device) for of_all in (self.matrices, self.shifts, self.group))
-        ctf = self._ctf(place, n_terms) / self._premultiplication(place, n_terms)
-        return ObservedBatch(place, self.terms(index, n_terms), ctf, matrices, shifts, group)
+        of_all = (self.matrices, self.shifts, self.group, self.seen)
+        matrices, shifts, group, seen = (copied_to(each[index], self.device) for each in of_all)
+        views = None if self.views is None else copied_to(self.views[index], self.device)
+        at = self._views_at(index)
+        curves = self._ctf_curves.select(copied_to(self._curve_of[at], self.device))
+        ctf = self._ctf(curves, n_terms) / self._premultiplication(curves, n_terms)
+        if views is not None:
+            ctf = ctf * copied_to(self._is_view[at], self.device)[:, None]
+        return ObservedBatch(place, self.terms(index, n_terms), self._side_by_side(ctf), matrices, shifts, group, seen, views)
 
-    def _ctf(self, place: Tensor, n_terms: int | None) -> Tensor:
-        """(b, q) of the particles at `place` (b,), an index on the device."""
-        return self._ctf_curves.select(place)(self.band.frequencies[:n_terms].to(self.device))
+    def _ctf(self, curves: CtfCurves, n_terms: int | None) -> Tensor:
+        """(b, q) of b images."""
+        return curves(self.band.of_view.frequencies[: self._per_view(n_terms)].to(self.device))
 
-    def _premultiplication(self, place: Tensor, n_terms: int | None = None) -> Tensor:
+    def _premultiplication(self, curves: CtfCurves, n_terms: int | None = None) -> Tensor:
         """(b, q) factor that premultiplication left on the noise of each term; (b, 1) of ones where no data are premultiplied."""
-        premultiplied = self._ctf_curves.premultiplied
+        premultiplied = curves.premultiplied
         if premultiplied is None:
-            return torch.ones(len(place), 1, device=self.device)
-        factor = self._ctf(place, n_terms).sqrt().clamp(min=self.SMALLEST_CTF)
-        return torch.where(premultiplied[place][:, None], factor, torch.ones((), device=self.device))
+            return torch.ones(len(curves), 1, device=self.device)
+        smallest = torch.full((), self.SMALLEST_CTF, device=self.device)
+        if curves.dose is not None:  # a damping has no zeros beside which masks spread noise
+            squares = self.band.of_view.squared_frequencies[: self._per_view(n_terms)].to(self.device)
+            smallest = smallest * dose_damping(curves.dose, squares).clamp(min=self.SMALLEST_DAMPING)
+        factor = self._ctf(curves, n_terms).sqrt().clamp(min=smallest)
+        return torch.where(premultiplied[:, None], factor, torch.ones((), device=self.device))
 
     def _forget(self) -> None:
         if self._scratch is not None:
             self._scratch.forget()
+
+
+def _placed_images(table: ParticleTable, rows: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor]:
+    """Images (m,) of particles at `rows` (p,); which of these particles each shows, (m,), and as which of its views, (m,)."""
+    images, place = table.images_of(rows)
+    counts = np.bincount(place, minlength=len(rows))
+    view = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return images, torch.from_numpy(place), torch.from_numpy(view)
 
 
 class ScratchFile:

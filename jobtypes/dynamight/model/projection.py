@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,11 +35,14 @@ class _Render(torch.autograd.Function):
         amplitudes: Tensor,
         grid: RenderGrid,
     ) -> Tensor:
-        """Points as `Deformed.flat`, at pixels turns (b, 2, 3) p + shifts (b, 2), amplitudes (c, n) -> (b, c, q)."""
+        """Points as `Deformed.flat`, at pixels turns (b F, 2, 3) p + shifts (b F, 2), amplitudes (c, n) -> (b F, c, q).
+
+        Each particle is seen in F views.
+        """
         ctx.save_for_backward(positions, coefficients, basis, turns, shifts, amplitudes)
         ctx.grid = grid
         terms = []
-        for part, seen in PointsInParts(positions, coefficients, basis, grid.particles_together(amplitudes)):
+        for part, seen in _SeenInParts(positions, coefficients, basis, turns, grid.particles_together(amplitudes)):
             rows = grid.backend.occupied_rows(seen, turns[part], shifts[part], grid.size)
             seen_from = turns[part], _from_row(shifts[part], rows)
             terms.append(grid.terms(grid.backend.splat(seen, *seen_from, amplitudes, len(rows), grid.size), rows.start))
@@ -46,19 +50,44 @@ class _Render(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradient (b, c, q) of the terms -> gradients of all that came in."""
+        """Gradient (b F, c, q) of the terms -> gradients of all that came in."""
         positions, coefficients, basis, turns, shifts, amplitudes = ctx.saved_tensors
         grid: RenderGrid = ctx.grid
-        points = PointsInParts(positions, coefficients, basis, grid.particles_together(amplitudes))
-        slopes = SlopesOfParts(points)
+        points = _SeenInParts(positions, coefficients, basis, turns, grid.particles_together(amplitudes))
         of_turns, of_shifts, of_amplitudes = torch.empty_like(turns), torch.empty_like(shifts), torch.zeros_like(amplitudes)
         for part, seen in points:
             rows = grid.backend.occupied_rows(seen, turns[part], shifts[part], grid.size)
             seen_from, images = (turns[part], _from_row(shifts[part], rows)), grid.images(gradient[part], rows)
             of_points, of_turns[part], of_shifts[part], of_part = grid.backend.splat_adjoint(seen, *seen_from, amplitudes, images)
             of_amplitudes += of_part
-            slopes.add(part, of_points)
-        return *slopes.total(), of_turns, of_shifts, of_amplitudes, None
+            points.add_slope(part, of_points)
+        return *points.slopes.total(), of_turns, of_shifts, of_amplitudes, None
+
+
+class _SeenInParts:
+    """Points of a few particles at a time, for each of their views (b F, 2, 3), and the adjoint of that."""
+
+    def __init__(self, positions: Tensor, coefficients: Tensor, basis: Tensor, turns: Tensor, images_together: int) -> None:
+        self.n_views = len(turns) // max(1, len(coefficients))
+        self._points = PointsInParts(positions, coefficients, basis, max(1, images_together // max(1, self.n_views)))
+        self.slopes = SlopesOfParts(self._points)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Views, and the points (b', 3, n) of each, or (1, 3, n) where nothing moves."""
+        for part, points in self._points:
+            if self.n_views == 1:
+                yield part, points
+            else:
+                points = points if len(points) == 1 else points.repeat_interleave(self.n_views, 0)
+                yield slice(part.start * self.n_views, part.stop * self.n_views), points
+
+    def add_slope(self, views: slice, of_points: Tensor) -> None:
+        """Count the gradient (b', 3, n) of the points of some views."""
+        if self.n_views == 1:
+            self.slopes.add(views, of_points)
+        else:
+            part = slice(views.start // self.n_views, views.stop // self.n_views)
+            self.slopes.add(part, of_points.unflatten(0, (-1, self.n_views)).sum(1))
 
 
 def _from_row(shifts: Tensor, rows: range) -> Tensor:
@@ -85,6 +114,7 @@ class RenderGrid:
 
     def __init__(self, band: Band, n_terms: int, oversampling: float, backend: Backend) -> None:
         self.backend = backend
+        band, n_terms = band.of_view, n_terms // band.n_views
         harmonics = band.harmonics[:n_terms]  # (q, 2) integer kx, ky
         highest = band.highest(n_terms)
         self.size = fast_size(math.ceil(2 * oversampling * (highest + 1)))
@@ -151,14 +181,14 @@ class Projector:
         ----------
         points
             n of each of b particles, in A from the box centre.
-        matrices : (b, 3, 3)
-            A point p projects to the first two components of matrix p, plus the shift.
-        shifts : (b, 2) A
+        matrices : (b, 3, 3) or (b, F, 3, 3)
+            A point p projects to the first two components of matrix p, plus the shift; in each of F views.
+        shifts : (b, 2) or (b, F, 2) A
             Added to that.
         amplitudes : (c, n)
             Of the points, in each channel.
         n_terms
-            The first q frequencies of the band.
+            The first q terms of the band.
 
         Returns
         -------
@@ -167,5 +197,9 @@ class Projector:
         """
         grid = self.grid(n_terms)
         pixels_per_angstrom = grid.size / self.band.box_length_angstroms
-        turns, origins = matrices[:, :2] * pixels_per_angstrom, shifts * pixels_per_angstrom + grid.size // 2
-        return apply(_Render, *points.flat(), turns, origins, amplitudes, grid)
+        turns, origins = matrices[..., :2, :] * pixels_per_angstrom, shifts * pixels_per_angstrom + grid.size // 2
+        if matrices.ndim == 3:
+            return apply(_Render, *points.flat(), turns, origins, amplitudes, grid)
+        each: Tensor = apply(_Render, *points.flat(), turns.flatten(0, 1), origins.flatten(0, 1), amplitudes, grid)
+        side_by_side: Tensor = each.unflatten(0, matrices.shape[:2]).permute(0, 2, 3, 1).flatten(2)
+        return side_by_side

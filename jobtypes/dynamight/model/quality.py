@@ -54,15 +54,26 @@ class ShellSums:
         Sums of w |p|^2 and w |o|^2.
     terms : (s,)
         Independent terms of a shell.
+    seen : (b,)
+        Share of these that the particle has.
     """
 
     agreement: Tensor
     predicted: Tensor
     observed: Tensor
     terms: Tensor
+    seen: Tensor
 
     @staticmethod
-    def of(observed: Tensor, predicted: Tensor, weights: Tensor, shells: Tensor, independent: Tensor, n_shells: int) -> ShellSums:
+    def of(
+        observed: Tensor,
+        predicted: Tensor,
+        weights: Tensor,
+        shells: Tensor,
+        independent: Tensor,
+        n_shells: int,
+        seen: Tensor | None = None,
+    ) -> ShellSums:
         """Sum up a batch.
 
         Parameters
@@ -77,6 +88,8 @@ class ShellSums:
             Independent terms that each counts for.
         n_shells
             Shells s of the whole band.
+        seen : (b,)
+            Share of the terms that each particle has; None: all have all.
         """
 
         def in_shells(values: Tensor) -> Tensor:
@@ -87,6 +100,7 @@ class ShellSums:
             predicted=in_shells(weights * (predicted.real.square() + predicted.imag.square())),
             observed=in_shells(weights * (observed.real.square() + observed.imag.square())),
             terms=independent.new_zeros(n_shells).index_add_(0, shells, independent),
+            seen=torch.ones_like(weights[:, 0]) if seen is None else seen,
         )
 
 
@@ -249,7 +263,7 @@ class ParticleQuality(nn.Module):
         known = (self.typical > 0).to(sums.terms)  # shells new to the band say nothing yet
         variance = 1 + self.factors[:, None] * self.typical  # (k, s) of a term that is not predicted, in noise units
         a, b, c = (part @ (known / variance).T for part in (sums.agreement, sums.predicted, sums.observed))  # (b, k)
-        unpredicted = -c - variance.log() @ sums.terms
+        unpredicted = -c - sums.seen[:, None] * (variance.log() @ sums.terms)
         evidence, x, x_variance = _over_scales(a, b, unpredicted, self.mean_scale, self.scale_spread)
         away = (self.log_factors - self.mean_log_factor) / self.log_factor_spread
         evidence = evidence + (-0.5 * away.square()).log_softmax(0)

@@ -24,7 +24,7 @@ from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.parts import Parts
-from jobtypes.dynamight.model.poses import RefinedPoses
+from jobtypes.dynamight.model.poses import N_TURNS, RefinedPoses
 from jobtypes.dynamight.model.quality import rather_good
 from relion_jobs.contract.errors import UserError
 
@@ -337,7 +337,7 @@ def build_model(state: dict[str, Tensor], settings: dict[str, Any]) -> HalfModel
             width=len(state["field.branch.0.bias"]),
         ),
         Encoder(state["encoder.probes"], n_latent),
-        RefinedPoses(len(state["poses.corrections"])),
+        RefinedPoses(len(state["poses.corrections"]), n_shifts=len(state["poses.scale"]) - N_TURNS),
         torch.zeros_like(state["noise_power"]),
     )
     # tensors whose size is not known beforehand

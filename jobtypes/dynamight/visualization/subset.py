@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     project, directory = find_job(arguments.job_directory)
     with job_at_rest(project, directory) as register, working_directory(project):
         from jobtypes.common.cryosparc_uids import write_uids
+        from jobtypes.common.tilt_stacks import optimisation_set_beside
         from jobtypes.dynamight.model.result import load_centred_result, particles_of
+        from jobtypes.dynamight.outputs import register_particles
         from jobtypes.dynamight.visualization.choice import Choice, chosen_rows
         from jobtypes.dynamight.visualization.selection import write_subset
 
@@ -34,13 +36,15 @@ def main(argv: Sequence[str]) -> int:
         table = particles_of(forward, project)
         rows = chosen_rows(forward, choice, directory, table)
         path = write_subset(table, directory, rows, None if choice.both_halves and choice.half_set else choice.half_set)
-        register(path, layout.PARTICLES_LABEL)
+        register_particles(path, register)
         if arguments.uids is not None:
             uids = path.with_suffix(".uids.txt")
             write_uids(table, rows, uids, None if arguments.uids == UIDS_OF_STAR else arguments.uids)
             _say(f"Wrote their uids in cryoSPARC to {uids}.")
     first, second = ((table.half[rows] == half).sum() for half in HALVES)
     _say(f"Wrote {len(rows)} of {len(table)} particles to {path}: {first} of half set 1 and {second} of half set 2.")
+    if table.tilts is not None:
+        _say(f"RELION's tomography jobs take them as {optimisation_set_beside(path)}.")
     if not (first and second):
         _say("A refinement, or another job of this type, needs particles of both half sets.")
     return 0

@@ -15,6 +15,7 @@ from jobtypes.dynamight.motion_figures import draw_displacements, draw_gaussians
 from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.outputs import (
     gather_logbook,
+    register_particles,
     rms_of_gaussians,
     write_gaussians_pdb,
     write_particles_with_latents,
@@ -344,4 +345,4 @@ def write_files(session: Session, job: RunningJob, labels: NDArray[np.int64]) ->
     table = particles_of(session.forward, job.project)
     path = job.directory / layout.shown_particles(half)
     write_particles_with_latents(table, path, [(session.part, session.motions)], {"rlnDynamightCluster": labels + 1})
-    job.add_output(path, layout.PARTICLES_LABEL)
+    register_particles(path, job.add_output)

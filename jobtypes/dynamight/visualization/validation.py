@@ -11,7 +11,7 @@ from jobtypes.common.particles import write_particles
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import ForwardResult, particles_of
-from jobtypes.dynamight.outputs import HELD_OUT_ERROR
+from jobtypes.dynamight.outputs import HELD_OUT_ERROR, register_particles
 from jobtypes.dynamight.visualization.figures import draw_disagreement
 from jobtypes.dynamight.visualization.held_out import HeldOutParticles, held_out_particles
 from relion_jobs.contract.running_job import RunningJob
@@ -53,5 +53,5 @@ def _write_held_out(particles: HeldOutParticles, job: RunningJob, path: Path) ->
     order = np.argsort(particles.rows)
     columns = {"rlnDynamightRmsDisplacement": particles.motion[order], HELD_OUT_ERROR: particles.errors[order]}
     write_particles(particles_of(particles.forward, job.project), path, rows=particles.rows[order], **columns)
-    job.add_output(path, layout.PARTICLES_LABEL)
+    register_particles(path, job.add_output)
     job.report(f"Wrote the {len(particles)} held-out particles of both halves to {path}, disagreement in A beside each.")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.model.result import particles_of
-from jobtypes.dynamight.outputs import gather_logbook
+from jobtypes.dynamight.outputs import gather_logbook, register_particles
 from jobtypes.dynamight.visualization import saving
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.latent_drawing import save_latent_space
@@ -49,7 +49,7 @@ def save_selection(session: Session, selected: NDArray[np.bool_], both_halves: b
         rows = np.concatenate((rows, session.of_other_half(selected)))
     table = particles_of(session.forward, job.project)
     path = write_subset(table, session.job_directory, rows, None if both_halves else session.half)
-    job.add_output(path, layout.PARTICLES_LABEL)
+    register_particles(path, job.add_output)
     return path
 
 

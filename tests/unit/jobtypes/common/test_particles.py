@@ -228,7 +228,7 @@ def test_a_bad_value_is_named_with_its_row_and_line(write_star: Write, column: s
         ({"rlnOpticsGroup": None}, "no column _rlnOpticsGroup; convert it with relion_convert_star"),
         ({"rlnRandomSubset": ["2"] * N}, "no particle is in half 1"),
         ({"rlnHelicalTubeID": ["1"] * N}, "helical segments"),
-        ({"rlnTomoParticleName": ["TS/1"] * N}, "tilt-series data"),
+        ({"rlnTomoParticleName": ["TS/1"] * N}, "3D subtomograms or particles of RELION 4"),
         ({"rlnOriginXAngst": None, "rlnOriginYAngst": None, "rlnOriginX": ["0"] * N}, "origins are in pixels"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_step_makes_no_tensor_on_a_device_of_its_own_and_waits_for_none(new_tr
     training.observations.band, training.projector = band, Projector(band)
     training.graph = replace(graph, edges=graph.edges.to(meta), positions=graph.positions.to(meta))
     monkeypatch.setattr(training, "keep", lambda *kept: None)  # latents are still on the CPU
-    batch = replace(batch, **{name: tensor.to(meta) for name, tensor in vars(batch).items()})
+    batch = replace(batch, **{name: tensor.to(meta) for name, tensor in vars(batch).items() if tensor is not None})
     corrections = model.poses.corrections[batch.index].requires_grad_()
     draws = training._draws(training.training[:5])
     draws = replace(draws, latents=draws.latents.to(meta), edges=draws.edges.to(meta))

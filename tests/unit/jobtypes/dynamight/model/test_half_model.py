@@ -145,6 +145,7 @@ def batch_of(model: HalfModel, band: Band, matrices: Tensor, shifts: Tensor) -> 
         matrices=matrices,
         shifts=shifts,
         group=torch.zeros(3, dtype=torch.long),
+        seen=torch.ones(3),
     )
 
 

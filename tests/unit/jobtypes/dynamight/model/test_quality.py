@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -178,7 +179,7 @@ def test_shells_that_are_new_to_the_band_say_nothing_yet(mixed):
     quality.typical[fine] = 0
     quality.judge(torch.arange(10), sums)
     expected = quality.probability.clone()
-    wrong = ShellSums(torch.where(fine, 0.0, sums.agreement), torch.where(fine, 9.0, sums.predicted), sums.observed, sums.terms)
+    wrong = replace(sums, agreement=torch.where(fine, 0.0, sums.agreement), predicted=torch.where(fine, 9.0, sums.predicted))
     totals = QualitySums.none(N_SHELLS, torch.device("cpu"))
     totals.add(*quality.judge(torch.arange(10), wrong))
     assert torch.equal(quality.probability, expected)
