@@ -42,7 +42,7 @@ OWNERS = {
     "torch.fft": ["jobtypes.common.fourier"],
     "matplotlib.colors.LinearSegmentedColormap": ["jobtypes.dynamight.colours"],
     "numba": ["jobtypes.dynamight.model.loops"],
-    "gemmi": ["jobtypes.dynamight.inverse_deformations.atomic_models"],
+    "gemmi": ["jobtypes.common.atomic_models"],
     "trimesh": ["jobtypes.dynamight.visualization.page"],
     "napari": ["jobtypes.dynamight.visualization.window"],
     "qtpy": ["jobtypes.dynamight.visualization.window"],

@@ -28,6 +28,7 @@ fourier          transforms of images and maps, shells, FSC; the only caller of 
 padded_grid      between the points of a padded Fourier grid
 masks            with soft edges
 volumes          maps with a pixel size
+atomic_models    PDB and mmCIF files; the only caller of gemmi
 agreement        whether poses, CTFs and map belong together
 checkpoints      tensors, numbers and texts in one file
 whole_files      files that appear whole or not at all

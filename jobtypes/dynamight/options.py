@@ -95,6 +95,7 @@ class ForwardOptions(TaskOptions):
     initial_threshold: float | None
     reg_factor: float
     fn_mask: str | None
+    fn_model: str | None
     particle_diameter: float | None
     soft_edge: float
     n_latent_dimensions: int

@@ -3,6 +3,7 @@
 In the order the data flows:
 
 seeding     consensus map -> starting model
+atomic_start  the same from an atomic model, if it lies in the map
 schedule    what each epoch does: resolution, weights, learning rates
 losses      likelihood, strain
 neighbours  pairs of Gaussians whose distance the strain keeps, and how stiffly
@@ -29,5 +30,6 @@ enough_particles  what motions the particles bear, from what one image tells
 timing      how long all that will take, measured on first batches
 held_out_latents  what the other half's model makes of held-out particles
 evidence    whether there is motion, by particles that a model was not trained on
+beside_other  what held-out images say of a start from a model, beside one from the map
 task        the story: read, seed, train, save
 """

@@ -14,6 +14,7 @@ from jobtypes.common.digests import digest, digest_of_particles
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, held_out, read_particles
 from jobtypes.common.volumes import check_map, read_mask, read_volume
+from jobtypes.dynamight.forward_deformations.atomic_start import start_from_model
 from jobtypes.dynamight.forward_deformations.memory_use import GIGABYTE, MemoryUse, count_memory
 from jobtypes.dynamight.forward_deformations.pace import Pace
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, numbers_of_epochs, plan_epoch
@@ -177,8 +178,9 @@ class TrainingPlan:
             f"Images: circular mask of {self.particle_diameter_angstroms:.0f} A with a soft edge of "
             f"{self.soft_edge_angstroms:g} A{cut}.",
             f"Consensus: threshold {seed.threshold:.4g} ({found}) encloses {seed.volume_angstroms3:.3g} A^3, "
-            f"about {seed.n_residues:.0f} residues; Gaussians are placed down to {seed.lowest:.4g}.",
-            f"Model of each half: {size.n_gaussians} Gaussians, {size.n_fields} basis fields, {size.n_latent} latent dimensions.",
+            f"about {seed.n_residues:.0f} residues{'' if seed.pieces else f'; Gaussians are placed down to {seed.lowest:.4g}'}.",
+            f"Model of each half: {size.n_gaussians} Gaussians{f', {seed.pieces.words}' if seed.pieces else ''}; {size.n_fields} "
+            f"basis fields, {size.n_latent} latent dimensions.",
             f"Band: {len(band)} Fourier terms to {band.resolution(len(band)):.2f} A; spectra take "
             f"{self.memory.spectra_bytes / GIGABYTE:.2f} GB {place}.",
             f"Memory: {self._memory()}",
@@ -187,6 +189,9 @@ class TrainingPlan:
 
     def warnings(self) -> list[str]:
         """What the program does not take into account, where it matters."""
+        return [*(self.seed.pieces.warnings if self.seed.pieces else ()), *self._warnings_of_curvature()]
+
+    def _warnings_of_curvature(self) -> list[str]:
         radius, resolution = self.seed.radius_angstroms, self.band.resolution(len(self.band))
         voltage = float(self.table.optics.voltage_kilovolts[self.table.used_groups].min())
         depth = depth_of_quarter_wave_angstroms(voltage, resolution)
@@ -243,8 +248,6 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         moving = read_mask(project / options.fn_mask, box, pixel_size_angstroms, f"Mask {options.fn_mask}")
     out = held_out(table, HELD_OUT_FRACTION, options.seed)
     n_training = max(int((~out[table.rows_of_half(half)]).sum()) for half in HALVES)
-    size = ModelSize(options.nr_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
-    memory = count_memory(size, band, batch=options.training_batch_size, table=table)
     seed = make_seed(
         consensus.data,
         pixel_size_angstroms,
@@ -252,6 +255,11 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         radius_angstroms=diameter / 2 + options.soft_edge,
         mask=moving,
     )
+    if options.fn_model is not None:
+        seed = start_from_model(seed, project / options.fn_model, options.nr_gaussians)
+    n_gaussians = len(seed.pieces.weights) if seed.pieces else options.nr_gaussians
+    size = ModelSize(n_gaussians, options.n_gaussian_widths, options.n_latent_dimensions, options.n_basis_fields)
+    memory = count_memory(size, band, batch=options.training_batch_size, table=table)
     return TrainingPlan(
         star_file=options.fn_star,
         path_prefix=options.particle_path_prefix,
@@ -272,7 +280,8 @@ def make_plan(options: ForwardOptions, project: Path) -> TrainingPlan:
         memory=memory,
         asked=Asked(options.initial_threshold, options.particle_diameter, options.do_preload, options.nr_threads),
         inputs={"fn_star": digest_of_particles(table), "fn_map": digest(consensus.data)}
-        | ({} if moving is None else {"fn_mask": digest(moving)}),
+        | ({} if moving is None else {"fn_mask": digest(moving)})
+        | ({} if seed.pieces is None else {"fn_model": digest(seed.pieces.positions, seed.pieces.weights)}),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -228,23 +229,46 @@ def work_out_posteriors(
         rounds.save(history)
 
 
-@torch.no_grad()
-def mean_evidence_of_motion(training: HalfTraining, plan: EpochPlan) -> Evidence:
-    """What the held-out particles say of the half set's motion, once all are worked out.
+@dataclass(frozen=True)
+class HeldOutVerdict:
+    """What the held-out images of a half set say of its model, once all are worked out.
 
-    Images of something else than the molecule have no say.
-
-    Parameters
+    Attributes
     ----------
-    training
-        Of a half set.
-    plan
-        Of the last epoch.
+    motion
+        Of its motion; images of something else than the molecule have no say.
+    loss : (m,)
+        Minus the log likelihood of each at its posterior mean and pose, with the noise's own normalisation, on the CPU.
+    is_good : (m,)
+        Which are the molecule.
     """
+
+    motion: Evidence
+    loss: Tensor
+    is_good: Tensor
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"motion": [self.motion.mean, self.motion.error], "loss": self.loss, "is_good": self.is_good}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> HeldOutVerdict:
+        """As it was kept."""
+        return cls(Evidence(*state["motion"]), state["loss"], state["is_good"])
+
+
+@torch.no_grad()
+def held_out_verdict(training: HalfTraining, plan: EpochPlan) -> HeldOutVerdict:
+    """Ask the held-out images of a half set; `plan` is that of the last epoch."""
     decoder = _Decoder(training, plan, training.observations.band.n_terms(plan.resolution_angstroms))
-    parts = []
-    judges = training.model.quality.good(training.held_out)
-    for index in training.share.batches(judges, training.settings.batch_size):
-        target = decoder.likelihood(decoder.batch(index), turn=True)
-        parts.append(evidence_of_motion(target, training.kept(index), prior_weight=decoder.prior_weight))
-    return Evidence.of(training.share.gathered(judges, parts), training.observations.image_of[judges])
+    losses, evidence = [], []
+    for index in training.share.batches(training.held_out, training.settings.batch_size):
+        batch = decoder.batch(index)
+        target, posterior = decoder.likelihood(batch, turn=True), training.kept(index)
+        misfit = target.misfit(target.predict(target.unknowns(posterior.mean)))
+        losses.append(misfit + training.log_noise(batch, decoder.n_terms))
+        evidence.append(evidence_of_motion(target, posterior, prior_weight=decoder.prior_weight))
+    loss, of_motion = (training.share.gathered(training.held_out, values).cpu() for values in (losses, evidence))
+    judges = torch.isin(training.held_out, training.model.quality.good(training.held_out))
+    image = training.observations.image_of[training.held_out[judges]]
+    return HeldOutVerdict(Evidence.of(of_motion[judges], image), loss, training.model.quality.is_good.cpu()[training.held_out])

@@ -43,8 +43,28 @@ class ModelSize:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """Where an atomic model has Gaussians placed: on its residues.
+
+    Attributes
+    ----------
+    positions : (n, 3)
+        A from the box centre, order x y z.
+    weights : (n,)
+        Of each, 1 on average.
+    words, warnings
+        What they are, and what to beware of.
+    """
+
+    positions: Tensor
+    weights: Tensor
+    words: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Seed:
-    """What both halves start from: the low-passed consensus map and the level of its surface.
+    """What both halves start from: the low-passed consensus map and the level of its surface, or the pieces of an atomic model.
 
     Attributes
     ----------
@@ -58,6 +78,8 @@ class Seed:
         Voxel size.
     mask : (N, N, N)
         Where the molecule may move; None: everywhere.
+    pieces
+        Of an atomic model, on which Gaussians are placed; None: in the density.
     """
 
     density: Tensor
@@ -65,6 +87,7 @@ class Seed:
     lowest: float
     pixel_size_angstroms: float
     mask: Tensor | None
+    pieces: Pieces | None = None
 
     @property
     def volume_angstroms3(self) -> float:
@@ -81,6 +104,20 @@ class Seed:
     def n_residues(self) -> float:
         """Residues of protein that fill the volume."""
         return self.volume_angstroms3 / RESIDUE_VOLUME_ANGSTROMS3
+
+    def gaussians(self, n_gaussians: int, n_widths: int, generator: torch.Generator) -> GaussianModel:
+        """Some in the density, as many as asked for, or one on each piece; their amplitudes, 1 on average, are to be scaled."""
+        pieces = self.pieces
+        if pieces is None:
+            positions = seed_positions(self.density, self.lowest, n_gaussians, self.pixel_size_angstroms, generator)
+        else:
+            positions = pieces.positions
+        spacing = (self.volume_angstroms3 / len(positions)) ** (1 / 3)
+        width = max(spacing, 0.8 * self.pixel_size_angstroms)
+        gaussians = GaussianModel(positions, amplitude=1.0, width_angstroms=width, n_widths=n_widths)
+        if pieces is not None:
+            gaussians.multiply(torch.ones_like(pieces.weights, dtype=torch.bool), pieces.weights)
+        return gaussians
 
 
 def make_seed(
@@ -101,10 +138,7 @@ def make_seed(
         The threshold lies above every voxel of the low-passed map, or the map's contrast is inverted.
     """
     box = consensus.shape[0]
-    frequency = frequencies_3d(box, pixel_size_angstroms).norm(dim=-1)
-    # nothing beyond the resolution, and a soft edge before it, so that the map does not ring
-    falloff = raised_cosine(frequency * SEED_RESOLUTION_ANGSTROMS, SEED_EDGE_STARTS, 1 - SEED_EDGE_STARTS)
-    density = irfft3(rfft3(consensus) * falloff, box)
+    density = low_passed(consensus, pixel_size_angstroms)
     axis = (torch.arange(box) - box // 2) * pixel_size_angstroms
     inside = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2) <= radius_angstroms**2
     density = torch.where(inside, density, density.new_zeros(()))
@@ -128,6 +162,15 @@ def make_seed(
     else:
         lowest = threshold
     return Seed(density, float(threshold), float(lowest), pixel_size_angstroms, mask)
+
+
+def low_passed(volume: Tensor, pixel_size_angstroms: float) -> Tensor:
+    """A map (N, N, N) without what is finer than `SEED_RESOLUTION_ANGSTROMS`."""
+    box = volume.shape[0]
+    frequency = frequencies_3d(box, pixel_size_angstroms).norm(dim=-1)
+    # nothing beyond the resolution, and a soft edge before it, so that the map does not ring
+    falloff = raised_cosine(frequency * SEED_RESOLUTION_ANGSTROMS, SEED_EDGE_STARTS, 1 - SEED_EDGE_STARTS)
+    return irfft3(rfft3(volume) * falloff, box)
 
 
 def _noise(values: Tensor) -> float:
@@ -167,15 +210,13 @@ def seed_model(
     UserError
         The images do not correlate with the map.
     """
-    positions = seed_positions(seed.density, seed.lowest, size.n_gaussians, seed.pixel_size_angstroms, generator)
-    spacing = (seed.volume_angstroms3 / size.n_gaussians) ** (1 / 3)
+    gaussians = seed.gaussians(size.n_gaussians, size.n_widths, generator)
+    positions = gaussians.positions.detach()
     with torch.random.fork_rng(devices=[]):
         # layers and control points draw their starting values from the global generator
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         model = HalfModel(
-            GaussianModel(
-                positions, amplitude=1.0, width_angstroms=max(spacing, 0.8 * seed.pixel_size_angstroms), n_widths=size.n_widths
-            ),
+            gaussians,
             DisplacementField(
                 n_latent=size.n_latent,
                 n_fields=size.n_fields,

@@ -13,6 +13,7 @@ from jobtypes.common.devices import choose_devices, is_gpu
 from jobtypes.common.shared_halves import device_of, halves_of
 from jobtypes.common.team import Crew, Team, accompanied, joined_team, on_cpu
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.forward_deformations.beside_other import beside, find_from_map
 from jobtypes.dynamight.forward_deformations.checkpointing import CheckpointWriter, load_last
 from jobtypes.dynamight.forward_deformations.continuation import (
     CARRIED_OVER,
@@ -38,14 +39,14 @@ from jobtypes.dynamight.forward_deformations.input_check import (
 )
 from jobtypes.dynamight.forward_deformations.judging import group_scales_in_words
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan, make_plan
-from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion, work_out_posteriors
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, held_out_verdict, work_out_posteriors
 from jobtypes.dynamight.forward_deformations.preparation import checkpoint_settings, prepare_half
 from jobtypes.dynamight.forward_deformations.rounds import Rounds
 from jobtypes.dynamight.forward_deformations.timing import take_first_steps, time_sentence
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 from jobtypes.dynamight.model.quality import LEAST_QUALITY
-from jobtypes.dynamight.model.result import LATENT_BY_OTHER, build_model, load_centred_result
+from jobtypes.dynamight.model.result import HELD_OUT_VERDICT, LATENT_BY_OTHER, build_model, load_centred_result
 from jobtypes.dynamight.options import ForwardOptions
 from jobtypes.dynamight.outputs import write_forward_outputs
 from relion_jobs.contract.errors import UserError
@@ -160,7 +161,7 @@ def _train(
     rounds = Rounds(lambda: _of_first(halves, _states(stages)), workers=workers, writer=writer, job=job, team=team)
     Epochs(halves, plan, history, rounds=rounds, job=job, team=team).run()
     work_out_posteriors(stages, plan, history, rounds=rounds, job=job, team=team)
-    _finish(stages, plan, history, writer=writer, job=job, team=team)
+    _finish(stages, plan, options, history, writer=writer, job=job, team=team)
 
 
 def _go_on(
@@ -250,6 +251,7 @@ def _choose_devices(gpu_id: str, team: Team, job: RunningJob) -> list[torch.devi
 def _finish(
     stages: dict[int, PosteriorStage],
     plan: TrainingPlan,
+    options: ForwardOptions,
     history: list[dict[str, float]],
     *,
     writer: CheckpointWriter | None,
@@ -259,13 +261,21 @@ def _finish(
     """Held-out particles under the other half's model, the last checkpoint, and everything that is shown of it."""
     halves = {half: stage.training for half, stage in stages.items()}
     by_other = _seen_by_other(halves, plan, job, team)
-    ended = {half: state | {LATENT_BY_OTHER: by_other[half].latents} for half, state in _states(stages).items()}
+    own = {half: held_out_verdict(training, plan.last_epoch) for half, training in halves.items()}
+    ended = {
+        half: state | {LATENT_BY_OTHER: by_other[half].latents, HELD_OUT_VERDICT: own[half].state()}
+        for half, state in _states(stages).items()
+    }
     states = team.gathered(_of_first(halves, ended))
     crossed = team.merged({half: (seen.evidence, seen.agreement) for half, seen in by_other.items()})
     words = {
-        half: [_quality_in_words(half, training, plan), _finding(half, training, plan, crossed).sentence()]
+        half: [_quality_in_words(half, training, plan), _finding(half, training, own[half].motion, crossed).sentence()]
         for half, training in halves.items()
     }
+    if plan.seed.pieces is not None:
+        from_map = team.from_first(lambda: find_from_map(job.directory, options, checkpoint_settings(plan), halves))
+        for half, training in halves.items():
+            words[half].append(beside(half, training, own[half], from_map))
     findings = team.merged(words)
     if states is None or writer is None:
         return
@@ -326,7 +336,7 @@ def _quality_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> 
 
 
 def _finding(
-    half: int, training: HalfTraining, plan: TrainingPlan, crossed: dict[int, tuple[Evidence, AgreementOfMotions]]
+    half: int, training: HalfTraining, own: Evidence, crossed: dict[int, tuple[Evidence, AgreementOfMotions]]
 ) -> MotionFinding:
     """What was found in one half set; `crossed`: by half set, what its held-out particles say of the other half's model."""
     (of_other,) = (evidence for number, (evidence, _) in crossed.items() if number != half)
@@ -335,7 +345,7 @@ def _finding(
         half=half,
         rms_motion_angstroms=training.rms_motion(),
         mobile_tenth_angstroms=float(training.motion_power.quantile(0.9).sqrt()),
-        own=mean_evidence_of_motion(training, plan.last_epoch),
+        own=own,
         of_other=of_other,
         agreements=(first, second),
     )

@@ -409,6 +409,11 @@ class HalfTraining:
         quality, transfer = self.model.quality.probability[batch.index], self.model.transfer(batch, n_terms)
         return data_misfit(batch.spectra, projected, transfer, weights, batch.group, quality, self.projector.backend)
 
+    def log_noise(self, batch: ObservedBatch, n_terms: int) -> Tensor:
+        """(b,) what the noise of its optics group adds to the `misfit` of each particle, so that noise spectra compare."""
+        log_power = self.model.noise_power[:, self.observations.band.shells[:n_terms]].log()
+        return batch.seen * (log_power[batch.group] * self._weights(n_terms)).sum(1)
+
     def _weights(self, n_terms: int) -> Tensor:
         """(q,) how many independent terms each counts for."""
         return self.settings.independent_fraction * self.observations.band.weights[:n_terms]
@@ -450,11 +455,9 @@ class HalfTraining:
         It includes the noise's own normalisation, so that epochs of one resolution compare whatever their noise spectra.
         """
         model = self.model.eval()
-        band = self.observations.band
-        n_terms = band.n_terms(plan.resolution_angstroms)
+        n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
         sums = torch.zeros(2, dtype=torch.float64, device=self.observations.device)  # read once: a GPU is waited for
         basis = model.field.basis_at_gaussians(model.gaussians.positions)  # of all batches
-        log_noise = model.noise_power[:, band.shells[:n_terms]].log()
         for index in self.share.batches(self.held_out, self.settings.batch_size):
             batch = self.observations.batch(index, n_terms)
             points = model.at_rest(len(index))
@@ -466,9 +469,8 @@ class HalfTraining:
             if plan.judges_held_out:  # nothing is learned of it
                 self.judge(batch, parts, n_terms)
             misfit, _ = self.misfit(batch, model.parts.assembled(parts, batch.index), n_terms)
-            normalisation = batch.seen * (log_noise[batch.group] * self._weights(n_terms)).sum(1)
             quality = model.quality.probability[batch.index]
-            sums += torch.stack(((quality * (misfit + normalisation)).sum(), quality.sum())).double()
+            sums += torch.stack(((quality * (misfit + self.log_noise(batch, n_terms))).sum(), quality.sum())).double()
         self.share.crew.sum_(sums)
         self.exchange()
         total, count = sums.tolist()

@@ -6,6 +6,6 @@ training               one half's training: an epoch, its error, when it has con
 accuracy               round trip in A, folding, and a fixed-point inversion as the reference
 figures                loss curve and histogram of the round trip
 task                   the story: load, train or resume, judge, write
-deform                 tool: an atomic model carried to a state, along a path (model_path), or back; atomic_models: PDB and
-                       mmCIF files; geometry: what became of bonds
+deform                 tool: an atomic model carried to a state, along a path (model_path), or back; geometry: what became
+                       of bonds
 """

@@ -15,7 +15,7 @@ from relion_jobs.contract.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel
+    from jobtypes.common.atomic_models import AtomicModel
     from jobtypes.dynamight.model.inverse_displacement import InverseHalf
     from jobtypes.dynamight.model.result import ForwardResult, HalfResult
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     project, directory = find_job(arguments.job_directory)
     checkpoint = str(arguments.checkpoint_file.absolute()) if arguments.checkpoint_file else ""
     with working_directory(project):
-        from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel, format_of
+        from jobtypes.common.atomic_models import AtomicModel, format_of
         from jobtypes.dynamight.model.inverse_displacement import load_inverses
         from jobtypes.dynamight.model.result import load_centred_result
 

@@ -10,10 +10,10 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from jobtypes.common.atomic_models import AtomicModel
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
 from jobtypes.dynamight.colours import DISPLACEMENT_STOPS
-from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel
 from jobtypes.dynamight.inverse_deformations.geometry import Geometry
 from jobtypes.dynamight.model.deformed import combine
 from jobtypes.dynamight.visualization.given_states import states_of_latents

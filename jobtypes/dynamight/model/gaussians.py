@@ -39,8 +39,8 @@ class GaussianModel(nn.Module):
         return self.log_scale.exp() * nn.functional.softplus(self.raw_amplitudes) / math.log(2.0)
 
     @torch.no_grad()
-    def multiply(self, members: Tensor, factor: float) -> None:
-        """Multiply the amplitudes of some Gaussians (n,), bool."""
+    def multiply(self, members: Tensor, factor: float | Tensor) -> None:
+        """Multiply the amplitudes of some Gaussians (n,), bool, by one factor or by one each."""
         raised = nn.functional.softplus(self.raw_amplitudes[members]) * factor
         self.raw_amplitudes[members] = raised + torch.log(-torch.expm1(-raised))  # inverse of softplus
 

@@ -30,7 +30,8 @@ from relion_jobs.contract.errors import UserError
 
 KIND, FORMAT_VERSION = "dynamight forward deformations", 6
 _REMEDY = "run the forward deformations again in a new job, or go on with the version of relion_jobs that wrote it"
-LATENT_BY_OTHER = "latent_by_other"  # of a half set, in the checkpoint of a training that has ended
+# of a half set, in the checkpoint of a training that has ended
+LATENT_BY_OTHER, HELD_OUT_VERDICT = "latent_by_other", "held_out_verdict"
 
 
 @dataclass(frozen=True)

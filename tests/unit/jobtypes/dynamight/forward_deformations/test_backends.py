@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.forward_deformations import task
 from jobtypes.dynamight.forward_deformations.plan import make_plan
-from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, held_out_verdict
 from jobtypes.dynamight.forward_deformations.preparation import prepare_half
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
@@ -107,7 +107,7 @@ def trained(training: HalfTraining) -> dict[str, Tensor]:
     return {
         "loss": torch.tensor(losses),
         "held-out objective": torch.tensor(objective),
-        "evidence": torch.tensor(astuple(mean_evidence_of_motion(training, EPOCH))),
+        "evidence": torch.tensor(astuple(held_out_verdict(training, EPOCH).motion)),
         "latents": training.latent_mean,
         "displacements": model.displacement(training.latent_mean),
         "positions": model.gaussians.positions,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
-from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, held_out_verdict
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from tests.crews import ThreadCrew, work_together
@@ -131,7 +131,7 @@ def test_the_last_stage_and_what_is_said_of_the_motion_are_those_of_one_process(
             left += 1
         other = deepcopy(training.model)
         seen = seen_by_other(training, other, EPOCH, lambda done: None)
-        evidence = mean_evidence_of_motion(training, EPOCH)
+        evidence = held_out_verdict(training, EPOCH).motion
         figures = [evidence.mean, seen.evidence.mean, seen.agreement.correlation, training.rms_motion()]
         return left, figures, learned(training) | {"by_other": seen.latents}
 

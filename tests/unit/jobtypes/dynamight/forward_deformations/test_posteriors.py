@@ -10,7 +10,7 @@ import torch
 
 from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
-from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, mean_evidence_of_motion
+from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, held_out_verdict
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
 from jobtypes.dynamight.model.disagreement import AgreementOfMotions
 
@@ -57,7 +57,7 @@ def test_a_stage_that_is_left_after_every_batch_goes_on_elsewhere_with_the_same_
     assert torch.equal(whole.others.latents, left.others.latents)
     assert torch.equal(whole.others.shares, left.others.shares)
     assert whole.others.doubt == left.others.doubt
-    assert mean_evidence_of_motion(whole.training, EPOCH) == mean_evidence_of_motion(left.training, EPOCH)
+    assert held_out_verdict(whole.training, EPOCH).motion == held_out_verdict(left.training, EPOCH).motion
 
 
 def test_the_parts_of_the_other_half_are_judged_in_each_held_out_particle(trained):
@@ -75,9 +75,9 @@ def test_held_out_copies_of_one_image_are_one_witness_of_both_models(trained):
     stage = PosteriorStage(trained())
     stage.run(EPOCH, lambda: False)
     training, other = stage.training, trained().model
-    assert mean_evidence_of_motion(training, EPOCH).error > 0
+    assert held_out_verdict(training, EPOCH).motion.error > 0
     assert seen_by_other(training, other, EPOCH, lambda done: None).evidence.error > 0
     training.observations.image_of[training.held_out] = 0
     seen = seen_by_other(training, other, EPOCH, lambda done: None)
-    assert mean_evidence_of_motion(training, EPOCH) == seen.evidence == Evidence(0.0, 0.0)
+    assert held_out_verdict(training, EPOCH).motion == seen.evidence == Evidence(0.0, 0.0)
     assert seen.agreement == AgreementOfMotions(0.0, 0.0)

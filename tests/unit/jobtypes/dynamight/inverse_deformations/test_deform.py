@@ -128,7 +128,7 @@ def test_without_gemmi_one_sentence_says_what_to_install(project, model, monkeyp
 
 
 def test_positions_keep_the_precision_of_the_file(project, model) -> None:
-    from jobtypes.dynamight.inverse_deformations.atomic_models import AtomicModel
+    from jobtypes.common.atomic_models import AtomicModel
 
     found = AtomicModel(model)
     found.write(project / "same.pdb", found.positions)

@@ -17,6 +17,8 @@ from relion_jobs.contract.errors import UserError
 
 _LARGEST_B_FACTOR = 999.99  # that the columns of a PDB file hold
 _PDB, _MMCIF = (".pdb", ".ent"), (".cif", ".mmcif")
+_BACKBONE = frozenset(("N", "CA", "C", "O", "OXT", "P", "OP1", "OP2", "OP3", "O1P", "O2P", "O3P"))
+_OF_SUGARS = ("'", "*")  # the names of their atoms end so
 
 
 class AtomicModel:
@@ -70,6 +72,35 @@ class AtomicModel:
             for atom in residue
         ]
 
+    def pieces(self, per_residue: int) -> tuple[Tensor, Tensor]:
+        """Centres (n, 3) A, in the frame of the file, and weights (n,) of one piece of each residue, or of two.
+
+        Two are the backbone (with phosphate and sugar) and the side chain (or base), where a residue has both. An atom weighs the
+        electrons that it has, times its occupancy; hydrogens and water count nothing.
+
+        Raises
+        ------
+        UserError
+            The file has several models, or no atom that counts.
+        """
+        self._refuse_several("Gaussians are placed on")
+        centres, weights = [], []
+        for residue in (residue for chain in self._structure[0] for residue in chain if not residue.is_water()):
+            atoms = [atom for atom in residue if not atom.is_hydrogen() and atom.occ > 0]
+            of_backbone = [atom for atom in atoms if _is_of_backbone(atom)]
+            others = [atom for atom in atoms if not _is_of_backbone(atom)]
+            for piece in filter(None, (of_backbone, others) if per_residue == 2 else (atoms,)):
+                electrons = np.array([atom.element.atomic_number * atom.occ for atom in piece])
+                centres.append(electrons @ np.array([atom.pos.tolist() for atom in piece]) / electrons.sum())
+                weights.append(electrons.sum())
+        if not weights:
+            raise UserError(f"The atomic model {self.path} holds no atoms but water, hydrogens and those of occupancy 0.")
+        return torch.tensor(np.array(centres), dtype=torch.float32), torch.tensor(weights, dtype=torch.float32)
+
+    def _refuse_several(self, what: str) -> None:
+        if len(self._structure) != 1:
+            raise UserError(f"The atomic model {self.path} has {len(self._structure)} models; {what} a file with one.")
+
     @property
     def is_alpha(self) -> NDArray[np.bool_]:
         """(m,) which atoms are alpha carbons."""
@@ -96,10 +127,7 @@ class AtomicModel:
             As of `write`; or the file that was read has several models itself.
         """
         gemmi = _gemmi()
-        if len(self._structure) != 1:
-            raise UserError(
-                f"The atomic model {self.path} has {len(self._structure)} models; a path is made from a file with one."
-            )
+        self._refuse_several("a path is made from")
         whole = self._structure.clone()
         del whole[0]
         for number, (positions, values) in enumerate(zip(states, b_factors, strict=True), start=1):
@@ -132,6 +160,10 @@ class AtomicModel:
                 raise UserError(
                     f"The model does not fit into the PDB format ({error}); write {path.stem}.cif instead."
                 ) from error
+
+
+def _is_of_backbone(atom: Any) -> bool:
+    return atom.name in _BACKBONE or atom.name.endswith(_OF_SUGARS)
 
 
 def format_of(path: Path) -> str:
