@@ -12,7 +12,7 @@ from relion_jobs.contract.running_job import RunningJob
 Counter = Callable[[int], None]  # called with how much more is done
 
 
-class Progress:
+class SharedProgress:
     """Makes counters of stages.
 
     Parameters

@@ -26,7 +26,7 @@ from jobtypes.dynamight.backprojection.conjugate_gradients import Solution
 from jobtypes.dynamight.backprojection.half_problem import HalfProblem
 from jobtypes.dynamight.backprojection.normal_equations import Reconstruction, TotalSums, noise_to_signal, own_bins
 from jobtypes.dynamight.backprojection.particle_pass import add_particles
-from jobtypes.dynamight.backprojection.progress import Progress
+from jobtypes.dynamight.backprojection.progress import SharedProgress
 from jobtypes.dynamight.backprojection.sums_store import HalfSums, SumsStore
 from jobtypes.dynamight.backprojection.verdict import Verdict, judge, likelihood_gains
 from relion_jobs.contract.running_job import RunningJob
@@ -100,7 +100,7 @@ class DeformedReconstruction:
         self._team, self._crew = team or Team(), crew
         self.problems, self.store, self.mask, self.job = problems, store, mask, job
         self.batch_size, self.iterations = batch_size, iterations
-        self._progress = Progress(job, store, self._team)
+        self._progress = SharedProgress(job, store, self._team)
         self._totals: dict[tuple[int, str], TotalSums] = {}
         self._starts: dict[tuple[int, bool], Tensor] = {}  # by half and whether deformed
         self.unsolved: dict[int, float] = {}

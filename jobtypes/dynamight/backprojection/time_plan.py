@@ -196,9 +196,11 @@ def count_moving(gaussians: Tensor, *, box: int, pixel_size_angstroms: float) ->
 
 def moving_voxels(forward: ForwardResult, bins: Mapping[int, Bins]) -> dict[int, int]:
     """About how many voxels move, of each half set with its bins."""
-    where = {"box": forward.box, "pixel_size_angstroms": forward.pixel_size_angstroms}
+    box, pixel = forward.box, forward.pixel_size_angstroms
     return {
-        half: count_moving(part.model.gaussians.positions, **where) if bins[half].rms_motion_angstroms > 0 else 0
+        half: count_moving(part.model.gaussians.positions, box=box, pixel_size_angstroms=pixel)
+        if bins[half].rms_motion_angstroms > 0
+        else 0
         for half, part in forward.halves.items()
     }
 

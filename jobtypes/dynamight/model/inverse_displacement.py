@@ -7,7 +7,7 @@ forward field itself can sharpen its answer where it is wanted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,12 +170,11 @@ def bounded_step(jacobian: Tensor, error: Tensor) -> Tensor:
     """
     columns, determinant = _adjugate(jacobian)
     regular = determinant > 0.1
-    factors = [value / determinant.where(regular, torch.ones_like(determinant)) for value in error.unbind(1)]
-    rows = [sum(column[axis] * factor for column, factor in zip(columns, factors, strict=True)) for axis in range(3)]
-    step = torch.stack(rows, dim=1).where(regular[:, None], error)
-    longest, length = (sum(value.square() for value in vectors.unbind(1)).sqrt() for vectors in (3 * error, step))
-    bounded: Tensor = step * (longest / length.clamp(min=1e-12)).clamp(max=1.0)[:, None]
-    return bounded
+    divided = error / determinant.where(regular, torch.ones_like(determinant))[:, None]
+    solved = [_dot([column[axis] for column in columns], divided.unbind(1)) for axis in range(3)]
+    step = torch.stack(solved, dim=1).where(regular[:, None], error)
+    longest, length = (_dot(vectors.unbind(1), vectors.unbind(1)).sqrt() for vectors in (3 * error, step))
+    return step * (longest / length.clamp(min=1e-12)).clamp(max=1.0)[:, None]
 
 
 def determinants(matrices: Tensor) -> Tensor:
@@ -183,16 +182,19 @@ def determinants(matrices: Tensor) -> Tensor:
     return _adjugate(matrices)[1]
 
 
-def _adjugate(matrices: Tensor) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+def _adjugate(matrices: Tensor) -> tuple[list[Sequence[Tensor]], Tensor]:
     """Columns of the adjugates of (m, 3, 3), each as three (m,), and the determinants (m,)."""
-    rows = [row.unbind(1) for row in matrices.unbind(1)]
-    columns = [_cross(rows[1], rows[2]), _cross(rows[2], rows[0]), _cross(rows[0], rows[1])]
-    determinant: Tensor = sum(one * other for one, other in zip(rows[0], columns[0], strict=True))  # type: ignore[assignment]
-    return columns, determinant
+    first, second, third = (row.unbind(1) for row in matrices.unbind(1))
+    columns = [_cross(second, third), _cross(third, first), _cross(first, second)]
+    return columns, _dot(first, columns[0])
 
 
-def _cross(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+def _cross(a: Sequence[Tensor], b: Sequence[Tensor]) -> Sequence[Tensor]:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.shared_halves import halves_of
 from jobtypes.common.team import Team
 from jobtypes.dynamight.backprojection.bins import Bins
-from jobtypes.dynamight.backprojection.progress import Counter, Progress
+from jobtypes.dynamight.backprojection.progress import Counter, SharedProgress
 from jobtypes.dynamight.backprojection.slices import SlicePlane
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
 from jobtypes.dynamight.states.agreement import DrawnMixtures, PlainChange, Shown, nearest_shell, shown, unseen
@@ -143,7 +143,7 @@ class StateMaking:
     ) -> None:
         self._sessions, self._half, self._images, self._how = sessions, half, images, how
         self._store, self._solved, self._job, self._width_angstroms = store, solved, job, width_angstroms
-        self._team, self._progress = team, Progress(job, store, team)
+        self._team, self._progress = team, SharedProgress(job, store, team)
         self._everywhere: dict[int, Tensor] | None = None
         self._plane = SlicePlane(images.table.box, device=sessions[half].coefficients.device)
         self._matching = Matching(sessions[half], sessions[3 - half])

@@ -19,7 +19,7 @@ from jobtypes.dynamight.model.inverse_displacement import bounded_step, determin
 
 _COARSE_SPACING_ANGSTROMS = 2.0  # of waves of 20 A, linear interpolation on this grid misses 5 % at most
 _LARGEST_COARSE_GRID = 96
-_NEWTON_STEPS = 3
+_NEWTON_STEPS, _CLOSE_ANGSTROMS = 3, 0.005  # at most, and where a place is good enough
 _FAINT = 0.01  # of the largest density: solvent
 
 
@@ -192,9 +192,13 @@ class CarriedReconstruction:
 
     def _solve(self, state: list[Tensor], consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
         """Newton's iteration for phi(x) = y from x = consensus; also the determinant of grad phi there."""
+        still = torch.arange(len(consensus), device=self.device)
         for _ in range(_NEWTON_STEPS):
-            error = deformed - consensus - self.field.displacement(state, consensus)
-            consensus = consensus + bounded_step(self.field.gradient(state, consensus), error)
+            points = consensus[still]
+            error = deformed[still] - points - self.field.displacement(state, points)
+            far = error.square().sum(1) > _CLOSE_ANGSTROMS**2
+            still, points, error = still[far], points[far], error[far]
+            consensus[still] = points + bounded_step(self.field.gradient(state, points), error)
         return consensus, determinants(self.field.gradient(state, consensus)).abs()
 
 

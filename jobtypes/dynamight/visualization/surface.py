@@ -66,11 +66,8 @@ class SurfaceCamera:
         (pixels, pixels, 3)
             Red, green and blue, 0 to 1, on white.
         """
-        found, looks = self._cast(volume, pixel_size_angstroms, level)  # (2p, 2p), (2p, 2p, 2)
-        blocks = (self.pixels, 2, self.pixels, 2)
-        shade, gloss = (_mean_of_four(looks[..., part].view(blocks)) for part in range(2))
-        seen = _mean_of_four(torch.isfinite(found).double().view(blocks))
-        nearest = found.view(blocks).amax((1, 3))  # the part in front gives the pixel its colour
+        nearest, seen, looks = self._cast(volume, pixel_size_angstroms, level)  # (p, p), (p, p), (p, p, 2)
+        shade, gloss = looks.unbind(2)
         drawn = torch.nonzero(seen, as_tuple=True)
         base = np.full((len(drawn[0]), 3), _GREY)
         if colour_points is not None and colours is not None and len(base):
@@ -83,23 +80,35 @@ class SurfaceCamera:
         picture[drawn[0].numpy(), drawn[1].numpy()] = base * of_drawn[0] + of_drawn[1] + of_drawn[2] * _BACKGROUND
         return np.asarray(np.clip(picture, 0, 1))
 
-    def _cast(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> tuple[Tensor, Tensor]:
-        """Depth (s, s) in A, towards the viewer, of the surface, -inf: background; what `ray_loops.shade` makes of it (s, s, 2).
+    def _cast(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> tuple[Tensor, Tensor, Tensor]:
+        """What each of p x p pixels shows of the surface.
 
-        For s = twice the pixels of a side.
+        Returns
+        -------
+        tuple
+            Depth (p, p) in A, towards the viewer, of the part in front, -inf: background; share (p, p) of the pixel that it
+            fills; and what `ray_loops.shade` makes of it, (p, p, 2). A pixel at an edge is the mean of four rays.
         """
-        side, extent = 2 * self.pixels, self.extent_angstroms / pixel_size_angstroms
+        extent = self.extent_angstroms / pixel_size_angstroms
         coarse_side = min(int(np.ceil(extent)), 160)
         centre = self.centre_angstroms / pixel_size_angstroms + volume.shape[0] // 2
         rays = SurfaceRays(volume, level, self.rotation, centre, extent)
-        across = (coordinates / pixel_size_angstroms for coordinates in self._rays(coarse_side))
-        coarse = rays.march(torch.full((coarse_side, coarse_side), extent / 2), *across)
+
+        def of_side(side: int) -> list[Tensor]:
+            return [coordinates / pixel_size_angstroms for coordinates in self._rays(side)]
+
+        coarse = rays.march(torch.full((coarse_side, coarse_side), extent / 2), *of_side(coarse_side))
         # a fine ray starts two steps before the nearest surface around its coarse ray, and is not cast where there is none
         near = torch.nn.functional.max_pool2d(coarse[None, None], 3, stride=1, padding=1)
-        starts = torch.nn.functional.interpolate(near, size=(side, side), mode="nearest")[0, 0] + 2
-        ups, rights = (coordinates / pixel_size_angstroms for coordinates in self._rays(side))
-        found = rays.march(starts, ups, rights)
-        return found * pixel_size_angstroms, rays.shade(found, ups, rights)
+        starts = torch.nn.functional.interpolate(near, size=(self.pixels,) * 2, mode="nearest")[0, 0] + 2
+        found = rays.march(starts, *of_side(self.pixels))
+        edges = _edges(found)
+        four = rays.march(_of_four(torch.where(edges, starts, -torch.inf)), *of_side(2 * self.pixels))
+        alone = torch.where(edges, -torch.inf, found)
+        looks = rays.shade(alone, *of_side(self.pixels)) + _mean_of_four(rays.shade(four, *of_side(2 * self.pixels)))
+        seen = torch.isfinite(alone) + _mean_of_four(torch.isfinite(four).double())
+        nearest = torch.where(edges, four.view(self.pixels, 2, self.pixels, 2).amax((1, 3)), found)
+        return nearest * pixel_size_angstroms, seen, looks
 
     def _rays(self, side: int) -> tuple[Tensor, Tensor]:
         """Coordinates up and right (side,) in A of the rows and columns of a picture, its upper row first."""
@@ -107,9 +116,22 @@ class SurfaceCamera:
         return -across, across
 
 
+def _edges(depths: Tensor) -> Tensor:
+    """Pixels (h, w) around which depths in voxels, -inf: background, differ by more than a voxel."""
+    nearest, farthest = (
+        torch.nn.functional.max_pool2d(sign * depths[None, None], 3, stride=1, padding=1)[0, 0] for sign in (1, -1)
+    )
+    return nearest + farthest > 1
+
+
+def _of_four(values: Tensor) -> Tensor:
+    """(h, w) -> (2h, 2w), each value four times."""
+    return values.repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+
 def _mean_of_four(values: Tensor) -> Tensor:
-    """(h, 2, w, 2) -> (h, w)."""
-    return (values[:, 0, :, 0] + values[:, 0, :, 1] + values[:, 1, :, 0] + values[:, 1, :, 1]) / 4
+    """(2h, 2w, *S) -> (h, w, *S)."""
+    return (values[::2, ::2] + values[::2, 1::2] + values[1::2, ::2] + values[1::2, 1::2]) / 4
 
 
 def displacement_colours(rms_angstroms: Tensor, largest: float) -> NDArray[np.float64]:

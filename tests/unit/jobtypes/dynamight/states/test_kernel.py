@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from jobtypes.dynamight.states.kernel import ParticleStates, candidate_widths, effective_number
+from jobtypes.dynamight.states.kernel import ParticleStates, candidate_widths, effective_number, most_widths
 
 POSES = 3
 
@@ -57,6 +57,9 @@ def test_widths_halve_the_particles_down_to_what_a_map_takes():
     assert widths == sorted(widths, reverse=True)
     assert numbers == pytest.approx([200, 100, 50], rel=1e-3)
     assert len(candidate_widths(states, at, ones, image, box=1000)) == 3  # a quarter in any case, or nothing could be compared
+    assert [most_widths(200, box) for box in (10, 1000)] == [3, 3]
+    many = candidate_widths(particle_states(3000, 0.1), at, torch.ones(3000), torch.arange(3000), box=10)
+    assert most_widths(3000, 10) == len(many) == 7
 
 
 def test_states_without_any_motion_have_one_width():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import mrcfile
 import numpy as np
@@ -159,6 +161,17 @@ def test_listed_particles_of_the_other_half_and_states_outside_the_data_are_name
 def test_what_cannot_be_is_refused_in_a_sentence(swinging, values, sentence):
     with pytest.raises(UserError, match=sentence):
         swinging.run(swinging.job(), **values)
+
+
+def test_a_disk_without_room_for_sums_and_maps_is_refused_before_any_work(swinging, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**5))
+    job = swinging.job()
+    with pytest.raises(UserError, match=r"bins take .* in .*states/, and \d+ maps .* the disk has room for 0\.0 GB; make room"):
+        swinging.run(job)
+    monkeypatch.chdir(swinging.project)
+    with pytest.raises(UserError, match="the disk has room"):
+        task.check({"fn_star": swinging.forward.star_file}, job.directory)
+    assert not (job.directory / "states").exists()
 
 
 def test_a_list_of_another_half_set_is_refused(swinging):

@@ -103,3 +103,18 @@ def test_half_maps_of_another_pixel_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="pixel size 4 A, but the particles have box 24 and pixel size 3 A"):
         half_reconstruction(tmp_path, 1, 24, 3.0)
     assert read_volume(tmp_path / "backprojection" / "map_half1.mrc").box == 24
+
+
+def test_a_gradient_is_that_of_the_displacements_over_a_cell(forward: ForwardResult) -> None:
+    model = forward.halves[1].model
+    field = TabulatedField(model, 96.0)
+    state = field.of_state(model.field.coefficients(forward.halves[1].latent_mean[:1])[0])
+    points = 80 * torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) - 40
+    cell = 96.0 / (field.size - 1)
+    columns = [
+        (field.displacement(state, points + step) - field.displacement(state, points - step)) / cell
+        for step in cell / 2 * torch.eye(3)
+    ]
+    expected = torch.eye(3) + torch.stack(columns, dim=2)
+    torch.testing.assert_close(field.gradient(state, points), expected, rtol=0, atol=1e-4)
+    assert float((expected - torch.eye(3)).abs().max()) > 0.01
