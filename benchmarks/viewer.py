@@ -27,7 +27,7 @@ from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.state_surfaces import contour
 
 N_LATENT, N_FIELDS = 4, 16
-LIMIT_SECONDS = 0.3
+LIMIT_SECONDS = 0.2
 
 
 def parse() -> argparse.Namespace:
@@ -52,18 +52,18 @@ def main() -> None:
         click = [view.reduction.points[number] for number in (1, 2, 3)]
         level, session = view.surfaces.level, view.session
         coefficients = session.state_coefficients(session.coordinates[1])
-        volume = view.surfaces.render(session.gaussians.positions(coefficients))
+        volume = view.surfaces.density(session.gaussians.positions(coefficients))
         mesh = view.surfaces.surface(coefficients, level)
         rows = [
             ["click to new surface", best_of(3, lambda: [view.state_at(point, level) for point in click]) / 3],
             ["  point to state", best_of(3, lambda: session.states_at(view.reduction, click[0]))],
-            ["  map of the state", best_of(3, lambda: view.surfaces.render(session.gaussians.positions(coefficients)))],
+            ["  map of the state", best_of(3, lambda: view.surfaces.density(session.gaussians.positions(coefficients)))],
             ["  marching cubes", best_of(3, lambda: contour(volume, view.surfaces.pixel_size_angstroms, level))],
         ]
         for name in ("amount of motion", "log density", "pose"):
             rows.append([f"plot, {name}", best_of(2, lambda name=name: redraw(view, name))])
     print(
-        f"Box {words.box} (drawn at {view.surfaces.render.box}), {words.gaussians} Gaussians, {len(mesh.vertices)} vertices, "
+        f"Box {words.box} (drawn at {len(volume)}), {words.gaussians} Gaussians, {len(mesh.vertices)} vertices, "
         f"{words.particles} particles, {words.threads} thread(s).\n"
     )
     print_table(["", "s"], [[name, f"{seconds:.3f}"] for name, seconds in rows])

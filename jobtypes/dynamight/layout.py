@@ -155,6 +155,11 @@ def plain_state_half_map(number: int, half: int) -> Path:
     return STATE_MAPS / f"state{number:03d}_plain_half{half}.mrc"
 
 
+def mapped_states(half: int) -> Path:
+    """Where the mapped states are along the main motions of a half set."""
+    return STATE_MAPS / f"states_half{half}.star"
+
+
 def state_map(number: int, kind: str = "") -> Path:
     """Filtered mean of the half maps of a state, or another map of a kind."""
     return STATE_MAPS / f"state{number:03d}{kind and '_'}{kind}.mrc"

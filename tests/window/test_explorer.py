@@ -9,6 +9,13 @@ from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from jobtypes.common.volumes import write_volume
+from jobtypes.dynamight import layout
+from jobtypes.dynamight.visualization.landscape import populations
+from jobtypes.dynamight.visualization.landscape.overview import Overview
+from jobtypes.dynamight.visualization.landscape.stable_states import StableState
+from jobtypes.dynamight.visualization.written_states import write_list, written_state
+
 _PATIENCE = 120_000  # milliseconds; the machine may be busy
 
 
@@ -206,8 +213,8 @@ def test_a_main_motion_has_a_button(explorer, hinge, qtbot) -> None:
 def test_every_colouring_and_reduction_can_be_drawn(explorer, qtbot) -> None:
     for menu in (explorer.top.colouring, explorer.top.reduction):
         for index in range(menu.count()):
-            if menu.itemText(index) == "UMAP":
-                continue  # seconds of compilation
+            if menu.itemText(index) in ("UMAP", "energy"):
+                continue  # seconds of compilation, or of work
             menu.setCurrentIndex(index)
             explorer.redraw()
             wait(explorer, qtbot)
@@ -241,3 +248,106 @@ def test_the_contour_slider_and_the_layers_follow_the_controls(explorer, qtbot) 
     explorer.change_source(show.source.currentText())
     wait(explorer, qtbot)
     assert "no deformed reconstruction yet" in explorer.status.text()
+
+
+def two_states(explorer, hinge, monkeypatch) -> None:
+    """Populations with two stable states, near the ends of the hinge."""
+    monkeypatch.setattr(populations, "CELLS", {1: 40, 2: 12})  # in no time
+    session = explorer.view.session
+    found = explorer.view.overview
+    particles = [int(np.abs(hinge.angles - angle).argmin()) for angle in (-0.7, 0.7)]
+    places = [tuple(session.coordinates[particle, : len(found.widest.motions)].tolist()) for particle in particles]
+    states = tuple(StableState(place, 0.5, 0.02, {1: 0.5, 2: 0.5}, 1.0) for place in places)
+    explorer.view.overview = Overview(found.landscapes, states)
+
+
+def test_the_landscape_shows_stable_states_and_the_way_between_them(explorer, hinge, qtbot, monkeypatch) -> None:
+    two_states(explorer, hinge, monkeypatch)
+    tab = explorer.tabs.landscape
+    explorer.tabs.setCurrentWidget(tab)
+    wait(explorer, qtbot)
+    assert [button.text() for button in tab.buttons] == ["1: 50 ± 2 %", "2: 50 ± 2 %"]
+    assert "freezing" in tab.populations.toolTip()
+    numbers = {text.get_text() for text in explorer.canvas.axes.texts}
+    assert numbers == {"1", "2"}
+    QTest.mouseClick(tab.buttons[1], Qt.MouseButton.LeftButton)
+    assert explorer.status.text().startswith("Stable state 2, with 50 ± 2 %")
+    assert true_spread(explorer, hinge, 0.7) < 0.1
+    explorer.tabs.movie.frames.setValue(5)
+    QTest.mouseClick(tab.way, Qt.MouseButton.LeftButton)
+    wait(explorer, qtbot)
+    assert len(explorer.movie_states) == 5
+    swing = [
+        np.abs(explorer.movie_states[index].positions.numpy() - hinge.turned(angle)).max()
+        for index, angle in ((0, -0.7), (4, 0.7))
+    ]
+    assert max(swing) < 4.0
+    explorer.top.colouring.setCurrentText("energy")
+    explorer.redraw()
+    wait(explorer, qtbot)
+    assert explorer.status.text().startswith("Coloured by energy along main motion 1 (kT).")
+    tab.energies.setChecked(False)
+    assert explorer.canvas.axes.texts == []
+    explorer.show_point(explorer.view.reduction.points[0])
+    assert "kT along main motion 1" in explorer.status.text()
+
+
+def test_half_set_0_has_no_populations_and_says_so(explorer, qtbot) -> None:
+    explorer.open("0: held out of half 1")
+    wait(explorer, qtbot)
+    explorer.tabs.setCurrentWidget(explorer.tabs.landscape)
+    assert "Populations are those of whole half sets" in explorer.status.text()
+    assert not explorer.tabs.landscape.way.isEnabled()
+
+
+def test_a_state_made_from_images_is_shown_as_its_map_is(explorer, hinge, qtbot) -> None:
+    assert not explorer.tabs.landscape.show_mapped.isEnabled()
+    session = explorer.view.session
+    particle = int(np.abs(hinge.angles - 0.6).argmin())
+    place, path = session.coordinates[particle], hinge.job.directory / layout.state_map(1)
+    write_volume(path, session.state_map(place), 4.0)
+    write_list(hinge.job.directory / layout.mapped_states(1), [written_state(session, path, "listed", place, is_outside=False)])
+    explorer.open("half 1")
+    wait(explorer, qtbot)
+    explorer.show_point(along(explorer, hinge, -0.8, -0.8, 1)[0])
+    tab = explorer.tabs.landscape
+    explorer.tabs.setCurrentWidget(tab)
+    wait(explorer, qtbot)
+    assert tab.mapped.currentText() == "listed"
+    QTest.mouseClick(tab.show_mapped, Qt.MouseButton.LeftButton)
+    wait(explorer, qtbot)
+    assert explorer.status.text().startswith("State 1, listed: map from the images")
+    assert true_spread(explorer, hinge, hinge.angles[particle]) < 0.06
+    before = np.ptp(vertices(explorer.molecule.state), axis=0)
+    show = explorer.tabs.show_controls
+    show.level.setValue(round(1.6 * show.level.value()))
+    wait(explorer, qtbot)
+    assert explorer.state.mapped is not None
+    assert (np.ptp(vertices(explorer.molecule.state), axis=0) < before).all()
+
+
+def test_the_surface_shows_what_is_chosen(explorer, hinge, qtbot) -> None:
+    show = explorer.tabs.show_controls
+    explorer.show_point(along(explorer, hinge, 0.8, 0.8, 1)[0])
+    values = {}
+    for index in range(show.surface_colour.count()):
+        name = show.surface_colour.itemText(index)
+        show.surface_colour.setCurrentIndex(index)
+        explorer.refresh()
+        values[name] = np.asarray(explorer.molecule.state.data[2])
+    assert values["displacement"].max() > 0.7
+    assert values["occupancy"].max() < 1e-6  # all particles have all of it
+    arm = vertices(explorer.molecule.state)[:, 0] > 20
+    assert values["disagreement"][arm].mean() > 3 * values["disagreement"][~arm].mean()
+    assert explorer.molecule.state.colormap.name == "plain"
+
+
+def test_the_camera_stays_where_it_is_when_a_movie_comes_and_goes(explorer, qtbot) -> None:
+    camera = explorer.viewer.scene.camera
+    camera.zoom = 3.5
+    explorer.tabs.movie.frames.setValue(3)
+    explorer.traverse(0)
+    wait(explorer, qtbot)
+    assert camera.zoom == 3.5
+    explorer.show_point(explorer.view.reduction.points[0])
+    assert camera.zoom == 3.5

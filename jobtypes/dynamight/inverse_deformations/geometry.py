@@ -20,8 +20,11 @@ from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from relion_jobs.contract.errors import UserError
+
 _LONGEST_BOND_ANGSTROMS = 1.95  # of heavy atoms: sulphur to carbon is 1.8, to sulphur 2.05
-KEPT_ANGSTROMS = 0.01  # bonds differ by no more where they are kept
+# Bonds differ by no more where they are kept, and a state in which one differs by more than the second is refused.
+KEPT_ANGSTROMS, MOST_ANGSTROMS = 0.01, 0.02
 _NEWTON_STEPS, _DAMPING = 30, 1e-4  # rings give more constraints than there are freedoms
 _NEIGHBOURING_ALPHA_ANGSTROMS = (2.7, 4.2)  # cis and trans
 
@@ -68,7 +71,13 @@ class Geometry:
         return np.column_stack((near.row, near.col)).astype(np.int64)
 
     def kept(self, before: Tensor, state: Tensor) -> Tensor:
-        """Positions (m, 3) A close to those of a state, at which bonds and angles are as they were before, (m, 3) A."""
+        """Positions (m, 3) A close to those of a state, at which bonds and angles are as they were before, (m, 3) A.
+
+        Raises
+        ------
+        UserError
+            The state is so torn that they cannot be kept to `MOST_ANGSTROMS`.
+        """
         pairs = self.kept_pairs
         if not len(pairs):
             return state
@@ -84,7 +93,19 @@ class Geometry:
             slopes = coo_array((np.hstack((along, -along)).ravel(), (rows, columns)), shape=(len(pairs), places.size)).tocsr()
             normal = (slopes @ slopes.T + _DAMPING * eye_array(len(pairs))).tocsc()
             places -= (slopes.T @ spsolve(normal, lengths - wanted)).reshape(-1, 3)
+        self._refuse_torn(_lengths(torch.from_numpy(places), pairs) - wanted)
         return torch.from_numpy(places).to(state)
+
+    def _refuse_torn(self, off: NDArray[np.float64]) -> None:
+        """Refuse changes (k,) A of the kept pairs among which one is too large."""
+        worst = int(np.abs(np.nan_to_num(off, nan=np.inf)).argmax())
+        if np.abs(off[worst]) <= MOST_ANGSTROMS:
+            return
+        first, second = (self.names[atom] for atom in self.kept_pairs[worst])
+        raise UserError(
+            f"The deformation tears the model so far that bonds and angles cannot be kept: {first} to {second} stays off by "
+            f"{abs(off[worst]):.2f} A; leave out --keep-geometry to see where, and train with a higher reg_factor."
+        )
 
     def sentences(self, before: Tensor, states: Sequence[Tensor]) -> list[str]:
         """What has changed from positions (m, 3) A to those of states, in words; nothing of pairs that are not there."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
+from jobtypes.common.conventions import HALVES
 from jobtypes.common.fourier import fsc, resolution_at
 from jobtypes.common.small_tables import write_small_tables
 from jobtypes.common.volumes import write_volume
@@ -206,6 +207,6 @@ def write_table(path: Path, states: Sequence[WrittenStateMaps]) -> None:
 
 
 def remove_earlier(job_directory: Path) -> None:
-    """Remove the maps and curves of an earlier run; those of fewer states would leave some of them behind."""
-    for path in job_directory.glob(layout.STATE_MAP_PATTERN):
-        path.unlink()
+    """Remove the maps, curves and lists of an earlier run; those of fewer states would leave some of them behind."""
+    for path in (*job_directory.glob(layout.STATE_MAP_PATTERN), *(job_directory / layout.mapped_states(half) for half in HALVES)):
+        path.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from jobtypes.dynamight.states.outputs import MAPS_OF_A_STATE, WrittenStateMaps,
 from jobtypes.dynamight.states.solved_maps import SolvedMaps
 from jobtypes.dynamight.visualization.given_states import GivenState
 from jobtypes.dynamight.visualization.session import Session
+from jobtypes.dynamight.visualization.written_states import WrittenState, write_list, written_state
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
@@ -196,17 +197,23 @@ def make_all(making: StateMaking, inputs: StatesInputs, job: RunningJob, team: T
     if team.is_first:
         remove_earlier(job.directory)
     written: list[WrittenStateMaps] = []
+    places: dict[int, list[WrittenState]] = {half: [] for half in inputs.sessions}
     for number, state in enumerate(inputs.states, start=1):
         made = making.make(number, state)
         if made is None:
             continue
         written.append(write_state(job, made, inputs.mask, pixel_size_angstroms=pixel, finest_shell=finest))
+        for half, place in made.matched.coordinates.items():
+            path, is_outside = job.directory / layout.state_map(number), bool(inputs.sessions[half].outside(place[None])[0])
+            places[half].append(written_state(inputs.sessions[half], path, state.name, place, is_outside=is_outside))
         job.report(written[-1].sentence())
         if (doubt := written[-1].doubt()) is not None:
             job.warn(doubt)
         for half, one in made.halves.items():
             if one.residual > _UNSOLVED:
                 job.warn(_unsolved(half, number, made.width.numbers[half], one.residual, session.box))
+    for half, listed in places.items() if team.is_first else ():
+        write_list(job.directory / layout.mapped_states(half), listed)
     return written
 
 

@@ -28,7 +28,7 @@ PARTICLE_COLOURINGS = (
     "occupancy",
     "held-out error",
 )
-GAUSSIAN_COLOURINGS = ("displacement", "amplitude", "width", "position", "part")
+GAUSSIAN_COLOURINGS = ("displacement", "occupancy", "disagreement", "amplitude", "width", "position", "part")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Colouring:
         Red, green and blue, 0 to 1, where a number would not do.
     is_category
         The values are labels from 1.
+    is_share
+        They are shares, and 1 is as it should be.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Colouring:
     values: NDArray[np.float64] | None = None
     colours: NDArray[np.float64] | None = None
     is_category: bool = False
+    is_share: bool = False
 
 
 def direction_colours(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,22 +176,39 @@ def colour_particles(
         case "cluster":
             return Colouring(name, "cluster", clusters.astype(np.float64) + 1, is_category=True)
         case "quality":
-            return Colouring(name, "quality (probability of the molecule)", part.quality.cpu().double().numpy())
+            return Colouring(name, "quality (probability of the molecule)", part.quality.cpu().double().numpy(), is_share=True)
         case "scale":
             return Colouring(name, "scale of the signal", part.scale.cpu().double().numpy())
         case "occupancy":
-            return Colouring(name, "share of the density that is there", occupancy(part))
+            return Colouring(name, "share of the density that is there", occupancy(part), is_share=True)
         case "held-out error":
             return Colouring(name, "disagreement of the halves (Å)", held_out_error())
     raise ValueError(f"no colouring {name}; known are {', '.join(PARTICLE_COLOURINGS)}")
 
 
-def colour_gaussians(part: HalfResult, name: str, positions: Tensor) -> Colouring:
-    """What is asked for in `name` (one of `GAUSSIAN_COLOURINGS`) for the Gaussians of a state at positions (n, 3) A."""
+def colour_gaussians(part: HalfResult, name: str, positions: Tensor, disagreement: Callable[[], Tensor]) -> Colouring:
+    """What is asked for in `name` for the Gaussians of a state.
+
+    Parameters
+    ----------
+    part
+        The half set.
+    name
+        One of `GAUSSIAN_COLOURINGS`.
+    positions : (n, 3) A
+        Where they are in it.
+    disagreement : callable giving (n,) A
+        Of the halves' models about held-out particles.
+    """
     gaussians = part.model.gaussians
     match name:
         case "displacement":
             values, label = (positions - gaussians.positions.cpu()).norm(dim=1), "displacement (Å)"
+        case "occupancy":
+            shares = 1 - (1 - part.model.parts.share) @ part.model.parts.membership
+            return Colouring(name, "share of the particles that have it", shares.cpu().double().numpy(), is_share=True)
+        case "disagreement":
+            values, label = disagreement(), "disagreement of the halves (Å)"
         case "amplitude":
             values, label = gaussians.amplitudes, "amplitude"
         case "width":

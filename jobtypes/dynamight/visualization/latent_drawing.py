@@ -119,7 +119,7 @@ def _dots(axes: Axes, points: NDArray[np.float64], colouring: Colouring, look: L
     values = _values(colouring)
     known = np.isfinite(values)
     axes.scatter(x[~known], y[~known], color=look.missing, s=size, linewidths=0)
-    order = np.flatnonzero(known)[np.argsort(values[known], kind="stable")]
+    order = np.flatnonzero(known)[np.argsort(-values[known] if colouring.is_share else values[known], kind="stable")]
     colours, norm = _scale(colouring, look)
     return axes.scatter(x[order], y[order], c=values[order], s=size, linewidths=0, cmap=colours, norm=norm)
 
@@ -170,5 +170,7 @@ def _scale(colouring: Colouring, look: Look) -> tuple[Colormap, Normalize]:
         count = int(known.max()) if len(known) else 1
         colours = [colormaps["Set2"](index % 8) for index in range(count)]
         return ListedColormap(colours), BoundaryNorm(np.arange(count + 1) + 0.5, count)
+    if colouring.is_share:
+        return look.amounts.reversed(), Normalize(0, 1)
     low, high = (min(0.0, float(known.min())), float(np.percentile(known, 99.5))) if len(known) else (0.0, 1.0)
     return look.densities if "density" in colouring.name else look.amounts, Normalize(low, max(high, low + 1e-6))

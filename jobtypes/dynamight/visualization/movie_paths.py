@@ -48,12 +48,14 @@ def along_stroke(view: HalfView, stroke: NDArray[np.float64], n_frames: int) -> 
 
 def along_motion(view: HalfView, motion: int, n_frames: int) -> MoviePath:
     """Along a main motion, 0 for the largest, through where the particles are."""
-    session, reduction = view.session, view.reduction
-    states = session.traversal(motion, n_frames)
-    drawn = states[:, list(reduction.dimensions)].numpy() if reduction.method == "pca" else None
-    if drawn is None or drawn.shape[1] != 2:
-        drawn = reduction.points[torch.cdist(states, session.coordinates).argmin(1).numpy()]
-    return MoviePath(states, drawn.astype(np.float64), f"main motion {motion + 1}")
+    states = view.session.traversal(motion, n_frames)
+    return MoviePath(states, view.drawn(states), f"main motion {motion + 1}")
+
+
+def along_density(view: HalfView, first: int, last: int, n_frames: int) -> MoviePath:
+    """Along the densest way between two stable states, counted from 1; UserError as `Overview.path`."""
+    states = view.session.states_on(view.overview.path(first, last, n_frames))
+    return MoviePath(states, view.drawn(states), f"the densest way from stable state {first} to {last}")
 
 
 def shown_states(view: HalfView, path: MoviePath, level: float, job: RunningJob) -> list[ShownState]:

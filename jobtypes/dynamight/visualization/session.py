@@ -19,6 +19,7 @@ from jobtypes.dynamight.model.principal_motions import PrincipalMotions
 from jobtypes.dynamight.model.result import ForwardResult, HalfResult, load_centred_result
 from jobtypes.dynamight.outputs import motions_of, training_resolution
 from jobtypes.dynamight.visualization.colourings import Colouring, colour_gaussians, colour_particles
+from jobtypes.dynamight.visualization.held_out import held_out_particles
 from jobtypes.dynamight.visualization.reductions import Reduction, reduce
 from jobtypes.dynamight.visualization.states import CarriedReconstruction, GaussianStates, StateMaps, half_reconstruction
 from relion_jobs.contract.errors import UserError
@@ -176,6 +177,12 @@ class Session:
         distance, _ = self._tree.query(coordinates.numpy(), k=[min(_OUTSIDE_NEIGHBOUR, len(self.coordinates))])
         return np.asarray(distance[:, 0] > _OUTSIDE_FACTOR * self._sparsest)
 
+    def states_on(self, places: NDArray[np.float64]) -> Tensor:
+        """States (F, D) A at places (F, c) A along the first main motion or the first two, all else the particles' local mean."""
+        if places.shape[1] == 1:
+            return self.states_along(0, torch.from_numpy(places[:, 0]).float())
+        return self.states_at(self.reduction("pca", dimensions=(0, 1)), places)
+
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.coordinates.numpy())
@@ -275,4 +282,9 @@ class Session:
 
     def gaussian_colouring(self, name: str, coordinates: Tensor) -> Colouring:
         """What the Gaussians of the state at (D,) are coloured by, one of `colourings.GAUSSIAN_COLOURINGS`."""
-        return colour_gaussians(self.part, name, self.state_positions(coordinates))
+        return colour_gaussians(self.part, name, self.state_positions(coordinates), lambda: self.disagreement)
+
+    @cached_property
+    def disagreement(self) -> Tensor:
+        """(n,) A of the halves' models about held-out particles at each Gaussian; UserError as `held_out_particles`."""
+        return held_out_particles(self.forward).disagreements[self.half].gaussian_error

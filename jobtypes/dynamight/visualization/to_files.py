@@ -263,7 +263,7 @@ def show_landscape(session: Session, options: VisualizationOptions, job: Running
     job.report(overview.sentence())
     if ends is None or way is None:
         return []
-    path = _states_on(session, way)
+    path = session.states_on(way)
     movie = save_movie(session, path, job, stage="path")
     name = f"path from stable state {ends[0]} to {ends[1]}"
     draw_montage(
@@ -275,13 +275,6 @@ def show_landscape(session: Session, options: VisualizationOptions, job: Running
         what="States on the way where most particles are, in two views at a right angle.",
     )
     return _list_movie(session, movie, path, name, job)
-
-
-def _states_on(session: Session, way: NDArray[np.float64]) -> torch.Tensor:
-    """States (F, D) A at places (F, c) A along the first main motion or the first two, all else the particles' local mean."""
-    if way.shape[1] == 1:
-        return session.states_along(0, torch.from_numpy(way[:, 0]).float())
-    return session.states_at(session.reduction("pca", dimensions=(0, 1)), way)
 
 
 def draw_montage(session: Session, movie: Movie, labels: list[str], file: Path, *, title: str, what: str) -> None:

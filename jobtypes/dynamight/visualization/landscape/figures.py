@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from jobtypes.dynamight.figures import label_panels, new_figure, save_figure
 from jobtypes.dynamight.visualization.landscape.populations import Landscape
 from jobtypes.dynamight.visualization.landscape.stable_states import StableState
 
+HIGHEST_KT = 6.0  # that is told apart where energies lie under particles
 CAVEAT = (
     "An energy in kT is minus the logarithm of the density: it is one of the molecules that were frozen, picked and kept, and "
     "freezing, the air-water interface and the choice of particles change how many there are of each."
@@ -69,6 +71,28 @@ def draw_landscape(
     )
 
 
+def energy_band(one: Landscape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(cells...) kT between which the energy is, by the error of the density."""
+    share = one.error / np.maximum(one.mean, 1e-30)
+    return one.energy_kt - np.log1p(share), one.energy_kt - np.log(np.maximum(1 - share, 1e-2))
+
+
+def number_states(axis: Axes, places: NDArray[np.float64]) -> None:
+    """Write the numbers of stable states, from 1, at places (S, 2)."""
+    for number, (x, y) in enumerate(places, start=1):
+        axis.text(x, y, str(number), color="white", ha="center", va="center", fontsize=8, zorder=5,
+                  bbox={"boxstyle": "circle", "facecolor": STATE_COLOUR, "edgecolor": "white"})  # fmt: skip
+
+
+def draw_energies(axis: Axes, one: Landscape) -> None:
+    """Lay the energies under what is drawn in the plane of two main motions: bright at 0 kT, clear from `HIGHEST_KT` on."""
+    brightness = 1 - np.nan_to_num(one.energy_kt, nan=HIGHEST_KT).clip(0, HIGHEST_KT).T / HIGHEST_KT
+    colours = colormaps[DENSITY_COLOURS](brightness)
+    colours[..., 3] = brightness
+    first, second = one.grid.edges
+    axis.pcolormesh(first, second, colours, zorder=0)
+
+
 def _draw_line(axis: Axes, one: Landscape) -> None:
     (middles,) = one.grid.middles
     axis.fill_between(middles, np.maximum(one.mean - one.error, 0), one.mean + one.error, color="0.85", lw=0)
@@ -81,10 +105,7 @@ def _draw_line(axis: Axes, one: Landscape) -> None:
 
 def _draw_energy(axis: Axes, one: Landscape) -> None:
     (middles,) = one.grid.middles
-    share = one.error / np.maximum(one.mean, 1e-30)
-    axis.fill_between(
-        middles, one.energy_kt - np.log1p(share), one.energy_kt - np.log(np.maximum(1 - share, 1e-2)), color="0.85", lw=0
-    )
+    axis.fill_between(middles, *energy_band(one), color="0.85", lw=0)
     axis.plot(middles, one.energy_kt, color="0.2")
     axis.set(
         xlabel=f"main motion {one.motions[0] + 1} (Å)", ylabel="energy (kT)", ylim=(-0.3, min(8, np.nanmax(one.energy_kt) + 1))
@@ -96,7 +117,5 @@ def _draw_plane(axis: Axes, one: Landscape, states: Sequence[StableState], way: 
     axis.pcolormesh(first, second, one.mean.T, cmap=DENSITY_COLOURS, rasterized=True)
     if way is not None:
         axis.plot(way[:, 0], way[:, 1], color="white", lw=1.2)
-    for number, state in enumerate(states, start=1):
-        axis.text(state.place[0], state.place[1], str(number), color="white", ha="center", va="center", fontsize=8,
-                  bbox={"boxstyle": "circle", "facecolor": STATE_COLOUR, "edgecolor": "white"})  # fmt: skip
+    number_states(axis, np.array([state.place for state in states]))
     axis.set(xlabel=f"main motion {one.motions[0] + 1} (Å)", ylabel=f"main motion {one.motions[1] + 1} (Å)")

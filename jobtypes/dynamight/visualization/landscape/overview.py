@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from jobtypes.dynamight.visualization.landscape.density_path import path_between
 from jobtypes.dynamight.visualization.landscape.likelihoods import likelihoods_of
@@ -39,6 +40,12 @@ class Overview:
         """Of most coordinates, in which the stable states lie."""
         return max(self.landscapes, key=lambda one: len(one.motions))
 
+    def energies_kt(self, coordinates: Tensor) -> NDArray[np.float64]:
+        """(P,) along the first main motion, of states at (P, D) A; nan where hardly any particles are."""
+        first = self.landscapes[0]
+        (middles,) = first.grid.middles
+        return np.asarray(np.interp(coordinates[:, 0].numpy(), middles, first.energy_kt, left=np.nan, right=np.nan))
+
     def path(self, first: int, last: int, n_states: int) -> NDArray[np.float64]:
         """States (n_states, c) A on the densest way between two stable states, counted from 1.
 
@@ -60,8 +67,7 @@ class Overview:
         if len(self.states) == 1:
             return "Populations: no maximum stands out from another by more than its error, so that the states are one continuum."
         said = [
-            f"{number} at {', '.join(f'{value:+.1f}' for value in state.place)} A with {100 * state.share:.0f} +- "
-            f"{max(100 * state.share_error, 1):.0f} %"
+            f"{number} at {', '.join(f'{value:+.1f}' for value in state.place)} A with {state.in_words().replace('±', '+-')}"
             for number, state in enumerate(self.states, start=1)
         ]
         return f"Populations: {len(self.states)} stable states along the main motions: {'; '.join(said)} of the particles."

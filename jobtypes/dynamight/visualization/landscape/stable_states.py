@@ -43,6 +43,10 @@ class StableState:
     by_half: dict[int, float]
     prominence_kt: float
 
+    def in_words(self) -> str:
+        """Its share with the error, at least 1 %, in per cent."""
+        return f"{100 * self.share:.0f} ± {max(100 * self.share_error, 1):.0f} %"
+
 
 @dataclass(frozen=True)
 class Hill:

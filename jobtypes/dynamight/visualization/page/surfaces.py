@@ -57,7 +57,7 @@ def consensus_map(session: Session) -> ConsensusMap:
     volume = half_reconstruction(session.job_directory, session.half, session.box, session.pixel_size_angstroms)
     if volume is None:
         surfaces = GaussianSurfaces(session.gaussians)
-        rendered = surfaces.render(session.model.gaussians.positions).cpu()
+        rendered = surfaces.density(session.model.gaussians.positions)
         return ConsensusMap(rendered, surfaces.pixel_size_angstroms, "the Gaussians of the half set")
     size = min(session.box, _LARGEST_GRID)
     if size < session.box:

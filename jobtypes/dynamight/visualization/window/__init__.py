@@ -5,6 +5,7 @@ system_libraries which libraries of the system Qt lacks, and the Debian packages
 background       work in a thread, with a progress bar and a cancel button
 molecule_layers  the molecule as napari layers
 latent_canvas    the latent space: click, trajectory, selection
+populations_canvas  populations along the first main motion
 controls         buttons, sliders and menus
 saved_files      what the window writes, free of Qt
 explorer         all of it put together, driving a session

@@ -11,18 +11,23 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QSlider,
     QSpinBox,
     QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
 from jobtypes.dynamight.colours import DISPLACEMENT_COLOURS_ON_DARK
-from jobtypes.dynamight.visualization.colourings import GAUSSIAN_COLOURINGS, PARTICLE_COLOURINGS
-from jobtypes.dynamight.visualization.half_view import CHOICES, SOURCES
+from jobtypes.dynamight.visualization.colourings import GAUSSIAN_COLOURINGS
+from jobtypes.dynamight.visualization.half_view import CHOICES, SOURCES, SURFACE_COLOURINGS, VIEW_COLOURINGS
+from jobtypes.dynamight.visualization.landscape.figures import CAVEAT, HIGHEST_KT
+from jobtypes.dynamight.visualization.landscape.overview import Overview
 from jobtypes.dynamight.visualization.reductions import METHODS
+from jobtypes.dynamight.visualization.window.populations_canvas import PopulationsCanvas
 
 _SLIDER_STEPS = 200
 
@@ -70,7 +75,7 @@ class ViewControls(QWidget):
             [name.upper() if name != "raw" else name for name in METHODS],
             "How the latent space is drawn: main motions in Å (PCA), UMAP, independent components (ICA), or the raw latents.",
         )
-        self.colouring = _menu(PARTICLE_COLOURINGS, "What colours the particles. The cross: the particle with the least motion.")
+        self.colouring = _menu(VIEW_COLOURINGS, "What colours the particles. The cross: the particle with the least motion.")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for column, (label, menu) in enumerate(
@@ -102,7 +107,11 @@ class ShowControls(QWidget):
         self.consensus = _box("consensus map", "Surface of the consensus map, see-through.")
         self.gaussians = _box("Gaussians", "Gaussians as spheres; their diameter is twice their standard deviation.")
         self.volume = _box("as volume", "Draw the state's map itself by volume rendering: slow without a graphics card.")
-        self.by_displacement = _box("colour by displacement", "Displacement from the consensus.", checked=True)
+        self.surface_colour = _menu(
+            SURFACE_COLOURINGS,
+            "What colours the surface: displacement, share of the particles that have each part, or where the\n"
+            "half sets disagree.",
+        )
         self.source = _menu(SOURCES, "What the surface is of. The reconstruction is there after the deformed backprojection.")
         self.gaussian_colour = _menu(GAUSSIAN_COLOURINGS, "What colours the Gaussians.")
         self.level = QSlider(Qt.Orientation.Horizontal)
@@ -111,8 +120,9 @@ class ShowControls(QWidget):
         self.level_text = QLabel("")
         self.surface_bar, self.gaussian_bar = ColourBar(), ColourBar()
         self._lay_out()
-        for box in (self.state, self.consensus, self.gaussians, self.volume, self.by_displacement):
+        for box in (self.state, self.consensus, self.gaussians, self.volume):
             box.toggled.connect(lambda: self.shown.emit())
+        self.surface_colour.activated.connect(lambda: self.shown.emit())
         self.gaussian_colour.activated.connect(lambda: self.shown.emit())
         self.level.valueChanged.connect(lambda: self.level_chosen.emit())
         self.source.textActivated.connect(self.source_chosen)
@@ -127,7 +137,8 @@ class ShowControls(QWidget):
         level.addWidget(self.level, 0, 0)
         level.addWidget(self.level_text, 0, 1)
         form.addRow("Contour level", level)
-        form.addRow(self.by_displacement, self.surface_bar)
+        form.addRow("Surface by", self.surface_colour)
+        form.addRow("", self.surface_bar)
         form.addRow("Gaussians by", self.gaussian_colour)
         form.addRow("", self.gaussian_bar)
         layout.addLayout(form, 1, 0, 1, 4)
@@ -183,6 +194,88 @@ class MovieControls(QWidget):
             self.buttons.append(button)
 
 
+class LandscapeControls(QWidget):
+    """Populations: stable states, the densest way between two of them; and states made from images."""
+
+    state_chosen, way_chosen, mapped_chosen = Signal(int), Signal(int, int), Signal(int)
+    drawn = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.populations = PopulationsCanvas()
+        self.energies = _box(
+            "energies under the particles, and stable states",
+            f"In the plane of the first two main motions: bright at 0 kT, dark from {HIGHEST_KT:g} kT on.\n{CAVEAT}",
+            checked=True,
+        )
+        self.states = QGridLayout()
+        self.buttons: list[QPushButton] = []
+        self.first, self.last = (_menu([], "Stable state at this end of the way.") for _ in range(2))
+        self.way = _button(
+            "Movie", "The way between two stable states where most particles are, with the frames of the tab Movie."
+        )
+        self.mapped = _menu(
+            [], "Maps made from the images of the particles around a state, without the model's deformation of others."
+        )
+        self.show_mapped = _button("Show", "The filtered map of this state.")
+        self._lay_out()
+        self.energies.toggled.connect(lambda: self.drawn.emit())
+        self.way.clicked.connect(lambda: self.way_chosen.emit(self.first.currentIndex() + 1, self.last.currentIndex() + 1))
+        self.show_mapped.clicked.connect(lambda: self.mapped_chosen.emit(self.mapped.currentIndex()))
+        self.set_mapped([])
+        self.forget()
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 0, 6, 0)
+        layout.addWidget(self.populations)
+        layout.addLayout(self.states)
+        layout.addWidget(self.energies)
+        for label, *widgets in (
+            ("Way from", self.first, QLabel("to"), self.last, self.way),
+            ("From images", self.mapped, self.show_mapped),
+        ):
+            row = QHBoxLayout()
+            row.addWidget(QLabel(label))
+            for widget in widgets:
+                row.addWidget(widget, 1 if isinstance(widget, QComboBox) else 0)
+            layout.addLayout(row)
+        layout.addStretch(1)
+
+    def forget(self) -> None:
+        """Populations of another half set are not known yet."""
+        self.populations.forget()
+        self.set_states([])
+
+    def show_populations(self, overview: Overview) -> None:
+        """Draw the populations, and say what was found."""
+        self.populations.show_landscape(overview.landscapes[0])
+        said = overview.sentence().removeprefix("Populations: ").replace("+-", "±").replace(" A ", " Å ")
+        self.populations.setToolTip(f"{said}\n{CAVEAT}")
+
+    def set_states(self, texts: list[str]) -> None:
+        """One button for each stable state."""
+        for button in self.buttons:
+            button.deleteLater()
+        self.buttons = [_button(text, "Show this stable state.") for text in texts]
+        for number, button in enumerate(self.buttons, start=1):
+            button.clicked.connect(lambda _=False, chosen=number: self.state_chosen.emit(chosen))
+            self.states.addWidget(button, (number - 1) // 3, (number - 1) % 3)
+        for menu in (self.first, self.last):
+            menu.clear()
+            menu.addItems([str(number) for number in range(1, len(texts) + 1)])
+        self.last.setCurrentIndex(1)
+        for widget in (self.first, self.last, self.way):
+            widget.setEnabled(len(texts) > 1)
+
+    def set_mapped(self, names: list[str]) -> None:
+        """States that have maps made from images."""
+        self.mapped.clear()
+        self.mapped.addItems(names or ['none yet: the task "maps of states" makes them'])
+        for widget in (self.mapped, self.show_mapped):
+            widget.setEnabled(bool(names))
+
+
 class ParticleControls(QWidget):
     """A selection of particles."""
 
@@ -219,15 +312,17 @@ class Tabs(QTabWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.show_controls, self.movie, self.particles, self.files = (
+        self.show_controls, self.movie, self.landscape, self.particles, self.files = (
             ShowControls(),
             MovieControls(),
+            LandscapeControls(),
             ParticleControls(),
             SaveControls(),
         )
         for widget, title in (
             (self.show_controls, "Show"),
             (self.movie, "Movie"),
+            (self.landscape, "Landscape"),
             (self.particles, "Particles"),
             (self.files, "Save"),
         ):

@@ -15,7 +15,8 @@ from torch import Tensor
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.colourings import Colouring
 from jobtypes.dynamight.visualization.half_view import HalfView, ShownState, open_view
-from jobtypes.dynamight.visualization.movie_paths import MoviePath, along_motion, along_stroke, shown_states
+from jobtypes.dynamight.visualization.landscape.overview import Overview
+from jobtypes.dynamight.visualization.movie_paths import MoviePath, along_density, along_motion, along_stroke, shown_states
 from jobtypes.dynamight.visualization.reductions import Reduction
 from jobtypes.dynamight.visualization.selection import in_polygon
 from jobtypes.dynamight.visualization.state_surfaces import Mesh, StateSurfaces
@@ -57,6 +58,7 @@ class Explorer(QWidget):
         self.path_is_drawn = False  # in the drawing that is shown
         self.movie_states: list[ShownState] = []
         self.corners: NDArray[np.float64] | None = None
+        self.has_populations = False
         self.molecule = MoleculeLayers(viewer)
         self.canvas, self.top, self.tabs = LatentCanvas(), ViewControls(), Tabs()
         self.background = Background(job, self.say)
@@ -78,6 +80,7 @@ class Explorer(QWidget):
 
     def _connect(self) -> None:
         show, movie, particles, files = self.tabs.show_controls, self.tabs.movie, self.tabs.particles, self.tabs.files
+        landscape = self.tabs.landscape
         self.canvas.state_chosen.connect(self._guarded(self.show_point))
         self.canvas.trajectory_drawn.connect(self._guarded(self.follow))
         self.canvas.polygon_drawn.connect(self._guarded(self.select))
@@ -89,6 +92,11 @@ class Explorer(QWidget):
         movie.motion_chosen.connect(self._guarded(self.traverse))
         movie.again.clicked.connect(self._guarded(lambda _: self.make_again()))
         movie.save.clicked.connect(self._guarded(lambda _: self.save_movie()))
+        self.tabs.currentChanged.connect(self._guarded(lambda _: self.find_populations()))
+        landscape.drawn.connect(self._guarded(self.draw_particles))
+        landscape.state_chosen.connect(self._guarded(self.show_stable))
+        landscape.way_chosen.connect(self._guarded(self.go_between))
+        landscape.mapped_chosen.connect(self._guarded(self.show_from_images))
         particles.save.clicked.connect(self._guarded(lambda _: self.save_selection()))
         files.map.clicked.connect(self._guarded(lambda _: self.save_map()))
         files.gaussians.clicked.connect(self._guarded(lambda _: self.save_gaussians()))
@@ -137,18 +145,19 @@ class Explorer(QWidget):
 
     def _opened(self, found: tuple[HalfView, Mesh, Reduction, Colouring]) -> None:
         self.view, consensus, _, self.colouring = found
-        view, show = self.view, self.tabs.show_controls
+        view, show, self.has_populations = self.view, self.tabs.show_controls, False
+        self.tabs.landscape.forget()
+        self.tabs.landscape.set_mapped([mapped.name for mapped in view.mapped_states()])
         self.path, self.path_is_drawn, self.corners, self.movie_states = None, False, None, []
         self.molecule.clear_movie()
         show.source.setCurrentIndex(0)
         show.set_level(view.surfaces.level, view.surfaces.highest)
         self.molecule.show_consensus(consensus)
         rms = view.session.part.rms_displacement
-        self.molecule.largest = view.largest_displacement
         self.tabs.movie.set_motions(view.session.motions.rms_angstroms.tolist())
         positions = view.session.model.gaussians.positions
         self.molecule.look_from_front(2.2 * float(positions.norm(dim=1).max()) + 10.0)
-        self.canvas.show_particles(view.reduction, self.colouring, view.session.least_moved)
+        self.draw_particles()
         if view.held_out is not None:
             show.gaussians.setChecked(True)
         self.show_point(view.reduction.points[view.session.least_moved])
@@ -157,6 +166,7 @@ class Explorer(QWidget):
             f"{self.top.half.currentText()}: {len(part.rows)} particles, rms displacement "
             f"{float(rms.square().mean().sqrt()):.1f} Å. Click a particle to see its state."
         )
+        self.find_populations()
 
     def redraw(self) -> None:
         """Draw the latent space as it is chosen now."""
@@ -174,17 +184,24 @@ class Explorer(QWidget):
         assert self.view is not None
         is_new = self.view.reduction is not found[0]
         self.view.reduction, self.colouring = found
-        self.canvas.show_particles(self.view.reduction, self.colouring, self.view.session.least_moved)
         if is_new:
             self.corners, self.path_is_drawn = None, False
             self.point = None if self.state is None else self.view.reduction.points[self.state.particle]
-        self._mark()
+        self.draw_particles()
         values = self.colouring.values
         unknown = 0 if values is None else int(np.isnan(values).sum())
         is_missing = f" {unknown} of {len(values)} particles have no value (grey)." if unknown and values is not None else ""
         if values is not None and unknown == len(values):
             is_missing = " It is measured at the end of the training."
         self.say(f"Coloured by {self.colouring.label}.{is_missing}")
+
+    def draw_particles(self) -> None:
+        """Draw the particles, populations where they are wanted and known, and over them what the mouse has drawn."""
+        view, colouring = self._view, self.colouring
+        assert colouring is not None
+        landscape = view.drawn_landscape if self.has_populations and self.tabs.landscape.energies.isChecked() else None
+        self.canvas.show_particles(view.reduction, colouring, view.session.least_moved, landscape)
+        self._mark()
 
     def _mark(self) -> None:
         if self.path is not None and self.path_is_drawn:
@@ -212,7 +229,9 @@ class Explorer(QWidget):
             rms = float(np.sqrt(np.mean(state.errors**2)))
             self.say(f"Held-out particle {state.particle + 1}: the two models (blue, orange) differ by {rms:.2f} Å rms. {moved}")
         else:
-            self.say(f"State at {where} (nearest particle {state.particle + 1}). {moved}")
+            energy = view.overview.energies_kt(state.coordinates[None])[0] if self.has_populations else np.nan
+            of_energy = "" if np.isnan(energy) else f", at {energy:.1f} kT along main motion 1"
+            self.say(f"State at {where}{of_energy} (nearest particle {state.particle + 1}). {moved}")
 
     def _show(self, state: ShownState) -> None:
         self.state = state
@@ -225,18 +244,18 @@ class Explorer(QWidget):
         """How a state is drawn as the controls are now."""
         show = self.tabs.show_controls
         look = self._view.gaussian_look(state, show.gaussian_colour.currentText())
-        if look.values.ndim == 1:
-            high = self.molecule.largest if look.label.startswith("displacement") else float(look.values.max())
-            self.molecule.gaussian_limits = (0.0, max(high, 1e-6))
+        self.molecule.gaussian_limits = look.ends
         show.gaussian_bar.set_range(*self.molecule.gaussian_limits, look.label)
         show.gaussian_bar.setVisible(look.values.ndim == 1)
-        show.surface_bar.set_range(0.0, self.molecule.largest, "displacement (Å)")
-        return Appearance(state.mesh, state.surface_values, state.positions, look.values, look.sizes, state.inside, state.other)
+        surface = self._view.surface_look(state, show.surface_colour.currentText())
+        self.molecule.is_plain = not surface.label
+        show.surface_bar.set_range(*surface.ends, surface.label)
+        values = (surface.values - surface.ends[0]) / (surface.ends[1] - surface.ends[0])
+        return Appearance(state.mesh, values, state.positions, look.values, look.sizes, state.inside, state.other)
 
     def refresh(self) -> None:
         """Show what is chosen in the tab "Show", of the same state."""
         show, layers = self.tabs.show_controls, self.molecule
-        layers.colour_by_displacement = show.by_displacement.isChecked()
         layers.state.visible = show.state.isChecked() and not show.volume.isChecked()
         layers.consensus.visible = show.consensus.isChecked()
         layers.gaussians.visible = show.gaussians.isChecked()
@@ -258,7 +277,8 @@ class Explorer(QWidget):
             level = self.tabs.show_controls.chosen_level / self._view.surfaces.highest * float(volume.max())
             self.molecule.show_volume(volume, session.pixel_size_angstroms, level)
 
-        self.background.run("map of the state", lambda progress: session.state_map(state.coordinates), then)
+        view = self._view
+        self.background.run("map of the state", lambda progress: view.volume_of(state), then)
 
     def change_level(self) -> None:
         """Contour everything anew."""
@@ -269,8 +289,7 @@ class Explorer(QWidget):
         state = self.state
 
         def work(progress: BackgroundJob) -> tuple[Mesh, ShownState | None]:
-            again = None if state is None else view.state_of(state.coordinates, level, particle=state.particle)
-            return view.surface_of_consensus(level), again
+            return view.surface_of_consensus(level), None if state is None else view.again(state, level)
 
         def then(found: tuple[Mesh, ShownState | None]) -> None:
             self.molecule.show_consensus(found[0])
@@ -329,6 +348,53 @@ class Explorer(QWidget):
         if self.path is not None and self.path_is_drawn:
             self.state, self.point = self.movie_states[frame], self.path.drawn[frame]
             self.canvas.mark_state(self.point, self.state.inside)
+
+    # populations ---------------------------------------------------------------------------------------------------------
+
+    def find_populations(self) -> None:
+        """Work out the populations, once they are looked at, and draw them."""
+        view, tab = self._view, self.tabs.landscape
+        if self.tabs.currentWidget() is not tab or self.has_populations:
+            return
+        if view.held_out is not None:
+            self.say("Populations are those of whole half sets: choose half 1 or 2.")
+            return
+
+        def then(overview: Overview) -> None:
+            self.has_populations = True
+            tab.show_populations(overview)
+            tab.set_states([f"{number}: {state.in_words()}" for number, state in enumerate(overview.states, start=1)])
+            self.draw_particles()
+
+        self.background.run("populations", lambda progress: view.overview, then)
+
+    def show_stable(self, number: int) -> None:
+        """Show a stable state, counted from 1."""
+        view = self._view
+        coordinates = view.stable_places()[number - 1]
+        self._show_elsewhere(view.state_of(coordinates, self.tabs.show_controls.chosen_level))
+        self.say(f"Stable state {number}, with {view.overview.states[number - 1].in_words()} of the particles.")
+
+    def go_between(self, first: int, last: int) -> None:
+        """Make a movie of the densest way between two stable states."""
+        self._make_movie(along_density(self._view, first, last, self.tabs.movie.frames.value()))
+
+    def show_from_images(self, index: int) -> None:
+        """Show one of the states that have maps made from images."""
+        view, level = self._view, self.tabs.show_controls.chosen_level
+        mapped = view.mapped_states()[index]
+
+        def then(state: ShownState) -> None:
+            self._show_elsewhere(state)
+            self.say(f"State {mapped.number}, {mapped.name}: map from the images of the particles around it, of both half sets.")
+
+        self.background.run("map made from images", lambda progress: view.state_from_images(mapped, level), then)
+
+    def _show_elsewhere(self, state: ShownState) -> None:
+        """Show a state that was not clicked at."""
+        self.molecule.clear_movie()
+        self.point = self._view.drawn(state.coordinates[None])[0]
+        self._show(state)
 
     # particles -----------------------------------------------------------------------------------------------------------
 

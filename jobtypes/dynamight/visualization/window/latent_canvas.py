@@ -12,6 +12,8 @@ from qtpy.QtCore import Qt, Signal
 
 from jobtypes.dynamight.colours import OUTSIDE_COLOUR, STATE_COLOUR, on_dark
 from jobtypes.dynamight.visualization.colourings import Colouring
+from jobtypes.dynamight.visualization.half_view import DrawnLandscape
+from jobtypes.dynamight.visualization.landscape.figures import draw_energies, number_states
 from jobtypes.dynamight.visualization.latent_drawing import DARK, draw_latent_space
 from jobtypes.dynamight.visualization.reductions import Reduction
 
@@ -48,11 +50,17 @@ class LatentCanvas(FigureCanvasQTAgg):
         self.mpl_connect("motion_notify_event", self._move)
         self.mpl_connect("button_release_event", self._release)
 
-    def show_particles(self, reduction: Reduction, colouring: Colouring, least_moved: int) -> None:
-        """Draw the particles anew; what was drawn with the mouse goes."""
+    def show_particles(
+        self, reduction: Reduction, colouring: Colouring, least_moved: int, landscape: DrawnLandscape | None = None
+    ) -> None:
+        """Draw the particles anew, with energies and stable states if given; what was drawn with the mouse goes."""
         self.figure.clear()
         self.axes = self.figure.add_subplot()
         draw_latent_space(self.figure, self.axes, reduction, colouring, least_moved=least_moved)
+        if landscape is not None:
+            if landscape.plane is not None:
+                draw_energies(self.axes, landscape.plane)
+            number_states(self.axes, landscape.places)
 
         def line(colour: str, width: float) -> Line2D:
             (drawn,) = self.axes.plot(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgba
@@ -47,8 +48,8 @@ class Appearance:
     ----------
     mesh
         Its surface.
-    surface_values : (m,) A
-        Displacement at the vertices.
+    surface_values : (m,)
+        What colours the vertices, 0 to 1.
     positions : (n, 3) A
         Gaussians.
     gaussian_values : (n,)
@@ -102,7 +103,7 @@ class MoleculeLayers:
         self._frames: list[Appearance] = []
         self._frame = -1
         self._shown: Callable[[int], None] = lambda frame: None
-        self.colour_by_displacement, self.largest = True, 1.0
+        self.is_plain = False  # surfaces in one colour
         self.gaussian_limits = (0.0, 1.0)
         viewer.dims.events.current_step.connect(self._step)
 
@@ -124,14 +125,14 @@ class MoleculeLayers:
     def show(self, appearance: Appearance) -> None:
         """Show a state, in the layers that are visible: each update lets napari slice all of them anew."""
         mesh = appearance.mesh
-        self.state.data = _napari(mesh, np.clip(appearance.surface_values / self.largest, 0, 1))
+        self.state.data = _napari(mesh, np.clip(appearance.surface_values, 0, 1))
         two = appearance.other is not None
         if not appearance.inside:
             self.state.colormap = _OUTSIDE
         elif two:
             self.state.colormap = _HALVES[1]
         else:
-            self.state.colormap = _DISPLACEMENT if self.colour_by_displacement else _PLAIN
+            self.state.colormap = _PLAIN if self.is_plain else _DISPLACEMENT
         if two or self.other.visible:
             self.other.data = _napari(appearance.other or _NOTHING)
             self.other.visible = two
@@ -146,7 +147,7 @@ class MoleculeLayers:
         if values.ndim == 2:
             return values
         low, high = self.gaussian_limits
-        return np.asarray(DISPLACEMENT_COLOURS_ON_DARK(np.clip((values - low) / max(high - low, 1e-9), 0, 1))[:, :3])
+        return np.asarray(DISPLACEMENT_COLOURS_ON_DARK(np.clip((values - low) / (high - low), 0, 1))[:, :3])
 
     def look_inside(self, inside: bool) -> None:
         """Make the state's surfaces so clear that the Gaussians in them are seen, or solid."""
@@ -169,9 +170,8 @@ class MoleculeLayers:
 
     def set_movie(self, frames: Sequence[Appearance], shown: Callable[[int], None]) -> None:
         """Give the viewer a slider with napari's play button over these states; `shown` is told which one is shown."""
-        camera = self.viewer.scene.camera
-        seen = camera.center, camera.zoom, camera.angles  # napari looks anew at what gets another dimension
         self.clear_movie()
+        seen = self._seen()
         self._frames, self._shown = list(frames), shown
         # a layer that nobody sees, whose first axis makes the slider
         self._slider: Points = self.viewer.add_points(
@@ -182,15 +182,25 @@ class MoleculeLayers:
         )
         self.viewer.dims.axis_labels = ("frame", "z", "y", "x")
         self.viewer.dims.set_current_step(0, 0)
-        camera.center, camera.zoom, camera.angles = seen
+        self._look(*seen)
         self._frame = -1
         self._step()
 
     def clear_movie(self) -> None:
         """Take the slider away."""
         if self._frames:
-            self._frames = []
+            self._frames, seen = [], self._seen()
             self.viewer.layers.remove(self._slider)
+            self._look(*seen)
+
+    def _seen(self) -> tuple[Any, float, Any]:
+        """Where the camera is; napari looks anew at what gets or loses a dimension."""
+        camera = self.viewer.scene.camera
+        return camera.center, camera.zoom, camera.angles
+
+    def _look(self, centre: Any, zoom: float, angles: Any) -> None:
+        camera = self.viewer.scene.camera
+        camera.center, camera.zoom, camera.angles = centre, zoom, angles
 
     def _step(self) -> None:
         if self._frames and self.viewer.dims.ndim == 4:

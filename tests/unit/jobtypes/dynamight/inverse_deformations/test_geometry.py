@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from jobtypes.dynamight.inverse_deformations.geometry import Geometry
+from jobtypes.dynamight.inverse_deformations.geometry import MOST_ANGSTROMS, Geometry
+from relion_jobs.contract.errors import UserError
 
 
 def chain(n: int = 6) -> tuple[torch.Tensor, list[str], np.ndarray]:
@@ -76,3 +78,20 @@ def test_of_alpha_carbons_alone_neighbours_are_kept() -> None:
     stretched = places[::2] * 1.1
     kept = alphas.kept(places[::2], stretched)
     assert torch.allclose((kept[1:] - kept[:-1]).norm(dim=1), torch.tensor(3.8), atol=0.02)
+
+
+def test_bonds_are_kept_where_a_field_jumps_from_one_part_of_the_chain_to_the_next() -> None:
+    before, names, is_alpha = backbone()
+    torn = before.clone()
+    torn[45:] += torch.tensor((3.0, -2.0, 1.0))
+    geometry = Geometry.of(before, names, is_alpha)
+    kept = geometry.kept(before, torn)
+    lengths = [(state[1:] - state[:-1]).norm(dim=1) for state in (before, kept)]
+    assert float((lengths[1] - lengths[0]).abs().max()) <= MOST_ANGSTROMS
+    assert float((kept - torn).norm(dim=1)[:30].max()) < 1.5  # far from the tear
+
+
+def test_a_state_whose_bonds_cannot_be_kept_is_refused() -> None:
+    before, names, is_alpha = backbone()
+    with pytest.raises(UserError, match=r"bonds and angles cannot be kept: A/GLY \d+/\w+ to .* stays off by \d+\.\d\d A"):
+        Geometry.of(before, names, is_alpha).kept(before, torch.zeros_like(before))

@@ -13,7 +13,7 @@ import starfile
 import torch
 
 from jobtypes.dynamight.states import task
-from jobtypes.dynamight.visualization.written_states import write_list, written_state
+from jobtypes.dynamight.visualization.written_states import read_states, write_list, written_state
 from relion_jobs.contract.errors import JobAborted, UserError
 
 
@@ -71,7 +71,7 @@ def test_a_motion_that_only_the_models_believe_in_is_seen(make_swinging):
     assert len([warning for warning in job.warnings if "is not to be trusted: of the change" in warning]) == 2
 
 
-def test_half_maps_are_nodes_that_postprocess_takes_and_the_table_names_the_maps(two_states):
+def test_half_maps_are_nodes_that_postprocess_takes_and_the_tables_name_the_maps(swinging, two_states):
     _, job = two_states
     labels = {Path(path).name: label for path, label in job.outputs.items()}
     for number in (1, 2):
@@ -81,6 +81,12 @@ def test_half_maps_are_nodes_that_postprocess_takes_and_the_table_names_the_maps
     assert all((job.directory / file).is_file() for file in rows["file"])
     assert rows["state"].tolist() == ["place 0", "place 1"]
     assert set(table(job, "widths")["state"]) == {"place 0", "place 1"}
+    for half in (1, 2):  # where the states are, in the coordinates of each half set
+        listed = read_states(job.directory / f"states/states_half{half}.star", len(swinging.session(half).motions))
+        assert [name for name, _ in listed] == ["place 0", "place 1"]
+        if half == 1:
+            given = read_states(swinging.project / "list.star", len(swinging.session(1).motions))
+            torch.testing.assert_close([place for _, place in listed], [place for _, place in given], atol=0.011, rtol=0)
     with mrcfile.open(job.directory / "states/state001_half1.mrc") as file:
         assert float(file.voxel_size.x) == 5.0
     assert (job.directory / "states/figures/states.png").is_file()

@@ -32,8 +32,9 @@ def test_a_level_that_no_density_reaches_has_no_surface() -> None:
     assert len(contour(torch.rand(8, 8, 8), 1.0, 2.0).faces) == 0
 
 
-def test_a_gaussian_surface_is_where_the_state_map_has_the_level(session: Session) -> None:
-    surfaces = GaussianSurfaces(session.gaussians)
+@pytest.mark.parametrize("for_clicks", [False, True])
+def test_a_gaussian_surface_is_where_the_state_map_has_the_level(session: Session, for_clicks: bool) -> None:
+    surfaces = GaussianSurfaces(session.gaussians, for_clicks=for_clicks)
     coefficients = session.coefficients[3]
     mesh = surfaces.surface(coefficients, surfaces.level)
     state = session.gaussians.state(coefficients).numpy()

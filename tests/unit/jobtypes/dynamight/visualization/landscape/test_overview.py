@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
+import torch
 
 from jobtypes.dynamight.options import VisualizationOptions
 from jobtypes.dynamight.visualization import drawn_movie, figures, to_files
@@ -40,6 +41,18 @@ def test_tables_and_figure_hold_what_was_found(crowd, tmp_path: Path) -> None:
     assert tables["stable_states"]["share_percent"].tolist() == [60, 40]
     draw_landscape([landscape], states, tmp_path / "landscape.png", half=1)
     assert (tmp_path / "landscape.png").stat().st_size > 10_000
+
+
+def test_energies_are_those_of_the_density_along_the_first_motion_and_of_nobody_beyond_it(crowd) -> None:
+    landscape = crowd("two_states", n=300).landscape
+    overview = Overview((landscape,), ())
+    (middles,) = landscape.grid.middles
+    top = int(landscape.mean.argmax())
+    beside = top + 1 if landscape.mean[top + 1] > landscape.mean[top - 1] else top - 1
+    places = torch.tensor([[middles[top], 9.0], [middles[beside], 0.0], [1e3, 0.0]])
+    energies = overview.energies_kt(places)
+    assert energies[:2] == pytest.approx([0, -np.log(landscape.mean[beside] / landscape.mean[top])], abs=0.01)
+    assert np.isnan(energies[2])
 
 
 def test_a_path_needs_two_states_that_are_there(crowd) -> None:
@@ -83,6 +96,6 @@ def test_a_path_becomes_maps_a_movie_and_a_figure(flexible_job, forward, monkeyp
 def test_a_path_along_one_motion_stays_where_the_particles_are(flexible_job, forward) -> None:
     session = Session(flexible_job.directory, forward, 1)
     way = np.linspace(*np.percentile(session.coordinates[:, 0].numpy(), (10, 90)), 5)[:, None]
-    path = to_files._states_on(session, way)
+    path = session.states_on(way)
     assert path[:, 0].tolist() == pytest.approx(way[:, 0].tolist(), abs=1e-5)
     assert not session.outside(path).any()
