@@ -36,7 +36,7 @@ from jobtypes.dynamight.states.outputs import MAPS_OF_A_STATE, WrittenStateMaps,
 from jobtypes.dynamight.states.solved_maps import SolvedMaps
 from jobtypes.dynamight.visualization.given_states import GivenState
 from jobtypes.dynamight.visualization.session import Session
-from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.errors import JobAborted, UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -136,7 +136,11 @@ def make_maps(options: StatesOptions, job: RunningJob, team: Team) -> None:
             team=team,
             width_angstroms=options.states_width,
         )
-        written = make_all(making, inputs, job, team)
+        try:
+            written = make_all(making, inputs, job, team)
+        except JobAborted:
+            store.save()  # where another process was asked to stop
+            raise
     if team.is_first:
         _finish(written, inputs, job)
         store.delete()
