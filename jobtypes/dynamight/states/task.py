@@ -37,7 +37,7 @@ from jobtypes.dynamight.states.solved_maps import SolvedMaps
 from jobtypes.dynamight.visualization.given_states import GivenState
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.written_states import WrittenState, write_list, written_state
-from relion_jobs.contract.errors import UserError
+from relion_jobs.contract.errors import JobAborted, UserError
 from relion_jobs.contract.options import Value
 from relion_jobs.contract.running_job import RunningJob
 
@@ -137,7 +137,11 @@ def make_maps(options: StatesOptions, job: RunningJob, team: Team) -> None:
             team=team,
             width_angstroms=options.states_width,
         )
-        written = make_all(making, inputs, job, team)
+        try:
+            written = make_all(making, inputs, job, team)
+        except JobAborted:
+            store.save()  # where another process was asked to stop
+            raise
     if team.is_first:
         _finish(written, inputs, job)
         store.delete()
