@@ -287,14 +287,17 @@ def test_the_landscape_shows_stable_states_and_the_way_between_them(explorer, hi
     wait(explorer, qtbot)
     assert explorer.status.text().startswith("Coloured by energy along main motion 1 (kT).")
     tab.energies.setChecked(False)
-    assert explorer.canvas.axes.texts == []
+    assert len(explorer.canvas.axes.texts) == 0
     explorer.show_point(explorer.view.reduction.points[0])
     assert "kT along main motion 1" in explorer.status.text()
 
 
 def test_half_set_0_has_no_populations_and_says_so(explorer, qtbot) -> None:
+    explorer.top.colouring.setCurrentText("energy")
     explorer.open("0: held out of half 1")
     wait(explorer, qtbot)
+    assert explorer.view.held_out is not None
+    assert explorer.top.colouring.currentText() == "amount of motion"
     explorer.tabs.setCurrentWidget(explorer.tabs.landscape)
     assert "Populations are those of whole half sets" in explorer.status.text()
     assert not explorer.tabs.landscape.way.isEnabled()

@@ -29,7 +29,8 @@ from relion_jobs.contract.errors import UserError
 CHOICES = ("half 1", "half 2", "0: held out of half 1", "0: held out of half 2")
 FIRST_CHOICES = {1: CHOICES[0], 2: CHOICES[1], 0: CHOICES[2]}  # of option halfset
 SOURCES = ("Gaussians", "deformed reconstruction")
-VIEW_COLOURINGS = (*PARTICLE_COLOURINGS, "energy")
+ENERGY = "energy"
+VIEW_COLOURINGS = (*PARTICLE_COLOURINGS, ENERGY)
 SURFACE_COLOURINGS = (*GAUSSIAN_COLOURINGS[:3], "one colour")
 _SAMPLE = 60  # particles
 _HIGHEST_PERCENTILE = 99.5  # of the values of Gaussians, where a scale ends
@@ -339,7 +340,7 @@ class HalfView:
 
     def colouring(self, name: str, n_clusters: int, seed: int) -> Colouring:
         """What the particles are coloured by, one of `VIEW_COLOURINGS`; UserError as `overview` for ``energy``."""
-        if name == "energy":
+        if name == ENERGY:
             return Colouring(name, "energy along main motion 1 (kT)", self.overview.energies_kt(self.session.coordinates))
         clusters = self.session.clusters(n_clusters, seed) if name == "cluster" else None
         return self.session.colouring(name, self.reduction, clusters)

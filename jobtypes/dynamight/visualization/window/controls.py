@@ -30,6 +30,7 @@ from jobtypes.dynamight.visualization.reductions import METHODS
 from jobtypes.dynamight.visualization.window.populations_canvas import PopulationsCanvas
 
 _SLIDER_STEPS = 200
+_IN_A_ROW = 4  # buttons of stable states
 
 
 class ColourBar(QWidget):
@@ -260,7 +261,7 @@ class LandscapeControls(QWidget):
         self.buttons = [_button(text, "Show this stable state.") for text in texts]
         for number, button in enumerate(self.buttons, start=1):
             button.clicked.connect(lambda _=False, chosen=number: self.state_chosen.emit(chosen))
-            self.states.addWidget(button, (number - 1) // 3, (number - 1) % 3)
+            self.states.addWidget(button, (number - 1) // _IN_A_ROW, (number - 1) % _IN_A_ROW)
         for menu in (self.first, self.last):
             menu.clear()
             menu.addItems([str(number) for number in range(1, len(texts) + 1)])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.model.result import ForwardResult
 from jobtypes.dynamight.visualization.colourings import Colouring
-from jobtypes.dynamight.visualization.half_view import HalfView, ShownState, open_view
+from jobtypes.dynamight.visualization.half_view import ENERGY, HalfView, ShownState, open_view
 from jobtypes.dynamight.visualization.landscape.overview import Overview
 from jobtypes.dynamight.visualization.movie_paths import MoviePath, along_density, along_motion, along_stroke, shown_states
 from jobtypes.dynamight.visualization.reductions import Reduction
@@ -133,6 +133,8 @@ class Explorer(QWidget):
     def open(self, choice: str) -> None:
         """Open one of `half_view.CHOICES`."""
         self.top.half.setCurrentText(choice)
+        if choice.startswith("0") and self.top.colouring.currentText() == ENERGY:  # which is of whole half sets
+            self.top.colouring.setCurrentIndex(0)
         method, name = self.top.method, self.top.colouring.currentText()
 
         def work(progress: BackgroundJob) -> tuple[HalfView, Mesh, Reduction, Colouring]:
