@@ -10,6 +10,8 @@ import torch
 
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.share import Share
+from jobtypes.common.team import ALONE
 from jobtypes.dynamight.model.backend import COMPILED_LOOPS, WHOLE_TENSORS
 from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.deformed import Deformed, undeformed
@@ -178,3 +180,19 @@ def test_the_encoder_reads_all_images_each_where_its_probes_are_seen(tmp_path: P
         other = model.encode(type(batch)(**{**vars(batch), "spectra": spectra.transpose(1, 2).flatten(1)}), projector, len(band))
     assert torch.allclose(known.mean, other.mean)
     assert known.mean.std(0).min() > 1e-3
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_process_reads_the_images_of_its_own_particles(tmp_path: Path, on_disk: bool) -> None:
+    made = write_tilt_project(tmp_path, TiltSet(ATOMS))
+    table, whole = observed(tmp_path, made)
+    owned = torch.tensor([True, False, True, True, False, True])
+    mask, rows = torch.ones(made.box, made.box), np.arange(len(table))
+    scratch = tmp_path / "spectra" if on_disk else None
+    share = Share(owned, ALONE)
+    part = Observations(table, rows, whole.band, mask, device=torch.device("cpu"), scratch=scratch, share=share)
+    part.read(ParticleImages(table, tmp_path), lambda count: None)
+    assert len(part.spectra) == int(owned.sum()) * whole.band.n_views
+    own = torch.tensor([5, 0, 3])
+    torch.testing.assert_close(part.batch(own).spectra, whole.batch(own).spectra, atol=1e-4, rtol=1e-3)
+    assert torch.equal(part.batch(own).ctf, whole.batch(own).ctf)
