@@ -106,8 +106,8 @@ class Chart {
       needle.setAttribute("x1", x);
       needle.setAttribute("x2", x);
       needle.setAttribute("visibility", "visible");
-      const place = this.x.words ? this.x.words(near[0][0]) : tickText(near[0][0]);
-      words.textContent = `${place}: ${near.map((point) => tickText(point[1])).join(" · ")}`;
+      const place = this.x.words ? this.x.words(near[0][0]) : valueText(near[0][0]);
+      words.textContent = `${place}: ${near.map((point) => valueText(point[1])).join(" · ")}`;
     });
     this.picture.addEventListener("pointerleave", () => {
       words.textContent = "";

@@ -318,7 +318,12 @@ function ticks(low, high, about) {
   return found;
 }
 
-function tickText(value) {
+// A tick is a multiple of a step, told apart from the next however large it is; of a value four digits count.
+function tickText(tick) {
+  return String(Number(tick.toPrecision(10))).replace("-", "−");
+}
+
+function valueText(value) {
   return String(Number(value.toPrecision(4))).replace("-", "−");
 }
 

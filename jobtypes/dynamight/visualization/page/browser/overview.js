@@ -96,7 +96,7 @@ class Overview {
     const entries = Object.entries(this.content.regions);
     if (!entries.length) return null;
     const tables = entries.map(([half, rows]) => element("div", { class: "scroll" }, element("h3", {}, `Half ${half}`),
-      table(["region", "x (Å)", "y (Å)", "z (Å)", "% of mass", "rms (Å)", "largest (Å)"], rows.map((row) => row.map((value) => (value === null ? "" : tickText(value)))))));
+      table(["region", "x (Å)", "y (Å)", "z (Å)", "% of mass", "rms (Å)", "largest (Å)"], rows.map((row) => row.map((value) => (value === null ? "" : valueText(value)))))));
     return this.section("Which region moves by how much", false, ...tables);
   }
 
