@@ -15,6 +15,7 @@ from relion_jobs.running.settings import known_options
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RELION_TOMO = {"--tomo", "--real_subtomo"}
 IMAGE_HANDLER = {"--force_header_angpix", "--rescale_angpix", "--new_box"}  # of RELION
 TORCHRUN = ("--standalone", "--nproc-per-node", "--no-python")  # flags of another program
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,10 +84,10 @@ def test_every_option_that_a_page_sets_is_one_of_a_job_type(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_flag_that_a_page_names_in_code_is_known(page):
-    files = [path for folder in ("relion_jobs", "jobtypes") for path in (ROOT / folder).rglob("*.*")]
+    files = [path for folder in ("relion_jobs", "jobtypes", "benchmarks") for path in (ROOT / folder).rglob("*.*")]
     sources = "".join(path.read_text() for path in files if path.suffix in (".yaml", ".py"))
     flags = {flag for code in re.findall(r"`([^`\n]+)`", page.read_text()) for flag in re.findall(r"(?<!\S)--[a-z][\w-]+", code)}
     # of one switch argparse makes --X and --no-X
     ways = {flag: (f'"{flag}"', f": {flag}\n", f'"{flag.replace("--no-", "--", 1)}"') for flag in flags}
     unknown = {flag for flag, written in ways.items() if not any(way in sources for way in written)}
-    assert unknown <= {"--dist", *TORCHRUN, *IMAGE_HANDLER}
+    assert unknown <= {"--dist", *TORCHRUN, *RELION_TOMO, *IMAGE_HANDLER}

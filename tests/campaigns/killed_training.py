@@ -96,10 +96,8 @@ def run_killed_training(
     undisturbed_seconds = time.monotonic() - begin
     killed = _project(folder / "killed", epochs)
     begin = time.monotonic()
-    # from shortly before the first checkpoint on: half an epoch further on average
-    span = (0.8 * first, first + (last - first) / epochs)
     numbers = random.Random(seed)
-    found = _kill_often(killed, numbers, kills=kills - in_last_stage, inside=inside, span=span)
+    found = _kill_often(killed, numbers, kills=kills - in_last_stage, inside=inside, epoch=(last - first) / epochs)
     _kill_in_last_stage(killed, numbers, in_last_stage)
     assert _wait(_start(killed)) == 0, (killed / JOB / "run.err").read_text()
     seconds = time.monotonic() - begin
@@ -113,13 +111,17 @@ def _watch_work(project: Path, epochs: int) -> tuple[float, float]:
     """Train; returns the processor time in s until the first checkpoint and until that of the last epoch."""
     child, first, last = _start(project), 0.0, 0.0
     while os.waitpid(child, os.WNOHANG) == (0, 0):
-        names = {path.name for path in (project / CHECKPOINTS).glob("*.pth")}
+        names = _checkpoints(project)
         first = first or (_work(child) if names else 0.0)
         last = last or (min(_work(child), 1e9) if {f"{epochs:03d}.pth", "checkpoint_final.pth"} & names else 0.0)
         time.sleep(0.01)
     assert first, (project / JOB / "run.err").read_text()
     assert last, (project / JOB / "run.err").read_text()
     return first, last
+
+
+def _checkpoints(project: Path) -> set[str]:
+    return {path.name for path in (project / CHECKPOINTS).glob("*.pth")}
 
 
 def _work(child: int) -> float:
@@ -130,8 +132,8 @@ def _work(child: int) -> float:
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _kill_often(project: Path, numbers: random.Random, *, kills: int, inside: int, span: tuple[float, float]) -> int:
-    """Start and kill; returns how often a checkpoint was being written when it happened."""
+def _kill_often(project: Path, numbers: random.Random, *, kills: int, inside: int, epoch: float) -> int:
+    """Start and kill; returns how often a checkpoint was being written when it happened. An epoch takes so many seconds."""
     found = 0
     plans = ["inside"] * inside + ["outside"] * (kills - inside)
     numbers.shuffle(plans)
@@ -139,9 +141,12 @@ def _kill_often(project: Path, numbers: random.Random, *, kills: int, inside: in
         if plan == "inside":
             child = _start(project, moment=numbers.choice((EMPTY, WRITTEN)), write=numbers.randint(1, 2))
         else:
-            child, work = _start(project), numbers.uniform(*span)
+            before, child = _checkpoints(project), _start(project)
+            while _checkpoints(project) == before and _work(child) < float("inf"):
+                time.sleep(0.005)
+            work = _work(child) + numbers.uniform(0, epoch)
             while _work(child) < work:
-                time.sleep(0.01)
+                time.sleep(0.005)
             os.kill(child, signal.SIGKILL)
         # one that had ended before would tell its own exit code
         assert _wait(child) == -signal.SIGKILL, (project / JOB / "run.out").read_text()

@@ -53,6 +53,9 @@ class Views:
         self.plane, self.rows = SlicePlane(box), np.arange(3)
         self.images = type("Images", (), {"table": type("Table", (), {"pixel_size_angstroms": 2.0})})
 
+    def particles_together(self, n_images: int) -> int:
+        return n_images
+
     def read(self, members: np.ndarray) -> object:
         terms = torch.ones(len(members), len(self.plane))
         read = {"data": terms.to(torch.complex64), "weight": terms, "rotations": torch.eye(3).expand(len(members), 3, 3)}

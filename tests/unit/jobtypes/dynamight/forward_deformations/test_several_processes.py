@@ -83,12 +83,10 @@ def started(
     job_star.write(JobRequest("dynamight", is_continue, False, texts), TWO / "job.star")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if by_torchrun else []
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *launcher, *program, str(TWO)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=(TWO / "launcher.err").open("a"),
-    )
+    with (TWO / "launcher.err").open("a") as said:
+        return subprocess.Popen(
+            [sys.executable, *launcher, *program, str(TWO)], env=environment, stdout=subprocess.DEVNULL, stderr=said
+        )
 
 
 def ends_well(process: subprocess.Popen[bytes]) -> None:
