@@ -243,6 +243,7 @@ def pretended_gpu() -> Iterator[torch.device]:
     answers: dict[str, Any] = {
         f"{_TASKS}.forward_deformations.task.choose_devices": ([GPU, GPU], "pretended"),
         **{f"{_TASKS}.{room}.task.choose_device": (GPU, "pretended") for room in _ON_ONE_DEVICE},
+        "jobtypes.common.shared_halves.choose_device": (GPU, "pretended"),
         "torch.cuda.synchronize": None,
         "torch.cuda.reset_peak_memory_stats": None,
         "torch.cuda.max_memory_allocated": 0,
