@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobtypes.common.star_tables import read_tables
+from jobtypes.common.tilt_stacks import find_files
 from jobtypes.simulate.job import HALF_MAPS
 from jobtypes.simulate.truth import FOLDER, Truth
 from relion_jobs.contract.errors import UserError
@@ -23,7 +24,7 @@ QUALITY_COLUMN, OCCUPANCY_COLUMN = "rlnDynamightQuality", "rlnDynamightOccupancy
 
 
 def find_star(job: Path) -> Path:
-    """Find the particle STAR file that a job used.
+    """Find the particle STAR file that a job used, by itself or through an optimisation set of tilt series.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def find_star(job: Path) -> Path:
             f"The particle STAR file {star} that {path} names does not exist; put it back, or "
             "give --data and --result instead of the job."
         )
-    return project / star
+    return find_files(project / star, project).particles
 
 
 def find_truth(job: Path) -> Path:

@@ -16,6 +16,7 @@ from jobtypes.common.rotations import euler_matrices
 from jobtypes.simulate import dataset
 from jobtypes.simulate.job import JOB_TYPE
 from jobtypes.simulate.options import SimulationOptions, read_values
+from jobtypes.simulate.results import find_star
 from jobtypes.simulate.tilts import SET_STAR
 from relion_jobs.contract.errors import UserError
 from relion_jobs.contract.options import parse_values
@@ -95,6 +96,14 @@ def test_stacks_hold_the_images_multiplied_by_their_transfer_once_more(tilt_set:
 def test_what_is_known_is_of_particles(tilt_set: Path) -> None:
     for name in ("t", "half", "kind", "has_arm", "poses"):
         assert len(np.load(tilt_set / "truth" / f"{name}.npy")) == 56
+
+
+def test_a_job_on_an_optimisation_set_is_scored_by_its_particles(tilt_set: Path) -> None:
+    project = tilt_set.parents[1]
+    job = project / "DynaMight/job009"
+    job.mkdir(parents=True)
+    (job / "job.star").write_text(f"loop_\n_a\n_b\nfn_star {tilt_set.relative_to(project) / SET_STAR}\n")
+    assert find_star(job) == tilt_set / "particles.star"
 
 
 def test_all_frames_together_have_the_signal_that_was_asked_for(made) -> None:
