@@ -187,13 +187,14 @@ def test_the_port_at_which_two_processes_meet_can_be_reached_from_this_machine_o
 
 def close_to(found: Path, expected: Path) -> list[str]:
     """Names of what two jobs have learned of all particles that differs by more than rounding makes of it."""
-    off = []
+    # Adam takes steps of one size however small a slope is, and makes up to two thousandths of rounding in nine epochs here
+    off, rounding = [], 5e-3
     for half, state in load_last(expected)["halves"].items():
         of_found = load_last(found)["halves"][half]["model"]
         for name, value in state["model"].items():
             # a shift that all fields have in common changes nothing
             of_all = name.startswith(("gaussians", "encoder", "noise", "field")) and "bias" not in name
-            if of_all and value.numel() and float((of_found[name] - value).abs().max() / value.abs().max()) > 2e-3:
+            if of_all and value.numel() and float((of_found[name] - value).abs().max() / value.abs().max()) > rounding:
                 off.append(f"{name} of half {half}")
     return off
 
