@@ -175,7 +175,7 @@ def _draw_tilt_stacks(
             drawn = maker.images(rows, generator)
             dataset.insert(sums, maker, rows, drawn)
             images.append(premultiplied(drawn[0], optics, rows, options.angpix).numpy())
-        examples += [image for image in drawn[0].numpy()] if len(examples) < EXAMPLES else []
+        examples += list(drawn[0].numpy()) if len(examples) < EXAMPLES else []
         name = f"Particles/tomo{series.tomogram[particle] + 1}/{particle + 1}_stack2d.mrcs"
         write_stack(directory / name, np.concatenate(images), options.angpix, float16=options.float16)
         names.append((job.directory / name).as_posix())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,13 @@ class TiltSeries:
 
     def images_of(self, particle: int) -> slice:
         """Rows of the images of a particle."""
-        counts = self.visible.sum(1)
-        first = int(counts[:particle].sum())
-        return slice(first, first + int(counts[particle]))
+        begins = self._begins
+        return slice(int(begins[particle]), int(begins[particle + 1]))
+
+    @cached_property
+    def _begins(self) -> NDArray[np.int64]:
+        """(p + 1,) first image of each particle, and the number of all."""
+        return np.concatenate(([0], np.cumsum(self.visible.sum(1))))
 
     def poses(self, poses: Poses) -> Poses:
         """Poses in the tomogram, with origins (p, 3), -> those of the images."""

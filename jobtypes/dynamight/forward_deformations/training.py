@@ -411,8 +411,8 @@ class HalfTraining:
 
     def log_noise(self, batch: ObservedBatch, n_terms: int) -> Tensor:
         """(b,) what the noise of its optics group adds to the `misfit` of each particle, so that noise spectra compare."""
-        log_power = self.model.noise_power[:, self.observations.band.shells[:n_terms]].log()
-        return batch.seen * (log_power[batch.group] * self._weights(n_terms)).sum(1)
+        log_power = self.model.noise_power.log()[batch.group][:, self.observations.band.shells[:n_terms]]
+        return batch.seen * (log_power * self._weights(n_terms)).sum(1)
 
     def _weights(self, n_terms: int) -> Tensor:
         """(q,) how many independent terms each counts for."""

@@ -216,8 +216,9 @@ def make_all(making: StateMaking, inputs: StatesInputs, job: RunningJob, team: T
         for half, one in made.halves.items():
             if one.residual > _UNSOLVED:
                 job.warn(_unsolved(half, number, made.width.numbers[half], one.residual, session.box))
-    for half, listed in places.items() if team.is_first else ():
-        write_list(job.directory / layout.mapped_states(half), listed)
+    if team.is_first:
+        for half, listed in places.items():
+            write_list(job.directory / layout.mapped_states(half), listed)
     return written
 
 
