@@ -36,6 +36,7 @@ digests          names for what files hold
 earlier_results  what another run sets aside
 job_paths        a job that a person names to a tool; whether two names mean one file
 devices          what a task computes on
+durations        times to come, in words
 memory           what is left of it
 team             processes that share a task
 shared_halves    which half sets and which device each of them has

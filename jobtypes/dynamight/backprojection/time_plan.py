@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.devices import wait_for
+from jobtypes.common.durations import duration_in_words, two_figures
 from jobtypes.common.fourier import irfft3, rfft3
 from jobtypes.common.padded_grid import padded_spectrum
 from jobtypes.dynamight.backprojection.ball import Ball
@@ -116,12 +117,12 @@ class TimePlan:
 
     def sentence(self) -> str:
         """Say the plan in words."""
-        summing = in_words(self.summing_seconds / self.processes)
+        summing = duration_in_words(self.summing_seconds / self.processes)
         return (
-            f"Time: about {in_words(self.usual_seconds)} (at most {in_words(self.most_seconds)}), of which "
+            f"Time: about {duration_in_words(self.usual_seconds)} (at most {duration_in_words(self.most_seconds)}), of which "
             f"{summing} to sum the particles; counted from one bin and a few particles that were timed: "
-            f"{_figures(1000 * self.costs.particle)} ms for a particle, {_figures(1000 * self.costs.bin)} ms for a bin, "
-            f"{_figures(1000 * (self.costs.product + self.costs.warp))} ms for a bin in an iteration."
+            f"{two_figures(1000 * self.costs.particle)} ms for a particle, {two_figures(1000 * self.costs.bin)} ms for a bin, "
+            f"{two_figures(1000 * (self.costs.product + self.costs.warp))} ms for a bin in an iteration."
         )
 
     def _seconds(self, applications: Sequence[int]) -> float:
@@ -203,18 +204,6 @@ def moving_voxels(forward: ForwardResult, bins: Mapping[int, Bins]) -> dict[int,
         else 0
         for half, part in forward.halves.items()
     }
-
-
-def in_words(seconds: float) -> str:
-    """A time to two figures or whole, in the unit that fits."""
-    for unit, name in ((3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 1.5 * unit:
-            return f"{_figures(seconds / unit)} {name}"
-    return f"{_figures(seconds)} seconds"
-
-
-def _figures(value: float) -> str:
-    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
 
 
 class _Watch:

@@ -11,6 +11,7 @@ import torch
 
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import forget_peak_memory, peak_memory_bytes, wait_for
+from jobtypes.common.durations import duration_in_words
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.dynamight.forward_deformations.enough_particles import SignalOfPart, signal_of_part
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
@@ -93,11 +94,11 @@ def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool, 
     peak = first.peak_memory_bytes
     memory = f" A batch takes {peak / 1e9:.2f} GB of the GPU's memory." if peak else ""
     epochs, most = plan.n_epochs * epoch, plan.settings.most_epochs * epoch
-    longer = "" if most == epochs else f" ({_duration(most + end)} where motions are found slowly)"
+    longer = "" if most == epochs else f" ({duration_in_words(most + end)} where motions are found slowly)"
     return (
-        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {_duration(epoch)} for an "
-        f"epoch, {_duration(epochs)} for all {plan.n_epochs}, and then {_duration(end)} for the latents of all "
-        f"particles: {_duration(epochs + end)} together{longer}.{memory}"
+        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {duration_in_words(epoch)} for an "
+        f"epoch, {duration_in_words(epochs)} for all {plan.n_epochs}, and then {duration_in_words(end)} for the latents of all "
+        f"particles: {duration_in_words(epochs + end)} together{longer}.{memory}"
     )
 
 
@@ -157,10 +158,3 @@ def _held_out(plan: TrainingPlan) -> list[np.ndarray]:
 
 def _batches(chosen: np.ndarray, batch_size: int) -> int:
     return math.ceil(int(chosen.sum()) / batch_size)
-
-
-def _duration(seconds: float) -> str:
-    """Two digits in a unit that fits: 45 s, 12 min, 3.5 h."""
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.2g} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"

@@ -60,8 +60,3 @@ def test_a_gpu_that_does_not_hold_a_step_is_named_with_a_remedy(sentence, monkey
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_500_000_000, 8_000_000_000))
     with pytest.raises(UserError, match=r"of whose 8 GB 2\.5 GB are free; take a smaller training_batch_size"):
         sentence("cuda")
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(0.123, "0.12 s"), (45.2, "45 s"), (750.0, "12 min"), (12600.0, "3.5 h")])
-def test_durations_have_two_digits_in_a_unit_that_fits(seconds, words):
-    assert timing._duration(seconds) == words
