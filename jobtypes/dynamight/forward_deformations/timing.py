@@ -96,9 +96,9 @@ def time_sentence(plan: TrainingPlan, first: FirstSteps, *, side_by_side: bool, 
     epochs, most = plan.n_epochs * epoch, plan.settings.most_epochs * epoch
     longer = "" if most == epochs else f" ({duration_in_words(most + end)} where motions are found slowly)"
     return (
-        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {duration_in_words(epoch)} for an "
-        f"epoch, {duration_in_words(epochs)} for all {plan.n_epochs}, and then {duration_in_words(end)} for the latents of all "
-        f"particles: {duration_in_words(epochs + end)} together{longer}.{memory}"
+        f"Time: {1000 * step:.0f} ms for a step at full resolution, measured on first batches; about {duration_in_words(epoch)} "
+        f"for an epoch, {duration_in_words(epochs)} for all {plan.n_epochs}, and then {duration_in_words(end)} for the latents "
+        f"of all particles: {duration_in_words(epochs + end)} together{longer}.{memory}"
     )
 
 
