@@ -21,6 +21,7 @@ step_sums   what the processes of a half set add up in a step
 epoch_progress  how far an epoch is
 large_motions  where hardly a particle is near the consensus: another one, and states found anew
 retracing   states found anew, each from the one beside it
+stiffness   the weight of the strain, as held-out particles ask for it
 occupancy   the search for parts that some particles lack
 pace        how a half set goes through its plan: on as soon as its held-out particles improve no more
 rounds      work of both half sets that can be left anywhere, with a checkpoint after each round

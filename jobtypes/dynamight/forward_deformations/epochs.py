@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from jobtypes.common.team import Team
 from jobtypes.common.whole_files import written_whole
 from jobtypes.dynamight import layout
+from jobtypes.dynamight.forward_deformations import stiffness
 from jobtypes.dynamight.forward_deformations.plan import TrainingPlan
 from jobtypes.dynamight.forward_deformations.rounds import Progress, Rounds
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
@@ -78,8 +79,9 @@ class Epochs:
                 self._run_round([half for half in running if half in self._halves])
             self._report(epoch)
         self._write_history()
-        for half, why in self._team.merged({half: training.pace.sentence() for half, training in self._halves.items()}).items():
-            self._job.report(f"Half {half}: {why}")
+        ends = {half: [training.pace.sentence(), stiffness.sentence(training)] for half, training in self._halves.items()}
+        for half, (why, how_stiff) in self._team.merged(ends).items():
+            self._job.report(f"Half {half}: {why} {how_stiff}")
 
     def _run_round(self, running: list[int]) -> None:
         """Train some half sets of this process to the end of the epoch, or until it must be left, and write a checkpoint."""
@@ -98,6 +100,8 @@ class Epochs:
         if figures is None:
             return None
         held_out = training.held_out_objective(epoch_plan)
+        if epoch_plan.learns_stiffness:
+            stiffness.learn_stiffness(training, epoch_plan)
         training.pace.advance(held_out)
         return {
             "epoch": epoch,
@@ -107,6 +111,7 @@ class Epochs:
             "rms_motion_angstroms": training.rms_motion(),
             "resolution_angstroms": epoch_plan.resolution_angstroms,
             "kl_weight": epoch_plan.kl_weight,
+            "stiffness": training.stiffness(epoch_plan),
             "width_angstroms": float(training.model.gaussians.widths_angstroms.detach().mean()),
             "seconds": time.monotonic() - start,
         }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -111,7 +111,7 @@ class Retracing:
 
     def __init__(self, training: HalfTraining, sample: Tensor, plan: EpochPlan) -> None:
         self._training, self._sample, self._model = training, sample, training.model
-        self._stiffness = training.settings.stiffness
+        self._stiffness = training.stiffness(replace(plan, stiffness=1.0))
         self._n_terms = training.observations.band.n_terms(max(RESOLUTION_ANGSTROMS, plan.resolution_angstroms))
         self._positions = self._model.gaussians.positions.detach().clone()
         self._graph = ElasticGraph.of(self._positions, training.generator)
@@ -183,9 +183,7 @@ class Retracing:
     def _misfit(self, displacement: Tensor, batch: ObservedBatch) -> Tensor:
         """(b,) minus the log likelihood, each by its quality, of images with the Gaussians displaced by (n, 3) A."""
         points = self._points(displacement, len(batch.index))
-        parts = self._model.project_batch(points, batch, self._training.projector, self._n_terms)
-        misfit, _ = self._training.misfit(batch, self._model.parts.assembled(parts, batch.index), self._n_terms)
-        return self._model.quality.probability[batch.index] * misfit
+        return self._training.weighted_misfit(points, batch, self._n_terms)
 
     @torch.no_grad()
     def _is_better(self, tree: StateTree, former: Tensor, found: Tensor) -> bool:

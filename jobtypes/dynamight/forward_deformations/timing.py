@@ -22,7 +22,7 @@ from relion_jobs.contract.errors import UserError
 
 MEASURED_STEPS = 4
 FEWEST_PARTICLES = 256  # the scale of the images is found from so many
-HELD_OUT_SHARE = 0.4  # of a training step's time, for as many held-out particles
+HELD_OUT_SHARE = 0.5  # of a training step's time, for as many held-out particles; some epochs ask them of the stiffness too
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ class TrainingSettings:
     batch_size
         Particles per step.
     stiffness
-        Weight of the strain, in log-likelihood units per A^2.
+        Weight of the strain that is expected, in log-likelihood units per A^2.
+    regularization
+        Factor on the weight that is learned.
     independent_fraction
         See `losses.data_misfit`.
     refine_poses
@@ -71,6 +73,7 @@ class TrainingSettings:
 
     batch_size: int
     stiffness: float
+    regularization: float
     independent_fraction: float
     refine_poses: bool
     learning_rate: float
@@ -131,6 +134,8 @@ class HalfTraining:
         Whether nothing is known yet of how far the poses of these images are off.
     is_retraced
         Whether its states were found anew from the consensus, see `retracing`.
+    learned_stiffness
+        Weight of the strain over that which is expected, see `stiffness`.
     motion_power : (n,)
         Running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
@@ -163,6 +168,7 @@ class HalfTraining:
         self.graph = ElasticGraph.of(g.positions, generator)
         self.pose_prior_is_due = True
         self.is_retraced = False
+        self.learned_stiffness = 1.0
         self.epochs_done = 0
         self.pace = Pace(settings.n_epochs, settings.most_epochs)
         self.progress: EpochProgress | None = None
@@ -171,6 +177,11 @@ class HalfTraining:
         """Rms displacement of the density (Gaussians by their amplitude), A; see `motion_power`."""
         amplitudes = self.model.gaussians.amplitudes.detach()
         return float(((amplitudes * self.motion_power).sum() / amplitudes.sum()).sqrt())
+
+    def stiffness(self, plan: EpochPlan) -> float:
+        """Weight of the strain in an epoch, in log-likelihood units per A^2: while it is learned, without the user's factor."""
+        factor = 1.0 if plan.learns_stiffness else self.settings.regularization
+        return plan.stiffness * self.settings.stiffness * self.learned_stiffness * factor
 
     @property
     def visits(self) -> int:
@@ -219,8 +230,7 @@ class HalfTraining:
             batch = self.observations.batch(own, n_terms)
             quality = self.model.quality.probability[batch.index]  # of before this step
             losses, parts, residual_power, motion = self._losses(batch, corrections, plan, n_terms, frame, draws)
-            stiffness = plan.stiffness * self.settings.stiffness
-            objective = losses["data"] + plan.kl_weight * losses["kl"] + stiffness * losses["strain"] + losses["pose"]
+            objective = losses["data"] + plan.kl_weight * losses["kl"] + self.stiffness(plan) * losses["strain"] + losses["pose"]
             progress.residual_power.add_sums(residual_power, batch.group, quality * batch.seen)
             progress.qualities.add(*self.judge(batch, parts.detach(), n_terms))
             figures = {"loss": objective, **losses, "quality": quality}
@@ -409,6 +419,12 @@ class HalfTraining:
         quality, transfer = self.model.quality.probability[batch.index], self.model.transfer(batch, n_terms)
         return data_misfit(batch.spectra, projected, transfer, weights, batch.group, quality, self.projector.backend)
 
+    def weighted_misfit(self, points: Deformed, batch: ObservedBatch, n_terms: int) -> Tensor:
+        """(b,) minus the log likelihood of images whose molecules look like this, each by its quality."""
+        parts = self.model.project_batch(points, batch, self.projector, n_terms)
+        misfit, _ = self.misfit(batch, self.model.parts.assembled(parts, batch.index), n_terms)
+        return self.model.quality.probability[batch.index] * misfit
+
     def log_noise(self, batch: ObservedBatch, n_terms: int) -> Tensor:
         """(b,) what the noise of its optics group adds to the `misfit` of each particle, so that noise spectra compare."""
         log_power = self.model.noise_power.log()[batch.group][:, self.observations.band.shells[:n_terms]]
@@ -519,6 +535,7 @@ class HalfTraining:
             **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
             "is_retraced": self.is_retraced,
+            "learned_stiffness": self.learned_stiffness,
             "pace": self.pace.state(),
             "has_ended": self.pace.is_done,
             "rows": torch.from_numpy(self.observations.rows),
@@ -543,6 +560,7 @@ class HalfTraining:
         self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
         self.is_retraced = state.get("is_retraced", False)  # a training begun before this was known
+        self.learned_stiffness = state.get("learned_stiffness", 1.0)  # or before this was learned
         self.epochs_done = state["epochs_done"]
         self.pace.restore(state["pace"])
         progress = state["progress"]

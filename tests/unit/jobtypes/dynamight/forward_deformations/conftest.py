@@ -148,7 +148,14 @@ def new_training(project, values):
             plan.seed, observations, projector, training=index[:-4], noise_power=noise, generator=generator, size=size
         )
         settings = TrainingSettings(
-            batch_size=5, stiffness=1.0, independent_fraction=0.4, refine_poses=True, learning_rate=1.0, n_epochs=4, most_epochs=4
+            batch_size=5,
+            stiffness=1.0,
+            regularization=1.0,
+            independent_fraction=0.4,
+            refine_poses=True,
+            learning_rate=1.0,
+            n_epochs=4,
+            most_epochs=4,
         )
         return HalfTraining(
             model, observations, projector, training=index[:-4], held_out=index[-4:], settings=settings, generator=generator

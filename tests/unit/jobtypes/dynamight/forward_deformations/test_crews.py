@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, held_out_verdict
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
+from jobtypes.dynamight.forward_deformations.stiffness import learn_stiffness
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from tests.crews import ThreadCrew, work_together
 
@@ -24,12 +26,14 @@ def never() -> bool:
     return False
 
 
-def train(training: HalfTraining) -> list[float]:
+def train(training: HalfTraining, plans: Sequence[EpochPlan] = PLANS) -> list[float]:
     """Some epochs; the held-out objective after each."""
     found = []
-    for plan in PLANS:
+    for plan in plans:
         assert training.run_epoch(plan, never)
         found.append(training.held_out_objective(plan))
+        if plan.deforms:
+            learn_stiffness(training, plan)
     return found
 
 
@@ -37,7 +41,8 @@ def learned(training: HalfTraining) -> dict[str, torch.Tensor]:
     """Every number that was learned."""
     state = deepcopy(training.state())
     model = {name: value for name, value in state["model"].items() if name != OF_ROUNDING}
-    return model | {name: state[name] for name in ("latent_mean", "latent_log_variance", "motion_power")}
+    numbers = {"learned_stiffness": torch.tensor(state["learned_stiffness"])}
+    return model | numbers | {name: state[name] for name in ("latent_mean", "latent_log_variance", "motion_power")}
 
 
 def errors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -100,9 +105,7 @@ def test_four_leave_together_and_two_go_on_there(new_training, alone):
     def go_on(crew):
         training = new_training(crew=crew)
         training.restore(deepcopy(first))
-        for plan in PLANS[1:]:
-            training.run_epoch(plan, never)
-            training.held_out_objective(plan)
+        train(training, PLANS[1:])
         return learned(training)
 
     for found in work_together(2, go_on):

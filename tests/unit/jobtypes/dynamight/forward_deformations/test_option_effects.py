@@ -60,7 +60,7 @@ def test_a_threshold_that_is_given_is_the_one_that_is_used_and_said(prepared, va
 
 @pytest.mark.parametrize("factor", [0.2, 5.0])
 def test_the_regularisation_factor_multiplies_the_stiffness(prepared, factor):
-    plain, changed = (prepared(reg_factor=str(one))[1].settings.stiffness for one in (1.0, factor))
+    plain, changed = (prepared(reg_factor=str(one))[1].stiffness(EPOCH) for one in (1.0, factor))
     assert changed == pytest.approx(factor * plain)
 
 

@@ -1,0 +1,111 @@
+"""The weight of the strain goes where held-out particles ask for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from jobtypes.dynamight.forward_deformations import stiffness
+from jobtypes.dynamight.forward_deformations.schedule import EpochPlan, plan_epoch
+from jobtypes.dynamight.forward_deformations.stiffness import learn_stiffness, sentence
+
+EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.01, learning_rate=1.0, stiffness=0.25)
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def trained(new_training):
+    """The swinging dumbbell, its motion found."""
+    training = new_training()
+    for _ in range(40):
+        training.run_epoch(EPOCH, never)
+    training.held_out_objective(EPOCH)
+    return training
+
+
+def asked(training) -> float:
+    """The weight that is learned of one look."""
+    learn_stiffness(training, EPOCH)
+    return training.learned_stiffness
+
+
+def change_fields(training, change) -> None:
+    with torch.no_grad():
+        for values in training.model.field.trunk.parameters():
+            values.copy_(change(values))
+
+
+def test_fields_that_follow_noise_are_made_stiffer(trained):
+    generator = torch.Generator().manual_seed(1)
+    change_fields(trained, lambda values: values + 3 * torch.randn(values.shape, generator=generator))
+    assert asked(trained) > 1.1
+
+
+def test_a_motion_that_is_held_back_is_let_go(trained):
+    change_fields(trained, lambda values: 0.4 * values)
+    assert asked(trained) < 0.8
+
+
+def test_one_look_changes_the_weight_alone(trained):
+    before = [values.detach().clone() for values in trained.model.state_dict().values()]
+    optimiser = [values.clone() for state in trained.networks.state.values() for values in state.values()]
+    assert asked(trained) != 1.0
+    assert all(torch.equal(one, other) for one, other in zip(before, trained.model.state_dict().values(), strict=True))
+    after = [values for state in trained.networks.state.values() for values in state.values()]
+    assert all(torch.equal(one, other) for one, other in zip(optimiser, after, strict=True))
+
+
+def test_a_molecule_at_rest_says_nothing(trained):
+    change_fields(trained, torch.zeros_like)
+    assert asked(trained) == 1.0
+
+
+def test_the_change_of_one_look_is_bounded_and_grows_with_how_sure_it_is(trained, monkeypatch):
+    found = []
+    for scatter in (1e-6, 1.0, 100.0):
+        misfits = iter([torch.zeros(4), torch.ones(4) + scatter * torch.tensor([-1.0, 1.0, -1.0, 1.0])])
+        monkeypatch.setattr(stiffness, "_held_out_misfits", lambda *_, misfits=misfits: next(misfits))
+        trained.learned_stiffness = 1.0
+        found.append(asked(trained))
+    # the error of a mean of four that scatter by one is 1.15 / 2
+    assert found == pytest.approx([math.exp(0.5), math.exp(0.5 / (2 * 0.577)), 1.0], abs=0.01)
+
+
+def test_it_is_learned_while_the_prior_takes_its_weight(trained):
+    plans = [plan_epoch(epoch, 36, 8.0) for epoch in range(36)]
+    learned = [epoch for epoch, plan in enumerate(plans) if plan.learns_stiffness]
+    assert learned == list(range(18, 27))
+    assert all(not plan_epoch(epoch, 1, 8.0).learns_stiffness for epoch in range(1))
+
+
+def test_the_users_factor_multiplies_what_was_learned(trained):
+    trained.settings = replace(trained.settings, stiffness=6.0, regularization=3.0)
+    trained.learned_stiffness = 0.5
+    assert trained.stiffness(replace(EPOCH, stiffness=1.0)) == 9.0
+    assert trained.stiffness(replace(EPOCH, stiffness=1.0, learns_stiffness=True)) == 3.0  # unhidden from the look
+
+
+def test_it_is_said(trained):
+    trained.learned_stiffness = 0.8333
+    assert sentence(trained) == "Held-out particles ask for 0.83 times the usual stiffness."
+    trained.settings = replace(trained.settings, regularization=3.0)
+    assert (
+        sentence(trained) == "Held-out particles ask for 0.83 times the usual stiffness, which is multiplied by 3 (reg_factor)."
+    )
+
+
+def test_it_is_kept_and_taken_up_again(trained, new_training):
+    asked(trained)
+    again = new_training()
+    again.restore(trained.state())
+    assert again.learned_stiffness == trained.learned_stiffness != 1.0
+    older = trained.state()
+    del older["learned_stiffness"]
+    again.restore(older)
+    assert again.learned_stiffness == 1.0
