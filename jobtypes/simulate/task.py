@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -135,52 +135,39 @@ def save_truth(directory: Path, maker: dataset.ImageMaker, particles: dataset.Pa
 def draw_stacks(
     maker: dataset.ImageMaker, job: RunningJob, directory: Path, series: TiltSeries | None
 ) -> tuple[list[str], dict[int, SliceInsertion], NDArray[np.float32]]:
-    """Draw and write all images: their names, the sums of both halves (kind 0 the data, kind 1 without motion), 8 images."""
-    if series is not None:
-        return _draw_tilt_stacks(maker, job, directory, series)
-    options = maker.options
-    generator = dataset.noise_generator(options.seed)
-    sums = {half: SliceInsertion(options.box_size, kinds=2) for half in (1, 2)}
-    names: list[str] = []
-    examples: list[NDArray[np.float32]] = []
-    for number, stack in enumerate(dataset.chunks(0, options.nr_particles, PARTICLES_PER_STACK), 1):
-        images = []
-        for rows in dataset.chunks(stack.start, stack.stop, maker.chunk):
-            job.check_abort()
-            drawn = maker.images(rows, generator)
-            dataset.insert(sums, maker, rows, drawn)
-            images.append(drawn[0].numpy())
-            job.progress("drawing particles", rows.stop, options.nr_particles, "particles")
-        pixels = np.concatenate(images)
-        name = f"Particles/particles_{number:03d}.mrcs"
-        write_stack(directory / name, pixels, options.angpix, float16=options.float16)
-        names += [f"{place:06d}@{(job.directory / name).as_posix()}" for place in range(1, len(pixels) + 1)]
-        examples = examples or [pixels[:EXAMPLES]]
-    return names, sums, examples[0]
+    """Draw and write all images: where each particle is, both halves' sums (kind 0 the data, kind 1 without motion), 8 images.
 
-
-def _draw_tilt_stacks(
-    maker: dataset.ImageMaker, job: RunningJob, directory: Path, series: TiltSeries
-) -> tuple[list[str], dict[int, SliceInsertion], NDArray[np.float32]]:
-    """As `draw_stacks`, with a stack for each particle."""
+    A stack holds many particles of one image, or all images of one particle.
+    """
     options, optics = maker.options, maker.particles.observed_optics
     generator = dataset.noise_generator(options.seed)
     sums = {half: SliceInsertion(options.box_size, kinds=2) for half in (1, 2)}
     names: list[str] = []
     examples: list[NDArray[np.float32]] = []
-    for particle in range(options.nr_particles):
-        images, stack = [], series.images_of(particle)
+    n_images = options.nr_particles if series is None else int(series.visible.sum())
+    for name, stack in _stacks(options, series):
+        images = []
         for rows in dataset.chunks(stack.start, stack.stop, maker.chunk):
             job.check_abort()
             drawn = maker.images(rows, generator)
             dataset.insert(sums, maker, rows, drawn)
-            images.append(premultiplied(drawn[0], optics, rows, options.angpix).numpy())
-        examples += list(drawn[0].numpy()) if len(examples) < EXAMPLES else []
-        name = f"Particles/tomo{series.tomogram[particle] + 1}/{particle + 1}_stack2d.mrcs"
+            examples += list(drawn[0].numpy()) if len(examples) < EXAMPLES else []
+            images.append((drawn[0] if series is None else premultiplied(drawn[0], optics, rows, options.angpix)).numpy())
+            job.progress("drawing images", rows.stop, n_images, "images")
         write_stack(directory / name, np.concatenate(images), options.angpix, float16=options.float16)
-        names.append((job.directory / name).as_posix())
-        job.progress("drawing particles", particle + 1, options.nr_particles, "particles")
+        path = (job.directory / name).as_posix()
+        names += [path] if series else [f"{place:06d}@{path}" for place in range(1, stack.stop - stack.start + 1)]
     return names, sums, np.stack(examples[:EXAMPLES])
+
+
+def _stacks(options: SimulationOptions, series: TiltSeries | None) -> Iterator[tuple[str, slice]]:
+    """File, in the job's directory, and rows of each stack of images."""
+    if series is None:
+        for number, rows in enumerate(dataset.chunks(0, options.nr_particles, PARTICLES_PER_STACK), 1):
+            yield f"Particles/particles_{number:03d}.mrcs", rows
+        return
+    for particle in range(options.nr_particles):
+        yield f"Particles/tomo{series.tomogram[particle] + 1}/{particle + 1}_stack2d.mrcs", series.images_of(particle)
 
 
 def rigid_maps(sums: dict[int, SliceInsertion]) -> dict[str, Tensor]:
