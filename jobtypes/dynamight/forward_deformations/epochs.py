@@ -100,7 +100,7 @@ class Epochs:
         if figures is None:
             return None
         held_out = training.held_out_objective(epoch_plan)
-        if epoch_plan.learns_stiffness:
+        if epoch_plan.learns_stiffness and training.settings.learns_stiffness:
             stiffness.learn_stiffness(training, epoch_plan)
         training.pace.advance(held_out)
         return {

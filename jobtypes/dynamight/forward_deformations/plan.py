@@ -316,8 +316,8 @@ def _training_settings(options: ForwardOptions, seed: Seed, mask: torch.Tensor, 
     n_epochs, most_epochs = numbers_of_epochs(n_training, options.n_training_epochs)
     return TrainingSettings(
         batch_size=options.training_batch_size,
-        stiffness=STIFFNESS_PER_RESIDUE * seed.n_residues,
-        regularization=options.reg_factor,
+        stiffness=STIFFNESS_PER_RESIDUE * options.reg_factor * seed.n_residues,
+        learns_stiffness=options.reg_factor == 1,  # another one is what somebody wishes
         independent_fraction=float(mask.square().mean()),
         refine_poses=options.refine_poses,
         learning_rate=options.learning_rate,

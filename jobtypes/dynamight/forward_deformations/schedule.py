@@ -42,7 +42,7 @@ class EpochPlan:
     stiffness
         Factor on the weight of the strain.
     learns_stiffness
-        Whether it ends with a look at how stiff the molecule is.
+        Whether it ends with a look at how stiff the molecule is, where that is learned.
     remakes_consensus
         Whether it begins with a look at where the particles are, and makes a state there the consensus if it lies far away.
     looks_for_parts
@@ -98,7 +98,7 @@ def plan_epoch(epoch: int, n_epochs: int, highest_resolution_angstroms: float) -
         remakes_consensus=_is_after(REMADE_AFTER, epoch, n_epochs),
         # what moves must be known a little, and what is found be trained
         looks_for_parts=first_that_deforms < epoch < n_epochs - 1 and _is_after(PARTS_AFTER, epoch, n_epochs),
-        learns_stiffness=HOLD_AT < progress <= 0.75,  # when motions are found, while the prior takes its weight
+        learns_stiffness=HOLD_AT < progress < 1,  # when motions are found, for epochs to come
         stiffness=FIRST_STIFFNESS + (1 - FIRST_STIFFNESS) * _ramp(progress, 0.3, 0.6),
     )
 

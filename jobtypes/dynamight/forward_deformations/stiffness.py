@@ -3,7 +3,8 @@
 With too little weight the fields follow the noise of the images that train them; with too much they hold motions back. Which of
 the two it is shows in particles that train nothing. Once motions are found, at the end of an epoch the fields are moved a little
 down the slope of the strain, as the optimiser would move them, and as far up. Where held-out particles are explained better by
-the fields that strain the molecule less, the strain is given more weight, else less, and the more so the surer they are.
+the fields that strain the molecule less, the strain is given more weight, else less, and the more so the surer they are. So it
+weighs more while the learning rate is high and fields tremble, and less when they come to rest.
 
 Source: the slope of a held-out error by a hyper-parameter (Larsen et al. 1996; Bengio 2000), of which the sign counts and how
 sure it is.
@@ -62,10 +63,10 @@ def learn_stiffness(training: HalfTraining, plan: EpochPlan) -> None:
 
 
 def sentence(training: HalfTraining) -> str:
-    """What was learned, in words."""
-    factor = training.settings.regularization
-    multiplied = "" if factor == 1 else f", which is multiplied by {factor:g} (reg_factor)"
-    return f"Held-out particles ask for {training.learned_stiffness:.2g} times the usual stiffness{multiplied}."
+    """What the strain weighs in the end, in words."""
+    if not training.settings.learns_stiffness:
+        return "The strain weighs what reg_factor says."
+    return f"The strain weighs {training.learned_stiffness:.2g} times what is usual, as held-out particles ask for."
 
 
 def _strain_and_slope(training: HalfTraining, trunk: Sequence[Tensor]) -> tuple[float, list[Tensor]]:

@@ -58,9 +58,9 @@ class TrainingSettings:
     batch_size
         Particles per step.
     stiffness
-        Weight of the strain that is expected, in log-likelihood units per A^2.
-    regularization
-        Factor on the weight that is learned.
+        Weight of the strain, in log-likelihood units per A^2; where it is learned, that of the beginning.
+    learns_stiffness
+        Whether held-out particles may change it, see `stiffness`.
     independent_fraction
         See `losses.data_misfit`.
     refine_poses
@@ -73,7 +73,7 @@ class TrainingSettings:
 
     batch_size: int
     stiffness: float
-    regularization: float
+    learns_stiffness: bool
     independent_fraction: float
     refine_poses: bool
     learning_rate: float
@@ -135,7 +135,7 @@ class HalfTraining:
     is_retraced
         Whether its states were found anew from the consensus, see `retracing`.
     learned_stiffness
-        Weight of the strain over that which is expected, see `stiffness`.
+        Weight of the strain over that of the beginning, see `stiffness`.
     motion_power : (n,)
         Running mean of each Gaussian's squared displacement, A^2; of all training particles at the end.
     progress
@@ -179,9 +179,8 @@ class HalfTraining:
         return float(((amplitudes * self.motion_power).sum() / amplitudes.sum()).sqrt())
 
     def stiffness(self, plan: EpochPlan) -> float:
-        """Weight of the strain in an epoch, in log-likelihood units per A^2: while it is learned, without the user's factor."""
-        factor = 1.0 if plan.learns_stiffness else self.settings.regularization
-        return plan.stiffness * self.settings.stiffness * self.learned_stiffness * factor
+        """Weight of the strain in an epoch, in log-likelihood units per A^2."""
+        return plan.stiffness * self.settings.stiffness * self.learned_stiffness
 
     @property
     def visits(self) -> int:

@@ -150,7 +150,7 @@ def new_training(project, values):
         settings = TrainingSettings(
             batch_size=5,
             stiffness=1.0,
-            regularization=1.0,
+            learns_stiffness=True,
             independent_fraction=0.4,
             refine_poses=True,
             learning_rate=1.0,

@@ -64,6 +64,10 @@ def test_the_regularisation_factor_multiplies_the_stiffness(prepared, factor):
     assert changed == pytest.approx(factor * plain)
 
 
+def test_the_stiffness_is_learned_unless_a_factor_is_given(prepared):
+    assert [prepared(reg_factor=factor)[1].settings.learns_stiffness for factor in ("1", "0.2", "5")] == [True, False, False]
+
+
 def test_outside_a_mask_nothing_moves_and_its_edge_is_soft(prepared, project):
     axis = (np.arange(24) - 12) * 4.0
     ramp = np.clip((axis + 8) / 16, 0, 1)  # of x: 0 below -8 A, 1 above 8 A

@@ -77,27 +77,17 @@ def test_the_change_of_one_look_is_bounded_and_grows_with_how_sure_it_is(trained
     assert found == pytest.approx([math.exp(0.5), math.exp(0.5 / (2 * 0.577)), 1.0], abs=0.01)
 
 
-def test_it_is_learned_while_the_prior_takes_its_weight(trained):
-    plans = [plan_epoch(epoch, 36, 8.0) for epoch in range(36)]
-    learned = [epoch for epoch, plan in enumerate(plans) if plan.learns_stiffness]
-    assert learned == list(range(18, 27))
-    assert all(not plan_epoch(epoch, 1, 8.0).learns_stiffness for epoch in range(1))
+def test_it_is_learned_once_motions_are_found():
+    learned = [epoch for epoch in range(36) if plan_epoch(epoch, 36, 8.0).learns_stiffness]
+    assert learned == list(range(18, 35))
 
 
-def test_the_users_factor_multiplies_what_was_learned(trained):
-    trained.settings = replace(trained.settings, stiffness=6.0, regularization=3.0)
-    trained.learned_stiffness = 0.5
-    assert trained.stiffness(replace(EPOCH, stiffness=1.0)) == 9.0
-    assert trained.stiffness(replace(EPOCH, stiffness=1.0, learns_stiffness=True)) == 3.0  # unhidden from the look
-
-
-def test_it_is_said(trained):
-    trained.learned_stiffness = 0.8333
-    assert sentence(trained) == "Held-out particles ask for 0.83 times the usual stiffness."
-    trained.settings = replace(trained.settings, regularization=3.0)
-    assert (
-        sentence(trained) == "Held-out particles ask for 0.83 times the usual stiffness, which is multiplied by 3 (reg_factor)."
-    )
+def test_it_multiplies_the_weight_of_each_epoch_and_is_said(trained):
+    trained.settings, trained.learned_stiffness = replace(trained.settings, stiffness=6.0), 0.833
+    assert trained.stiffness(EPOCH) == pytest.approx(0.25 * 6 * 0.833)
+    assert sentence(trained) == "The strain weighs 0.83 times what is usual, as held-out particles ask for."
+    trained.settings = replace(trained.settings, learns_stiffness=False)
+    assert sentence(trained) == "The strain weighs what reg_factor says."
 
 
 def test_it_is_kept_and_taken_up_again(trained, new_training):
