@@ -71,14 +71,25 @@ class SurfaceCamera:
         drawn = torch.nonzero(seen, as_tuple=True)
         base = np.full((len(drawn[0]), 3), _GREY)
         if colour_points is not None and colours is not None and len(base):
-            ups, rights = self._rays(self.pixels)
-            hits = torch.stack((rights[drawn[1]], ups[drawn[0]], nearest[drawn].float()), dim=1) @ self.rotation
-            _, index = cKDTree(colour_points.cpu().numpy()).query((hits + self.centre_angstroms).numpy(), k=4)
-            base = colours[index].mean(1)
+            base = self._coloured(nearest, colour_points, colours)[drawn[0].numpy(), drawn[1].numpy()]
         picture = np.broadcast_to(_BACKGROUND, (self.pixels, self.pixels, 3)).copy()
         of_drawn = [values[drawn].numpy()[:, None] for values in (shade, gloss, 1 - seen)]
         picture[drawn[0].numpy(), drawn[1].numpy()] = base * of_drawn[0] + of_drawn[1] + of_drawn[2] * _BACKGROUND
         return np.asarray(np.clip(picture, 0, 1))
+
+    def _coloured(self, nearest: Tensor, points: Tensor, colours: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Colours (p, p, 3) of a surface at depths (p, p) in A: the mean of those of the four nearest points (n, 3) A.
+
+        They change slowly, so that four pixels in a square have those of the place in front; where there is no surface, any.
+        """
+        front = torch.nn.functional.max_pool2d(nearest[None, None], 2, ceil_mode=True)[0, 0]
+        there = torch.nonzero(torch.isfinite(front), as_tuple=True)
+        up, right = (torch.nn.functional.avg_pool1d(along[None], 2, ceil_mode=True)[0] for along in self._rays(self.pixels))
+        hits = torch.stack((right[there[1]], up[there[0]], front[there].float()), dim=1) @ self.rotation
+        _, index = cKDTree(points.cpu().numpy()).query((hits + self.centre_angstroms).numpy(), k=4)
+        found = np.zeros((*front.shape, 3))
+        found[there[0].numpy(), there[1].numpy()] = colours[index].mean(1)
+        return found.repeat(2, 0).repeat(2, 1)[: self.pixels, : self.pixels]
 
     def _cast(self, volume: Tensor, pixel_size_angstroms: float, level: float) -> tuple[Tensor, Tensor, Tensor]:
         """What each of p x p pixels shows of the surface.
