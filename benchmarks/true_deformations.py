@@ -1,8 +1,8 @@
 """What the reconstruction itself loses: maps of a simulated set reconstructed with its true deformations.
 
-The learned field is replaced by the motion of the nearest atoms and by how their surroundings turn, everything else is as in a job.
-The maps are compared with the true ones, beside the rigid map of the same particles and the ceiling, a map of particles that did not
-move.
+The learned field is replaced by the motion of the nearest atoms and by how their surroundings turn, everything else is as in a
+job. The maps are compared with the true ones, beside the rigid map of the same particles and the ceiling, a map of particles that
+did not move.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def main() -> None:
 class TrueField:
     """The true motion of a simulated molecule as a sum of few fields, each that of the nearest atoms.
 
-    An atom carries its surroundings along as they turn about it: what lies between the atoms of a domain that turns far would be
-    moved wrongly by the mean of their displacements, which falls short of a turn by what the mean of the atoms lies beside the point.
+    An atom carries its surroundings along as they turn about it. The mean displacement of the atoms around a point is that of
+    their mean place, and where a domain turns far, the point itself moves otherwise.
 
     Attributes
     ----------

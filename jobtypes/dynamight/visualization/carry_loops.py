@@ -1,7 +1,7 @@
 """What carries a map along a tabulated field, in loops compiled for the CPU.
 
-A table (G + LOW + HIGH, .., .., 3) holds the three numbers of a place side by side, so that places in a row are one stretch of memory,
-with a border of zeros, so that no place around a point need be looked for outside.
+A table (G + LOW + HIGH, .., .., 3) holds the three numbers of a place side by side, so that places in a row are one stretch of
+memory, with a border of zeros, so that no place around a point need be looked for outside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from jobtypes.dynamight.model.loops import compiled_loop
 
 _Array = NDArray[Any]
 LOW, HIGH = 1, 2  # places of the border before and after those that a table holds
-_1, _2, _3, _4, _5 = (np.uintp(step) for step in range(1, 6))  # without a sign an index needs no test whether it counts from the end
+# without a sign an index needs no test whether it counts from the end
+_1, _2, _3, _4, _5 = (np.uintp(step) for step in range(1, 6))
 
 
 @compiled_loop
