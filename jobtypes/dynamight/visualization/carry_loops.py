@@ -81,7 +81,7 @@ def add_arriving(arriving: _Array, places: _Array, weights: _Array, displacement
     box, number = arriving.shape[0], arriving.dtype.type
     for i in range(len(places)):
         x, y, z = places[i, 0], places[i, 1], places[i, 2]
-        low_x, low_y, low_z = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
+        low_x, low_y, low_z = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
         fx, fy, fz = number(x - low_x), number(y - low_y), number(z - low_z)
         for dz in range(max(0, -low_z), min(2, box - low_z)):
             along_z = weights[i] * (fz if dz else number(1) - fz)
