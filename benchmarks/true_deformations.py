@@ -1,7 +1,8 @@
 """What the reconstruction itself loses: maps of a simulated set reconstructed with its true deformations.
 
-The learned field is replaced by the motion of the nearest atoms, everything else is as in a job. The maps are compared with the
-true ones, beside the rigid map of the same particles and the ceiling, a map of particles that did not move.
+The learned field is replaced by the motion of the nearest atoms and by how their surroundings turn, everything else is as in a
+job. The maps are compared with the true ones, beside the rigid map of the same particles and the ceiling, a map of particles that
+did not move.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from jobtypes.simulate.map_measures import agreement, best_conformation
 from jobtypes.simulate.truth import Truth, read_truth
 
 _ACCURACY_ANGSTROMS = 0.01  # of the motion as a sum of few fields
-_NEIGHBOURS = 8
+_NEIGHBOURS = 8  # atoms that carry a point along
+_SURROUNDINGS = 24  # atoms whose motion tells how the surroundings of an atom turn
 _HELD_OUT = 10  # one particle in so many
 _BATCH_SIZE = 50
 _LOG_VARIANCE = -12.0  # of true coordinates: known well enough for any bins
@@ -89,18 +91,24 @@ def main() -> None:
 class TrueField:
     """The true motion of a simulated molecule as a sum of few fields, each that of the nearest atoms.
 
+    An atom carries its surroundings along as they turn about it. The mean displacement of the atoms around a point is that of
+    their mean place, and where a domain turns far, the point itself moves otherwise.
+
     Attributes
     ----------
     atoms : (n, 3) A
         In the consensus, which is the conformation halfway.
     fields : (K, n, 3) A
         Of the atoms.
+    turns : (K, n, 3, 3)
+        Of their surroundings: by how much the rotation differs from none.
     truth
         The set.
     """
 
     atoms: Tensor
     fields: Tensor
+    turns: Tensor
     truth: Truth
 
     @classmethod
@@ -110,11 +118,15 @@ class TrueField:
         steps = np.repeat(truth.consensus_coordinates[None], 41 * truth.motions, axis=0)
         for motion in range(truth.motions):
             steps[41 * motion : 41 * (motion + 1), motion] = np.linspace(0, 1, 41)
-        moved = torch.from_numpy(truth.model.positions(steps) - here).flatten(1).double()
+        places = truth.model.positions(steps)
+        moved = torch.from_numpy(places - here).flatten(1).double()
         _, sizes, directions = torch.linalg.svd(moved, full_matrices=False)
         left_out = sizes.square().flip(0).cumsum(0).flip(0) / moved.numel()
-        count = int((left_out > _ACCURACY_ANGSTROMS**2).sum())
-        return cls(torch.from_numpy(here), directions[:count].view(count, -1, 3).float(), truth)
+        directions = directions[: int((left_out > _ACCURACY_ANGSTROMS**2).sum())]
+        turned = torch.from_numpy(surroundings_turned(here, places)) - torch.eye(3)  # (steps, n, 3, 3)
+        turns = torch.linalg.lstsq(moved @ directions.T, turned.flatten(1).double()).solution
+        n = len(here)
+        return cls(torch.from_numpy(here), directions.view(-1, n, 3).float(), turns.view(-1, n, 3, 3).float(), truth)
 
     @property
     def n_fields(self) -> int:
@@ -124,13 +136,16 @@ class TrueField:
     def basis(self, points: Tensor) -> Tensor:
         """U_k at points (m, 3) A: (K, m, 3) A."""
         distance, index = cKDTree(self.atoms.numpy()).query(points.numpy(), k=_NEIGHBOURS)
-        weight = torch.from_numpy(1 / (distance + 0.5) ** 2)
+        weight = torch.from_numpy(1 / (distance + 0.5) ** 4)
         weight = (weight / weight.sum(1, keepdim=True)).float()
         taper = raised_cosine(
             torch.from_numpy(distance[:, 0]), TAPER_START_ANGSTROMS, TAPER_END_ANGSTROMS - TAPER_START_ANGSTROMS
         )
-        near = self.fields[:, torch.from_numpy(index).flatten()].view(self.n_fields, *index.shape, 3)
-        return (near * weight[:, :, None]).sum(2) * taper.float()[:, None]
+        nearest = torch.from_numpy(index)  # (m, 8)
+        beside = points[:, None] - self.atoms[nearest]  # (m, 8, 3)
+        each = zip(self.fields, self.turns, strict=True)
+        moved = [field[nearest] + (turn[nearest] @ beside[..., None])[..., 0] for field, turn in each]
+        return torch.stack([(near * weight[:, :, None]).sum(1) for near in moved]) * taper.float()[:, None]
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(b, K) of true coordinates (b, motions)."""
@@ -139,6 +154,22 @@ class TrueField:
             moved = torch.from_numpy(self.truth.model.positions(part.numpy())) - self.atoms
             parts.append(moved.flatten(1) @ self.fields.flatten(1).T)
         return torch.cat(parts)
+
+
+def surroundings_turned(here: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Rotations (s, n, 3, 3) of what is around each atom, from atoms (n, 3) to their places (s, n, 3).
+
+    Source: Kabsch 1976.
+    """
+    around = cKDTree(here).query(here, k=_SURROUNDINGS)[1]  # (n, 24)
+    before = here[around] - here[:, None]
+    found = []
+    for after in places:
+        sum_of_products = np.einsum("nki,nkj->nij", after[around] - after[:, None], before)
+        left, _, right = np.linalg.svd(sum_of_products)
+        left[:, :, 2] *= np.linalg.det(left @ right)[:, None]  # no mirror images
+        found.append(left @ right)
+    return np.stack(found)
 
 
 class Silent:

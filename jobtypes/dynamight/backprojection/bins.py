@@ -1,5 +1,7 @@
 """Particles of like deformation share a bin: k-means in the space of deformations, where distance is rms displacement in A.
 
+The metric says of which part of the molecule; a half set's bins take that of what moves.
+
 Where some lack parts of the molecule, particles of a bin have the same parts as well.
 """
 
@@ -45,7 +47,7 @@ class Bins:
     centres : (M, K)
         Coefficients of each bin: the mean of its training particles, so that to first order their differences cancel.
     rms_residual_angstroms
-        Root mean square over particles and Gaussians of the displacement that the bins leave out.
+        Root mean square over particles, and over the molecule as the metric counts it, of the displacement that bins leave out.
     rms_motion_angstroms
         The same with one bin: all the motion there is.
     presence : (M, R)

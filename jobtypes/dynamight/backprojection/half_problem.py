@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobtypes.dynamight.backprojection.bins import Binning, Bins, choose_bins
 from jobtypes.dynamight.backprojection.deformation_basis import DeformationBasis, inverse_warps, tabulate
+from jobtypes.dynamight.backprojection.moving_part import motion_weights
 from jobtypes.dynamight.backprojection.noise import sample_of_groups, shell_powers
 from jobtypes.dynamight.backprojection.part_fields import tabulate_parts
 from jobtypes.dynamight.backprojection.particle_pass import ParticleViews
@@ -78,12 +79,17 @@ def uncertainty_angstroms(result: HalfResult, gram: Tensor) -> float:
 def bins_of(result: HalfResult, binning: Binning, pixel_size_angstroms: float) -> Bins:
     """Find the bins of a half set's particles.
 
+    Deformations are compared where the molecule moves: over all of it, the same tolerance would blur a part that moves the more,
+    the larger the rest is that does not.
+
     Bins that leave half of what the deformations of single particles are uncertain by are fine enough, whatever the tolerance:
     they widen the blur that this uncertainty makes by an eighth.
     """
-    positions = result.model.gaussians.positions
-    coefficients = result.model.field.coefficients(result.latent_mean)
-    gram = gram_matrix(result.model.field.basis(positions), result.model.gaussians.amplitudes.abs())
+    model, weights = result.model, motion_weights(result)
+    if not weights.any():  # then nothing tells deformations apart
+        weights = torch.ones_like(weights)
+    coefficients = model.field.coefficients(result.latent_mean)
+    gram = gram_matrix(model.field.basis(model.gaussians.positions), weights)
     good = result.good.cpu().numpy()
     enough = _SHARE_OF_UNCERTAINTY * uncertainty_angstroms(result, gram)
     return choose_bins(

@@ -71,21 +71,29 @@ class MovingPart:
 
 
 @torch.no_grad()
+def motion_weights(result: HalfResult) -> Tensor:
+    """How much each Gaussian counts as moving, (n,) A^2, not negative; all 0 where nothing moves.
+
+    That is its amplitude times the mean square of its displacement from the mean over the good particles.
+    """
+    gaussians, field = result.model.gaussians, result.model.field
+    basis = field.basis(gaussians.positions)
+    coefficients = field.coefficients(result.latent_mean[result.good]).double()
+    about_mean = (coefficients - coefficients.mean(0)).to(basis)
+    return gaussians.amplitudes * mean_squared_displacement(about_mean, basis)
+
+
+@torch.no_grad()
 def moving_weights(results: Iterable[HalfResult], *, box: int, pixel_size_angstroms: float) -> Tensor | None:
     """How much each voxel counts as moving, (N, N, N), sum 1; None where nothing moves.
 
-    That is the amplitude of the Gaussians there times the mean square of their displacement from the mean over the particles, the
-    mean of the half sets.
+    Those of the Gaussians, put on the grid; the mean of the half sets.
     """
     total = torch.zeros(())
     for result in results:
-        gaussians, field = result.model.gaussians, result.model.field
-        basis = field.basis(gaussians.positions)
-        coefficients = field.coefficients(result.latent_mean[result.good]).double()
-        about_mean = (coefficients - coefficients.mean(0)).to(basis)
-        power = gaussians.amplitudes * mean_squared_displacement(about_mean, basis)
+        power = motion_weights(result)
         if float(power.sum()) > 0:
-            voxels = gaussians.positions / pixel_size_angstroms + box // 2
+            voxels = result.model.gaussians.positions / pixel_size_angstroms + box // 2
             total = total.to(power) + splat_points(voxels, power / power.sum(), box)
     return total / total.sum() if float(total.sum()) > 0 else None
 

@@ -231,9 +231,8 @@ def _binning_sentence(inputs: Inputs, half: int, tolerance_pixels: float) -> str
     leave = "1 bin leaves" if len(bins) == 1 else f"{len(bins)} bins leave"
     return (
         f"Half {half}: {int(good.sum())} particles{left_out}, {int((result.held_out & good).sum())} of them held out for the "
-        f"verdict; rms motion "
-        f"{bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
-        f"({bins.rms_residual_angstroms / pixel:.3f} pixels)" + _remark(bins, tolerance_pixels * pixel, pixel)
+        f"verdict; rms motion of what moves {bins.rms_motion_angstroms:.2f} A, {leave} {bins.rms_residual_angstroms:.2f} A "
+        f"({bins.rms_residual_angstroms / pixel:.3f} pixels) of it" + _remark(bins, tolerance_pixels * pixel, pixel)
     )
 
 

@@ -61,7 +61,7 @@ def over_particles(loop: Callable[..., Any], particles: tuple[Tensor, ...], *com
     b = max(len(tensor) for tensor in particles)
     arrays = [tensor.detach().numpy() for tensor in particles]
     rest = [value.detach().numpy() if isinstance(value, Tensor) else value for value in common]
-    threads = min(torch.get_num_threads(), b)
+    threads = max(1, min(torch.get_num_threads(), b))
     if threads == 1:
         return [_call(loop, *arrays, *rest)]
     bounds = [b * k // threads for k in range(threads + 1)]

@@ -5,7 +5,7 @@ held_out          half-set 0: held-out particles as both halves' models see them
 reductions        the latent space in two dimensions
 colourings        what particles and Gaussians are coloured by
 trajectories      smooth paths through points
-states            the map of one state: Gaussians rendered, or a reconstruction carried along the field
+states            the map of one state: Gaussians rendered, or a reconstruction carried along the field, by carry_loops
 state_surfaces    the surface of a state, at once
 regions           which part of the molecule moves by how much
 selection         particles in a box, range or polygon -> STAR files

@@ -64,9 +64,9 @@ def march(
 
     Parameters
     ----------
-    starts : (h, w)
-        Depth towards the viewer, -inf: no ray. Becomes -inf where there is no crossing.
-    ups : (h,), rights : (w,)
+    starts : (r,)
+        Depth towards the viewer. Becomes -inf where there is no crossing.
+    ups, rights : (r,)
         Coordinates of the rays.
     volume : (N, N, N)
     rotation : (3, 3)
@@ -81,38 +81,35 @@ def march(
         Depth at which rays end.
     """
     box = volume.shape[0]
-    for row in range(len(ups)):
-        for column in range(len(rights)):
-            depth, previous = starts[row, column], 0.0
-            starts[row, column] = -np.inf
-            if depth == -np.inf:
-                continue
-            x, y, z = _place(rotation, centre, rights[column], ups[row], depth)
-            leapt = False
-            while depth > end:
-                steps = 0
-                if 0 <= x < box and 0 <= y < box and 0 <= z < box:
-                    steps = empty_steps[int(z) // BLOCK, int(y) // BLOCK, int(x) // BLOCK]
-                if steps == 0:
-                    value = _sample(volume, x, y, z)
-                    if value >= level:
-                        if leapt:
-                            previous = _sample(volume, x + rotation[2, 0], y + rotation[2, 1], z + rotation[2, 2])
-                        share = min(max((level - previous) / max(value - previous, 1e-12), 0.0), 1.0)
-                        starts[row, column] = depth + 1 - share
-                        break
-                    previous = value
-                leapt, steps = steps > 0, max(steps, 1)
-                depth -= steps
-                x, y, z = x - steps * rotation[2, 0], y - steps * rotation[2, 1], z - steps * rotation[2, 2]
+    for ray in range(len(starts)):
+        depth, previous = starts[ray], 0.0
+        starts[ray] = -np.inf
+        x, y, z = _place(rotation, centre, rights[ray], ups[ray], depth)
+        leapt = False
+        while depth > end:
+            steps = 0
+            if 0 <= x < box and 0 <= y < box and 0 <= z < box:
+                steps = empty_steps[int(z) // BLOCK, int(y) // BLOCK, int(x) // BLOCK]
+            if steps == 0:
+                value = _sample(volume, x, y, z)
+                if value >= level:
+                    if leapt:
+                        previous = _sample(volume, x + rotation[2, 0], y + rotation[2, 1], z + rotation[2, 2])
+                    share = min(max((level - previous) / max(value - previous, 1e-12), 0.0), 1.0)
+                    starts[ray] = depth + 1 - share
+                    break
+                previous = value
+            leapt, steps = steps > 0, max(steps, 1)
+            depth -= steps
+            x, y, z = x - steps * rotation[2, 0], y - steps * rotation[2, 1], z - steps * rotation[2, 2]
 
 
 @compiled_loop
 def shade(
     depths: _Array,
     ups: _Array,
-    looks: _Array,
     rights: _Array,
+    looks: _Array,
     volume: _Array,
     rotation: _Array,
     centre: _Array,
@@ -125,11 +122,11 @@ def shade(
 
     Parameters
     ----------
-    depths : (h, w)
+    depths : (r,)
         From `march`; -inf: background.
     ups, rights, volume, rotation, centre
         As there.
-    looks : (h, w, 2)
+    looks : (r, 2)
         Share of its own colour that each place shows, and gloss on top; 0 for the background.
     extent
         Side of the picture, voxels.
@@ -141,25 +138,22 @@ def shade(
     """
     ambient, gloss, outline, fog = looks_of[0], looks_of[1], looks_of[2], looks_of[3]
     normal, slope = np.empty(3), np.empty(3)
-    for row in range(len(ups)):
-        for column in range(len(rights)):
-            depth = depths[row, column]
-            looks[row, column] = 0
-            if depth == -np.inf:
-                continue
-            x, y, z = _place(rotation, centre, rights[column], ups[row], depth)
-            slope[0] = _sample(volume, x - 1, y, z) - _sample(volume, x + 1, y, z)
-            slope[1] = _sample(volume, x, y - 1, z) - _sample(volume, x, y + 1, z)
-            slope[2] = _sample(volume, x, y, z - 1) - _sample(volume, x, y, z + 1)
-            length = max(math.sqrt(slope[0] ** 2 + slope[1] ** 2 + slope[2] ** 2), 1e-12)
-            lit = shine = 0.0
-            for axis in range(3):
-                normal[axis] = (
-                    rotation[axis, 0] * slope[0] + rotation[axis, 1] * slope[1] + rotation[axis, 2] * slope[2]
-                ) / length
-                lit += normal[axis] * light[axis]
-                shine += normal[axis] * halfway[axis]
-            rim = (1 - min(max(normal[2], 0.0), 1.0)) ** 3  # darker outlines, as drawn by hand
-            near = fog + (1 - fog) * min(max(depth / extent + 0.5, 0.0), 1.0)
-            looks[row, column, 0] = (ambient + (1 - ambient) * max(lit, 0.0)) * (1 - outline * rim) * near
-            looks[row, column, 1] = gloss * max(shine, 0.0) ** looks_of[4]
+    for ray in range(len(depths)):
+        depth = depths[ray]
+        looks[ray] = 0
+        if depth == -np.inf:
+            continue
+        x, y, z = _place(rotation, centre, rights[ray], ups[ray], depth)
+        slope[0] = _sample(volume, x - 1, y, z) - _sample(volume, x + 1, y, z)
+        slope[1] = _sample(volume, x, y - 1, z) - _sample(volume, x, y + 1, z)
+        slope[2] = _sample(volume, x, y, z - 1) - _sample(volume, x, y, z + 1)
+        length = max(math.sqrt(slope[0] ** 2 + slope[1] ** 2 + slope[2] ** 2), 1e-12)
+        lit = shine = 0.0
+        for axis in range(3):
+            normal[axis] = (rotation[axis, 0] * slope[0] + rotation[axis, 1] * slope[1] + rotation[axis, 2] * slope[2]) / length
+            lit += normal[axis] * light[axis]
+            shine += normal[axis] * halfway[axis]
+        rim = (1 - min(max(normal[2], 0.0), 1.0)) ** 3  # darker outlines, as drawn by hand
+        near = fog + (1 - fog) * min(max(depth / extent + 0.5, 0.0), 1.0)
+        looks[ray, 0] = (ambient + (1 - ambient) * max(lit, 0.0)) * (1 - outline * rim) * near
+        looks[ray, 1] = gloss * max(shine, 0.0) ** looks_of[4]

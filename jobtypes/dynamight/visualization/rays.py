@@ -1,4 +1,4 @@
-"""Rays cast at the surface of a map and the light on it: what `ray_loops` do, a share of the rows in each thread, on the CPU."""
+"""Rays cast at the surface of a map and the light on it: what `ray_loops` do, a share of the rays in each thread, on the CPU."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class SurfaceRays:
         self._extent = extent
 
     def march(self, starts: Tensor, ups: Tensor, rights: Tensor) -> Tensor:
-        """Depth (h, w) at which rays from depths (h, w) at coordinates (h,), (w,) first cross the surface; -inf: no ray, none."""
+        """Depths (r,) at which rays from depths (r,) at coordinates (r,) first cross the surface; -inf: nowhere."""
         depths = starts.clone()
-        over_particles(ray_loops.march, (depths, ups), rights, *self._seen, *self._surface)
+        over_particles(ray_loops.march, (depths, ups, rights), *self._seen, *self._surface)
         return depths
 
     def shade(self, depths: Tensor, ups: Tensor, rights: Tensor) -> Tensor:
-        """Share of its own colour that each place at depths (h, w) shows, and gloss on top: (h, w, 2), 0 for the background."""
-        looks = torch.empty(*depths.shape, 2)
+        """Share of its own colour that each place at depths (r,) shows, and gloss on top: (r, 2), 0 for the background."""
+        looks = torch.empty(len(depths), 2)
         light = torch.tensor(_LIGHT) / torch.tensor(_LIGHT).norm()
         halfway = light + torch.tensor((0.0, 0.0, 1.0))  # Blinn 1977
         constants = (self._extent, light, halfway / halfway.norm(), torch.tensor(_LOOKS))
-        over_particles(ray_loops.shade, (depths, ups, looks), rights, *self._seen, *constants)
+        over_particles(ray_loops.shade, (depths, ups, rights, looks), *self._seen, *constants)
         return looks
 
 

@@ -13,9 +13,11 @@ from torch import Tensor
 from jobtypes.common.fourier import fsc, irfft3, rfft3, shells_3d
 from jobtypes.common.volumes import check_map, read_volume
 from jobtypes.dynamight import layout
-from jobtypes.dynamight.model.density import DensityRenderer, splat_points
+from jobtypes.dynamight.model.density import DensityRenderer
 from jobtypes.dynamight.model.half_model import HalfModel
 from jobtypes.dynamight.model.inverse_displacement import bounded_step, determinants
+from jobtypes.dynamight.model.loops import over_particles
+from jobtypes.dynamight.visualization import carry_loops
 
 _COARSE_SPACING_ANGSTROMS = 2.0  # of waves of 20 A, linear interpolation on this grid misses 5 % at most
 _LARGEST_COARSE_GRID = 96
@@ -75,7 +77,7 @@ class GaussianStates:
 
 
 class TabulatedField:
-    """The displacement field on a coarse grid, so that a state's displacements are looked up instead of computed.
+    """The displacement field on a coarse grid, so that a state's displacements are looked up instead of computed; on the CPU.
 
     Parameters
     ----------
@@ -87,53 +89,47 @@ class TabulatedField:
 
     def __init__(self, model: HalfModel, box_length_angstroms: float) -> None:
         self.size = min(int(np.ceil(box_length_angstroms / _COARSE_SPACING_ANGSTROMS)) + 1, _LARGEST_COARSE_GRID)
-        self.half_length = box_length_angstroms / 2
+        half_length = box_length_angstroms / 2
         self._cell = box_length_angstroms / (self.size - 1)
-        axis = torch.linspace(-self.half_length, self.half_length, self.size)
+        axis = torch.linspace(-half_length, half_length, self.size)
         zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-        basis = model.field.basis(zyx.flip(1).to(model.gaussians.positions.device))  # (K, G^3, 3)
+        basis = model.field.basis(zyx.flip(1).to(model.gaussians.positions.device)).cpu()  # (K, G^3, 3)
         extent = basis.abs().amax(dim=(0, 2))  # (G^3,)
-        self._filled = torch.nonzero(extent).flatten()  # away from the density nothing moves, in any state
-        self._table = basis[:, self._filled]  # (K, m, 3)
-        self._extent = extent.view(1, 1, self.size, self.size, self.size)
+        filled = extent > 0  # away from the density nothing moves, in any state
+        self._table = basis[:, filled]  # (K, m, 3)
+        border = (carry_loops.LOW, carry_loops.HIGH) * 3
+        self._filled = torch.nn.functional.pad(filled.view((self.size,) * 3), border)
+        self._extent = self._tabulated(extent[filled, None])
 
-    def of_state(self, coefficients: Tensor) -> list[Tensor]:
-        """Displacements (1, 3, G, G, G) in A of the state with coefficients (K,), and their slopes along x, y and z.
+    def _tabulated(self, values: Tensor) -> Tensor:
+        """Values (m, 3) or (m, 1) where something moves, as `carry_loops` takes them."""
+        table = torch.zeros(*self._filled.shape, 3)
+        table[self._filled] = values
+        return table
 
-        Slopes are those over a cell of the table, so that there is one more along the axis: (1, 3, G, G, G + 1) along x.
-        """
-        field = coefficients.new_zeros(3, self.size**3)
-        field[:, self._filled] = torch.einsum("k,kmc->cm", coefficients, self._table)
-        field = field.view(1, 3, self.size, self.size, self.size)
-        nothing = [tuple(int(of == 2 * axis or of == 2 * axis + 1) for of in range(6)) for axis in range(3)]
-        return [field, *(torch.nn.functional.pad(field, nothing[axis]).diff(dim=4 - axis) / self._cell for axis in range(3))]
+    def of_state(self, coefficients: Tensor) -> Tensor:
+        """Displacements in A of the state with coefficients (K,), a table of `carry_loops`."""
+        return self._tabulated(torch.tensordot(coefficients.to(self._table), self._table, dims=1))
 
-    def displacement(self, state: list[Tensor], points: Tensor) -> Tensor:
+    def displacement(self, state: Tensor, points: Tensor) -> Tensor:
         """Displacements (m, 3) A at points (m, 3) A, of a state made by `of_state`."""
-        return self._sample(state[0], points).T
+        values = torch.empty_like(points)
+        over_particles(carry_loops.read, (points, values), state, self._cell)
+        return values
 
-    def gradient(self, state: list[Tensor], points: Tensor) -> Tensor:
+    def gradient(self, state: Tensor, points: Tensor) -> Tensor:
         """(m, 3, 3) gradient of phi at points (m, 3) A, by central differences over a cell of the table."""
-        slopes = []
-        for axis, grid in enumerate(state[1:]):
-            shrunk = torch.ones(3, device=points.device)
-            shrunk[axis] = self.half_length / (self.half_length + self._cell / 2)
-            slopes.append(self._sample(grid, points * shrunk))
-        return torch.eye(3, device=points.device) + torch.stack(slopes).permute(2, 1, 0)
+        slopes = points.new_empty(len(points), 3, 3)
+        over_particles(carry_loops.read_slopes, (points, slopes), state, self._cell)
+        return torch.eye(3) + slopes
 
     def moves(self, points: Tensor) -> Tensor:
         """Whether points (m, 3) A move in any state, (m,)."""
-        return self._sample(self._extent, points)[0] > 0
-
-    def _sample(self, grid: Tensor, points: Tensor) -> Tensor:
-        """Values (c, m) of a grid (1, c, G, G, G) at points (m, 3) A."""
-        places = (points / self.half_length).view(1, -1, 1, 1, 3)
-        values = torch.nn.functional.grid_sample(grid, places, mode="bilinear", padding_mode="zeros", align_corners=True)
-        return values.view(grid.shape[1], -1)
+        return self.displacement(self._extent, points)[:, 0] > 0
 
 
 class CarriedReconstruction:
-    """States as a reconstruction of the consensus carried along the field: V_state(phi(x)) = V(x) / det(grad phi).
+    """States as a reconstruction of the consensus carried along the field: V_state(phi(x)) = V(x) / det(grad phi). On the CPU.
 
     Parameters
     ----------
@@ -149,15 +145,14 @@ class CarriedReconstruction:
 
     def __init__(self, volume: Tensor, pixel_size_angstroms: float, model: HalfModel, description: str) -> None:
         self.box, self.pixel_size_angstroms, self.description = volume.shape[0], pixel_size_angstroms, description
-        self.device = model.gaussians.positions.device
         self.field = TabulatedField(model, self.box * pixel_size_angstroms)
         self.volume = volume.cpu()
         self.spline = spline_filter(self.volume.numpy(), order=3, output=np.float32)
         axis = (torch.arange(self.box, dtype=torch.float32) - self.box // 2) * pixel_size_angstroms
         zyx = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-        self.points = zyx.flip(1).contiguous().to(self.device)  # (N^3, 3)
+        self.points = zyx.flip(1).contiguous()  # (N^3, 3)
         self.moving = self.field.moves(self.points)  # (N^3,)
-        self.weight = volume.clamp(min=0).flatten().to(self.device)
+        self.weight = self.volume.clamp(min=0).flatten()
 
     @torch.no_grad()
     def state(self, coefficients: Tensor) -> Tensor:
@@ -166,13 +161,13 @@ class CarriedReconstruction:
         active, arriving = self._arriving(state)
         deformed = self.points[active]
         consensus, jacobian = self._solve(state, deformed - arriving, deformed)
-        voxels = (consensus / self.pixel_size_angstroms + self.box // 2).flip(1).T.cpu().numpy()  # z y x
+        voxels = (consensus / self.pixel_size_angstroms + self.box // 2).flip(1).T.numpy()  # z y x
         values = map_coordinates(self.spline, voxels, order=3, prefilter=False, mode="constant")
         result = self.volume.flatten().clone()
-        result[active.cpu()] = torch.from_numpy(values) / jacobian.cpu().clamp(min=0.2, max=5.0)
+        result[active] = torch.from_numpy(values) / jacobian.clamp(min=0.2, max=5.0)
         return result.view(self.box, self.box, self.box)
 
-    def _arriving(self, state: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def _arriving(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels (a,) that the state changes, and the displacement (a, 3) A that arrives there.
 
         Where space is folded, it is that of the sheet with the density. Voxels that no state moves keep their density where it
@@ -181,18 +176,19 @@ class CarriedReconstruction:
         displacement = torch.zeros_like(self.points)
         displacement[self.moving] = self.field.displacement(state, self.points[self.moving])
         carried = torch.nonzero(self.moving & (self.weight > 0)).flatten()
-        target = (self.points + displacement)[carried] / self.pixel_size_angstroms + self.box // 2
-        weight = self.weight[carried]
-        mass = splat_points(target, weight, self.box).flatten() + self.weight * ~self.moving
-        moments = [splat_points(target, weight * displacement[carried, axis], self.box).flatten() for axis in range(3)]
-        dense = mass > 0.02 * self.weight.max()
-        arriving = torch.where(dense[:, None], torch.stack(moments, dim=1) / mass.clamp(min=1e-12)[:, None], displacement)
+        places = (self.points[carried] + displacement[carried]) / self.pixel_size_angstroms + self.box // 2
+        brought = torch.zeros(self.box**3, 4)
+        brought[:, 0] = self.weight * ~self.moving
+        of_voxels = (places, self.weight[carried], displacement[carried])
+        carry_loops.add_arriving(brought.view(self.box, self.box, self.box, 4).numpy(), *(each.numpy() for each in of_voxels))
+        dense = brought[:, 0] > 0.02 * self.weight.max()
+        arriving = torch.where(dense[:, None], brought[:, 1:] / brought[:, :1].clamp(min=1e-12), displacement)
         active = torch.nonzero((arriving.abs().sum(1) > 1e-3) | (displacement.abs().sum(1) > 1e-3)).flatten()
         return active, arriving[active]
 
-    def _solve(self, state: list[Tensor], consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
+    def _solve(self, state: Tensor, consensus: Tensor, deformed: Tensor) -> tuple[Tensor, Tensor]:
         """Newton's iteration for phi(x) = y from x = consensus; also the determinant of grad phi there."""
-        still = torch.arange(len(consensus), device=self.device)
+        still = torch.arange(len(consensus))
         for _ in range(_NEWTON_STEPS):
             points = consensus[still]
             error = deformed[still] - points - self.field.displacement(state, points)

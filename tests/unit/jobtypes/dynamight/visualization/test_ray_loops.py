@@ -86,14 +86,14 @@ def test_light_falls_as_the_slope_of_the_density_says():
     """On a ball the normal is the direction from its centre."""
     axis = torch.arange(BOX) - BOX // 2
     volume = 8 - (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).float().sqrt()
-    rays = torch.linspace(-3, 3, 7)
-    depths = torch.full((7, 7), 10.0)
-    common = (rays, volume, torch.eye(3), torch.full((3,), float(BOX // 2)))
-    ray_loops.march(*(part.numpy() for part in (depths, rays, *common)), np.zeros((6, 6, 6), np.int64), 2.0, -10.0)
-    torch.testing.assert_close(depths, (36 - rays[:, None] ** 2 - rays**2).sqrt(), rtol=0, atol=0.03)
-    looks, light = torch.empty(7, 7, 2), torch.tensor([0.0, 0.0, 1.0])
-    arrays = [part.numpy() for part in (depths, rays, looks, *common)]
-    ray_loops.shade(*arrays, 20.0, light.numpy(), light.numpy(), np.array([0.2, 0.5, 0.0, 1.0, 2.0]))
+    ups, rights = (along.flatten() for along in torch.meshgrid(*[torch.linspace(-3, 3, 7)] * 2, indexing="ij"))
+    depths = torch.full((49,), 10.0)
+    common = (volume, torch.eye(3), torch.full((3,), float(BOX // 2)))
+    arrays = [part.numpy() for part in (depths, ups, rights, *common)]
+    ray_loops.march(*arrays, np.zeros((6, 6, 6), np.int64), 2.0, -10.0)
+    torch.testing.assert_close(depths, (36 - ups**2 - rights**2).sqrt(), rtol=0, atol=0.03)
+    looks, light = torch.empty(49, 2), np.array([0.0, 0.0, 1.0], np.float32)
+    ray_loops.shade(*arrays[:3], looks.numpy(), *arrays[3:], 20.0, light, light, np.array([0.2, 0.5, 0.0, 1.0, 2.0]))
     cosine = depths / 6
-    torch.testing.assert_close(looks[..., 0], 0.2 + 0.8 * cosine, rtol=0, atol=0.02)
-    torch.testing.assert_close(looks[..., 1], 0.5 * cosine**2, rtol=0, atol=0.02)
+    torch.testing.assert_close(looks[:, 0], 0.2 + 0.8 * cosine, rtol=0, atol=0.02)
+    torch.testing.assert_close(looks[:, 1], 0.5 * cosine**2, rtol=0, atol=0.02)
