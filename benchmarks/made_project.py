@@ -17,10 +17,11 @@ from jobtypes.common.fourier import frequencies_2d, frequencies_3d, irfft2, irff
 from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.job import JOB_TYPE
 from jobtypes.dynamight.options import ForwardOptions
-from jobtypes.simulate.dataset import Particles, draw_particles
-from jobtypes.simulate.files import write_particles_star
+from jobtypes.simulate.dataset import Particles, draw_particles, draw_series
+from jobtypes.simulate.files import write_particles_star, write_stack
 from jobtypes.simulate.optics import ctf
 from jobtypes.simulate.options import SimulationOptions
+from jobtypes.simulate.tilts import premultiplied, write_project
 from relion_jobs.contract.options import defaults, parse_values
 
 BOX_LENGTH_ANGSTROMS = 192.0
@@ -48,6 +49,37 @@ def make_particles(project: Path, *, particles: int, box: int) -> float:
     )
     write_volume(project / MAP, map_of(blobs, box, pixel_size_angstroms), pixel_size_angstroms)
     return pixel_size_angstroms
+
+
+def make_tilt_series(project: Path, *, particles: int, box: int, tilts: int) -> None:
+    """Write a set of tilt series: its STAR files, a stack of each particle that is multiplied by its CTF, and the map."""
+    pixel_size_angstroms = BOX_LENGTH_ANGSTROMS / box
+    options = SimulationOptions(
+        nr_particles=particles, box_size=box, angpix=pixel_size_angstroms, geometry="tilt_series", nr_tilts=tilts
+    )
+    drawn, series = draw_particles(options), draw_series(options)
+    assert series is not None
+    images, generator = drawn.in_tilts(series), torch.Generator().manual_seed(0)
+    blobs = torch.randn(N_BLOBS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
+    write_images(project / STACK, blobs, images, box, pixel_size_angstroms, generator)
+    stacks = [f"Particles/{particle}_stack2d.mrcs" for particle in range(1, particles + 1)]
+    with mrcfile.mmap(project / STACK) as file:
+        for particle, stack in enumerate(stacks):
+            rows = series.images_of(particle)
+            seen = premultiplied(torch.from_numpy(file.data[rows].copy()), images.optics, rows, pixel_size_angstroms)
+            write_stack(project / stack, seen.numpy(), pixel_size_angstroms, float16=False)
+    write_project(
+        project,
+        ".",
+        series,
+        stacks,
+        poses=drawn.observed,
+        optics=drawn.optics,
+        half=drawn.half,
+        options=options,
+        particles_star=STAR,
+    )
+    write_volume(project / MAP, map_of(blobs, box, pixel_size_angstroms), pixel_size_angstroms)
 
 
 def write_images(
