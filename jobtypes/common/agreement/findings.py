@@ -174,8 +174,8 @@ class _Words:
         if unclear:
             count = sum(len(fits[number].given.cross) for number in unclear)
             sentences.append(
-                f"Whether {self._particles(unclear)} fit the map at their poses cannot be told from {count} particles, which have "
-                "too little signal or are too few: check that map and poses are of the same refinement."
+                f"Whether {self._particles(unclear)} fit the map at their poses cannot be told from {count} particles, which "
+                "have too little signal or are too few: check that map and poses are of the same refinement."
             )
         return tuple(sentences)
 

@@ -76,8 +76,8 @@ def beside(half: int, training: HalfTraining, verdict: HeldOutVerdict, other: Fr
     """What the held-out images of a half set say of the start from a model and of that from the map, in words."""
     if other is None:
         return (
-            f"Half {half}: no finished training of these particles without fn_model stands beside this job; make one, so that what "
-            "held-out particles say of both can be compared."
+            f"Half {half}: no finished training of these particles without fn_model stands beside this job; make one, so that "
+            "what held-out particles say of both can be compared."
         )
     theirs = other.verdicts[half]
     judges = verdict.is_good & theirs.is_good
