@@ -1,8 +1,8 @@
 """How the cost of a training grows with particles, box, Gaussians, optics groups and tilts: seconds, megabytes, exponents.
 
-One size is changed at a time. Larger sets of single images point into the same images, so that the disk counts little. Exponents are
-slopes of the logarithm of the cost by that of the size, between the two largest sizes, where what is there once counts least. The
-megabytes are those of the plan: spectra of all images, and a step of a half set at most.
+One size is changed at a time. Larger sets of single images point into the same images, so that the disk counts little. An
+exponent is the slope of the logarithm of the cost by that of the size, between the two largest sizes, where what is there once
+counts least. The megabytes are those of the plan: spectra of all images, and a step of a half set at most.
 """
 
 from __future__ import annotations
