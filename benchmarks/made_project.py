@@ -17,14 +17,16 @@ from jobtypes.common.fourier import frequencies_2d, frequencies_3d, irfft2, irff
 from jobtypes.common.volumes import write_volume
 from jobtypes.dynamight.job import JOB_TYPE
 from jobtypes.dynamight.options import ForwardOptions
-from jobtypes.simulate.dataset import Particles, draw_particles
-from jobtypes.simulate.files import write_particles_star
+from jobtypes.simulate.dataset import Particles, draw_particles, draw_series
+from jobtypes.simulate.files import write_particles_star, write_stack
 from jobtypes.simulate.optics import ctf
 from jobtypes.simulate.options import SimulationOptions
+from jobtypes.simulate.tilts import premultiplied, write_project
 from relion_jobs.contract.options import defaults, parse_values
 
 BOX_LENGTH_ANGSTROMS = 192.0
 N_BLOBS, BLOB_SIGMA_ANGSTROMS, CLOUD_SIGMA_ANGSTROMS = 400, 3.0, 16.0
+NOISE = 3.0  # over the signal, rms, of a particle whose signal is all in one image
 _AT_ONCE = 256  # images
 STAR, MAP, STACK = "particles.star", "map.mrc", "particles.mrcs"
 
@@ -50,10 +52,55 @@ def make_particles(project: Path, *, particles: int, box: int) -> float:
     return pixel_size_angstroms
 
 
+def make_tilt_series(project: Path, *, particles: int, box: int, tilts: int) -> None:
+    """Write a set of tilt series: its STAR files, a stack of each particle that is multiplied by its CTF, and the map.
+
+    However many tilts there are, they share one dose, so that each has less signal where there are more.
+    """
+    pixel_size_angstroms = BOX_LENGTH_ANGSTROMS / box
+    options = SimulationOptions(
+        nr_particles=particles, box_size=box, angpix=pixel_size_angstroms, geometry="tilt_series", nr_tilts=tilts
+    )
+    drawn, series = draw_particles(options), draw_series(options)
+    assert series is not None
+    images, generator = drawn.in_tilts(series), torch.Generator().manual_seed(0)
+    blobs = torch.randn(N_BLOBS, 3, generator=generator) * CLOUD_SIGMA_ANGSTROMS
+    noise = NOISE * tilts**0.5
+    write_images(project / STACK, blobs, images, box, pixel_size_angstroms, generator, noise=noise)
+    stacks = [f"Particles/{particle}_stack2d.mrcs" for particle in range(1, particles + 1)]
+    with mrcfile.mmap(project / STACK) as file:
+        for particle, stack in enumerate(stacks):
+            rows = series.images_of(particle)
+            seen = premultiplied(torch.from_numpy(file.data[rows].copy()), images.optics, rows, pixel_size_angstroms)
+            write_stack(project / stack, seen.numpy(), pixel_size_angstroms, float16=False)
+    write_project(
+        project,
+        ".",
+        series,
+        stacks,
+        poses=drawn.observed,
+        optics=drawn.optics,
+        half=drawn.half,
+        options=options,
+        particles_star=STAR,
+    )
+    write_volume(project / MAP, map_of(blobs, box, pixel_size_angstroms), pixel_size_angstroms)
+
+
 def write_images(
-    path: Path, blobs: Tensor, drawn: Particles, box: int, pixel_size_angstroms: float, generator: torch.Generator
+    path: Path,
+    blobs: Tensor,
+    drawn: Particles,
+    box: int,
+    pixel_size_angstroms: float,
+    generator: torch.Generator,
+    *,
+    noise: float = NOISE,
 ) -> None:
-    """Write the stack of blobs (m, 3) A with noise, a few images at a time, so that it may be larger than the memory."""
+    """Write the stack of blobs (m, 3) A with noise of so many times the signal, rms.
+
+    A few images at a time, so that it may be larger than the memory.
+    """
     parts = torch.arange(len(drawn.half)).split(_AT_ONCE)
     total = squares = 0.0
     with mrcfile.new_mmap(path, (len(drawn.half), box, box), mrc_mode=2, overwrite=True) as file:
@@ -64,9 +111,9 @@ def write_images(
             total, squares = total + float(images.double().sum()), squares + float(images.double().square().sum())
             file.data[part] = images
         n = file.data.size
-        noise = 3 * ((squares - total**2 / n) / (n - 1)) ** 0.5
+        deviation = noise * ((squares - total**2 / n) / (n - 1)) ** 0.5
         for part in parts:
-            file.data[part] += noise * torch.randn(len(part), box, box, generator=generator).numpy()
+            file.data[part] += deviation * torch.randn(len(part), box, box, generator=generator).numpy()
 
 
 def project_blobs(blobs: Tensor, drawn: Particles, rows: Tensor, box: int, pixel_size_angstroms: float) -> Tensor:

@@ -48,8 +48,9 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
         ),
         (
             "growth.py",
-            "--particles 60 90 --boxes 32 --gaussians 60 --groups 1 3 --usual 60 32 60 1 --processor-time",
-            ["By particles", "By box", "By gaussians", "By groups", "last stage", "exponent"],
+            "--particles 60 90 --boxes 32 --gaussians 60 --groups 1 3 --usual 60 32 60 1 --processor-time "
+            "--tilts 2 4 --tilt-boxes --tilt-particles --usual-tilts 20 32 60 1 2",
+            ["By particles", "By box", "By gaussians", "By groups", "By tilts", "last stage", "a step, MB", "exponent"],
         ),
         ("reading.py", "--stacks 3 --particles 20 --repeats 1", ["order of the table", "order on disk", "opens"]),
         ("runner.py", "--jobs 3 --repeats 1", ["--version", "status, 3 jobs", "new simulate"]),

@@ -307,8 +307,8 @@ def draw_quality(
         figure,
         path,
         title="Quality and scale of the particles",
-        caption="Left: probability that an image is the molecule at its pose, and not something else or the molecule in a wrong "
-        "one; the counts are on a logarithmic axis. Right: strength of the signal, 1 on average, of those that rather are.",
+        caption="Left: probability that a particle is the molecule at its pose, and not something else or the molecule in a "
+        "wrong one; the counts are on a logarithmic axis. Right: strength of the signal, 1 on average, of those that rather are.",
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jobtypes.common import fourier
 from jobtypes.common.whole_files import written_whole
-from jobtypes.simulate.files import table_text
+from jobtypes.simulate.files import table_text, write_stack
 from jobtypes.simulate.geometry import Array, Poses, angles_of
 from jobtypes.simulate.nuisances import Plan
 from jobtypes.simulate.optics import Optics, ctf
@@ -29,6 +29,7 @@ TILT_AXIS_DEGREES, AXIS_SPREAD_DEGREES = 85.0, 4.0
 EXTENT_ANGSTROMS = (900.0, 900.0, 300.0)  # of the tomogram from its centre, x y z
 HIDDEN_SHARE = 0.03  # of the frames of a particle but the first
 TOMOGRAMS_STAR, SET_STAR, SERIES_FOLDER = "tomograms.star", "particles_optimisation_set.star", "tilt_series"
+BLANK_IMAGE = "blank.mrc"  # in place of every tilt image, of which RELION reads the size wherever it reads particles
 
 SERIES_COLUMNS = (
     "rlnMicrographPreExposure",
@@ -41,6 +42,7 @@ SERIES_COLUMNS = (
     "rlnDefocusV",
     "rlnDefocusAngle",
     "rlnCtfScalefactor",
+    "rlnMicrographName",
 )
 TOMOGRAM_COLUMNS = (
     "rlnTomoName",
@@ -222,6 +224,8 @@ def write_project(
 ) -> None:
     """Write tilt series, tomograms, optimisation set and, last, the particles; each whole or not at all.
 
+    No tilt image is drawn: a blank one of the size of the tomograms stands for all.
+
     Parameters
     ----------
     directory, inside
@@ -240,10 +244,13 @@ def write_project(
         Name of the particle STAR file.
     """
     for number in range(len(series.tilts)):
-        _write(directory / SERIES_FOLDER / f"tomo{number + 1}.star", _series_text(series, number))
+        text = _series_text(series, number, f"{inside}/{BLANK_IMAGE}")
+        _write(directory / SERIES_FOLDER / f"tomo{number + 1}.star", text)
     microscope = f"{optics.voltage_kilovolts:.6f} {optics.spherical_aberration_millimetres:.6f} {optics.amplitude_contrast:.6f}"
     pixel = f"{options.angpix:.6f}"
-    size = " ".join(str(int(2 * extent / options.angpix) + options.box_size) for extent in EXTENT_ANGSTROMS)
+    pixels = [int(2 * extent / options.angpix) + options.box_size for extent in EXTENT_ANGSTROMS]
+    write_stack(directory / BLANK_IMAGE, np.zeros((1, pixels[1], pixels[0]), dtype=np.float32), options.angpix, float16=True)
+    size = " ".join(map(str, pixels))
     tomograms = [
         f"tomo{number} {microscope} {hand:.6f} {pixel} {inside}/{SERIES_FOLDER}/tomo{number}.star {size}"
         for number, hand in enumerate(series.hand, 1)
@@ -257,11 +264,11 @@ def write_project(
     _write(directory / particles_star, text + table_text("particles", PARTICLE_COLUMNS, _rows(series, stacks, poses, half)))
 
 
-def _series_text(series: TiltSeries, number: int) -> str:
+def _series_text(series: TiltSeries, number: int, image: str) -> str:
     rows = []
     for frame in range(len(series.dose)):
         values = (series.dose[frame], *series.tilts[number, frame], 0.0, 0.0, *series.defocus[number, frame], series.scale[frame])
-        rows.append(" ".join(f"{value:.6f}" for value in values))
+        rows.append(" ".join([*(f"{value:.6f}" for value in values), image]))
     return table_text(f"tomo{number + 1}", SERIES_COLUMNS, rows)
 
 

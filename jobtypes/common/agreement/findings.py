@@ -174,8 +174,8 @@ class _Words:
         if unclear:
             count = sum(len(fits[number].given.cross) for number in unclear)
             sentences.append(
-                f"Whether {self._particles(unclear)} fit the map at their poses cannot be told from {count} images, which have "
-                "too little signal or are too few: check that map and poses are of the same refinement."
+                f"Whether {self._particles(unclear)} fit the map at their poses cannot be told from {count} particles, which "
+                "have too little signal or are too few: check that map and poses are of the same refinement."
             )
         return tuple(sentences)
 
@@ -189,7 +189,7 @@ class _Words:
 
     def _evidence(self, numbers: list[int], fits: dict[int, Fit]) -> str:
         lowest = min(fits[number].certainty for number in numbers)
-        return f"better than what the files say by {lowest:.1f} times the scatter, in {self._count(numbers, fits)} images"
+        return f"better than what the files say by {lowest:.1f} times the scatter, in {self._count(numbers, fits)} particles"
 
     def _count(self, numbers: list[int], fits: dict[int, Fit]) -> int:
         return sum(len(fits[number].given.cross) for number in numbers)

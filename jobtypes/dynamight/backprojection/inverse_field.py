@@ -15,6 +15,7 @@ from jobtypes.dynamight.backprojection.warp import Direction
 from jobtypes.dynamight.model import inverse_displacement
 from jobtypes.dynamight.model.inverse_displacement import InverseHalf
 from jobtypes.dynamight.model.result import ForwardResult
+from relion_jobs.contract.running_job import RunningJob
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ class Inverses:
 
     of_half: Mapping[int, Inverse]
     identity: str
+
+    def asked_by_bins(self, half: int, n_bins: int, job: RunningJob) -> Inverse:
+        """Return the map of a half set, to be asked once for each bin: it says how far that is, and hears a wish to stop."""
+        done = 0
+
+        def consensus_positions(points: Tensor, coefficients: Tensor) -> Tensor:
+            nonlocal done
+            job.check_abort()
+            found = self.of_half[half](points, coefficients)
+            done += 1
+            job.progress(f"Half {half}: inverse deformations of bins", done, n_bins, "bins")
+            return found
+
+        return consensus_positions
 
 
 def load_inverses(

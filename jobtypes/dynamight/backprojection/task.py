@@ -118,7 +118,7 @@ def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> 
     if team.is_first:
         for sentence in _sentences(inputs, images, device, options, processes=team.count):
             job.report(sentence)
-    problems = _problems(inputs, images, device, options, halves_of(team))
+    problems = _problems(inputs, images, device, options, halves_of(team), job)
     store = _store(inputs, options, job, team, plan)
     with torch.no_grad():
         mask = _mask_around(inputs).to(device) if inputs.mask is None else inputs.mask.to(device)
@@ -266,7 +266,12 @@ def _remark(bins: Bins, asked_angstroms: float, pixel_size_angstroms: float) -> 
 
 
 def _problems(
-    inputs: Inputs, images: ParticleImages, device: torch.device, options: BackprojectionOptions, halves: Sequence[int]
+    inputs: Inputs,
+    images: ParticleImages,
+    device: torch.device,
+    options: BackprojectionOptions,
+    halves: Sequence[int],
+    job: RunningJob,
 ) -> dict[int, HalfProblem]:
     plane = SlicePlane(inputs.table.box, device=device)
     return {
@@ -276,7 +281,7 @@ def _problems(
             bins=inputs.bins[half],
             order=options.warp_interpolation,
             batch_size=options.backproject_batchsize,
-            inverse=inputs.inverses.of_half[half] if inputs.inverses else None,
+            inverse=inputs.inverses.asked_by_bins(half, len(inputs.bins[half]), job) if inputs.inverses else None,
         )
         for half, result in inputs.forward.halves.items()
         if half in halves

@@ -76,8 +76,8 @@ def beside(half: int, training: HalfTraining, verdict: HeldOutVerdict, other: Fr
     """What the held-out images of a half set say of the start from a model and of that from the map, in words."""
     if other is None:
         return (
-            f"Half {half}: no finished training of these images without fn_model stands beside this job; make one, so that what "
-            "held-out images say of both can be compared."
+            f"Half {half}: no finished training of these particles without fn_model stands beside this job; make one, so that "
+            "what held-out particles say of both can be compared."
         )
     theirs = other.verdicts[half]
     judges = verdict.is_good & theirs.is_good
@@ -86,6 +86,6 @@ def beside(half: int, training: HalfTraining, verdict: HeldOutVerdict, other: Fr
     is_worse = Evidence(-gain.mean, gain.error).is_sure
     said, than = ("more", "than") if gain.is_sure else ("less", "than") if is_worse else ("as", "as")
     return (
-        f"Half {half}: held-out images are {said} likely ({gain} log-likelihood units each) {than} in {other.job_directory}, "
+        f"Half {half}: held-out particles are {said} likely ({gain} log-likelihood units each) {than} in {other.job_directory}, "
         f"which began from the map; motion makes them more likely by {verdict.motion} here, by {theirs.motion} there."
     )

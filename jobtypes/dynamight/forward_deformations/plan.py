@@ -332,6 +332,6 @@ def _refuse_few_images(table: ParticleTable) -> None:
         images = len(np.unique(table.copy_of[table.rows_of_half(half)]))
         if images < FEWEST_IMAGES:
             raise UserError(
-                f"{table.path}: half {half} has {images} image(s); expected at least {FEWEST_IMAGES}, of which one is held out, "
-                "and thousands to learn a motion from."
+                f"{table.path}: half {half} has {images} particle(s); expected at least {FEWEST_IMAGES}, of which one is held "
+                "out, and thousands to learn a motion from."
             )

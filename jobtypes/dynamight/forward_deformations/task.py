@@ -329,7 +329,7 @@ def _quality_in_words(half: int, training: HalfTraining, plan: TrainingPlan) -> 
     spread = float(quality.scale_spread / quality.mean_scale)
     groups = group_scales_in_words(quality, training.observations.group, plan.table.optics.names)
     return (
-        f"Half {half}: {100 * junk:.1f} % of the images are something else than the molecule at its pose (quality of at most "
+        f"Half {half}: {100 * junk:.1f} % of the particles are something else than the molecule at its pose (quality of at most "
         f"{LEAST_QUALITY:g}; they count for little or nothing); the signal of the others scatters by {100 * spread:.0f} %."
         f"{groups}"
     )

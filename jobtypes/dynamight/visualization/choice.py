@@ -37,7 +37,7 @@ class Choice:
     displacement, error
         Lowest and highest rms displacement, and disagreement of the halves, in A; None: any.
     quality
-        Lowest and highest probability that an image is the molecule at its pose; None: any.
+        Lowest and highest probability that a particle is the molecule at its pose; None: any.
     occupancies
         Ranges: number of a part, lowest, highest probability that a particle has it.
     clusters, n_clusters

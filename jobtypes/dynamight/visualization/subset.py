@@ -77,8 +77,8 @@ def parser() -> argparse.ArgumentParser:
     add("--motion", nargs=3, type=_end, action="append", default=[], dest="motions", metavar=("MOTION", "FROM", "TO"),
         help="range in A along a main motion, counted from 1; may be repeated")  # fmt: skip
     add("--displacement", nargs=2, type=_end, metavar=("FROM", "TO"), help="range of the rms displacement in A")
-    add("--quality", nargs=2, type=_end, metavar=("FROM", "TO"), help="range of the quality, 0 to 1: the probability that an "
-        "image is the molecule at its pose")  # fmt: skip
+    add("--quality", nargs=2, type=_end, metavar=("FROM", "TO"), help="range of the quality, 0 to 1: the probability that a "
+        "particle is the molecule at its pose")  # fmt: skip
     add("--occupancy", nargs=3, type=_end, action="append", default=[], dest="occupancies", metavar=("PART", "FROM", "TO"),
         help="range of the probability, 0 to 1, that a particle has a part which others lack; may be repeated")  # fmt: skip
     add("--error", nargs=2, type=_end, metavar=("FROM", "TO"), help="range of the disagreement of the halves in A (half set 0)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,10 @@ import torch
 from jobtypes.common.ctf import ctf
 from jobtypes.common.fourier import frequencies_2d, rfft2
 from jobtypes.common.particle_images import ParticleImages
-from jobtypes.common.particles import ParticleTable, read_particles
+from jobtypes.common.particles import ParticleTable, read_particles, write_particles
 from jobtypes.common.rotations import euler_matrices
+from jobtypes.common.star_tables import read_tables
+from jobtypes.common.tilt_stacks import optimisation_set_beside
 from jobtypes.simulate import dataset
 from jobtypes.simulate.job import JOB_TYPE
 from jobtypes.simulate.options import SimulationOptions, read_values
@@ -96,6 +99,43 @@ def test_stacks_hold_the_images_multiplied_by_their_transfer_once_more(tilt_set:
 def test_what_is_known_is_of_particles(tilt_set: Path) -> None:
     for name in ("t", "half", "kind", "has_arm", "poses"):
         assert len(np.load(tilt_set / "truth" / f"{name}.npy")) == 56
+
+
+# What RELION 5.0.1 stops without when it reads particles of tilt series (refinement, and reconstruction of particles).
+OF_OPTICS = ("rlnOpticsGroup", "rlnOpticsGroupName", "rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize", "rlnImageSize")
+OF_OPTICS += ("rlnImageDimensionality", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+OF_PARTICLES = ("rlnTomoName", "rlnTomoParticleName", "rlnImageName", "rlnTomoVisibleFrames", "rlnOpticsGroup")
+OF_TOMOGRAMS = ("rlnTomoTiltSeriesPixelSize", "rlnTomoHand", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+OF_FRAMES = ("rlnMicrographPreExposure", "rlnTomoYTilt", "rlnTomoZRot", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
+
+
+@pytest.fixture(params=["set", "subset"])
+def optimisation_set(request: pytest.FixtureRequest, tilt_set: Path, table: ParticleTable) -> Path:
+    if request.param == "set":
+        return tilt_set / SET_STAR
+    write_particles(table, tilt_set / "few.star", rows=[50, 3, 55])
+    return optimisation_set_beside(tilt_set / "few.star")
+
+
+def test_a_set_and_its_subsets_have_what_relion_asks_for(tilt_set: Path, optimisation_set: Path) -> None:
+    project, (of_set,) = tilt_set.parents[1], read_tables(optimisation_set).values()
+    assert not of_set.is_loop
+    files = of_set.read(texts=("rlnTomoParticlesFile", "rlnTomoTomogramsFile"))
+    tables = read_tables(project / files["rlnTomoParticlesFile"][0])
+    assert list(tables) == ["general", "optics", "particles"]
+    assert tables["general"].read(numbers=("rlnTomoSubTomosAre2DStacks",))["rlnTomoSubTomosAre2DStacks"] == [1]
+    assert set(OF_OPTICS) <= set(tables["optics"].columns)
+    assert set(OF_PARTICLES) <= set(tables["particles"].columns)
+    tomograms = read_tables(project / files["rlnTomoTomogramsFile"][0])["global"]
+    assert set(OF_TOMOGRAMS) <= set(tomograms.columns)
+    names = ("rlnTomoName", "rlnTomoTiltSeriesStarFile")
+    values = tomograms.read(numbers=("rlnTomoSizeX", "rlnTomoSizeY"), texts=names)
+    for place, (name, series) in enumerate(zip(*(values[column] for column in names), strict=True)):
+        frames = read_tables(project / series)[name]  # the table of a tilt series has the name of its tomogram
+        assert set(OF_FRAMES) <= set(frames.columns)
+        (image,) = set(frames.read(texts=("rlnMicrographName",))["rlnMicrographName"])  # is opened, though only for its size
+        with mrcfile.open(project / image, header_only=True) as file:
+            assert (file.header.nx, file.header.ny) == (values["rlnTomoSizeX"][place], values["rlnTomoSizeY"][place])
 
 
 def test_a_job_on_an_optimisation_set_is_scored_by_its_particles(tilt_set: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_map_of_another_molecule_fits_nothing(make_set: Make) -> None:
 def test_noise_alone_is_warned_of_and_not_refused(make_set: Make) -> None:
     found = look(make_set().with_images(lambda images: torch.randn(images.shape, generator=torch.Generator().manual_seed(1))))
     assert found.errors == ()
-    assert "cannot be told from 48 images" in found.warnings[0]
+    assert "cannot be told from 48 particles" in found.warnings[0]
 
 
 def test_curves_show_what_is_wrong_and_what_would_fit(make_set: Make) -> None:

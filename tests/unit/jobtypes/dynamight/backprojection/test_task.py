@@ -449,6 +449,18 @@ def test_inverse_and_forward_field_give_like_maps(make_project, monkeypatch):
     assert mean_fsc(forward["map_half1"], pulled["map_half1"]) > 0.97
 
 
+def test_an_inverse_is_asked_bin_by_bin_and_hears_a_wish_to_stop(make_project, monkeypatch):
+    job, told = make_project(20).job(), []
+    monkeypatch.setattr(job, "progress", lambda stage, done, total, unit: told.append((stage, done, total, unit)))
+    inverse = Inverses({1: lambda points, coefficients: points + coefficients}, "").asked_by_bins(1, 3, job)
+    assert inverse(torch.zeros(2, 3), torch.ones(3)).tolist() == [[1.0] * 3] * 2
+    assert told == [("Half 1: inverse deformations of bins", 1, 3, "bins")]
+    job.asked, job.stop_after = 1, 0
+    with pytest.raises(JobAborted):
+        inverse(torch.zeros(2, 3), torch.ones(3))
+    assert len(told) == 1
+
+
 def test_particles_other_than_those_of_the_training_are_refused(make_project):
     project = make_project(20)
     shutil.copy(project.root / "particles.star", project.root / "others.star")

@@ -103,7 +103,7 @@ def test_held_out_images_are_set_beside_those_of_a_job_that_began_from_the_map(p
     (project / "DynaMight/job002").mkdir()
     beside = recording_job(project, "DynaMight/job002")
     run(values(extra="--atomic-model model.pdb"), beside)
-    (line,) = (line for line in beside.reports if line.startswith("Half 1: held-out images are "))
+    (line,) = (line for line in beside.reports if line.startswith("Half 1: held-out particles are "))
     assert "in DynaMight/job001, which began from the map" in line
     theirs, mine = (read_checkpoint(Path(f"DynaMight/job00{job}") / layout.FINAL_CHECKPOINT)["halves"][1] for job in (1, 2))
     gain = (theirs["held_out_verdict"]["loss"] - mine["held_out_verdict"]["loss"]).mean()
@@ -116,4 +116,4 @@ def test_a_training_of_other_images_is_not_compared(project: Path, values, recor
     (project / "DynaMight/job002").mkdir()
     job = recording_job(project, "DynaMight/job002")
     run(values(extra="--atomic-model model.pdb"), job)
-    assert sum("no finished training of these images without fn_model stands beside" in line for line in job.reports) == 2
+    assert sum("no finished training of these particles without fn_model stands beside" in line for line in job.reports) == 2

@@ -17,7 +17,7 @@ LINES = [
     "Half 1: the density moves by 3.8 A rms, and more.",
     "Half 2: no motion was found; what was learned is 0.10 A rms.",
     "Half 1: the density moves by 4.0 A rms, and more.",
-    "Half 1: 0.0 % of the images are something else.",
+    "Half 1: 0.0 % of the particles are something else.",
     "training: 100/100 particles (100 %), 3 particles/s, took 30 s",
     "Time: 13 ms for a step.",
 ]
