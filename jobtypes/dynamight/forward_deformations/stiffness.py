@@ -72,15 +72,15 @@ def sentence(training: HalfTraining) -> str:
 def _strain_and_slope(training: HalfTraining, trunk: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
     """Mean strain of training particles, A^2, and its slope by the values of the control points."""
     model, sample = training.model, training.good_sample(SAMPLE)
-    stretched, slope = 0.0, [torch.zeros_like(values) for values in trunk]
+    stretched, slope = torch.zeros((), device=trunk[0].device), [torch.zeros_like(values) for values in trunk]
     for index in sample.split(TOGETHER):
         points = model.deformed(_drawn(training.kept(index), _noise(training, len(index))))
         of_some = strain(points, training.graph.drawn(training.generator), training.projector.backend)
         mean = of_some.sum() / len(sample)
-        stretched += float(mean.detach())
+        stretched += mean.detach()
         for total, part in zip(slope, torch.autograd.grad(mean, trunk), strict=True):
             total += part
-    return stretched, slope
+    return float(stretched), slope
 
 
 def _noise(training: HalfTraining, count: int) -> Tensor:
