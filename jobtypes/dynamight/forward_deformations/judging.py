@@ -1,7 +1,8 @@
 """The first look at a half set's particles: which are the molecule at their pose, how loud the noise is, how strong the signal.
 
 These hang together: images of something else make the noise look louder than it is and the signal weaker. So they are worked out
-in turn, on a sample of the particles that train, until the share of the molecule's images settles; then all particles are judged.
+in turn, on a sample of the particles that train, until the share of the molecule's images settles; then all particles are judged,
+which may be left anywhere.
 Afterwards every step of the training judges its particles anew.
 """
 
@@ -66,8 +67,8 @@ class FirstJudgement:
         self._share = observations.share
 
     @torch.no_grad()
-    def run(self, training: Tensor) -> None:
-        """Judge all particles of the half set; those that train, by their index (p,), say how loud noise and signal are."""
+    def settle(self, training: Tensor) -> None:
+        """Find from particles that train, by their index (p,), how loud noise and signal are, and how qualities scatter."""
         quality, sample = self._model.quality, sample_of_groups(self._observations, training, SAMPLE)
         self._set_group_scales(sample)
         self._set_typical(sample)
@@ -78,9 +79,12 @@ class FirstJudgement:
             if float(torch.stack(moved).abs().max()) < SETTLED:
                 break
         self._set_fine_noise(sample)
-        for batch, projected in self._looked_at(torch.arange(len(self._observations))):
-            quality.judge(batch.index, self._sums(batch, projected))
-        self._share.exchange_(quality.probability, quality.scale)
+
+    @torch.no_grad()
+    def judge(self, index: Tensor) -> None:
+        """Judge the own ones of particles (b,) of the half set, whether they train or not."""
+        for batch, projected in self._looked_at(index):
+            self._model.quality.judge(batch.index, self._sums(batch, projected))
 
     def _looked_at(self, index: Tensor) -> Iterator[tuple[ObservedBatch, Tensor]]:
         """Batches of own particles and their projections (b, q)."""

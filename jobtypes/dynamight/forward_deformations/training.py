@@ -43,6 +43,8 @@ RATE_POSES = 0.3  # of a Newton step
 POSE_SAMPLE, POSE_SHARE, POSE_PRIOR_VISITS = 48, 0.3, 4000
 # Particles of a batch whose strain counts for all of them, and those that tell, at the beginning of an epoch, where it is soft.
 STRAIN_SAMPLE, SOFTNESS_SAMPLE = 16, 64
+# Particles that are looked at before the first step until it is asked whether to leave.
+JUDGED_TOGETHER = 1024
 # Of a batch, in the order of the log.
 FIGURES = ("loss", "kl", "strain", "pose", "data", "quality")
 # Of this many steps the running mean of the motion remembers the most.
@@ -124,6 +126,8 @@ class HalfTraining:
     ----------
     epochs_done
         Whole epochs.
+    judged
+        Particles of the half set, from the first on, that have been looked at before the first step.
     pace
         Where it is in the plan.
     latent_mean, latent_log_variance : (n_h, d)
@@ -169,7 +173,7 @@ class HalfTraining:
         self.pose_prior_is_due = True
         self.is_retraced = False
         self.learned_stiffness = 1.0
-        self.epochs_done = 0
+        self.epochs_done = self.judged = 0
         self.pace = Pace(settings.n_epochs, settings.most_epochs)
         self.progress: EpochProgress | None = None
 
@@ -201,6 +205,8 @@ class HalfTraining:
         for plan in plans:
             self.model.train()
             n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
+            while not self._all_are_judged(plan, n_terms, leave):
+                yield None
             progress = self.progress or self._begin_epoch(plan, n_terms)
             self._set_learning_rates(plan)
             frame = self.model.field.frame(self.model.field.anchors)  # where the epoch found the Gaussians
@@ -288,8 +294,6 @@ class HalfTraining:
 
     def _begin_epoch(self, plan: EpochPlan, n_terms: int) -> EpochProgress:
         g = self.model.gaussians
-        if not self.model.quality.is_ready:
-            self._judge_first(plan, n_terms)
         # a mask is of the consensus that was given
         moves_far = plan.remakes_consensus and not self.model.field.mask.numel() and follow_large_motions(self, plan)
         # a particle that is put into a state far from its own looks as if it lacked what moves
@@ -336,15 +340,29 @@ class HalfTraining:
         training = self.model.quality.good(self.training)
         return training[torch.randperm(len(training), generator=self.generator)[:count]]
 
-    def _judge_first(self, plan: EpochPlan, n_terms: int) -> None:
-        FirstJudgement(
+    def _all_are_judged(self, plan: EpochPlan, n_terms: int, leave: Callable[[], bool]) -> bool:
+        """Look at all particles before the first step; returns whether that is done, False where it is left."""
+        n_particles = len(self.observations)
+        if self.judged == n_particles:
+            return True
+        first = FirstJudgement(
             self.model,
             self.observations,
             self.projector,
             n_terms=n_terms,
             independent_fraction=self.settings.independent_fraction,
             latents=self.latent_mean if self.epochs_done and plan.deforms else None,
-        ).run(self.training)
+        )
+        if not self.model.quality.is_ready:
+            first.settle(self.training)
+        while self.judged < n_particles:
+            index = torch.arange(self.judged, min(self.judged + JUDGED_TOGETHER, n_particles))
+            first.judge(index)
+            self.judged += len(index)
+            if self.judged < n_particles and self.share.crew.any_of(leave()):
+                return False
+        self.exchange()
+        return True
 
     def _pose_prior_is_due(self) -> bool:
         """In the first epoch, and in every one that completes so many more visits."""
@@ -531,6 +549,7 @@ class HalfTraining:
             "latent_log_variance": self.latent_log_variance,
             "motion_power": self.motion_power,
             "epochs_done": self.epochs_done,
+            "judged": self.judged,
             **self.graph.state(),
             "pose_prior_is_due": self.pose_prior_is_due,
             "is_retraced": self.is_retraced,
@@ -561,6 +580,7 @@ class HalfTraining:
         self.is_retraced = state.get("is_retraced", False)  # a training begun before this was known
         self.learned_stiffness = state.get("learned_stiffness", 1.0)  # or before this was learned
         self.epochs_done = state["epochs_done"]
+        self.judged = state.get("judged", len(self.observations) if self.model.quality.is_ready else 0)  # or all were at once
         self.pace.restore(state["pace"])
         progress = state["progress"]
         self.progress = None

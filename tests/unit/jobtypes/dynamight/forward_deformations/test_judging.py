@@ -67,7 +67,8 @@ def test_an_image_of_something_else_trains_nothing(new_training):
     models = []
     for seed, training in enumerate([new_training(), new_training()]):
         junk = spoil(training, seed)
-        training.model.quality.typical.fill_(1.0)  # all have been judged
+        training.model.quality.typical.fill_(1.0)
+        training.judged = len(training.observations)  # all have been
         training.model.quality.probability[junk] = 0.0
         training.run_epoch(EPOCH, never)
         models.append(training.model.state_dict())
@@ -84,8 +85,9 @@ def test_judging_changes_with_the_state_of_a_training_that_is_carried_over(new_t
     training.run_epoch(WARM_UP, never)
     training.run_epoch(EPOCH, never)
     training.model.quality.typical.zero_()
+    training.judged = 0
     assert not training.model.quality.is_ready
-    training._begin_epoch(EPOCH, training.observations.band.n_terms(EPOCH.resolution_angstroms))
+    training.run_epoch(EPOCH, never)
     assert training.model.quality.is_ready
     assert all(math.isfinite(float(value)) for value in training.model.quality.probability)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from jobtypes.dynamight.forward_deformations import training as training_module
 from jobtypes.dynamight.forward_deformations.continuation import gone_on
 from jobtypes.dynamight.forward_deformations.large_motions import FAR_ANGSTROMS, follow_large_motions
 from jobtypes.dynamight.forward_deformations.plan import make_plan
@@ -132,6 +133,22 @@ def test_a_training_goes_on_from_its_state_in_the_middle_of_an_epoch(new_trainin
     assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
     assert torch.equal(whole.latent_mean, taken_up.latent_mean)
     assert torch.equal(whole.motion_power, taken_up.motion_power)
+
+
+def test_the_first_look_at_the_particles_can_be_left_and_goes_on_from_its_state(new_training, monkeypatch):
+    whole, left = new_training(), new_training()
+    expected = whole.run_epoch(EPOCH, never)
+    monkeypatch.setattr(training_module, "JUDGED_TOGETHER", 9)
+    assert left.run_epoch(EPOCH, lambda: True) is None
+    assert (left.judged, left.progress, left.epochs_done) == (9, None, 0)
+    again = new_training()
+    again.restore(deepcopy(left.state()))
+    assert again.run_epoch(EPOCH, never) == pytest.approx(expected, rel=1e-5)  # other batches round otherwise
+    assert again.judged == len(again.observations)
+    older = whole.state()
+    del older["judged"]
+    again.restore(older)
+    assert again.judged == len(again.observations)
 
 
 def test_a_warm_up_moves_no_network(new_training):
