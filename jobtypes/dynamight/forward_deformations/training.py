@@ -205,7 +205,7 @@ class HalfTraining:
         for plan in plans:
             self.model.train()
             n_terms = self.observations.band.n_terms(plan.resolution_angstroms)
-            while not self._all_are_judged(plan, n_terms, leave):
+            while not self.look_at_all(plan, n_terms, leave):
                 yield None
             progress = self.progress or self._begin_epoch(plan, n_terms)
             self._set_learning_rates(plan)
@@ -340,7 +340,7 @@ class HalfTraining:
         training = self.model.quality.good(self.training)
         return training[torch.randperm(len(training), generator=self.generator)[:count]]
 
-    def _all_are_judged(self, plan: EpochPlan, n_terms: int, leave: Callable[[], bool]) -> bool:
+    def look_at_all(self, plan: EpochPlan, n_terms: int, leave: Callable[[], bool]) -> bool:
         """Look at all particles before the first step; returns whether that is done, False where it is left."""
         n_particles = len(self.observations)
         if self.judged == n_particles:

@@ -52,9 +52,9 @@ def test_images_of_something_else_are_found_at_once(new_training):
 def test_noise_and_scale_are_those_of_the_sound_images(new_training):
     sound, training = new_training(), new_training()
     n_terms = training.observations.band.n_terms(WARM_UP.resolution_angstroms)
-    sound._begin_epoch(WARM_UP, n_terms)
+    sound.look_at_all(WARM_UP, n_terms, never)
     spoil(training)  # both have the same images
-    training._begin_epoch(WARM_UP, n_terms)
+    training.look_at_all(WARM_UP, n_terms, never)
     shells = training.observations.band.shells[:n_terms].unique()
     ratio = training.model.noise_power[:, shells] / sound.model.noise_power[:, shells]
     assert float(ratio.log().abs().mean()) < 0.2
@@ -121,7 +121,7 @@ def test_the_signal_of_each_optics_group_is_measured_and_said(new_training, fact
     images.spectra.copy_((parts / images.scale[:, None, None]).half())
     model.noise_power = image_power(images, 2, training.training)
     model.quality.typical.zero_()
-    training._begin_epoch(WARM_UP, images.band.n_terms(WARM_UP.resolution_angstroms))
+    training.look_at_all(WARM_UP, images.band.n_terms(WARM_UP.resolution_angstroms), never)
     found = model.quality.scale[second].mean() / model.quality.scale[~second].mean()
     assert float(found) == pytest.approx(factor, rel=0.25)  # of a dozen particles each
     assert float(model.quality.probability.mean()) > 0.9
