@@ -27,6 +27,7 @@ from torch import Tensor
 from true_deformations import silent_reconstruction
 
 from jobtypes.common.fourier import convolve_padded
+from jobtypes.common.memory import keep_freed_memory
 from jobtypes.common.padded_grid import attenuation
 from jobtypes.common.particles import read_particles
 from jobtypes.common.volumes import read_volume
@@ -67,6 +68,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     words = parse()
+    keep_freed_memory()  # as a job does
     torch.set_num_threads(words.threads)
     if words.processor_time:
         measuring.count_processor_time()

@@ -13,6 +13,7 @@ from torch import Tensor
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.digests import digest
+from jobtypes.common.memory import keep_freed_memory
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.shared_halves import device_of, halves_of, share_halves
@@ -79,6 +80,7 @@ class Inputs:
 
 def check(values: Mapping[str, Value], job_directory: Path) -> list[str]:
     """Validate the inputs of a reconstruction and return its plan in sentences; called in the project. Writes nothing."""
+    keep_freed_memory()  # as the run will, whose pieces are timed
     options = BackprojectionOptions.from_values(values)
     torch.set_num_threads(options.nr_threads)
     device, device_sentence = choose_device(options.gpu_id)
@@ -106,6 +108,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 
 def reconstruct(options: BackprojectionOptions, job: RunningJob, team: Team) -> None:
     """Reconstruct as one of the processes of a team; the half sets share them, and the bins those of a half set."""
+    keep_freed_memory()
     crew = team.crew(len(HALVES))
     torch.set_num_threads(max(1, options.nr_threads // team.local_count))
     device = device_of(options.gpu_id, team, job)

@@ -13,6 +13,7 @@ from torch import Tensor
 from jobtypes.common.conventions import HALVES
 from jobtypes.common.devices import choose_device
 from jobtypes.common.digests import digest
+from jobtypes.common.memory import keep_freed_memory
 from jobtypes.common.particle_images import ParticleImages
 from jobtypes.common.particles import ParticleTable
 from jobtypes.common.shared_halves import device_of, share_halves
@@ -111,6 +112,7 @@ def run(values: Mapping[str, Value], job: RunningJob) -> None:
 
 def make_maps(options: StatesOptions, job: RunningJob, team: Team) -> None:
     """Make the maps as one of the processes of a team; the half sets share them, and the bins those of a half set."""
+    keep_freed_memory()
     crew = team.crew(len(HALVES))
     torch.set_num_threads(max(1, options.nr_threads // team.local_count))
     device = device_of(options.gpu_id, team, job)

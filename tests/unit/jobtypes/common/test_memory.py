@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ctypes
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,28 @@ def test_an_overfull_group_leaves_nothing(machine: Path):
 
 def test_without_the_kernels_tables_it_is_half_of_all_memory(tmp_path: Path):
     assert available_memory_bytes(tmp_path) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+_FAULTS = """
+import resource, torch
+from jobtypes.common.memory import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+before = []
+for _ in range(10):
+    before.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    one, other = torch.ones(1 << 24), torch.ones(1 << 24)
+    del one, other
+print(before[-1] - before[-2])
+"""
+
+
+def faults(*, keep: bool) -> int:
+    """Pages that the system maps for two tensors of 64 MB, after others of the same size were freed."""
+    words = [sys.executable, "-c", _FAULTS.format(keep=keep)]
+    return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than that of GNU")
+def test_freed_memory_is_taken_again_without_the_system():
+    assert faults(keep=True) < 0.1 * faults(keep=False)
