@@ -26,6 +26,7 @@ from measuring import best_of, machine_speed, print_table
 from torch import Tensor
 from true_deformations import silent_reconstruction
 
+from jobtypes.common.durations import duration_in_words
 from jobtypes.common.fourier import convolve_padded
 from jobtypes.common.memory import keep_freed_memory
 from jobtypes.common.padded_grid import attenuation
@@ -38,7 +39,7 @@ from jobtypes.dynamight.backprojection.half_problem import HalfProblem
 from jobtypes.dynamight.backprojection.memory_plan import MemoryPlan
 from jobtypes.dynamight.backprojection.slices import SliceGrid, SlicePlane, normal_operator
 from jobtypes.dynamight.backprojection.sums_store import SumsStore
-from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, in_words, measure_costs
+from jobtypes.dynamight.backprojection.time_plan import TimePlan, count_moving, measure_costs
 from jobtypes.dynamight.backprojection.warp import Warp
 from jobtypes.dynamight.model.control_points import ControlPoints
 from jobtypes.dynamight.model.displacement import TAPER_END_ANGSTROMS, DisplacementField
@@ -211,8 +212,9 @@ def against_the_plan(case: Case, bins: int, particles: int, memory_bytes: float)
     took, by_processor = time.perf_counter() - begun, time.process_time() - begun_by_processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return (
-        f"{particles} particles, {bins} bins per half, run whole: {in_words(took)} by the clock, {in_words(by_processor)} of "
-        f"processors; its plan had said about {in_words(expected.usual_seconds)}, at most {in_words(expected.most_seconds)}.\n"
+        f"{particles} particles, {bins} bins per half, run whole: {duration_in_words(took)} by the clock, "
+        f"{duration_in_words(by_processor)} of processors; its plan had said about {duration_in_words(expected.usual_seconds)}, "
+        f"at most {duration_in_words(expected.most_seconds)}.\n"
         f"{memory.sentence(int(memory_bytes))} Peak of the whole process: {peak / GIGABYTE:.1f} GB."
     )
 

@@ -24,12 +24,13 @@ MAY_ASK = {
         "jobtypes/dynamight/forward_deformations/task.py",
         "jobtypes/dynamight/backprojection/sums_store.py",
     ],
-    # the loops are called through the backend of a room alone; rays have no other way than loops
+    # the loops are called through the backend of a room alone; rays, and maps that are carried, have no other way than loops
     "over_particles": [
         "jobtypes/dynamight/model/loops.py",
         "jobtypes/dynamight/model/compiled_loops.py",
         "jobtypes/dynamight/backprojection/compiled_loops.py",
         "jobtypes/dynamight/visualization/rays.py",
+        "jobtypes/dynamight/visualization/states.py",
     ],
     "backend_for": [
         "jobtypes/dynamight/model/backend.py",

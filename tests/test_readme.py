@@ -15,7 +15,7 @@ from relion_jobs.running.settings import known_options
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-RELION_TOMO = {"--tomo", "--real_subtomo"}
+RELION_TOMO = {"--tomo", "--real_subtomo", "--ios", "--auto_refine", "--split_random_halves"}
 IMAGE_HANDLER = {"--force_header_angpix", "--rescale_angpix", "--new_box"}  # of RELION
 TORCHRUN = ("--standalone", "--nproc-per-node", "--no-python")  # flags of another program
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted((ROOT / "docs").glob("*.md"))]

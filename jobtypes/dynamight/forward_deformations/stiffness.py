@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Training particles whose deformations tell the slope of the strain, and how many of them at once.
 SAMPLE, TOGETHER = 128, 16
+# Fewer held-out images do not tell how sure they are.
+FEWEST_IMAGES = 10
 # Of the strain, to first order: what a trial takes away or adds.
 TRIAL_SHARE = 0.1
 # Standard errors of the difference between the trials that change the weight by all that one epoch may, and that change, of the
@@ -41,8 +43,11 @@ SURE_ERRORS, LONGEST_STEP = 2.0, 0.5
 def learn_stiffness(training: HalfTraining, plan: EpochPlan) -> None:
     """Change the weight of the strain as held-out particles, whose posteriors are those of the present model, ask for.
 
-    To be called by all processes of the half set.
+    To be called by all processes of the half set. A handful of held-out images changes nothing.
     """
+    image = training.observations.image_of[training.held_out]
+    if len(image.unique()) < FEWEST_IMAGES:
+        return
     trunk = list(training.model.field.trunk.parameters())
     stretched, slope = _strain_and_slope(training, trunk)
     way = _as_optimiser(training, trunk, slope)
@@ -56,7 +61,7 @@ def learn_stiffness(training: HalfTraining, plan: EpochPlan) -> None:
         with _moved(trunk, way, signed_length):
             misfits.append(_held_out_misfits(training, plan, noise))
     less_strained, more_strained = misfits
-    gain = Evidence.of(more_strained - less_strained, training.observations.image_of[training.held_out])
+    gain = Evidence.of(more_strained - less_strained, image)
     if gain.error > 0:
         sureness = max(-1.0, min(1.0, gain.mean / (SURE_ERRORS * gain.error)))
         training.learned_stiffness *= math.exp(LONGEST_STEP * sureness)

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jobtypes.dynamight.forward_deformations import stiffness
 from jobtypes.dynamight.forward_deformations.held_out_latents import seen_by_other
 from jobtypes.dynamight.forward_deformations.posteriors import PosteriorStage, held_out_verdict
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
-from jobtypes.dynamight.forward_deformations.stiffness import learn_stiffness
 from jobtypes.dynamight.forward_deformations.training import HalfTraining
 from tests.crews import ThreadCrew, work_together
 
@@ -20,6 +20,11 @@ WARM_UP = EpochPlan(deforms=False, resolution_angstroms=16.0, kl_weight=0.1, lea
 EPOCH = EpochPlan(deforms=True, resolution_angstroms=12.0, kl_weight=0.1, learning_rate=1.0)
 PLANS = (WARM_UP, EPOCH, replace(EPOCH, looks_for_parts=True, remakes_consensus=True))
 OF_ROUNDING = "field.branch.2.bias"  # a shift of all fields together changes nothing
+
+
+@pytest.fixture(autouse=True)
+def _of_few_images(monkeypatch):
+    monkeypatch.setattr(stiffness, "FEWEST_IMAGES", 4)
 
 
 def never() -> bool:
@@ -33,7 +38,7 @@ def train(training: HalfTraining, plans: Sequence[EpochPlan] = PLANS) -> list[fl
         assert training.run_epoch(plan, never)
         found.append(training.held_out_objective(plan))
         if plan.deforms:
-            learn_stiffness(training, plan)
+            stiffness.learn_stiffness(training, plan)
     return found
 
 

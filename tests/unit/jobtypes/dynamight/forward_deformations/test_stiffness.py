@@ -19,6 +19,11 @@ def never() -> bool:
     return False
 
 
+@pytest.fixture(autouse=True)
+def _of_few_images(monkeypatch):
+    monkeypatch.setattr(stiffness, "FEWEST_IMAGES", 4)
+
+
 @pytest.fixture
 def trained(new_training):
     """The swinging dumbbell, its motion found."""
@@ -59,6 +64,11 @@ def test_one_look_changes_the_weight_alone(trained):
     assert all(torch.equal(one, other) for one, other in zip(before, trained.model.state_dict().values(), strict=True))
     after = [values for state in trained.networks.state.values() for values in state.values()]
     assert all(torch.equal(one, other) for one, other in zip(optimiser, after, strict=True))
+
+
+def test_a_handful_of_images_says_nothing(trained, monkeypatch):
+    monkeypatch.setattr(stiffness, "FEWEST_IMAGES", 5)
+    assert asked(trained) == 1.0
 
 
 def test_a_molecule_at_rest_says_nothing(trained):

@@ -323,7 +323,7 @@ def test_a_half_with_a_single_image_is_refused(new_job, values, project):
     rows = [line for line in lines if "@" in line]
     kept = [line for line in lines if "@" not in line or line in rows[:3]]
     (project / "particles.star").write_text("\n".join([*kept, ""]))
-    with pytest.raises(UserError, match=r"half 2 has 1 image\(s\); expected at least 2"):
+    with pytest.raises(UserError, match=r"half 2 has 1 particle\(s\); expected at least 2"):
         run(values(), new_job())
 
 

@@ -29,7 +29,7 @@ from tests.tilt_project import SET, TiltSet, write_tilt_project
 from .conftest import BOX, PIXEL_SIZE, balls, gaussian  # isort: skip
 
 JOB = Path("DynaMight/job001")
-PARTICLES, WIDTH = 64, 5.0
+PARTICLES, WIDTH = 100, 5.0
 TILTS = (0.0, 20.0, -20.0, 40.0, -40.0)
 
 
