@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.devices import copied_to
+from jobtypes.common.durations import two_figures
 from jobtypes.dynamight.forward_deformations.evidence import Evidence
 from jobtypes.dynamight.forward_deformations.losses import strain
 from jobtypes.dynamight.forward_deformations.schedule import EpochPlan
@@ -71,7 +72,7 @@ def sentence(training: HalfTraining) -> str:
     """What the strain weighs in the end, in words."""
     if not training.settings.learns_stiffness:
         return "The strain weighs what reg_factor says."
-    return f"The strain weighs {training.learned_stiffness:.2g} times what is usual, as held-out particles ask for."
+    return f"The strain weighs {two_figures(training.learned_stiffness)} times what is usual, as held-out particles ask for."
 
 
 def _strain_and_slope(training: HalfTraining, trunk: Sequence[Tensor]) -> tuple[float, list[Tensor]]:

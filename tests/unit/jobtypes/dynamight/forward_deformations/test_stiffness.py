@@ -96,6 +96,8 @@ def test_it_multiplies_the_weight_of_each_epoch_and_is_said(trained):
     trained.settings, trained.learned_stiffness = replace(trained.settings, stiffness=6.0), 0.833
     assert trained.stiffness(EPOCH) == pytest.approx(0.25 * 6 * 0.833)
     assert sentence(trained) == "The strain weighs 0.83 times what is usual, as held-out particles ask for."
+    trained.learned_stiffness = 161.2
+    assert "weighs 161 times" in sentence(trained)
     trained.settings = replace(trained.settings, learns_stiffness=False)
     assert sentence(trained) == "The strain weighs what reg_factor says."
 
