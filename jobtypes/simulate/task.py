@@ -156,7 +156,7 @@ def draw_stacks(
             job.progress("drawing images", rows.stop, n_images, "images")
         write_stack(directory / name, np.concatenate(images), options.angpix, float16=options.float16)
         path = (job.directory / name).as_posix()
-        names += [path] if series else [f"{place:06d}@{path}" for place in range(1, stack.stop - stack.start + 1)]
+        names += [path] if series is not None else [f"{place:06d}@{path}" for place in range(1, stack.stop - stack.start + 1)]
     return names, sums, np.stack(examples[:EXAMPLES])
 
 

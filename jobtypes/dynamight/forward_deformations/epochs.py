@@ -99,7 +99,7 @@ class Epochs:
         figures = next(self._trainings[half])
         if figures is None:
             return None
-        held_out = training.held_out_objective(epoch_plan)
+        held_out, stiffness_then = training.held_out_objective(epoch_plan), training.stiffness(epoch_plan)
         if epoch_plan.learns_stiffness and training.settings.learns_stiffness:
             stiffness.learn_stiffness(training, epoch_plan)
         training.pace.advance(held_out)
@@ -111,7 +111,7 @@ class Epochs:
             "rms_motion_angstroms": training.rms_motion(),
             "resolution_angstroms": epoch_plan.resolution_angstroms,
             "kl_weight": epoch_plan.kl_weight,
-            "stiffness": training.stiffness(epoch_plan),
+            "stiffness": stiffness_then,
             "width_angstroms": float(training.model.gaussians.widths_angstroms.detach().mean()),
             "seconds": time.monotonic() - start,
         }

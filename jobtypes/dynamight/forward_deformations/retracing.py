@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -111,7 +111,7 @@ class Retracing:
 
     def __init__(self, training: HalfTraining, sample: Tensor, plan: EpochPlan) -> None:
         self._training, self._sample, self._model = training, sample, training.model
-        self._stiffness = training.stiffness(replace(plan, stiffness=1.0))
+        self._stiffness = training.full_stiffness
         self._n_terms = training.observations.band.n_terms(max(RESOLUTION_ANGSTROMS, plan.resolution_angstroms))
         self._positions = self._model.gaussians.positions.detach().clone()
         self._graph = ElasticGraph.of(self._positions, training.generator)

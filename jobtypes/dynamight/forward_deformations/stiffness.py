@@ -123,10 +123,9 @@ def _held_out_misfits(training: HalfTraining, plan: EpochPlan, noise: Tensor) ->
     """(m,) minus the log likelihood of held-out particles, each by its quality, at draws from their posteriors; on the CPU."""
     model, n_terms = training.model, training.observations.band.n_terms(plan.resolution_angstroms)
     basis, share = model.field.basis_at_gaussians(model.gaussians.positions), training.share
-    places = torch.zeros(len(training.observations), dtype=torch.long)
-    places[training.held_out] = torch.arange(len(training.held_out))
-    misfits = []
-    for index in share.batches(training.held_out, training.settings.batch_size):
-        points = model.deformed(_drawn(training.kept(index), noise[places[index]]), basis)
+    size, misfits = training.settings.batch_size, []
+    own_noise = noise[share.places(training.held_out)].split(size)
+    for index, of_index in zip(share.batches(training.held_out, size), own_noise, strict=False):  # without own ones, none
+        points = model.deformed(_drawn(training.kept(index), of_index), basis)
         misfits.append(training.weighted_misfit(points, training.observations.batch(index, n_terms), n_terms))
     return share.gathered(training.held_out, misfits)

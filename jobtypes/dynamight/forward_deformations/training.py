@@ -182,9 +182,14 @@ class HalfTraining:
         amplitudes = self.model.gaussians.amplitudes.detach()
         return float(((amplitudes * self.motion_power).sum() / amplitudes.sum()).sqrt())
 
+    @property
+    def full_stiffness(self) -> float:
+        """Weight of the strain as it is known now, in log-likelihood units per A^2."""
+        return self.settings.stiffness * self.learned_stiffness
+
     def stiffness(self, plan: EpochPlan) -> float:
-        """Weight of the strain in an epoch, in log-likelihood units per A^2."""
-        return plan.stiffness * self.settings.stiffness * self.learned_stiffness
+        """The part of it that counts in an epoch."""
+        return plan.stiffness * self.full_stiffness
 
     @property
     def visits(self) -> int:
