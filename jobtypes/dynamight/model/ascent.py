@@ -1,9 +1,10 @@
 """From a guess to the nearest maximum of the posterior of latents and poses: damped Gauss-Newton steps.
 
 Derivatives are what takes the time: a prediction for each unknown. Near a maximum they hardly change, so that a step, its check
-and a last small step that needs none are taken with the same, and only particles that are still on their way get new ones.
+and a last small step that needs none are taken with the same. What each check says of them is put right along the step, for
+nothing, and only particles that have not arrived after `LIFETIME` steps get new ones.
 
-Source: Levenberg 1944 and Marquardt 1963 for the damping.
+Source: Levenberg 1944 and Marquardt 1963 for the damping; Broyden 1965 for derivatives that are put right by a step.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 from jobtypes.dynamight.model.likelihood import Likelihood
 
 STEPS = 6
+# Of derivatives, in steps.
+LIFETIME = 3
 # In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. 0.045 of a standard deviation.
 ENOUGH = 0.001
 _LONGEST_STEP = 1.0
@@ -48,10 +51,10 @@ class Maximum:
         return covariance
 
     def squared_distances(self, latents: Tensor) -> Tensor:
-        """(b, k) of states (k, d) from the maximum, in variances."""
-        d = latents.shape[1]
-        away = latents - self.unknown[:, None, :d]  # (b, k, d)
-        squared: Tensor = (torch.linalg.solve(self.covariance(d), away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
+        """(b, k) of states (k, r), by the latents that are unknown, from the maximum, in variances."""
+        r = latents.shape[1]
+        away = latents - self.unknown[:, None, :r]  # (b, k, r)
+        squared: Tensor = (torch.linalg.solve(self.covariance(r), away.transpose(1, 2)).transpose(1, 2) * away).sum(2)
         return squared
 
     def of(self, particles: Tensor) -> Maximum:
@@ -70,10 +73,12 @@ def highest_maximum(target: Likelihood, start: Tensor, prior: Tensor) -> Maximum
     climb = _Climb(target, start, prior)
     top = climb.step()
     left = torch.arange(len(start), device=start.device)
-    for _ in range(STEPS - 1):
+    for taken in range(1, STEPS):
         left = left[climb.leave_behind()]
         if not len(left):
             break
+        if taken % LIFETIME == 0:
+            climb.renew()
         top.put(left, climb.step())
     return top
 
@@ -105,6 +110,7 @@ class _Climb:
         step = torch.linalg.solve(damped, gradient[..., None])[..., 0]
         step = step * (_LONGEST_STEP / step.norm(dim=1).clamp(min=_LONGEST_STEP))[:, None]
         trial = self._target.predict(self._unknown + step)
+        self._put_right(step, trial - self._predicted)
         objective = self._minus_log_posterior(self._unknown + step, trial)
         better = objective < self._objective
         self._unknown = torch.where(better[:, None], self._unknown + step, self._unknown)
@@ -112,14 +118,23 @@ class _Climb:
         self._objective = torch.where(better, objective, self._objective)
         self._damping = torch.where(better, self._damping / 4, self._damping * 4 + 1)  # Levenberg and Marquardt
 
+    def _put_right(self, step: Tensor, change: Tensor) -> None:
+        """Let the derivatives say of a step (b, m) that it changes the predictions by as much as it does, (b, q)."""
+        along = step / step.square().sum(1, keepdim=True).clamp(min=1e-12)
+        missed = change - torch.einsum("bm,bmq->bq", step.to(change), self._columns)
+        self._columns += along[:, :, None] * missed[:, None]
+
+    def renew(self) -> None:
+        """Take the derivatives by latents anew."""
+        self._target.renew_latents(self._columns, self._unknown, self._predicted)
+
     def leave_behind(self) -> Tensor:
-        """Leave behind who has arrived, and take new derivatives for the others: their places among those of before, (p,)."""
+        """Leave behind who has arrived: the others' places among those of before, (p,)."""
         left = torch.nonzero(self._promised > ENOUGH).squeeze(1)
         for name in ("_unknown", "_predicted", "_objective", "_damping", "_columns", "_begun"):
             setattr(self, name, getattr(self, name)[left])
         if len(left):
             self._target = self._target.of(left)
-            self._target.renew_latents(self._columns, self._unknown, self._predicted)
         return left
 
     def _minus_log_posterior(self, unknown: Tensor, predicted: Tensor) -> Tensor:

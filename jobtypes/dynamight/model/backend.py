@@ -30,7 +30,10 @@ class Backend(Protocol):
         """The rows that a splat of these points needs, in images of so many pixels per side."""
 
     def splat(self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, height: int, width: int) -> Tensor:
-        """Add points with amplitudes, bilinearly, to the four pixels around each: images (b, c, height, width)."""
+        """Add points, bilinearly, to the four pixels around each: images (b, c, height, width).
+
+        Amplitudes (c, n) of all particles, or (b, c, n) of each.
+        """
 
     def splat_adjoint(
         self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, images: Tensor

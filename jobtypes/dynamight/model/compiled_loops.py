@@ -27,8 +27,9 @@ class CompiledLoops:
 
     def splat(self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, height: int, width: int) -> Tensor:
         """See `Backend`."""
-        images = points.new_empty(len(turns), len(amplitudes), height * width)
-        loops.over_particles(loops.splat, (points, turns, shifts, images), amplitudes, width)
+        images = points.new_empty(len(turns), amplitudes.shape[-2], height * width)
+        of_each = amplitudes if amplitudes.ndim == 3 else amplitudes[None]
+        loops.over_particles(loops.splat, (points, turns, shifts, of_each, images), width)
         return images.view(*images.shape[:-1], height, width)
 
     def splat_adjoint(

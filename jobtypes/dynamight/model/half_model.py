@@ -110,6 +110,18 @@ class HalfModel(nn.Module):
         """Fourier terms (b, q) of the projections of Gaussians at points, all of them there, CTF not applied."""
         return self.project_as(self.gaussians.class_amplitudes()[None], points, matrices, shifts, projector, n_terms)[:, 0]
 
+    def project_present(
+        self, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int, index: Tensor
+    ) -> Tensor:
+        """`project` the particles at `index` (b,) without what they lack; through what they lack no gradient flows."""
+        if not len(self.parts):
+            return self.project(points, matrices, shifts, projector, n_terms)
+        amplitudes = self.gaussians.class_amplitudes() * self.parts.present(index)[:, None]  # (b, c, n)
+        terms = projector(points, matrices, shifts, amplitudes, n_terms)  # (b, c, q)
+        transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
+        whole: Tensor = (terms * transfer).sum(1)
+        return whole
+
     def project_parts(self, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
         """The same of what every particle has, and of each part that some lack: (b, 1 + R, q); `Parts.assembled` adds them up."""
         amplitudes = self.gaussians.class_amplitudes()[None]

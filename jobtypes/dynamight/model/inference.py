@@ -6,7 +6,8 @@ the log posterior bring each particle from the guess to a maximum (`ascent`), wh
 (Laplace's approximation). Of the states that stand for all particles (`representatives`) those are tried that are in doubt:
 neither so near that they belong to the maximum, nor so far that their like weighed nothing where all were tried. Where one is
 more probable than the guess, steps begin there as well; where they lead higher, the guess was wrong, and all states are tried.
-The posterior mean counts the maximum and the states away from it by their weights.
+The posterior mean counts the maximum and the states away from it by their weights. A latent that images tell nothing of stays as
+the prior has it, for its derivatives are dear: what is worked out are `Likelihood.told`.
 
 Source: MacKay 2003, Information Theory, Inference, and Learning Algorithms, chapters 27 and 28, for Laplace's approximation.
 """
@@ -54,13 +55,27 @@ def refine_posterior(
     """
     prior = target.prior_precision(prior_weight)
     top = highest_maximum(target, target.unknowns(start.mean), prior)
-    n = start.mean.shape[1]  # latents
     if others is None:
-        latent, variance = top.unknown[:, :n], top.covariance(n).diagonal(dim1=1, dim2=2)
+        r = len(target.told)
+        told, variance = top.unknown[:, :r], top.covariance(r).diagonal(dim1=1, dim2=2)
     else:
-        log_weights = _weights_beside_better_ones(target, top, others, prior)
-        latent, variance = _mean_over_maxima(top, others, log_weights.softmax(1))
-    return Posterior(latent, variance.clamp(min=1e-12).log()), target.split(top.unknown)[1]
+        states = others.by(target.told)
+        told, variance = _mean_over_maxima(top, states, _weights_beside_better_ones(target, top, states, prior).softmax(1))
+    mean, log_variance = torch.zeros_like(start.mean), torch.full_like(start.mean, -math.log(prior_weight))
+    mean[:, target.told], log_variance[:, target.told] = told, variance.clamp(min=1e-12).log()
+    return Posterior(mean, log_variance), target.split(top.unknown)[1]
+
+
+@torch.no_grad()
+def told_latents(target: Likelihood, start: Posterior, *, prior_weight: float) -> Tensor:
+    """How much an image tells of each latent, in natural units of information (b, d): half the log of prior over posterior variance.
+
+    Takes what `refine_posterior` does; all latents are among the unknowns.
+    """
+    prior = target.prior_precision(prior_weight)
+    top = highest_maximum(target, target.unknowns(start.mean), prior)
+    told: Tensor = -0.5 * (prior_weight * top.covariance(start.mean.shape[1]).diagonal(dim1=1, dim2=2)).log()
+    return told
 
 
 @torch.no_grad()
@@ -77,20 +92,20 @@ def weights_of_states(
         Squared distances, in variances of the posterior at the maximum that the start leads to; and weights beside that maximum.
     """
     prior = target.prior_precision(prior_weight)
-    top = highest_maximum(target, target.unknowns(start.mean), prior)
-    return top.squared_distances(others.latents), _log_weights(target, top, others, prior, math.inf).softmax(1)[:, 1:]
+    top, states = highest_maximum(target, target.unknowns(start.mean), prior), others.by(target.told)
+    return top.squared_distances(states.latents), _log_weights(target, top, states, prior, math.inf).softmax(1)[:, 1:]
 
 
 def _weights_beside_better_ones(target: Likelihood, top: Maximum, others: Representatives, prior: Tensor) -> Tensor:
     """`_log_weights` (b, 1 + k) of a maximum and states; of a higher maximum instead, where a state leads to one."""
-    n = others.latents.shape[1]
+    r = others.latents.shape[1]
     log_weights = _log_weights(target, top, others, prior, others.doubt)
     best, state = (log_weights[:, 1:] - others.shares.log() - _penalty(others.latents, prior)).max(1)
-    tried = torch.nonzero(-best < top.begun - _penalty(target.unknowns(top.unknown[:, :n])[:, n:], prior[n:])).squeeze(1)
+    tried = torch.nonzero(-best < top.begun - _penalty(target.at(top.unknown[:, :r])[:, r:], prior[r:])).squeeze(1)
     if not len(tried):
         return log_weights
     some = target.of(tried)
-    found = highest_maximum(some, some.unknowns(others.latents[state[tried]]), prior)
+    found = highest_maximum(some, some.at(others.latents[state[tried]]), prior)
     higher = torch.nonzero(found.objective < top.objective[tried]).squeeze(1)
     if len(higher):  # the guess was wrong
         top.put(tried[higher], found.of(higher))
@@ -103,21 +118,21 @@ def _log_weights(target: Likelihood, top: Maximum, others: Representatives, prio
 
     All are worked out at the poses of before, which favour none.
     """
-    n = others.latents.shape[1]
+    r = others.latents.shape[1]
     squared_distances = top.squared_distances(others.latents)
     log_weights = torch.full_like(squared_distances, -torch.inf)
     particle, state = torch.nonzero((squared_distances >= _REACH**2) & (squared_distances <= doubt**2), as_tuple=True)
     for some, states in zip(particle.split(_TOGETHER), state.split(_TOGETHER), strict=True):
         if len(some):
             log_weights[some, states] = others.shares[states].log() - _misfit_at(target.of(some), others.latents[states])
-    latent = top.unknown[:, :n]
-    of_top = _volume(top, prior, n) - _penalty(latent, prior) - _misfit_at(target, latent)
+    latent = top.unknown[:, :r]
+    of_top = _volume(top, prior, r) - _penalty(latent, prior) - _misfit_at(target, latent)
     return torch.cat((of_top[:, None], log_weights), dim=1)
 
 
-def _volume(top: Maximum, prior: Tensor, n: int) -> Tensor:
-    """(b,) logarithm of how much of the prior of the n latents a maximum takes."""
-    return 0.5 * torch.logdet(prior[:n, None] * top.covariance(n))
+def _volume(top: Maximum, prior: Tensor, r: int) -> Tensor:
+    """(b,) logarithm of how much of the prior of the r latents a maximum takes."""
+    return 0.5 * torch.logdet(prior[:r, None] * top.covariance(r))
 
 
 def _penalty(unknown: Tensor, prior: Tensor) -> Tensor:
@@ -126,18 +141,18 @@ def _penalty(unknown: Tensor, prior: Tensor) -> Tensor:
 
 
 def _misfit_at(target: Likelihood, latents: Tensor) -> Tensor:
-    """(b,) minus the log likelihood at latents (b, d), the poses as they were."""
-    return target.misfit(target.predict(target.unknowns(latents)))
+    """(b,) minus the log likelihood at latents that are unknown, (b, r), the poses as they were."""
+    return target.misfit(target.predict(target.at(latents)))
 
 
 def _mean_over_maxima(top: Maximum, others: Representatives, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (b, d) of a mixture of a maximum and states, of weights (b, 1 + k)."""
-    n = others.latents.shape[1]
-    latent = top.unknown[:, :n]
-    away = others.latents - latent[:, None]  # (b, k, d)
-    shift = torch.einsum("bk,bkd->bd", weights[:, 1:], away)
-    spread = torch.einsum("bk,bkd->bd", weights[:, 1:], away.square()) - shift.square()
-    return latent + shift, weights[:, :1] * top.covariance(n).diagonal(dim1=1, dim2=2) + spread
+    """Mean and variance (b, r) of a mixture of a maximum and states, of weights (b, 1 + k)."""
+    r = others.latents.shape[1]
+    latent = top.unknown[:, :r]
+    away = others.latents - latent[:, None]  # (b, k, r)
+    shift = torch.einsum("bk,bkr->br", weights[:, 1:], away)
+    spread = torch.einsum("bk,bkr->br", weights[:, 1:], away.square()) - shift.square()
+    return latent + shift, weights[:, :1] * top.covariance(r).diagonal(dim1=1, dim2=2) + spread
 
 
 @torch.no_grad()
@@ -147,8 +162,9 @@ def evidence_of_motion(target: Likelihood, posterior: Posterior, *, prior_weight
     What a latent gains by fitting the noise is paid for by the width of its posterior (MacKay 2003, chapter 28): without motion
     the mean over particles that trained nothing is zero or less. Poses stay as they are.
     """
-    at_mean = _misfit_at(target, posterior.mean) + 0.5 * prior_weight * posterior.mean.square().sum(1)
-    at_zero = _misfit_at(target, torch.zeros_like(posterior.mean))
+    told = posterior.mean[:, target.told]
+    at_mean = _misfit_at(target, told) + 0.5 * prior_weight * told.square().sum(1)
+    at_zero = _misfit_at(target, torch.zeros_like(told))
     occam = 0.5 * (posterior.log_variance + math.log(prior_weight)).sum(1)
     return at_zero - at_mean + occam
 

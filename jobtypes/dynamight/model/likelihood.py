@@ -21,8 +21,8 @@ _DIFFERENCE = 0.05
 class Likelihood:
     """Likelihood of one batch.
 
-    The unknowns of a particle are its latent (d) and, where poses move, its pose corrections in units of their scale, or those of
-    its shift alone.
+    The unknowns of a particle are r of its latents, those that images tell of, and, where poses move, its pose corrections in
+    units of their scale, or those of its shift alone. The other latents are zero, as the prior expects them.
 
     Parameters
     ----------
@@ -36,6 +36,13 @@ class Likelihood:
         Whether poses are among the unknowns, and whether their rotations are.
     basis : (K, n, 3)
         Fields at the Gaussians, where they are at hand.
+    told : (r,)
+        Places of the latents that are unknown; None: all d.
+
+    Attributes
+    ----------
+    told
+        The same.
     """
 
     def __init__(
@@ -49,11 +56,13 @@ class Likelihood:
         move_poses: bool,
         turn: bool = True,
         basis: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> None:
         self._model, self._projector, self._n_terms = model, projector, n_terms
         self._index, self._matrices, self._shifts, self._views = batch.index, batch.matrices, batch.shifts, batch.views
         self._fixed = 0 if move_poses and turn else N_TURNS if move_poses else model.poses.n_components  # of a pose, the first
-        self._n_latent = model.encoder.mean.out_features
+        self._d = model.encoder.mean.out_features
+        self.told = torch.arange(self._d, device=model.poses.scale.device) if told is None else told
         self._transfer, self._observed = model.transfer(batch, n_terms), batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
         weights = projector.band.weights[:n_terms]
@@ -71,26 +80,31 @@ class Likelihood:
     def prior_precision(self, prior_weight: float) -> Tensor:
         """(m,) inverse variance of the prior of each unknown."""
         poses = self._model.poses
-        latent = prior_weight * torch.ones_like(self._basis[0, 0, :1]).expand(self._n_latent)
+        latent = prior_weight * torch.ones_like(self._basis[0, 0, :1]).expand(len(self.told))
         return torch.cat((latent, (poses.scale / poses.sigmas).square()[self._fixed :]))
 
     def unknowns(self, latent: Tensor) -> Tensor:
         """(b, m) at latents (b, d) and the present poses."""
+        return self.at(latent[:, self.told])
+
+    def at(self, told: Tensor) -> Tensor:
+        """(b, m) at latents that are unknown, (b, r), and the present poses."""
         poses = self._model.poses
-        return torch.cat((latent, (poses.corrections[self._index] / poses.scale)[:, self._fixed :]), dim=1)
+        return torch.cat((told, (poses.corrections[self._index] / poses.scale)[:, self._fixed :]), dim=1)
 
     def split(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (b, d) and pose corrections."""
         return self._split(unknown, self._index)
 
     def _split(self, unknown: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        poses, d = self._model.poses, self._n_latent
-        moved = unknown[:, d:] * poses.scale[self._fixed :]
-        return unknown[:, :d], torch.cat((poses.corrections[index][:, : self._fixed], moved), dim=1)
+        poses, r = self._model.poses, len(self.told)
+        moved = unknown[:, r:] * poses.scale[self._fixed :]
+        latent = unknown.new_zeros(len(unknown), self._d).index_copy(1, self.told, unknown[:, :r])
+        return latent, torch.cat((poses.corrections[index][:, : self._fixed], moved), dim=1)
 
     def predict(self, unknown: Tensor) -> Tensor:
         """(b, q) complex prediction."""
-        return self._transfer * self._terms(unknown, slice(None))
+        return self._terms(unknown, slice(None)).mul_(self._transfer)
 
     def _terms(self, unknown: Tensor, particles: Tensor | slice) -> Tensor:
         """(p, q) the same without CTF, of p unknowns of particles that may come more than once."""
@@ -99,8 +113,7 @@ class Likelihood:
         views = None if self._views is None else self._views[particles]
         matrices, shifts = corrected(corrections, self._matrices[particles], self._shifts[particles], views)
         points = self._model.deformed(latent, self._basis)
-        terms = self._model.project_parts(points, matrices, shifts, self._projector, self._n_terms)
-        return self._model.parts.assembled(terms, index)
+        return self._model.project_present(points, matrices, shifts, self._projector, self._n_terms, index)
 
     def project(self, unknown: Tensor, amplitudes: Tensor) -> Tensor:
         """(b, r, q) complex prediction for each of r choices of amplitudes (r, c, n) of the Gaussians."""
@@ -127,7 +140,7 @@ class Likelihood:
     def columns(self, unknown: Tensor, predicted: Tensor) -> Tensor:
         """Derivatives (b, m, q) of the prediction, by differences but for the shifts."""
         if self._fixed == self._model.poses.n_components:
-            return self._differences(unknown, predicted, self._n_latent)
+            return self._differences(unknown, predicted, len(self.told))
         of_shifts = torch.complex(-predicted.imag, predicted.real)[:, None] * self._phases_of_shifts()  # a shift turns phases
         return torch.cat((self._differences(unknown, predicted, unknown.shape[1] - of_shifts.shape[1]), of_shifts), dim=1)
 
@@ -143,7 +156,8 @@ class Likelihood:
 
     def renew_latents(self, columns: Tensor, unknown: Tensor, predicted: Tensor) -> None:
         """Take the derivatives by latents, among columns (b, m, q) of before, anew. Those by the pose hardly change."""
-        columns[:, : self._n_latent] = self._differences(unknown, predicted, self._n_latent)
+        r = len(self.told)
+        columns[:, :r] = self._differences(unknown, predicted, r)
 
     def _differences(self, unknown: Tensor, predicted: Tensor, count: int) -> Tensor:
         """(b, count, q) derivatives by the first unknowns, with all predictions at once."""

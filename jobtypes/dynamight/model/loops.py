@@ -137,7 +137,7 @@ def rows(points: _Array, turns: _Array, shifts: _Array, size: int) -> _Array:
 
 
 @_loop
-def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitudes: _Array, width: int) -> None:
+def splat(points: _Array, turns: _Array, shifts: _Array, amplitudes: _Array, images: _Array, width: int) -> None:
     """Add points, bilinearly, to images that are cleared first.
 
     Parameters
@@ -148,10 +148,10 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
         Of all points: a point p is at pixel (x, y) = turn p + shift.
     shifts : (b, 2) pixels
         Added to that.
+    amplitudes : (b, c, n)
+        Of the points, in each channel; or (1, c, n) where all have the same.
     images : (b, c, height width)
         Rows of x: the result.
-    amplitudes : (c, n)
-        Of the points, in each channel.
     width
         Pixels of a row.
     """
@@ -160,8 +160,9 @@ def splat(points: _Array, turns: _Array, shifts: _Array, images: _Array, amplitu
     fx, fy, inside = np.empty(n, points.dtype), np.empty(n, points.dtype), np.empty(n, points.dtype)
     for i in range(len(turns)):
         _place(points[i % len(points)], turns[i], shifts[i], images.shape[2] // width, width, first, fx, fy, inside)
-        for c in range(len(amplitudes)):
-            image, weights = images[i, c], amplitudes[c]
+        of_channels = amplitudes[i % len(amplitudes)]
+        for c in range(len(of_channels)):
+            image, weights = images[i, c], of_channels[c]
             image[:] = 0
             for j in range(n):
                 at = first[j]

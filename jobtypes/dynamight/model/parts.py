@@ -94,6 +94,11 @@ class Parts(nn.Module):
         """(1 + R, n) share of each Gaussian in what every particle has, and in each part."""
         return torch.cat((1 - self.membership.sum(0, keepdim=True), self.membership))
 
+    def present(self, index: Tensor) -> Tensor:
+        """(b, n) share of each Gaussian that the particles at `index` (b,) have."""
+        present: Tensor = 1 - (1 - self.presence[index]) @ self.membership
+        return present
+
     def assembled(self, terms: Tensor, index: Tensor) -> Tensor:
         """Projections (b, q) of the particles at `index` (b,) from those of what all have and of each part, (b, 1 + R, q)."""
         if not len(self):

@@ -37,7 +37,7 @@ class _Render(torch.autograd.Function):
     ) -> Tensor:
         """Points as `Deformed.flat`, at pixels turns (b F, 2, 3) p + shifts (b F, 2), amplitudes (c, n) -> (b F, c, q).
 
-        Each particle is seen in F views.
+        Each particle is seen in F views. Amplitudes (b F, c, n) of each have no gradient.
         """
         ctx.save_for_backward(positions, coefficients, basis, turns, shifts, amplitudes)
         ctx.grid = grid
@@ -45,7 +45,8 @@ class _Render(torch.autograd.Function):
         for part, seen in _SeenInParts(positions, coefficients, basis, turns, grid.particles_together(amplitudes)):
             rows = grid.backend.occupied_rows(seen, turns[part], shifts[part], grid.size)
             seen_from = turns[part], _from_row(shifts[part], rows)
-            terms.append(grid.terms(grid.backend.splat(seen, *seen_from, amplitudes, len(rows), grid.size), rows.start))
+            heights = amplitudes if amplitudes.ndim == 2 else amplitudes[part]
+            terms.append(grid.terms(grid.backend.splat(seen, *seen_from, heights, len(rows), grid.size), rows.start))
         return torch.cat(terms)
 
     @staticmethod
@@ -127,8 +128,8 @@ class RenderGrid:
         self._adjoint_factor = torch.where(harmonics[:, 0] > 0, 0.5, 1.0).to(self.factor) * self.factor
 
     def particles_together(self, amplitudes: Tensor) -> int:
-        """How many particles with points of amplitudes (c, n) to render at a time."""
-        return self.backend.particles_together(self.size**2 + 6 * amplitudes.shape[1])
+        """How many particles with points of amplitudes (..., c, n) to render at a time."""
+        return self.backend.particles_together(self.size**2 + 6 * amplitudes.shape[-1])
 
     def terms(self, images: Tensor, first_row: int) -> Tensor:
         """Terms (b, c, q) of images of which some rows are given, (b, c, rows, size), and the others are empty."""
@@ -186,7 +187,7 @@ class Projector:
         shifts : (b, 2) or (b, F, 2) A
             Added to that.
         amplitudes : (c, n)
-            Of the points, in each channel.
+            Of the points, in each channel; or (b, c, n) of each particle, through which no gradient flows.
         n_terms
             The first q terms of the band.
 
@@ -200,6 +201,8 @@ class Projector:
         turns, origins = matrices[..., :2, :] * pixels_per_angstrom, shifts * pixels_per_angstrom + grid.size // 2
         if matrices.ndim == 3:
             return apply(_Render, *points.flat(), turns, origins, amplitudes, grid)
+        if amplitudes.ndim == 3:
+            amplitudes = amplitudes.repeat_interleave(matrices.shape[1], 0)
         each: Tensor = apply(_Render, *points.flat(), turns.flatten(0, 1), origins.flatten(0, 1), amplitudes, grid)
         side_by_side: Tensor = each.unflatten(0, matrices.shape[:2]).permute(0, 2, 3, 1).flatten(2)
         return side_by_side

@@ -24,8 +24,8 @@ class WholeTensors:
     def splat(self, points: Tensor, turns: Tensor, shifts: Tensor, amplitudes: Tensor, height: int, width: int) -> Tensor:
         """See `Backend`."""
         first, fx, fy, inside = _corners(_seen(points, turns, shifts), height, width)
-        images = points.new_zeros(len(turns), len(amplitudes), height * width)
-        for c, weights in enumerate(amplitudes):
+        images = points.new_zeros(len(turns), amplitudes.shape[-2], height * width)
+        for c, weights in enumerate(amplitudes.unbind(-2)):
             weight = weights * inside
             high = weight * fy
             for row, share in ((0, weight.sub_(high)), (width, high)):

@@ -71,7 +71,8 @@ def reduce(
         Posterior means.
     method
         ``pca``: two main motions, in A; ``raw``: two latent dimensions; ``ica``: independent components of the latents;
-        ``umap``: needs umap-learn. A single latent dimension is drawn as by ``pca``.
+        ``umap``: needs umap-learn. A single latent dimension is drawn as by ``pca``; by ``ica`` so is a single one of several
+        that images tell of, beside which the others stay at their prior.
     dimensions
         Of pca and raw: which two, from 0.
     seed
@@ -86,15 +87,17 @@ def reduce(
         raise UserError(f"'{method}' is no way to draw the latent space; expected one of {', '.join(METHODS)}.")
     if method == "umap":
         return Reduction(method, _umap(latents, seed), ("UMAP 1", "UMAP 2"))
-    if method == "ica" and latents.shape[1] > 1:
-        return Reduction(method, _ica(latents, seed), ("independent component 1", "independent component 2"))
+    told = latents[:, np.ptp(latents, axis=0) > 0]
+    if method == "ica" and told.shape[1] > 1:
+        return Reduction(method, _ica(told, seed), ("independent component 1", "independent component 2"))
     if method == "raw" and latents.shape[1] > 1:
         _check_dimensions(dimensions, latents.shape[1], "latent dimensions")
         first, second = dimensions
         return Reduction(method, latents[:, dimensions], (f"latent {first + 1}", f"latent {second + 1}"), dimensions)
     if coordinates.shape[1] == 1:  # one motion: draw the first latent beside it
-        points = np.column_stack((coordinates[:, 0], latents[:, 0]))
-        return Reduction("pca", points, ("main motion 1 (Å)", "latent 1"), (0,))
+        first = int(np.ptp(latents, axis=0).argmax())
+        points = np.column_stack((coordinates[:, 0], latents[:, first]))
+        return Reduction("pca", points, ("main motion 1 (Å)", f"latent {first + 1}"), (0,))
     _check_dimensions(dimensions, coordinates.shape[1], "main motions")
     first, second = dimensions
     labels = (f"main motion {first + 1} (Å)", f"main motion {second + 1} (Å)")

@@ -57,7 +57,40 @@ def test_a_stage_that_is_left_after_every_batch_goes_on_elsewhere_with_the_same_
     assert torch.equal(whole.others.latents, left.others.latents)
     assert torch.equal(whole.others.shares, left.others.shares)
     assert whole.others.doubt == left.others.doubt
+    assert torch.equal(whole.told, left.told)
     assert held_out_verdict(whole.training, EPOCH).motion == held_out_verdict(left.training, EPOCH).motion
+
+
+def test_a_latent_that_images_tell_nothing_of_stays_at_the_prior(trained):
+    training = trained()
+    with torch.no_grad():
+        training.model.field.branch[0].weight[:, 1:] = 0
+    stage = PosteriorStage(training)
+    stage.run(EPOCH, lambda: False)
+    assert stage.told.tolist() == [0]
+    assert bool((training.latent_mean[:, 1:] == 0).all())
+    assert training.latent_log_variance[:, 1:].unique().tolist() == pytest.approx([-math.log(EPOCH.kl_weight)])
+    assert len(training.latent_mean[:, 0].unique()) > 20
+
+
+def test_where_images_tell_hardly_anything_the_latent_they_tell_most_of_is_worked_out(trained):
+    training = trained()
+    training.model.noise_power.mul_(1e6)
+    stage = PosteriorStage(training)
+    stage.run(EPOCH, lambda: False)
+    assert len(stage.told) == 1
+
+
+def test_a_stage_of_a_version_that_worked_out_all_latents_goes_on_with_all(trained):
+    stage = PosteriorStage(trained())
+    assert not stage.run(EPOCH, lambda: stage.refined > 0)
+    state = deepcopy(stage.training.state() | stage.state())
+    del state["posteriors"]["told"]
+    left = PosteriorStage(trained())
+    left.training.restore(state)
+    left.restore(state)
+    assert left.run(EPOCH, lambda: False)
+    assert left.told is None
 
 
 def test_the_parts_of_the_other_half_are_judged_in_each_held_out_particle(trained):

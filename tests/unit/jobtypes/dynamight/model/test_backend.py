@@ -111,6 +111,17 @@ def test_points_that_all_particles_share_are_given_once(generator, backend):
     assert_same(*(backend.splat_adjoint(p, turns, shifts, amplitudes, images) for p in (shared, repeated)))
 
 
+@precisions
+@pytest.mark.usefixtures("threads")
+def test_amplitudes_may_be_those_of_each_particle(generator, dtype, backend):
+    points, turns, shifts, amplitudes = view(generator, dtype)
+    of_each = amplitudes * torch.rand(7, 1, 50, generator=generator, dtype=dtype)
+    together = backend.splat(points, turns, shifts, of_each, 18, 20)
+    rows = range(7)
+    alone = [backend.splat(points[[i]], turns[[i]], shifts[[i]], of_each[i], 18, 20) for i in rows]
+    assert_same([together], [torch.cat(alone)])
+
+
 @pytest.mark.parametrize("stray", [500.0, -500.0, float("nan")])
 @pytest.mark.usefixtures("threads")
 def test_a_point_outside_or_that_is_not_a_number_does_not_hide_the_others_or_itself(generator, stray, backend):

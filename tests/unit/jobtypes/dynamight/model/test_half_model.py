@@ -16,6 +16,7 @@ from jobtypes.dynamight.model.encoder import Encoder
 from jobtypes.dynamight.model.gaussians import GaussianModel
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior, real_space
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
+from jobtypes.dynamight.model.parts import Parts
 from jobtypes.dynamight.model.poses import RefinedPoses
 from jobtypes.dynamight.model.projection import Projector
 
@@ -198,3 +199,20 @@ def test_a_reference_counts_from_the_one_before(model):
         model.set_reference(model.field.coefficients(first)[0])
         torch.testing.assert_close(model.displacement(latents) + model.gaussians.positions, places, atol=1e-4, rtol=0)
         assert float(model.field.coefficients(first).abs().max()) < 1e-6
+
+
+@torch.no_grad()
+def test_particles_without_what_they_lack_are_their_parts_added_up(model):
+    band = Band(24, PIXEL, 20.0)
+    projector, index = Projector(band), torch.tensor([2, 0, 2])
+    matrices, shifts, points = MATRICES[index], SHIFTS[index], model.deformed(torch.randn(3, 2))
+    seen = (points, matrices, shifts, projector, len(band))
+    whole = model.project_present(*seen, index)
+    torch.testing.assert_close(whole, model.project(*seen))
+    model.parts = Parts(3, 40)
+    for number in (0, 1):
+        model.parts.add(torch.arange(40) % 4 == number, 0.7)
+    model.parts.presence.copy_(torch.tensor([[1.0, 0.2], [0.5, 0.5], [0.0, 0.9]]))
+    expected = model.parts.assembled(model.project_parts(*seen), index)
+    torch.testing.assert_close(model.project_present(*seen, index), expected, rtol=1e-4, atol=1e-4)
+    assert float((whole - expected).abs().max()) > 1

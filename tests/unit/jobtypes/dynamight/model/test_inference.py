@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobtypes.common.particles import read_particles
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
-from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, weights_of_states
+from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, told_latents, weights_of_states
 from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.observations import Band, Observations, ObservedBatch, image_mask
 from jobtypes.dynamight.model.poses import corrected
@@ -53,7 +53,7 @@ class Problem:
         residual = self.batch.spectra - self.predict(latent, self.batch)
         return (weights * residual.abs().square()).sum(1) + latent.square().sum(1) / 2
 
-    def likelihood(self, **moving: bool) -> Likelihood:
+    def likelihood(self, **moving: bool | Tensor) -> Likelihood:
         return Likelihood(
             self.model,
             self.batch,
@@ -63,7 +63,7 @@ class Problem:
             **({"move_poses": False} | moving),
         )
 
-    def refine(self, start: Tensor, *, others: Representatives | None = None, **moving: bool) -> Posterior:
+    def refine(self, start: Tensor, *, others: Representatives | None = None, **moving: bool | Tensor) -> Posterior:
         guess = Posterior(start, torch.zeros_like(start))
         posterior, corrections = refine_posterior(self.likelihood(**moving), guess, prior_weight=1.0, others=others)
         self.model.poses.corrections[self.batch.index] = corrections
@@ -144,6 +144,57 @@ def test_the_mean_and_variance_are_those_of_the_whole_posterior(problem):
     found = problem.refine(problem.truth, others=others)
     assert float((found.mean - mean).square().mean().sqrt()) < 0.25 * float(variance.mean().sqrt())
     assert torch.allclose(found.log_variance.exp().mean(0).double(), variance.mean(0), rtol=0.3)
+
+
+def ignore_latent_of(problem: Problem, place: int) -> None:
+    """Let the fields not depend on a latent."""
+    with torch.no_grad():
+        problem.model.field.branch[0].weight[:, place] = 0
+
+
+def test_an_image_tells_of_a_latent_what_its_posterior_is_narrower_than_the_prior(problem):
+    start = Posterior(problem.truth, torch.zeros_like(problem.truth))
+    told = told_latents(problem.likelihood(), start, prior_weight=1.0)
+    variance = problem.refine(problem.truth).log_variance.exp()
+    assert torch.allclose(told, -0.5 * variance.log(), atol=1e-5)
+    ignore_latent_of(problem, 1)
+    told = told_latents(problem.likelihood(), start, prior_weight=1.0)
+    assert bool((told[:, 0] > 0.3).all())
+    assert float(told[:, 1].abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("with_states", [False, True])
+def test_a_latent_that_images_tell_nothing_of_is_left_at_its_prior_and_the_others_are_worked_out(problem, with_states):
+    ignore_latent_of(problem, 0)
+    others = Representatives(2 * problem.truth, torch.full((PARTICLES,), 1 / PARTICLES)) if with_states else None
+    start = problem.truth + 0.3
+    whole = problem.refine(start, others=others)
+    found = problem.refine(start, others=others, told=torch.tensor([1]))
+    assert bool((found.mean[:, 0] == 0).all())
+    assert bool((found.log_variance[:, 0] == 0).all())
+    deviations = (0.5 * whole.log_variance[:, 1]).exp()
+    away = ((found.mean - whole.mean)[:, 1] / deviations).abs()
+    assert float(away.max()) < 0.3  # a tenth of a deviation is near enough for either
+    assert float(away.mean()) < 0.1
+    ratio = (found.log_variance - whole.log_variance)[:, 1]  # derivatives of a place up to a deviation away
+    assert float(ratio.abs().max()) < 0.4
+    assert float(ratio.abs().mean()) < 0.1
+
+
+def test_new_derivatives_are_taken_only_for_those_that_are_long_on_their_way(problem, monkeypatch):
+    asked: list[int] = []
+    renew = Likelihood.renew_latents
+
+    def heard(target: Likelihood, columns: Tensor, unknown: Tensor, predicted: Tensor) -> None:
+        asked.append(len(unknown))
+        renew(target, columns, unknown, predicted)
+
+    monkeypatch.setattr(Likelihood, "renew_latents", heard)
+    problem.refine(problem.truth + 0.1)
+    assert sum(asked) < PARTICLES / 2
+    asked.clear()
+    problem.refine(problem.truth + 3.0)
+    assert 0 < sum(asked) < 2 * PARTICLES
 
 
 def test_the_variance_is_that_of_the_inverse_curvature(problem):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jobtypes.dynamight.visualization.colourings import PARTICLE_COLOURINGS, location_of_motion
+from jobtypes.dynamight.visualization.reductions import reduce
 from jobtypes.dynamight.visualization.session import Session
 from jobtypes.dynamight.visualization.trajectories import smooth_path
 from relion_jobs.contract.errors import UserError
@@ -66,6 +67,19 @@ def test_clusters_are_numbered_along_the_first_motion(session: Session) -> None:
 
 def test_more_clusters_than_particles_are_as_many_as_particles(session: Session) -> None:
     assert len(session.clusters(500, seed=0)) == 30
+
+
+def test_latents_that_are_the_same_for_all_particles_are_no_part_of_a_drawing():
+    generator = np.random.default_rng(0)
+    told, coordinates = generator.random((50, 2)), generator.random((50, 2))
+    latents = np.zeros((50, 4))
+    latents[:, [1, 3]] = told
+    drawn, alone = (reduce(coordinates, values, "ica").points for values in (latents, told))
+    assert np.allclose(drawn, alone)
+    latents[:, 1] = 0
+    single = reduce(coordinates[:, :1], latents, "ica")
+    assert single.labels == ("main motion 1 (Å)", "latent 4")
+    assert np.array_equal(single.points, np.column_stack((coordinates[:, 0], latents[:, 3])))
 
 
 @pytest.mark.parametrize(
