@@ -1,11 +1,10 @@
 """The last stage of a training: the posterior of the latent and the pose of every particle, worked out under the final model.
 
 First the encoder guesses the latents of all; from the guesses come a few states that stand for all of them. A sample of the
-particles tells which latents images say anything of (the others are left at their prior), and, once all states are tried on it, how
-far off a state may be and still be in doubt. Then the particles are worked
-out batch by batch, each from its own guess and the states that are in doubt for it (see `model.inference`). Where several
-processes share the half set, each works out its own of every batch. The stage can be left after any batch, and goes on exactly
-there.
+particles tells which latents images say anything of (the others are left at their prior), and, once all states are tried on it,
+how far off a state may be and still be in doubt. Then the particles are worked out batch by batch, each from its own guess and
+the states that are in doubt for it (see `model.inference`). Where several processes share the half set, each works out its own of
+every batch. The stage can be left after any batch, and goes on exactly there.
 """
 
 from __future__ import annotations
@@ -248,6 +247,9 @@ def work_out_posteriors(
     while not all(team.merged({half: stage.is_done for half, stage in stages.items()}).values()):
         rounds.work([half for half, stage in stages.items() if not stage.is_done], piece, progress)
         rounds.save(history)
+    told = team.merged({half: len(stage.told) for half, stage in stages.items() if stage.told is not None})
+    for half, count in sorted(told.items()):
+        job.report(f"Half {half}: images tell of {count} of {plan.size.n_latent} latents; any other is left at its prior.")
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ def learn_stiffness(training: HalfTraining, plan: EpochPlan) -> None:
 
     To be called by all processes of the half set. A handful of held-out images changes nothing.
     """
-    image = training.observations.image_of[training.held_out]
-    if len(image.unique()) < FEWEST_IMAGES:
+    if not _can_say(training):
         return
+    image = training.observations.image_of[training.held_out]
     trunk = list(training.model.field.trunk.parameters())
     stretched, slope = _strain_and_slope(training, trunk)
     way = _as_optimiser(training, trunk, slope)
@@ -72,7 +72,14 @@ def sentence(training: HalfTraining) -> str:
     """What the strain weighs in the end, in words."""
     if not training.settings.learns_stiffness:
         return "The strain weighs what reg_factor says."
+    if training.learned_stiffness == 1 and not _can_say(training):
+        return f"The strain weighs what is usual: fewer than {FEWEST_IMAGES} images are held out, too few to ask for another weight."
     return f"The strain weighs {two_figures(training.learned_stiffness)} times what is usual, as held-out particles ask for."
+
+
+def _can_say(training: HalfTraining) -> bool:
+    """Whether there are enough held-out images."""
+    return len(training.observations.image_of[training.held_out].unique()) >= FEWEST_IMAGES
 
 
 def _strain_and_slope(training: HalfTraining, trunk: Sequence[Tensor]) -> tuple[float, list[Tensor]]:

@@ -68,7 +68,7 @@ def refine_posterior(
 
 @torch.no_grad()
 def told_latents(target: Likelihood, start: Posterior, *, prior_weight: float) -> Tensor:
-    """How much an image tells of each latent, in natural units of information (b, d): half the log of prior over posterior variance.
+    """How much an image tells of each latent (b, d), in natural units: half the logarithm of prior over posterior variance.
 
     Takes what `refine_posterior` does; all latents are among the unknowns.
     """

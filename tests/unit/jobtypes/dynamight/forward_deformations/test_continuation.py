@@ -91,6 +91,18 @@ def test_a_training_goes_on_with_unbinned_images_of_the_same_particles(new_job, 
     assert len(table) == 44
 
 
+def test_what_was_learned_of_the_molecule_stays_with_other_images_of_it(new_job, values, other_star):
+    run(values(), new_job())
+    path = JOB / "forward_deformations/checkpoints/checkpoint_final.pth"
+    saved = torch.load(path, weights_only=True)
+    for half in (1, 2):
+        saved["contents"]["halves"][half] |= {"learned_stiffness": 3.0 + half, "is_retraced": True}
+    torch.save(saved, path)
+    run(values(fn_map="other_map.mrc", extra=OTHER), new_job(is_continue=True))
+    for half, state in load_last(JOB)["halves"].items():
+        assert (state["learned_stiffness"], state["is_retraced"]) == (3.0 + half, True)  # too few are held out to learn it anew
+
+
 def test_a_training_keeps_the_control_points_that_it_was_seeded_with(new_job, values, monkeypatch):
     with pytest.raises(JobAborted):
         run(values(), new_job(stop_after=40))

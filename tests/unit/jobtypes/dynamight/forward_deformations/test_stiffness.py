@@ -102,6 +102,14 @@ def test_it_multiplies_the_weight_of_each_epoch_and_is_said(trained):
     assert sentence(trained) == "The strain weighs what reg_factor says."
 
 
+def test_where_too_few_are_held_out_to_ask_that_is_said(trained, monkeypatch):
+    monkeypatch.setattr(stiffness, "FEWEST_IMAGES", 50)
+    assert asked(trained) == 1
+    assert sentence(trained) == (
+        "The strain weighs what is usual: fewer than 50 images are held out, too few to ask for another weight."
+    )
+
+
 def test_it_is_kept_and_taken_up_again(trained, new_training):
     asked(trained)
     again = new_training()

@@ -98,6 +98,19 @@ def test_checkpoints_are_written_during_the_last_stage(new_job, values, monkeypa
     assert [half_bytes(half) for half in (1, 2)] == uninterrupted
 
 
+def test_the_log_says_of_how_many_latents_images_tell(new_job, values):
+    job = new_job()
+    run(values(), job)
+    told = [line for line in job.reports if "images tell of" in line]
+    expected = []
+    for half in (1, 2):
+        state = load_last(JOB)["halves"][half]
+        some, all_of_them = len(state["posteriors"]["told"]), state["latent_mean"].shape[1]
+        assert int((state["latent_mean"] != 0).any(0).sum()) == some
+        expected.append(f"Half {half}: images tell of {some} of {all_of_them} latents; any other is left at its prior.")
+    assert told == expected
+
+
 def epochs_told(job: Any) -> list[int]:
     """Number of every epoch that was reported; each with figures."""
     lines = [line for line in job.reports if line.startswith("Epoch ")]
