@@ -28,11 +28,14 @@ from jobtypes.dynamight.model.inference import evidence_of_motion, refine_poster
 from jobtypes.dynamight.model.likelihood import Likelihood
 from jobtypes.dynamight.model.observations import Band, ObservedBatch
 from jobtypes.dynamight.model.representatives import Representatives, representatives
+from jobtypes.dynamight.model.told import ToldLatents
 from relion_jobs.contract.running_job import RunningJob
 
 POSTERIORS = "posteriors"  # of a half set in a checkpoint: how far this stage is
-# Training particles whose latents tell the states, and those of them on which all states are tried.
-STATES_SAMPLE, DOUBT_SAMPLE = 10_000, 128
+# Training particles whose latents tell the states, at most.
+STATES_SAMPLE = 10_000
+# Training particles on which all states are tried: at least and at most so many, else this share of all.
+FEWEST_TRIED, MOST_TRIED, SHARE_TRIED = 128, 1024, 1 / 16
 # A latent of which an image tells less, on average, is left at its prior. In natural units of information: where a motion is, an
 # image tells of about one; of latents without a motion, 0.06 at most was seen.
 LEAST_TOLD = 0.1
@@ -51,7 +54,7 @@ class PosteriorStage:
     encoded, refined
         Particles, from the first on, that the encoder has guessed, and that have been worked out.
     told
-        Places of the latents that images tell of, (r,); None before all are encoded.
+        The latents that images tell of; None before all are encoded.
     others
         States that stand for those of all training particles, and which of them are in doubt; None before all are encoded.
     """
@@ -59,7 +62,7 @@ class PosteriorStage:
     def __init__(self, training: HalfTraining) -> None:
         self.training = training
         self.encoded = self.refined = 0
-        self.told: Tensor | None = None
+        self.told: ToldLatents | None = None
         self.others: Representatives | None = None
 
     @property
@@ -109,13 +112,14 @@ class PosteriorStage:
     def _particles_together(self) -> int:
         return particles_together(self.training.settings, self.training.observations.band)
 
-    def _told_and_states(self, decoder: _Decoder) -> tuple[Tensor, Representatives]:
+    def _told_and_states(self, decoder: _Decoder) -> tuple[ToldLatents, Representatives]:
         """Latents that images tell of, and states that stand for those of all, both tried on a sample."""
         training = self.training
         good = training.model.quality.good(training.training)
-        others = representatives(training.kept(_evenly(good, STATES_SAMPLE)).mean)
+        guesses = training.kept(_evenly(good, STATES_SAMPLE)).mean
+        others = representatives(guesses)
         training.share.crew.take_first_(others.latents, others.shares)
-        sample = _evenly(good, DOUBT_SAMPLE)
+        sample = _evenly(good, min(MOST_TRIED, max(FEWEST_TRIED, round(SHARE_TRIED * len(good)))))
         batches, prior_weight = list(training.share.batches(sample, training.settings.batch_size)), decoder.prior_weight
 
         def gathered(values: list[Tensor]) -> Tensor:
@@ -125,8 +129,7 @@ class PosteriorStage:
             told_latents(decoder.likelihood(decoder.batch(index), turn=False), training.kept(index), prior_weight=prior_weight)
             for index in batches
         ]
-        information = gathered(asked).mean(0)
-        told = torch.nonzero(information >= min(LEAST_TOLD, float(information.max()))).squeeze(1)
+        told = ToldLatents.among(guesses, gathered(asked).mean(0), LEAST_TOLD)
         tried = []
         for index in batches:
             target = decoder.likelihood(decoder.batch(index), turn=False, told=told)
@@ -154,15 +157,15 @@ class PosteriorStage:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of the stage beside the state of the training."""
-        others = None if self.others is None else vars(self.others)
-        return {POSTERIORS: {"encoded": self.encoded, "refined": self.refined, "told": self.told, "representatives": others}}
+        told, others = (None if found is None else vars(found) for found in (self.told, self.others))
+        return {POSTERIORS: {"encoded": self.encoded, "refined": self.refined, "told": told, "representatives": others}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a half set's state in a checkpoint, exactly."""
         saved = state[POSTERIORS]
         self.encoded, self.refined = saved["encoded"], saved["refined"]
-        told: Tensor | None = saved.get("told")  # checkpoints of before had all latents worked out
-        self.told = None if told is None else told.to(self.training.observations.device)
+        told = saved.get("told")  # checkpoints of before had all latents worked out
+        self.told = None if told is None else ToldLatents(**told).to(self.training.observations.device)
         if (others := saved["representatives"]) is not None:
             device = self.training.observations.device
             tried = others.get("doubt", math.inf)  # checkpoints of before had all states tried on every particle
@@ -180,7 +183,7 @@ class _Decoder:
         """The images of particles (b,), an index on the CPU."""
         return self._training.observations.batch(index, self.n_terms)
 
-    def likelihood(self, batch: ObservedBatch, *, turn: bool, told: Tensor | None = None) -> Likelihood:
+    def likelihood(self, batch: ObservedBatch, *, turn: bool, told: ToldLatents | None = None) -> Likelihood:
         """Theirs, as a function of all latents or of some, and of poses, or of shifts only."""
         training = self._training
         return Likelihood(

@@ -73,7 +73,9 @@ def sentence(training: HalfTraining) -> str:
     if not training.settings.learns_stiffness:
         return "The strain weighs what reg_factor says."
     if training.learned_stiffness == 1 and not _can_say(training):
-        return f"The strain weighs what is usual: fewer than {FEWEST_IMAGES} images are held out, too few to ask for another weight."
+        return (
+            f"The strain weighs what is usual: fewer than {FEWEST_IMAGES} images are held out, too few to ask for another weight."
+        )
     return f"The strain weighs {two_figures(training.learned_stiffness)} times what is usual, as held-out particles ask for."
 
 

@@ -103,12 +103,14 @@ class _Climb:
         last = torch.linalg.solve(curvature, gradient[..., None])[..., 0]
         self._promised = 0.5 * (last * gradient).sum(1)
         is_last = (self._promised <= ENOUGH)[:, None]
-        return Maximum(self._unknown + torch.where(is_last, last, 0.0), self._objective, curvature, self._begun)
+        reached = self._target.told.within(self._unknown + torch.where(is_last, last, 0.0))
+        return Maximum(reached, self._objective, curvature, self._begun)
 
     def _checked_step(self, gradient: Tensor, curvature: Tensor) -> None:
         damped = curvature + torch.diag_embed(self._damping[:, None] * curvature.diagonal(dim1=1, dim2=2))
         step = torch.linalg.solve(damped, gradient[..., None])[..., 0]
         step = step * (_LONGEST_STEP / step.norm(dim=1).clamp(min=_LONGEST_STEP))[:, None]
+        step = self._target.told.within(self._unknown + step) - self._unknown
         trial = self._target.predict(self._unknown + step)
         self._put_right(step, trial - self._predicted)
         objective = self._minus_log_posterior(self._unknown + step, trial)

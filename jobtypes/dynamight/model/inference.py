@@ -15,8 +15,12 @@ Source: MacKay 2003, Information Theory, Inference, and Learning Algorithms, cha
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
 from jobtypes.dynamight.model.ascent import Maximum, highest_maximum
@@ -29,6 +33,9 @@ from jobtypes.dynamight.model.representatives import Representatives
 # States within so many standard deviations of a maximum belong to it.
 _REACH = 3.0
 _TOGETHER = 256  # pairs of a particle and a state
+# Where at most so many latents are told of, the posterior around a maximum is worked out at so many points, this much wider than
+# Laplace's approximation.
+MOST_LATENTS_BY_POINTS, POINTS, _WIDER = 2, 8, 1.2
 
 
 @torch.no_grad()
@@ -59,10 +66,12 @@ def refine_posterior(
         r = len(target.told)
         told, variance = top.unknown[:, :r], top.covariance(r).diagonal(dim1=1, dim2=2)
     else:
-        states = others.by(target.told)
-        told, variance = _mean_over_maxima(top, states, _weights_beside_better_ones(target, top, states, prior).softmax(1))
-    mean, log_variance = torch.zeros_like(start.mean), torch.full_like(start.mean, -math.log(prior_weight))
-    mean[:, target.told], log_variance[:, target.told] = told, variance.clamp(min=1e-12).log()
+        states = others.by(target.told.places)
+        log_weights = _weights_beside_better_ones(target, top, states, prior)
+        told, variance = _mean_over_maxima(_around(target, top, log_weights[:, 0], prior), states, log_weights[:, 1:])
+    mean = target.told.put_into(told, torch.zeros_like(start.mean))
+    unknown_so_far = torch.full_like(start.mean, -math.log(prior_weight))
+    log_variance = target.told.put_into(variance.clamp(min=1e-12).log(), unknown_so_far)
     return Posterior(mean, log_variance), target.split(top.unknown)[1]
 
 
@@ -92,7 +101,7 @@ def weights_of_states(
         Squared distances, in variances of the posterior at the maximum that the start leads to; and weights beside that maximum.
     """
     prior = target.prior_precision(prior_weight)
-    top, states = highest_maximum(target, target.unknowns(start.mean), prior), others.by(target.told)
+    top, states = highest_maximum(target, target.unknowns(start.mean), prior), others.by(target.told.places)
     return top.squared_distances(states.latents), _log_weights(target, top, states, prior, math.inf).softmax(1)[:, 1:]
 
 
@@ -145,14 +154,71 @@ def _misfit_at(target: Likelihood, latents: Tensor) -> Tensor:
     return target.misfit(target.predict(target.at(latents)))
 
 
-def _mean_over_maxima(top: Maximum, others: Representatives, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (b, r) of a mixture of a maximum and states, of weights (b, 1 + k)."""
-    r = others.latents.shape[1]
-    latent = top.unknown[:, :r]
-    away = others.latents - latent[:, None]  # (b, k, r)
+@dataclass(frozen=True)
+class _Surroundings:
+    """The posterior around a maximum: logarithm of its weight (b,), its mean and its variance (b, r)."""
+
+    log_weight: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def _around(target: Likelihood, top: Maximum, log_weight: Tensor, prior: Tensor) -> _Surroundings:
+    """The posterior around a maximum, which is no Gaussian: by points spread a little wider than Laplace's, each by its weight.
+
+    Where there are more latents than so few points can stand for, it is Laplace's, with its weight (b,).
+    """
+    r = len(target.told)
+    covariance = top.covariance(r)
+    if r > MOST_LATENTS_BY_POINTS:
+        return _Surroundings(log_weight, top.unknown[:, :r], covariance.diagonal(dim1=1, dim2=2))
+    root = torch.linalg.cholesky(covariance)
+    deviates = _spread_evenly(r).to(root)  # (p, r)
+    points = target.told.within(top.unknown[:, None, :r] + _WIDER * deviates @ root.transpose(1, 2))  # (b, p, r)
+    misfit = torch.cat(
+        [
+            _misfit_at(target.of(some), where)
+            for some, where in zip(
+                torch.arange(len(points), device=points.device).repeat_interleave(len(deviates)).split(_TOGETHER),
+                points.flatten(0, 1).split(_TOGETHER),
+                strict=True,
+            )
+        ]
+    ).view(len(points), -1)
+    log_density = 0.5 * prior[:r].log().sum() - 0.5 * (prior[:r] * points.square()).sum(2) - misfit
+    log_spread = -0.5 * deviates.square().sum(1) - r * math.log(_WIDER) - root.diagonal(dim1=1, dim2=2).log().sum(1)[:, None]
+    log_weights = log_density - log_spread
+    weights = log_weights.softmax(1)
+    mean = torch.einsum("bp,bpr->br", weights, points)
+    variance = torch.einsum("bp,bpr->br", weights, (points - mean[:, None]).square())
+    return _Surroundings(log_weights.logsumexp(1) - math.log(len(deviates)), mean, variance)
+
+
+@cache
+def _spread_evenly(r: int) -> Tensor:
+    """(p, r) points that are spread as a normal distribution in one or two dimensions is, of mean zero and variance one.
+
+    Source: Vogel 1979, A better way to construct the sunflower head, for the angles.
+    """
+    number = np.arange(POINTS)
+    share = (number + 0.5) / POINTS
+    if r == 1:
+        points = ndtri(share)[:, None]
+    else:
+        angle = number * math.pi * (3 - math.sqrt(5))
+        points = np.sqrt(-2 * np.log(1 - share))[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+    points -= points.mean(0)
+    root = np.linalg.cholesky(points.T @ points / POINTS)
+    return torch.from_numpy(np.linalg.solve(root, points.T).T)
+
+
+def _mean_over_maxima(top: _Surroundings, others: Representatives, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (b, r) of a mixture of what is around a maximum and states, of weights (b, k)."""
+    weights = torch.cat((top.log_weight[:, None], log_weights), dim=1).softmax(1)
+    away = others.latents - top.mean[:, None]  # (b, k, r)
     shift = torch.einsum("bk,bkr->br", weights[:, 1:], away)
     spread = torch.einsum("bk,bkr->br", weights[:, 1:], away.square()) - shift.square()
-    return latent + shift, weights[:, :1] * top.covariance(r).diagonal(dim1=1, dim2=2) + spread
+    return top.mean + shift, weights[:, :1] * top.variance + spread
 
 
 @torch.no_grad()
@@ -162,7 +228,7 @@ def evidence_of_motion(target: Likelihood, posterior: Posterior, *, prior_weight
     What a latent gains by fitting the noise is paid for by the width of its posterior (MacKay 2003, chapter 28): without motion
     the mean over particles that trained nothing is zero or less. Poses stay as they are.
     """
-    told = posterior.mean[:, target.told]
+    told = posterior.mean[:, target.told.places]
     at_mean = _misfit_at(target, told) + 0.5 * prior_weight * told.square().sum(1)
     at_zero = _misfit_at(target, torch.zeros_like(told))
     occam = 0.5 * (posterior.log_variance + math.log(prior_weight)).sum(1)

@@ -13,6 +13,7 @@ from jobtypes.dynamight.model.observations import ObservedBatch
 from jobtypes.dynamight.model.parts import likelihood_derivatives
 from jobtypes.dynamight.model.poses import N_TURNS, corrected
 from jobtypes.dynamight.model.projection import Projector
+from jobtypes.dynamight.model.told import ToldLatents
 
 # In units of the scale of each unknown, for derivatives: small against 1, large against rounding.
 _DIFFERENCE = 0.05
@@ -36,8 +37,8 @@ class Likelihood:
         Whether poses are among the unknowns, and whether their rotations are.
     basis : (K, n, 3)
         Fields at the Gaussians, where they are at hand.
-    told : (r,)
-        Places of the latents that are unknown; None: all d.
+    told
+        The r latents that are unknown; None: all d.
 
     Attributes
     ----------
@@ -56,13 +57,13 @@ class Likelihood:
         move_poses: bool,
         turn: bool = True,
         basis: Tensor | None = None,
-        told: Tensor | None = None,
+        told: ToldLatents | None = None,
     ) -> None:
         self._model, self._projector, self._n_terms = model, projector, n_terms
         self._index, self._matrices, self._shifts, self._views = batch.index, batch.matrices, batch.shifts, batch.views
         self._fixed = 0 if move_poses and turn else N_TURNS if move_poses else model.poses.n_components  # of a pose, the first
         self._d = model.encoder.mean.out_features
-        self.told = torch.arange(self._d, device=model.poses.scale.device) if told is None else told
+        self.told = ToldLatents.everything(self._d, model.poses.scale.device) if told is None else told
         self._transfer, self._observed = model.transfer(batch, n_terms), batch.spectra[:, :n_terms]
         # of a residual r the log likelihood is - weight |r|^2
         weights = projector.band.weights[:n_terms]
@@ -85,7 +86,7 @@ class Likelihood:
 
     def unknowns(self, latent: Tensor) -> Tensor:
         """(b, m) at latents (b, d) and the present poses."""
-        return self.at(latent[:, self.told])
+        return self.at(latent[:, self.told.places])
 
     def at(self, told: Tensor) -> Tensor:
         """(b, m) at latents that are unknown, (b, r), and the present poses."""
@@ -99,7 +100,7 @@ class Likelihood:
     def _split(self, unknown: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         poses, r = self._model.poses, len(self.told)
         moved = unknown[:, r:] * poses.scale[self._fixed :]
-        latent = unknown.new_zeros(len(unknown), self._d).index_copy(1, self.told, unknown[:, :r])
+        latent = self.told.put_into(unknown[:, :r], unknown.new_zeros(len(unknown), self._d))
         return latent, torch.cat((poses.corrections[index][:, : self._fixed], moved), dim=1)
 
     def predict(self, unknown: Tensor) -> Tensor:

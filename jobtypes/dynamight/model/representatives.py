@@ -32,9 +32,9 @@ class Representatives:
     shares: Tensor
     doubt: float = math.inf
 
-    def by(self, told: Tensor) -> Representatives:
+    def by(self, places: Tensor) -> Representatives:
         """The same by some of the latents, those at places (r,)."""
-        return replace(self, latents=self.latents[:, told])
+        return replace(self, latents=self.latents[:, places])
 
     def tried_on(self, squared_distances: Tensor, weights: Tensor) -> Representatives:
         """The same with the doubt that particles leave on which all states were tried.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jobtypes.common.particles import read_particles
+from jobtypes.dynamight.model import inference
 from jobtypes.dynamight.model.half_model import HalfModel, Posterior
 from jobtypes.dynamight.model.inference import estimate_poses, refine_posterior, told_latents, weights_of_states
 from jobtypes.dynamight.model.likelihood import Likelihood
@@ -17,6 +18,7 @@ from jobtypes.dynamight.model.observations import Band, Observations, ObservedBa
 from jobtypes.dynamight.model.poses import corrected
 from jobtypes.dynamight.model.projection import Projector
 from jobtypes.dynamight.model.representatives import Representatives
+from jobtypes.dynamight.model.told import ToldLatents
 
 NOISE_POWER, FRACTION, PARTICLES = 300.0, 0.6, 12
 
@@ -53,7 +55,7 @@ class Problem:
         residual = self.batch.spectra - self.predict(latent, self.batch)
         return (weights * residual.abs().square()).sum(1) + latent.square().sum(1) / 2
 
-    def likelihood(self, **moving: bool | Tensor) -> Likelihood:
+    def likelihood(self, **moving: bool | ToldLatents) -> Likelihood:
         return Likelihood(
             self.model,
             self.batch,
@@ -63,7 +65,7 @@ class Problem:
             **({"move_poses": False} | moving),
         )
 
-    def refine(self, start: Tensor, *, others: Representatives | None = None, **moving: bool | Tensor) -> Posterior:
+    def refine(self, start: Tensor, *, others: Representatives | None = None, **moving: bool | ToldLatents) -> Posterior:
         guess = Posterior(start, torch.zeros_like(start))
         posterior, corrections = refine_posterior(self.likelihood(**moving), guess, prior_weight=1.0, others=others)
         self.model.poses.corrections[self.batch.index] = corrections
@@ -130,15 +132,45 @@ def test_a_state_that_fits_better_leads_out_of_a_wrong_maximum(problem):
     assert float((helped - right).max()) < 1  # the mean over several maxima is beside the highest
 
 
+def moments_on_a_grid(problem: Problem, step: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance (b, 2) of the posteriors, and the grid (g, 2)."""
+    axis = torch.arange(-4.0, 4.01, step)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        objective = torch.stack([problem.objective(z.expand(PARTICLES, 2)) for z in grid], dim=1)  # (b, g)
+    weights = (objective.min() - objective).double().softmax(dim=1)
+    mean = weights @ grid.double()
+    return mean, weights @ grid.double().square() - mean.square(), grid
+
+
+def test_around_a_maximum_the_mean_is_that_of_the_posterior_and_not_its_peak(problem, monkeypatch):
+    mean, variance, _ = moments_on_a_grid(problem, 0.2)
+    nowhere = Representatives(torch.full((1, 2), 50.0), torch.ones(1))  # no other state counts
+    errors = []
+    for most in (0, inference.MOST_LATENTS_BY_POINTS):  # by Laplace's approximation; by points
+        monkeypatch.setattr(inference, "MOST_LATENTS_BY_POINTS", most)
+        found = problem.refine(problem.truth, others=nowhere)
+        errors.append(float(((found.mean - mean).square() / variance).sum(1).median().sqrt()))  # some have maxima elsewhere
+    assert errors[1] < 0.7 * errors[0]
+    assert torch.allclose(found.log_variance.exp().mean(0).double(), variance.mean(0), rtol=0.2)
+
+
+def test_no_particle_is_found_beyond_those_that_the_decoder_was_trained_on(problem):
+    bounds = torch.tensor([-0.5, -0.3]), torch.tensor([0.4, 0.6])
+    told = ToldLatents(torch.arange(2), *bounds)
+    free = problem.refine(problem.truth).mean
+    assert bool((free > bounds[1]).any() and (free < bounds[0]).any())
+    for others in (None, Representatives(torch.zeros(1, 2), torch.ones(1))):
+        found = problem.refine(problem.truth, others=others, told=told).mean
+        assert bool(((found >= bounds[0] - 1e-6) & (found <= bounds[1] + 1e-6)).all())
+    inside = ((free > bounds[0]) & (free < bounds[1])).all(1)
+    assert 0 < int(inside.sum()) < PARTICLES
+    assert torch.allclose(problem.refine(problem.truth, told=told).mean[inside], free[inside], atol=0.1)
+
+
 def test_the_mean_and_variance_are_those_of_the_whole_posterior(problem):
     problem.model.noise_power.mul_(8)  # broad posteriors
-    axis = torch.arange(-4.0, 4.01, 0.25)
-    grid = torch.cartesian_prod(axis, axis)
-    objective = torch.stack([problem.objective(z.expand(PARTICLES, 2)) for z in grid], dim=1)  # (b, g)
-    with torch.no_grad():
-        weights = (objective.min() - objective).double().softmax(dim=1)
-    mean = weights @ grid.double()
-    variance = weights @ grid.double().square() - mean.square()
+    mean, variance, grid = moments_on_a_grid(problem, 0.25)
     standard_normal = torch.distributions.Normal(0.0, 1.0)
     others = Representatives(grid, standard_normal.log_prob(grid).sum(1).exp() * 0.25**2)
     found = problem.refine(problem.truth, others=others)
@@ -169,7 +201,8 @@ def test_a_latent_that_images_tell_nothing_of_is_left_at_its_prior_and_the_other
     others = Representatives(2 * problem.truth, torch.full((PARTICLES,), 1 / PARTICLES)) if with_states else None
     start = problem.truth + 0.3
     whole = problem.refine(start, others=others)
-    found = problem.refine(start, others=others, told=torch.tensor([1]))
+    second = ToldLatents(torch.tensor([1]), torch.tensor([-torch.inf]), torch.tensor([torch.inf]))
+    found = problem.refine(start, others=others, told=second)
     assert bool((found.mean[:, 0] == 0).all())
     assert bool((found.log_variance[:, 0] == 0).all())
     deviations = (0.5 * whole.log_variance[:, 1]).exp()
