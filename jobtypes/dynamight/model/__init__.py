@@ -12,6 +12,7 @@ poses          each particle's refined pose, with its prior
 parts          parts of the molecule that some particles lack
 quality        how much of each image is the molecule at its pose
 encoder        image spectra -> posterior of the latent
+told           the latents that images tell of, and how far out a particle may be found
 likelihood     of images, as a function of latents and poses, with its derivatives
 ascent         from a guess to the nearest maximum of the posterior
 representatives  a few states that stand for those of all particles
