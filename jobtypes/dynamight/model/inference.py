@@ -6,8 +6,9 @@ the log posterior bring each particle from the guess to a maximum (`ascent`), wh
 (Laplace's approximation). Of the states that stand for all particles (`representatives`) those are tried that are in doubt:
 neither so near that they belong to the maximum, nor so far that their like weighed nothing where all were tried. Where one is
 more probable than the guess, steps begin there as well; where they lead higher, the guess was wrong, and all states are tried.
-The posterior mean counts the maximum and the states away from it by their weights. A latent that images tell nothing of stays as
-the prior has it, for its derivatives are dear: what is worked out are `Likelihood.told`.
+The posterior mean counts what is around the maximum, which a few points tell, and the states away from it by their weights. A
+latent that images tell nothing of stays as the prior has it, for its derivatives are dear, and no particle is looked for where
+the decoder has learned nothing: see `told`.
 
 Source: MacKay 2003, Information Theory, Inference, and Learning Algorithms, chapters 27 and 28, for Laplace's approximation.
 """
@@ -70,8 +71,8 @@ def refine_posterior(
         log_weights = _weights_beside_better_ones(target, top, states, prior)
         told, variance = _mean_over_maxima(_around(target, top, log_weights[:, 0], prior), states, log_weights[:, 1:])
     mean = target.told.put_into(told, torch.zeros_like(start.mean))
-    unknown_so_far = torch.full_like(start.mean, -math.log(prior_weight))
-    log_variance = target.told.put_into(variance.clamp(min=1e-12).log(), unknown_so_far)
+    of_prior = torch.full_like(start.mean, -math.log(prior_weight))
+    log_variance = target.told.put_into(variance.clamp(min=1e-12).log(), of_prior)
     return Posterior(mean, log_variance), target.split(top.unknown)[1]
 
 
@@ -83,8 +84,8 @@ def told_latents(target: Likelihood, start: Posterior, *, prior_weight: float) -
     """
     prior = target.prior_precision(prior_weight)
     top = highest_maximum(target, target.unknowns(start.mean), prior)
-    told: Tensor = -0.5 * (prior_weight * top.covariance(start.mean.shape[1]).diagonal(dim1=1, dim2=2)).log()
-    return told
+    information: Tensor = -0.5 * (prior_weight * top.covariance(start.mean.shape[1]).diagonal(dim1=1, dim2=2)).log()
+    return information
 
 
 @torch.no_grad()
@@ -172,21 +173,19 @@ def _around(target: Likelihood, top: Maximum, log_weight: Tensor, prior: Tensor)
     covariance = top.covariance(r)
     if r > MOST_LATENTS_BY_POINTS:
         return _Surroundings(log_weight, top.unknown[:, :r], covariance.diagonal(dim1=1, dim2=2))
-    root = torch.linalg.cholesky(covariance)
-    deviates = _spread_evenly(r).to(root)  # (p, r)
-    points = target.told.within(top.unknown[:, None, :r] + _WIDER * deviates @ root.transpose(1, 2))  # (b, p, r)
-    misfit = torch.cat(
-        [
-            _misfit_at(target.of(some), where)
-            for some, where in zip(
-                torch.arange(len(points), device=points.device).repeat_interleave(len(deviates)).split(_TOGETHER),
-                points.flatten(0, 1).split(_TOGETHER),
-                strict=True,
-            )
-        ]
-    ).view(len(points), -1)
+    variances, axes = torch.linalg.eigh(covariance)
+    widths = _WIDER * variances.clamp(min=1e-12).sqrt()  # (b, r)
+    deviates = _spread_evenly(r).to(widths)  # (p, r)
+    away = torch.einsum("pr,br,bcr->bpc", deviates, widths, axes)
+    points = target.told.within(top.unknown[:, None, :r] + away)  # (b, p, r)
+    particles = torch.arange(len(points), device=points.device).repeat_interleave(len(deviates)).split(_TOGETHER)
+    misfits = [
+        _misfit_at(target.of(some), latents)
+        for some, latents in zip(particles, points.flatten(0, 1).split(_TOGETHER), strict=True)
+    ]
+    misfit = torch.cat(misfits).view(len(points), -1)
     log_density = 0.5 * prior[:r].log().sum() - 0.5 * (prior[:r] * points.square()).sum(2) - misfit
-    log_spread = -0.5 * deviates.square().sum(1) - r * math.log(_WIDER) - root.diagonal(dim1=1, dim2=2).log().sum(1)[:, None]
+    log_spread = -0.5 * deviates.square().sum(1) - widths.log().sum(1, keepdim=True)
     log_weights = log_density - log_spread
     weights = log_weights.softmax(1)
     mean = torch.einsum("bp,bpr->br", weights, points)

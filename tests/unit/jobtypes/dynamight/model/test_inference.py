@@ -155,6 +155,13 @@ def test_around_a_maximum_the_mean_is_that_of_the_posterior_and_not_its_peak(pro
     assert torch.allclose(found.log_variance.exp().mean(0).double(), variance.mean(0), rtol=0.2)
 
 
+def test_a_posterior_that_is_very_narrow_is_worked_out_as_well(problem):
+    problem.model.noise_power.mul_(1e-6)
+    found = problem.refine(problem.truth, others=Representatives(torch.zeros(1, 2), torch.ones(1)))
+    assert bool(found.mean.isfinite().all() and found.log_variance.isfinite().all())
+    assert float(found.log_variance.max()) < -8
+
+
 def test_no_particle_is_found_beyond_those_that_the_decoder_was_trained_on(problem):
     bounds = torch.tensor([-0.5, -0.3]), torch.tensor([0.4, 0.6])
     told = ToldLatents(torch.arange(2), *bounds)
