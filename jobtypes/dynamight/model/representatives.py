@@ -55,7 +55,8 @@ class Representatives:
 
 def representatives(latents: Tensor, count: int = REPRESENTATIVES) -> Representatives:
     """At most `count` states that stand for the latents (p, d) of many particles: the centres of their clusters (k-means)."""
-    clusters = KMeans(min(count, len(latents)), n_init=1, random_state=0).fit(latents.cpu().double().numpy())
+    distinct = len(latents.unique(dim=0))
+    clusters = KMeans(min(count, distinct), n_init=1, random_state=0).fit(latents.cpu().double().numpy())
     centres = torch.from_numpy(clusters.cluster_centers_).to(latents)
     members = torch.bincount(torch.from_numpy(clusters.labels_).long(), minlength=len(centres)).to(latents)
     return Representatives(centres, members / len(latents))

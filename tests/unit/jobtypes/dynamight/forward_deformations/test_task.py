@@ -105,7 +105,7 @@ def test_the_log_says_of_how_many_latents_images_tell(new_job, values):
     expected = []
     for half in (1, 2):
         state = load_last(JOB)["halves"][half]
-        some, all_of_them = len(state["posteriors"]["told"]), state["latent_mean"].shape[1]
+        some, all_of_them = len(state["posteriors"]["told"]["places"]), state["latent_mean"].shape[1]
         assert int((state["latent_mean"] != 0).any(0).sum()) == some
         expected.append(f"Half {half}: images tell of {some} of {all_of_them} latents; any other is left at its prior.")
     assert told == expected

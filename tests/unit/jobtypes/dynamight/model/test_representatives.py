@@ -16,6 +16,7 @@ def test_representatives_cover_the_latents_and_share_them_out():
     assert float(chosen.shares.sum()) == pytest.approx(1)
     assert float(chosen.shares @ chosen.latents[:, 0]) == pytest.approx(float(latents[:, 0].mean()), abs=1e-3)
     assert len(representatives(latents[:5], 32).latents) == 5
+    assert len(representatives(latents[[0, 1, 1, 2]], 32).latents) == 3  # particles may be in the same state
 
 
 def test_the_states_in_doubt_hold_all_but_a_little_of_the_weight():
