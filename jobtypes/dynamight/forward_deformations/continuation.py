@@ -207,8 +207,7 @@ def carry_over(training: HalfTraining, state: dict[str, Any], start: Start, plan
     now.latent_mean.copy_(state["latent_mean"][places])
     now.latent_log_variance.copy_(state["latent_log_variance"][places])
     now.motion_power.copy_(state["motion_power"])
-    now.is_retraced = state.get("is_retraced", False)  # a training begun before this was known
-    now.learned_stiffness = state.get("learned_stiffness", 1.0)  # or before this was learned
+    now.restore_findings(state)
     now.epochs_done = max(0, state["epochs_done"] - now.pace.carried_over(state["pace"], SHARE_DONE_AGAIN))
     return now, int(same.sum())
 

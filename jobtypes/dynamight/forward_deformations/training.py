@@ -568,6 +568,11 @@ class HalfTraining:
             "progress": None if self.progress is None else self.progress.state(self.share.crew),
         }
 
+    def restore_findings(self, state: dict[str, Any]) -> None:
+        """Take from a state what was found out of the molecule, whatever its images are."""
+        self.is_retraced = state.get("is_retraced", False)  # a training begun before this was known
+        self.learned_stiffness = state.get("learned_stiffness", 1.0)  # or before this was learned
+
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state, exactly."""
         field, saved = self.model.field, state["model"]
@@ -582,8 +587,7 @@ class HalfTraining:
         self.motion_power.copy_(state["motion_power"])
         self.graph = ElasticGraph.from_state(state, device)
         self.pose_prior_is_due = state["pose_prior_is_due"]
-        self.is_retraced = state.get("is_retraced", False)  # a training begun before this was known
-        self.learned_stiffness = state.get("learned_stiffness", 1.0)  # or before this was learned
+        self.restore_findings(state)
         self.epochs_done = state["epochs_done"]
         self.judged = state.get("judged", len(self.observations) if self.model.quality.is_ready else 0)  # or all were at once
         self.pace.restore(state["pace"])

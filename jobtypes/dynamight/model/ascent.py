@@ -19,6 +19,8 @@ from jobtypes.dynamight.model.likelihood import Likelihood
 STEPS = 6
 # Of derivatives, in steps.
 LIFETIME = 3
+# What shorter steps do to a prediction is lost in its rounding, and says little of the derivatives.
+SHORTEST_STEP = 1e-3
 # In log-likelihood units, that a step promises to gain: it is taken unchecked, and is the last. 0.045 of a standard deviation.
 ENOUGH = 0.001
 _LONGEST_STEP = 1.0
@@ -122,7 +124,7 @@ class _Climb:
 
     def _put_right(self, step: Tensor, change: Tensor) -> None:
         """Let the derivatives say of a step (b, m) that it changes the predictions by as much as it does, (b, q)."""
-        along = step / step.square().sum(1, keepdim=True).clamp(min=1e-12)
+        along = step / (step.square().sum(1, keepdim=True) + SHORTEST_STEP**2)
         missed = change - torch.einsum("bm,bmq->bq", step.to(change), self._columns)
         self._columns += along[:, :, None] * missed[:, None]
 

@@ -116,11 +116,8 @@ class HalfModel(nn.Module):
         """`project` the particles at `index` (b,) without what they lack; through what they lack no gradient flows."""
         if not len(self.parts):
             return self.project(points, matrices, shifts, projector, n_terms)
-        amplitudes = self.gaussians.class_amplitudes() * self.parts.present(index)[:, None]  # (b, c, n)
-        terms = projector(points, matrices, shifts, amplitudes, n_terms)  # (b, c, q)
-        transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
-        whole: Tensor = (terms * transfer).sum(1)
-        return whole
+        amplitudes = self.gaussians.class_amplitudes() * self.parts.present(index)[:, None, None]  # (b, 1, c, n)
+        return self.project_as(amplitudes, points, matrices, shifts, projector, n_terms)[:, 0]
 
     def project_parts(self, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int) -> Tensor:
         """The same of what every particle has, and of each part that some lack: (b, 1 + R, q); `Parts.assembled` adds them up."""
@@ -141,12 +138,12 @@ class HalfModel(nn.Module):
     def project_as(
         self, amplitudes: Tensor, points: Deformed, matrices: Tensor, shifts: Tensor, projector: Projector, n_terms: int
     ) -> Tensor:
-        """Fourier terms (b, r, q) of r choices of amplitudes (r, c, n), of each of the c widths."""
-        terms = projector(points, matrices, shifts, amplitudes.flatten(0, 1), n_terms)  # (b, r c, q)
+        """Fourier terms (b, r, q) of r choices of amplitudes, (r, c, n), or (b, r, c, n) of each particle, for c widths."""
+        terms = projector(points, matrices, shifts, amplitudes.flatten(-3, -2), n_terms)  # (b, r c, q)
         transfer = self.gaussians.transfer(projector.band.squared_frequencies[:n_terms])  # (c, q)
         if len(transfer) == 1:
             return terms * transfer[0]  # such a sum would be another pass
-        whole: Tensor = (terms.unflatten(1, amplitudes.shape[:2]) * transfer).sum(2)
+        whole: Tensor = (terms.unflatten(1, amplitudes.shape[-3:-1]) * transfer).sum(2)
         return whole
 
     @torch.no_grad()

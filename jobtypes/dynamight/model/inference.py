@@ -69,7 +69,7 @@ def refine_posterior(
     else:
         states = others.by(target.told.places)
         log_weights = _weights_beside_better_ones(target, top, states, prior)
-        told, variance = _mean_over_maxima(_around(target, top, log_weights[:, 0], prior), states, log_weights[:, 1:])
+        told, variance = _mean_over_maxima(_around(target, top, prior), states, log_weights)
     mean = target.told.put_into(told, torch.zeros_like(start.mean))
     of_prior = torch.full_like(start.mean, -math.log(prior_weight))
     log_variance = target.told.put_into(variance.clamp(min=1e-12).log(), of_prior)
@@ -103,14 +103,15 @@ def weights_of_states(
     """
     prior = target.prior_precision(prior_weight)
     top, states = highest_maximum(target, target.unknowns(start.mean), prior), others.by(target.told.places)
-    return top.squared_distances(states.latents), _log_weights(target, top, states, prior, math.inf).softmax(1)[:, 1:]
+    log_weights = _log_weights(target, top, states, math.inf)
+    return top.squared_distances(states.latents), _with_top(_by_laplace(target, top, prior), log_weights)[:, 1:]
 
 
 def _weights_beside_better_ones(target: Likelihood, top: Maximum, others: Representatives, prior: Tensor) -> Tensor:
-    """`_log_weights` (b, 1 + k) of a maximum and states; of a higher maximum instead, where a state leads to one."""
+    """`_log_weights` (b, k) of states beside a maximum; beside a higher one, put in its place, where a state leads to one."""
     r = others.latents.shape[1]
-    log_weights = _log_weights(target, top, others, prior, others.doubt)
-    best, state = (log_weights[:, 1:] - others.shares.log() - _penalty(others.latents, prior)).max(1)
+    log_weights = _log_weights(target, top, others, others.doubt)
+    best, state = (log_weights - others.shares.log() - _penalty(others.latents, prior)).max(1)
     tried = torch.nonzero(-best < top.begun - _penalty(target.at(top.unknown[:, :r])[:, r:], prior[r:])).squeeze(1)
     if not len(tried):
         return log_weights
@@ -119,30 +120,20 @@ def _weights_beside_better_ones(target: Likelihood, top: Maximum, others: Repres
     higher = torch.nonzero(found.objective < top.objective[tried]).squeeze(1)
     if len(higher):  # the guess was wrong
         top.put(tried[higher], found.of(higher))
-        log_weights[tried[higher]] = _log_weights(some.of(higher), found.of(higher), others, prior, math.inf)
+        log_weights[tried[higher]] = _log_weights(some.of(higher), found.of(higher), others, math.inf)
     return log_weights
 
 
-def _log_weights(target: Likelihood, top: Maximum, others: Representatives, prior: Tensor, doubt: float) -> Tensor:
-    """Logarithms of the weights (b, 1 + k) of a maximum and of each state; of none that belongs to it, or is beyond doubt.
+def _log_weights(target: Likelihood, top: Maximum, others: Representatives, doubt: float) -> Tensor:
+    """Logarithms of the weights (b, k) of states; of none that belongs to a maximum, or is beyond doubt.
 
     All are worked out at the poses of before, which favour none.
     """
-    r = others.latents.shape[1]
     squared_distances = top.squared_distances(others.latents)
     log_weights = torch.full_like(squared_distances, -torch.inf)
     particle, state = torch.nonzero((squared_distances >= _REACH**2) & (squared_distances <= doubt**2), as_tuple=True)
-    for some, states in zip(particle.split(_TOGETHER), state.split(_TOGETHER), strict=True):
-        if len(some):
-            log_weights[some, states] = others.shares[states].log() - _misfit_at(target.of(some), others.latents[states])
-    latent = top.unknown[:, :r]
-    of_top = _volume(top, prior, r) - _penalty(latent, prior) - _misfit_at(target, latent)
-    return torch.cat((of_top[:, None], log_weights), dim=1)
-
-
-def _volume(top: Maximum, prior: Tensor, r: int) -> Tensor:
-    """(b,) logarithm of how much of the prior of the r latents a maximum takes."""
-    return 0.5 * torch.logdet(prior[:r, None] * top.covariance(r))
+    log_weights[particle, state] = others.shares[state].log() - _misfits_of_pairs(target, particle, others.latents[state])
+    return log_weights
 
 
 def _penalty(unknown: Tensor, prior: Tensor) -> Tensor:
@@ -155,6 +146,15 @@ def _misfit_at(target: Likelihood, latents: Tensor) -> Tensor:
     return target.misfit(target.predict(target.at(latents)))
 
 
+def _misfits_of_pairs(target: Likelihood, particles: Tensor, latents: Tensor) -> Tensor:
+    """`_misfit_at` of particles (p,) that may come more than once, at latents (p, r), a few at a time."""
+    misfits = latents.new_empty(len(particles))
+    for pairs in torch.arange(len(particles), device=particles.device).split(_TOGETHER):
+        if len(pairs):
+            misfits[pairs] = _misfit_at(target.of(particles[pairs]), latents[pairs])
+    return misfits
+
+
 @dataclass(frozen=True)
 class _Surroundings:
     """The posterior around a maximum: logarithm of its weight (b,), its mean and its variance (b, r)."""
@@ -164,26 +164,30 @@ class _Surroundings:
     variance: Tensor
 
 
-def _around(target: Likelihood, top: Maximum, log_weight: Tensor, prior: Tensor) -> _Surroundings:
-    """The posterior around a maximum, which is no Gaussian: by points spread a little wider than Laplace's, each by its weight.
+def _around(target: Likelihood, top: Maximum, prior: Tensor) -> _Surroundings:
+    """The posterior around a maximum: by points, or Laplace's where there are more latents than so few can stand for."""
+    return (_by_laplace if len(target.told) > MOST_LATENTS_BY_POINTS else _by_points)(target, top, prior)
 
-    Where there are more latents than so few points can stand for, it is Laplace's, with its weight (b,).
-    """
+
+def _by_laplace(target: Likelihood, top: Maximum, prior: Tensor) -> _Surroundings:
+    """A Gaussian of the maximum's curvature."""
     r = len(target.told)
-    covariance = top.covariance(r)
-    if r > MOST_LATENTS_BY_POINTS:
-        return _Surroundings(log_weight, top.unknown[:, :r], covariance.diagonal(dim1=1, dim2=2))
-    variances, axes = torch.linalg.eigh(covariance)
+    latent, covariance = top.unknown[:, :r], top.covariance(r)
+    volume = 0.5 * torch.logdet(prior[:r, None] * covariance)  # how much of the prior of the latents it takes
+    log_weight = volume - _penalty(latent, prior) - _misfit_at(target, latent)
+    return _Surroundings(log_weight, latent, covariance.diagonal(dim1=1, dim2=2))
+
+
+def _by_points(target: Likelihood, top: Maximum, prior: Tensor) -> _Surroundings:
+    """What is no Gaussian, by points that are spread a little wider than Laplace's, each by its weight."""
+    r = len(target.told)
+    variances, axes = torch.linalg.eigh(top.covariance(r))
     widths = _WIDER * variances.clamp(min=1e-12).sqrt()  # (b, r)
     deviates = _spread_evenly(r).to(widths)  # (p, r)
     away = torch.einsum("pr,br,bcr->bpc", deviates, widths, axes)
     points = target.told.within(top.unknown[:, None, :r] + away)  # (b, p, r)
-    particles = torch.arange(len(points), device=points.device).repeat_interleave(len(deviates)).split(_TOGETHER)
-    misfits = [
-        _misfit_at(target.of(some), latents)
-        for some, latents in zip(particles, points.flatten(0, 1).split(_TOGETHER), strict=True)
-    ]
-    misfit = torch.cat(misfits).view(len(points), -1)
+    particles = torch.arange(len(points), device=points.device).repeat_interleave(len(deviates))
+    misfit = _misfits_of_pairs(target, particles, points.flatten(0, 1)).view(len(points), -1)
     log_density = 0.5 * prior[:r].log().sum() - 0.5 * (prior[:r] * points.square()).sum(2) - misfit
     log_spread = -0.5 * deviates.square().sum(1) - widths.log().sum(1, keepdim=True)
     log_weights = log_density - log_spread
@@ -211,9 +215,14 @@ def _spread_evenly(r: int) -> Tensor:
     return torch.from_numpy(np.linalg.solve(root, points.T).T)
 
 
+def _with_top(top: _Surroundings, log_weights: Tensor) -> Tensor:
+    """Weights (b, 1 + k) of what is around a maximum and of states, from the logarithms (b, k) of the states'."""
+    return torch.cat((top.log_weight[:, None], log_weights), dim=1).softmax(1)
+
+
 def _mean_over_maxima(top: _Surroundings, others: Representatives, log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (b, r) of a mixture of what is around a maximum and states, of weights (b, k)."""
-    weights = torch.cat((top.log_weight[:, None], log_weights), dim=1).softmax(1)
+    weights = _with_top(top, log_weights)
     away = others.latents - top.mean[:, None]  # (b, k, r)
     shift = torch.einsum("bk,bkr->br", weights[:, 1:], away)
     spread = torch.einsum("bk,bkr->br", weights[:, 1:], away.square()) - shift.square()

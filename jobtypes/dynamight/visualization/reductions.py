@@ -87,7 +87,8 @@ def reduce(
         raise UserError(f"'{method}' is no way to draw the latent space; expected one of {', '.join(METHODS)}.")
     if method == "umap":
         return Reduction(method, _umap(latents, seed), ("UMAP 1", "UMAP 2"))
-    told = latents[:, np.ptp(latents, axis=0) > 0]
+    extent = np.ptp(latents, axis=0)
+    told = latents[:, extent > 0]
     if method == "ica" and told.shape[1] > 1:
         return Reduction(method, _ica(told, seed), ("independent component 1", "independent component 2"))
     if method == "raw" and latents.shape[1] > 1:
@@ -95,7 +96,7 @@ def reduce(
         first, second = dimensions
         return Reduction(method, latents[:, dimensions], (f"latent {first + 1}", f"latent {second + 1}"), dimensions)
     if coordinates.shape[1] == 1:  # one motion: draw the first latent beside it
-        first = int(np.ptp(latents, axis=0).argmax())
+        first = int(extent.argmax())
         points = np.column_stack((coordinates[:, 0], latents[:, first]))
         return Reduction("pca", points, ("main motion 1 (Å)", f"latent {first + 1}"), (0,))
     _check_dimensions(dimensions, coordinates.shape[1], "main motions")
